@@ -1,0 +1,47 @@
+//! Codecs as table rows: a codec is one file with one [`Codec`] and one row in [`CODECS`].
+
+/// What is known of a codec. SDP, RTP and WebSocket read this row; nothing else knows a codec by name.
+#[derive(Debug)]
+pub struct Codec {
+    /// Name as in SDP, matched without regard to case.
+    pub name: &'static str,
+    /// Static payload type of RFC 3551, if it has one.
+    pub static_pt: Option<u8>,
+    /// Payload type we offer when it has no static one.
+    pub dynamic_pt: u8,
+    /// RTP clock in Hz. G.722 runs at 8000 for historical reasons (RFC 3551 section 4.5.2).
+    pub rtp_clock: u32,
+    /// Channels as written in `a=rtpmap` (Opus: always 2, RFC 7587 section 7).
+    pub sdp_channels: u8,
+    /// Sample rate of the PCM that goes in and comes out, in Hz.
+    pub rate: u32,
+    /// `a=fmtp` parameters we send; empty for none.
+    pub fmtp: &'static str,
+    /// Makes an encoder.
+    pub encoder: fn() -> Box<dyn Encoder>,
+    /// Makes a decoder.
+    pub decoder: fn() -> Box<dyn Decoder>,
+}
+
+/// Turns PCM into payload bytes. Input is mono at [`Codec::rate`], a whole number of 10 ms.
+pub trait Encoder: Send {
+    /// Appends the payload for `pcm` to `out`.
+    fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>);
+}
+
+/// Turns payload bytes into mono PCM at [`Codec::rate`].
+pub trait Decoder: Send {
+    /// Appends the sound of one payload to `out`. A damaged payload gives whatever the codec can make of
+    /// it, at worst nothing.
+    fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>);
+    /// Appends `samples` of sound that hide a lost packet.
+    fn conceal(&mut self, samples: usize, out: &mut Vec<i16>);
+}
+
+/// All codecs, best first.
+pub static CODECS: &[&Codec] = &[];
+
+/// The codec called `name` (any case), if we have it.
+pub fn by_name(name: &str) -> Option<&'static Codec> {
+    CODECS.iter().find(|c| c.name.eq_ignore_ascii_case(name)).copied()
+}

@@ -1,0 +1,1 @@
+//! The active-call server as a library, so that tests can start it.

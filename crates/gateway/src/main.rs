@@ -1,0 +1,2 @@
+//! The `active-call` command.
+fn main() {}

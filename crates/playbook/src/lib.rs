@@ -1,0 +1,1 @@
+//! Markdown playbooks and the conversation that runs them, without a clock.

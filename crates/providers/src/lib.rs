@@ -1,0 +1,1 @@
+//! Recognizers, synthesizers, chat models and realtime models: one file a vendor.

@@ -1,0 +1,1 @@
+//! RTP, RTCP, telephone-event and SDP offer/answer, without a socket.

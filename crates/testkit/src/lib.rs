@@ -1,0 +1,1 @@
+//! A simulated world for tests: scripted callers, fake providers, a SIP phone.
