@@ -1,8 +1,28 @@
-//! Every type that crosses a wire or is shared by `playbook` and `providers`.
+//! Every type that crosses a wire or is shared by `playbook` and `providers`: commands, events, options,
+//! REST bodies, call records, chat messages and call time.
 //!
-//! Must not: hold behaviour, read a clock, open anything.
+//! Must not: hold behaviour of a call, read a clock, open anything. It depends on serde and what describes
+//! serde types, nothing else.
+//!
+//! Reading order: [`time`], [`option`], [`command`], [`event`], [`reason`], [`rest`], [`record`], [`chat`];
+//! [`read`] turns text into these types and says where a text is wrong; [`value`] holds the small types that
+//! accept more than one spelling.
 #![forbid(unsafe_code)]
 
+pub mod chat;
+pub mod command;
+pub mod event;
+pub mod option;
+pub mod read;
+pub mod reason;
+pub mod record;
+pub mod rest;
 pub mod time;
+pub mod value;
 
+pub use command::Command;
+pub use event::Event;
+pub use option::CallOption;
+pub use reason::HangupReason;
 pub use time::CallTime;
+pub use value::{Extra, Headers, Secret};

@@ -1,0 +1,615 @@
+//! Option objects. Every field is optional, so that absent means absent: an option given with one command is
+//! laid [`Over`] the call's option field by field, and defaults stand where a value is used.
+//!
+//! Every key is read in camelCase and snake_case, and in the other spellings clients use; it is written in
+//! the first spelling of the wire contract.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::value::{Extra, Headers, InputTimeout, Millis, Seconds, Secret, lenient_number};
+
+/// Laying one value over another.
+pub trait Over: Sized {
+    /// What `self` gives, and for the rest what `base` gives.
+    #[must_use]
+    fn over(self, base: &Self) -> Self;
+}
+
+macro_rules! leaf {
+    ($($t:ty),*) => { $(impl Over for $t { fn over(self, _: &Self) -> Self { self } })* };
+}
+leaf!(
+    bool,
+    u16,
+    u32,
+    u64,
+    f32,
+    String,
+    Secret,
+    Seconds,
+    Millis,
+    InputTimeout,
+    VadType,
+    AudioCodec,
+    RecorderFormat
+);
+leaf!(Vec<String>, serde_json::Value, Vec<serde_json::Value>, ExtractHeaders);
+
+impl Over for Extra {
+    fn over(mut self, base: &Self) -> Self {
+        for (key, value) in base {
+            self.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+}
+
+impl Over for Headers {
+    fn over(mut self, base: &Self) -> Self {
+        for (key, value) in base {
+            self.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+}
+
+impl<T: Over + Clone> Over for Option<T> {
+    fn over(self, base: &Self) -> Self {
+        match (self, base) {
+            (Some(own), Some(base)) => Some(own.over(base)),
+            (Some(own), None) => Some(own),
+            (None, base) => base.clone(),
+        }
+    }
+}
+
+/// Declares an option object: all fields optional, mergeable, described.
+macro_rules! option_object {
+    ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $type:ty),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct $name {
+            $($(#[$fmeta])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>),+
+        }
+
+        impl Over for $name {
+            fn over(self, base: &Self) -> Self {
+                $name { $($field: self.$field.over(&base.$field)),+ }
+            }
+        }
+    };
+}
+
+crate::value::words! {
+    /// Codec of the audio on `/call`.
+    AudioCodec {
+        /// G.711 mu-law, 8 kHz.
+        Pcmu = "pcmu",
+        /// G.711 A-law, 8 kHz.
+        Pcma = "pcma",
+        /// G.722, 16 kHz audio at 64 kbit/s.
+        G722 = "g722",
+        /// s16le mono at the option's `sampleRate`.
+        Pcm = "pcm",
+        /// Opus; WebRTC only.
+        Opus = "opus",
+    }
+}
+
+crate::value::words! {
+    /// Format of a recording.
+    RecorderFormat {
+        /// RIFF WAVE, s16le stereo.
+        Wav = "wav",
+        /// Raw s16le.
+        Pcm = "pcm",
+        /// G.711 mu-law.
+        Pcmu = "pcmu",
+        /// G.711 A-law.
+        Pcma = "pcma",
+        /// G.722.
+        G722 = "g722",
+        /// Opus in Ogg.
+        Opus = "opus",
+    }
+}
+
+/// Name of a voice activity detector. Any text is read, so that an unknown one is an error event and not a
+/// refused call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct VadType(pub String);
+
+option_object! {
+    /// What a call is to be: given with `invite` and `accept`.
+    CallOption {
+        /// Suppress noise in what is heard. Default false.
+        denoise: bool,
+        /// SDP offer of a WebRTC client.
+        #[serde(alias = "sdp")]
+        offer: String,
+        /// URI to call.
+        callee: String,
+        /// Our URI; `sip:` is put before it when missing.
+        caller: String,
+        /// Record the call.
+        recorder: RecorderOption,
+        /// Voice activity detection.
+        vad: VadOption,
+        /// Speech recognition.
+        asr: TranscriptionOption,
+        /// Speech synthesis.
+        tts: SynthesisOption,
+        /// Hand all audio to an external program.
+        #[serde(alias = "media_pass")]
+        media_pass: MediaPassOption,
+        /// Longest time from invite to answer, in seconds or as `"30s"`.
+        #[serde(alias = "handshake_timeout")]
+        handshake_timeout: Seconds,
+        /// Use IPv6 candidates. Default false.
+        #[serde(alias = "enable_ipv6")]
+        enable_ipv6: bool,
+        /// Hang up after so many seconds without audio from the peer; 0 disables. Default 50.
+        #[serde(alias = "inactivity_timeout")]
+        inactivity_timeout: Seconds,
+        /// SIP account and headers.
+        sip: SipOption,
+        /// Free data of the client; becomes variables of the call.
+        extra: Extra,
+        /// Codec of the audio on `/call`. Default pcm.
+        codec: AudioCodec,
+        /// Background sound.
+        ambiance: AmbianceOption,
+        /// End-of-utterance detection.
+        eou: EouOption,
+        /// Speech-to-speech model in place of recognizer, model and synthesizer.
+        realtime: RealtimeOption,
+        /// Send the audio of both sides over the WebSocket. Default false.
+        subscribe: bool,
+        /// Detect ringback and busy tones on outbound calls.
+        #[serde(alias = "ringback_detection")]
+        ringback_detection: RingbackDetectionOption,
+        /// Playbook to run on this call.
+        playbook: String,
+        /// Rate of `pcm` audio on `/call`, in Hz. Default 16000.
+        #[serde(alias = "sample_rate", alias = "samplerate", deserialize_with = "lenient_number")]
+        sample_rate: u32,
+    }
+}
+
+option_object! {
+    /// How a call is recorded.
+    RecorderOption {
+        /// File name under the recorder path; `{id}` is the call's id. Default `{id}.wav`.
+        #[serde(alias = "recorder_file")]
+        recorder_file: String,
+        /// Hz. Default 16000.
+        #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        samplerate: u32,
+        /// Milliseconds between header updates. Default 200.
+        #[serde(deserialize_with = "lenient_number")]
+        ptime: u32,
+        /// Default wav.
+        format: RecorderFormat,
+    }
+}
+
+option_object! {
+    /// Voice activity detection.
+    VadOption {
+        /// `silero` (default) or `webrtc`.
+        #[serde(rename = "type", alias = "provider")]
+        kind: VadType,
+        /// Accepted for compatibility; the detector runs at the call's own rate.
+        #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        samplerate: u32,
+        /// Milliseconds of speech before `speaking` is sent. Default 250.
+        #[serde(alias = "speech_padding")]
+        speech_padding: Millis,
+        /// Milliseconds of silence that end a segment of speech. Default 100.
+        #[serde(alias = "silence_padding")]
+        silence_padding: Millis,
+        /// Accepted for compatibility, without effect.
+        ratio: f32,
+        /// Probability from which a window is speech. Default 0.5.
+        #[serde(alias = "voice_threshold")]
+        voice_threshold: f32,
+        /// Accepted for compatibility, without effect.
+        #[serde(alias = "max_buffer_duration_secs")]
+        max_buffer_duration_secs: u64,
+        /// Send `silence` again after every so many milliseconds without speech. Default: never.
+        #[serde(alias = "silence_timeout")]
+        silence_timeout: Millis,
+        /// Accepted for compatibility, without effect.
+        endpoint: String,
+        /// Accepted for compatibility, without effect.
+        #[serde(alias = "secret_key")]
+        secret_key: Secret,
+        /// Accepted for compatibility, without effect.
+        #[serde(alias = "secret_id")]
+        secret_id: Secret,
+    }
+}
+
+option_object! {
+    /// Speech recognition.
+    TranscriptionOption {
+        /// Name of the recognizer.
+        provider: String,
+        /// Language tag, `en` or `zh-CN`.
+        language: String,
+        /// Account of the vendor.
+        #[serde(alias = "app_id")]
+        app_id: String,
+        /// Key id of the vendor.
+        #[serde(alias = "secret_id")]
+        secret_id: Secret,
+        /// Key of the vendor.
+        #[serde(alias = "secret_key", alias = "apiKey", alias = "api_key")]
+        secret_key: Secret,
+        /// Model of the vendor.
+        #[serde(alias = "model_type", alias = "model")]
+        model_type: String,
+        /// Accepted for compatibility, without effect.
+        #[serde(alias = "buffer_size")]
+        buffer_size: u64,
+        /// Accepted for compatibility; the recognizer says which rate it wants.
+        #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        samplerate: u32,
+        /// Address in place of the vendor's.
+        #[serde(alias = "baseUrl", alias = "base_url")]
+        endpoint: String,
+        /// Parameters of the vendor.
+        extra: Extra,
+        /// Begin with the answer and not with early media. Default false.
+        #[serde(alias = "start_when_answer")]
+        start_when_answer: bool,
+    }
+}
+
+option_object! {
+    /// Speech synthesis.
+    SynthesisOption {
+        /// Name of the synthesizer.
+        provider: String,
+        /// Voice.
+        #[serde(alias = "voice")]
+        speaker: String,
+        /// Accepted for compatibility; speech is made at the call's rate.
+        #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        samplerate: u32,
+        /// 1.0 is the voice's own speed.
+        speed: f32,
+        /// 1 to 10; 5 is the voice's own volume.
+        #[serde(deserialize_with = "lenient_number")]
+        volume: u32,
+        /// Accepted for compatibility; speech is carried as PCM.
+        codec: String,
+        /// Account of the vendor.
+        #[serde(alias = "app_id")]
+        app_id: String,
+        /// Key id of the vendor.
+        #[serde(alias = "secret_id")]
+        secret_id: Secret,
+        /// Key of the vendor.
+        #[serde(alias = "secret_key", alias = "apiKey", alias = "api_key")]
+        secret_key: Secret,
+        /// Ask the vendor for word times.
+        subtitle: bool,
+        /// Model of the vendor.
+        model: String,
+        /// Language tag.
+        language: String,
+        /// Emotion of the voice, such as `neutral` or `happy`.
+        emotion: String,
+        /// Address in place of the vendor's.
+        #[serde(alias = "baseUrl", alias = "base_url")]
+        endpoint: String,
+        /// Parameters of the vendor.
+        extra: Extra,
+        /// Requests under way at once. Default 1.
+        #[serde(alias = "max_concurrent_tasks", deserialize_with = "lenient_number")]
+        max_concurrent_tasks: u32,
+        /// Id given to the vendor.
+        #[serde(alias = "session_id")]
+        session_id: String,
+        /// Used where a `tts` command has none.
+        #[serde(alias = "wait_input_timeout")]
+        wait_input_timeout: InputTimeout,
+    }
+}
+
+option_object! {
+    /// SIP account and headers. Written in snake_case, as the original does.
+    SipOption {
+        /// User of the account.
+        username: String,
+        /// Password of the account.
+        password: Secret,
+        /// Realm of the account.
+        realm: String,
+        /// Contact URI in place of our own.
+        contact: String,
+        /// Headers added to INVITE.
+        headers: Headers,
+        /// Headers added to BYE; values may be templates in playbooks.
+        #[serde(rename = "hangup_headers", alias = "hangupHeaders", alias = "bye_headers", alias = "byeHeaders")]
+        #[serde(deserialize_with = "header_map")]
+        hangup_headers: Headers,
+        /// Headers of the INVITE that become variables.
+        #[serde(rename = "extract_headers", alias = "extractHeaders")]
+        extract_headers: ExtractHeaders,
+        /// Encrypt media with SDES-SRTP.
+        #[serde(rename = "enable_srtp", alias = "enableSrtp")]
+        enable_srtp: bool,
+    }
+}
+
+/// Headers to take from an INVITE: names, or names with a pattern the value must match.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ExtractHeaders(pub Vec<ExtractHeader>);
+
+/// One header to take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ExtractHeader {
+    /// Take the header whatever its value.
+    Name(String),
+    /// Take the header when its value matches.
+    Pattern {
+        /// Name of the header.
+        name: String,
+        /// Regular expression for the value.
+        pattern: String,
+    },
+}
+
+impl ExtractHeader {
+    /// Name of the header.
+    pub fn name(&self) -> &str {
+        match self {
+            ExtractHeader::Name(name) | ExtractHeader::Pattern { name, .. } => name,
+        }
+    }
+}
+
+option_object! {
+    /// An external program that takes over all audio.
+    MediaPassOption {
+        /// WebSocket address.
+        url: String,
+        /// Hz of what we receive.
+        #[serde(alias = "input_sample_rate", deserialize_with = "lenient_number")]
+        input_sample_rate: u32,
+        /// Hz of what we send.
+        #[serde(alias = "output_sample_rate", deserialize_with = "lenient_number")]
+        output_sample_rate: u32,
+        /// Bytes of each message we send. Default 2560.
+        #[serde(alias = "packet_size", deserialize_with = "lenient_number")]
+        packet_size: u32,
+        /// Milliseconds between frames played from what we receive; absent: as it comes.
+        #[serde(deserialize_with = "lenient_number")]
+        ptime: u32,
+    }
+}
+
+option_object! {
+    /// How a second party is called in.
+    ReferOption {
+        /// Suppress noise of the referred leg.
+        denoise: bool,
+        /// Seconds to wait for the answer. Default 30.
+        timeout: Seconds,
+        /// Music while dialling.
+        moh: String,
+        /// Recognize the referred leg.
+        asr: TranscriptionOption,
+        /// End the call with the referred leg. Default true.
+        #[serde(alias = "auto_hangup")]
+        auto_hangup: bool,
+        /// SIP account and headers of the referred leg.
+        sip: SipOption,
+        /// Call-ID of the referred leg.
+        #[serde(alias = "call_id")]
+        call_id: String,
+        /// Stop recognizing the first leg while referred. Default false.
+        #[serde(alias = "pause_parent_asr")]
+        pause_parent_asr: bool,
+    }
+}
+
+option_object! {
+    /// End-of-utterance detection by a model.
+    EouOption {
+        /// Name of the detector.
+        #[serde(rename = "type")]
+        kind: String,
+        /// Address of the model.
+        endpoint: String,
+        /// Key of the model.
+        #[serde(alias = "secret_key", alias = "apiKey", alias = "api_key")]
+        secret_key: Secret,
+        /// Key id of the model.
+        #[serde(alias = "secret_id")]
+        secret_id: Secret,
+        /// Longest wait for its verdict, in milliseconds.
+        timeout: Millis,
+        /// Parameters of the detector.
+        extra: Extra,
+    }
+}
+
+option_object! {
+    /// A speech-to-speech model.
+    RealtimeOption {
+        /// `openai`, `azure` or a WebSocket address.
+        provider: String,
+        /// Model name.
+        model: String,
+        /// Key.
+        #[serde(alias = "secret_key", alias = "apiKey", alias = "api_key")]
+        secret_key: Secret,
+        /// Key id.
+        #[serde(alias = "secret_id")]
+        secret_id: Secret,
+        /// Address in place of the vendor's.
+        #[serde(alias = "baseUrl", alias = "base_url")]
+        endpoint: String,
+        /// Turn detection, passed through.
+        #[serde(alias = "turn_detection")]
+        turn_detection: serde_json::Value,
+        /// Tools, passed through.
+        tools: Vec<serde_json::Value>,
+        /// Voice; also read from `extra.voice`.
+        voice: String,
+        /// Parameters: `instructions`, `voice`.
+        extra: Extra,
+    }
+}
+
+option_object! {
+    /// Background sound under and between utterances.
+    AmbianceOption {
+        /// WAV file.
+        path: String,
+        /// Gain while the agent speaks. Default 0.1.
+        #[serde(alias = "duck_level")]
+        duck_level: f32,
+        /// Gain otherwise. Default 0.3.
+        #[serde(alias = "normal_level")]
+        normal_level: f32,
+        /// Step of the gain per 20 ms. Default 0.01.
+        #[serde(alias = "transition_speed")]
+        transition_speed: f32,
+        /// Default true.
+        enabled: bool,
+    }
+}
+
+option_object! {
+    /// Detection of ringback, busy and voice on outbound calls.
+    RingbackDetectionOption {
+        /// Default false.
+        enabled: bool,
+        /// Seconds of audio before the first verdict, at least 4. Default 6.
+        #[serde(alias = "min_buffer_secs")]
+        min_buffer_secs: f32,
+        /// Seconds between verdicts.
+        #[serde(alias = "detection_interval_secs")]
+        detection_interval_secs: f32,
+        /// Confidence from which a verdict counts.
+        #[serde(alias = "confidence_threshold")]
+        confidence_threshold: f32,
+        /// Report changes only.
+        #[serde(alias = "on_state_change_only")]
+        on_state_change_only: bool,
+    }
+}
+
+impl CallOption {
+    /// Seconds without audio after which a call ends; zero never.
+    pub fn inactivity_limit(&self) -> std::time::Duration {
+        self.inactivity_timeout.map_or(std::time::Duration::from_secs(50), |s| s.0)
+    }
+}
+
+/// Headers as a map, or as a list of `{name, value}` objects or `[name, value]` pairs.
+fn header_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Headers>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        Map(Headers),
+        Pairs(Vec<(String, String)>),
+        Objects(Vec<Row>),
+    }
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        value: String,
+    }
+    Ok(Option::<Shape>::deserialize(deserializer)?.map(|shape| match shape {
+        Shape::Map(map) => map,
+        Shape::Pairs(pairs) => pairs.into_iter().collect(),
+        Shape::Objects(rows) => rows.into_iter().map(|row| (row.name, row.value)).collect(),
+    }))
+}
+
+option_object! {
+    /// The language model of a playbook.
+    LlmOption {
+        /// Name of the chat model: `openai` (any OpenAI-compatible server), `rules`.
+        provider: String,
+        /// Model name.
+        model: String,
+        /// Address in place of the vendor's.
+        #[serde(alias = "base_url", alias = "endpoint")]
+        base_url: String,
+        /// Key.
+        #[serde(alias = "api_key", alias = "secretKey", alias = "secret_key")]
+        api_key: Secret,
+        /// System prompt of a playbook without scenes.
+        prompt: String,
+        /// Spoken first; the playbook's own `greeting` wins.
+        greeting: String,
+        /// Language of snippets and sentence rules.
+        language: String,
+        /// Feature snippets to add to the prompt.
+        features: Vec<String>,
+        /// Milliseconds within which a caller's words complete the previous ones. Default 3000.
+        #[serde(alias = "repair_window_ms", deserialize_with = "lenient_number")]
+        repair_window_ms: u32,
+        /// Messages after which older ones are summarised. Default 20.
+        #[serde(alias = "summary_limit", deserialize_with = "lenient_number")]
+        summary_limit: u32,
+        /// Text on tools for the prompt.
+        #[serde(alias = "tool_instructions")]
+        tool_instructions: String,
+        /// Sampling temperature.
+        temperature: f32,
+        /// Longest answer in tokens.
+        #[serde(alias = "max_tokens", deserialize_with = "lenient_number")]
+        max_tokens: u32,
+        /// Answers that are always the same: tried in order before the model, or alone with `provider: rules`.
+        rules: Vec<Rule>,
+        /// What `rules` says when no rule fits. Default: asks to say it again.
+        otherwise: String,
+    }
+}
+
+impl Over for Vec<Rule> {
+    fn over(self, _: &Self) -> Self {
+        self
+    }
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Rule {
+    /// Regular expressions, any of which must be found in what the caller said (any case).
+    #[serde(deserialize_with = "one_or_many")]
+    pub when: Vec<String>,
+    /// Holds in this scene only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene: Option<String>,
+    /// What to answer, with tags; one of several by turn. `$1` or `$name` is what the pattern caught.
+    #[serde(deserialize_with = "one_or_many")]
+    pub say: Vec<String>,
+}
+
+/// A text, or a list of texts.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Shape::deserialize(deserializer)? {
+        Shape::One(text) => vec![text],
+        Shape::Many(texts) => texts,
+    })
+}

@@ -1,0 +1,75 @@
+//! From text to wire types, saying where a text is wrong and which keys nobody reads.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Largest message that is looked at, in bytes. Base64 audio in a `tts` command is the largest legal content:
+/// four minutes at 16 kHz.
+pub const MAX_MESSAGE: usize = 10 * 1024 * 1024;
+
+/// Most unknown keys that are named; a client cannot fill a log with them.
+const MAX_UNKNOWN: usize = 16;
+
+/// A value and the paths of the keys that were not understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read<T> {
+    /// What was read.
+    pub value: T,
+    /// Paths of unknown keys, such as `option.vad.speechPading`.
+    pub unknown: Vec<String>,
+}
+
+/// Why a text is no message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// Path of the offending field; empty when the text as a whole is wrong.
+    pub field: String,
+    /// What is wrong and what is expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.field.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.field, self.message)
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Parses JSON text within [`MAX_MESSAGE`] and serde_json's depth limit of 128.
+pub fn json(text: &str) -> Result<Value, ReadError> {
+    if text.len() > MAX_MESSAGE {
+        let message = format!("message of {} bytes is larger than {MAX_MESSAGE}", text.len());
+        return Err(ReadError { field: String::new(), message });
+    }
+    serde_json::from_str(text)
+        .map_err(|e| ReadError { field: String::new(), message: format!("not valid JSON: {e}") })
+}
+
+/// Reads `value` as a `T`, naming the field that does not fit and the keys that `T` does not know.
+pub fn value<T: DeserializeOwned>(value: Value) -> Result<Read<T>, ReadError> {
+    let mut unknown = Vec::new();
+    let mut note = |path: serde_ignored::Path<'_>| {
+        if unknown.len() < MAX_UNKNOWN {
+            unknown.push(clean(&path.to_string()));
+        }
+    };
+    let ignored = serde_ignored::Deserializer::new(value, &mut note);
+    match serde_path_to_error::deserialize(ignored) {
+        Ok(value) => Ok(Read { value, unknown }),
+        Err(error) => {
+            let field = error.path().to_string();
+            let field = if field == "." { String::new() } else { field };
+            Err(ReadError { field, message: error.into_inner().to_string() })
+        }
+    }
+}
+
+/// serde_ignored writes a `?` step for each `Option` it passes through.
+fn clean(path: &str) -> String {
+    path.split('.').filter(|step| *step != "?").collect::<Vec<_>>().join(".")
+}

@@ -1,0 +1,135 @@
+//! What is written about a call: the call record and the lines of the event log.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::option::CallOption;
+use crate::reason::HangupReason;
+use crate::rest::CallKind;
+use crate::value::Extra;
+
+/// The record of a call. Times are RFC 3339.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallRecord {
+    /// What carried the call.
+    pub call_type: CallKind,
+    /// Its option, secrets redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub option: Option<CallOption>,
+    /// The call's id.
+    pub call_id: String,
+    /// When it began.
+    pub start_time: String,
+    /// When it rang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_time: Option<String>,
+    /// When it was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_time: Option<String>,
+    /// When it ended.
+    pub end_time: String,
+    /// From.
+    pub caller: String,
+    /// To.
+    pub callee: String,
+    /// SIP status that tells how it went: 200 for a call that was answered and hung up.
+    pub status_code: u16,
+    /// Why it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hangup_reason: Option<HangupReason>,
+    /// What peers said about the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hangup_messages: Vec<HangupMessage>,
+    /// Recordings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recorder: Vec<Recording>,
+    /// Variables of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extras: Option<Extra>,
+    /// The event log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump_event_file: Option<String>,
+    /// Record of the referred leg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refer_callrecord: Option<Box<CallRecord>>,
+    /// What was said and heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transcript: Vec<Line>,
+    /// Turns with their times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<TurnRecord>,
+}
+
+/// What a peer said about the end of a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HangupMessage {
+    /// SIP status.
+    pub code: u16,
+    /// Its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// A recording of a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recording {
+    /// Whose sound.
+    pub track_id: String,
+    /// The file.
+    pub path: String,
+    /// Its bytes.
+    pub size: u64,
+    /// What is particular, such as a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Extra>,
+}
+
+/// One line of what was said and heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// `caller` or `agent`.
+    pub speaker: String,
+    /// The words: for the agent those that were heard.
+    pub text: String,
+    /// Milliseconds since the call began.
+    pub at: u64,
+    /// The agent was cut off here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
+}
+
+/// Times of one turn, in milliseconds since the call began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TurnRecord {
+    /// When the caller stopped speaking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speech_end: Option<u64>,
+    /// When the final transcript came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<u64>,
+    /// When the model's first text came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_text: Option<u64>,
+    /// When the first sound of the reply was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_audio: Option<u64>,
+}
+
+/// One line of `<id>.events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// `event`, `command` or `sip`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Unix ms.
+    pub timestamp: u64,
+    /// The event or command as JSON text.
+    pub content: String,
+}

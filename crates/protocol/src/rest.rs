@@ -1,0 +1,175 @@
+//! Bodies of HTTP requests and answers, ours and those we send.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::chat::Message;
+use crate::option::CallOption;
+
+crate::value::words! {
+    /// What carries a call.
+    CallKind {
+        /// A browser.
+        Webrtc = "webrtc",
+        /// A second leg.
+        B2bua = "b2bua",
+        /// Audio over `/call`.
+        WebSocket = "webSocket",
+        /// SIP.
+        Sip = "sip",
+    }
+}
+
+impl CallKind {
+    /// The all-lower-case word of `GET /call/lists` and of the variable `call_type`.
+    pub const fn lower(self) -> &'static str {
+        match self {
+            CallKind::Webrtc => "webrtc",
+            CallKind::B2bua => "b2bua",
+            CallKind::WebSocket => "websocket",
+            CallKind::Sip => "sip",
+        }
+    }
+}
+
+/// Answer of `GET /call/lists`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CallList {
+    /// Calls that are up.
+    pub calls: Vec<ListedCall>,
+}
+
+/// One call of [`CallList`].
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ListedCall {
+    /// The call's id.
+    pub id: String,
+    /// `webrtc`, `sip` or `websocket`.
+    pub call_type: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// Its option, secrets redacted.
+    pub option: CallOption,
+}
+
+/// Answer of the original's `GET /list`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ActiveCalls {
+    /// Calls that are up.
+    pub active_calls: Vec<ActiveCall>,
+}
+
+/// One call of [`ActiveCalls`]; absent times are `null`, as the original writes them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveCall {
+    /// The call's id.
+    pub id: String,
+    /// What carries it.
+    pub call_type: CallKind,
+    /// Its option, secrets redacted.
+    #[serde(rename = "cs.option")]
+    pub option: Option<CallOption>,
+    /// When it rang, RFC 3339.
+    pub ring_time: Option<String>,
+    /// When it was answered, RFC 3339.
+    pub start_time: Option<String>,
+}
+
+/// Answer of the original's `GET /kill/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Killed {
+    /// `killed` or `not_found`.
+    pub status: String,
+    /// The call's id.
+    pub id: String,
+}
+
+/// One entry of `GET /iceservers`; absent values are `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct IceServer {
+    /// `stun:` and `turn:` addresses.
+    pub urls: Vec<String>,
+    /// User of a TURN server.
+    pub username: Option<String>,
+    /// Password of a TURN server; browsers need it, so it is sent.
+    pub credential: Option<String>,
+    /// `password` or `oauth`.
+    #[serde(alias = "credentialType")]
+    pub credential_type: Option<String>,
+}
+
+/// Body of the webhook that announces an inbound call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InviteWebhook {
+    /// Always `invite`.
+    pub event: String,
+    /// What the client attaches to with `/call/sip?id=`.
+    pub dialog_id: String,
+    /// From URI.
+    pub caller: String,
+    /// To URI.
+    pub callee: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// All headers of the INVITE as `Name: value`.
+    pub headers: Vec<String>,
+    /// SDP offer.
+    pub offer: String,
+    /// Call-ID.
+    #[serde(rename = "call_id")]
+    pub call_id: String,
+    /// Tag of From.
+    #[serde(rename = "from_tag")]
+    pub from_tag: String,
+    /// Tag of To, ours.
+    #[serde(rename = "to_tag")]
+    pub to_tag: String,
+}
+
+/// Body of the webhook sent after a call.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Posthook {
+    /// The call's id.
+    pub session_id: String,
+    /// What the model made of it.
+    pub summary: Option<String>,
+    /// What was said and heard.
+    pub history: Option<Vec<Message>>,
+    /// RFC 3339.
+    pub timestamp: String,
+}
+
+/// Body of `POST /api/playbook/run`: one of `playbook` and `content`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RunPlaybook {
+    /// File under the playbook folder.
+    pub playbook: Option<String>,
+    /// The playbook itself.
+    pub content: Option<String>,
+    /// Kind of call.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// URI to call.
+    pub to: Option<String>,
+}
+
+/// Answer of `POST /api/playbook/run`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlaybookStarted {
+    /// Id to attach to.
+    pub session_id: String,
+}
+
+/// One entry of `GET /api/playbooks`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ListedPlaybook {
+    /// File name.
+    pub name: String,
+    /// When it was last changed, RFC 3339.
+    pub updated: String,
+}

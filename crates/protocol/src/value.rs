@@ -1,0 +1,261 @@
+//! Small types that accept every spelling clients use and emit one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Free key/value data. Values are any JSON; providers that need strings stringify scalars
+/// ([`extra_string`]).
+pub type Extra = BTreeMap<String, serde_json::Value>;
+
+/// Names and values of headers.
+pub type Headers = BTreeMap<String, String>;
+
+/// A value of [`Extra`] as the string a provider's parameter needs: scalars without quotes, the rest as JSON.
+pub fn extra_string(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A password or key. It is read from the wire and never written: `Debug` and `Serialize` give `***`.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The secret itself, for the one place that signs or sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the secret is the empty text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// A span in seconds: a number, or a text such as `"30s"` or `"2min"`. Emitted as a number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, JsonSchema)]
+#[schemars(with = "f64")]
+pub struct Seconds(pub Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.subsec_nanos() == 0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(self.0.as_secs_f64())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SpanVisitor { unit: Duration::from_secs(1) }).map(Seconds)
+    }
+}
+
+/// A span in milliseconds: a number, or a text such as `"800ms"`. Emitted as a number of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, JsonSchema)]
+#[schemars(with = "u64")]
+pub struct Millis(pub Duration);
+
+impl Millis {
+    /// `ms` milliseconds.
+    pub const fn new(ms: u64) -> Self {
+        Millis(Duration::from_millis(ms))
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SpanVisitor { unit: Duration::from_millis(1) }).map(Millis)
+    }
+}
+
+/// How long to wait for the caller's input after a playback.
+///
+/// The published API counts seconds, deployed clients send milliseconds. A number below 1000 is taken as
+/// seconds, any other as milliseconds; a text carries its unit (`"800ms"`). Emitted in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, JsonSchema)]
+#[schemars(with = "u64")]
+pub struct InputTimeout(pub Duration);
+
+impl Serialize for InputTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Millis(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for InputTimeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Scalar(value) = Scalar::deserialize(deserializer)?;
+        match value {
+            ScalarValue::Number(n) if n < 1000.0 => span(n, Duration::from_secs(1)),
+            ScalarValue::Number(n) => span(n, Duration::from_millis(1)),
+            ScalarValue::Text(text) => humantime::parse_duration(&text).map_err(|e| e.to_string()),
+        }
+        .map(InputTimeout)
+        .map_err(de::Error::custom)
+    }
+}
+
+/// A year in seconds: the longest span that any option takes. It keeps arithmetic far from overflow.
+const LONGEST_S: f64 = 86_400.0 * 366.0;
+
+fn span(count: f64, unit: Duration) -> Result<Duration, String> {
+    let seconds = count * unit.as_secs_f64();
+    if (0.0..=LONGEST_S).contains(&seconds) {
+        Ok(Duration::from_micros((seconds * 1e6).round() as u64))
+    } else {
+        Err(format!("{count} is no time span: expected a number from 0 up to a year"))
+    }
+}
+
+struct SpanVisitor {
+    unit: Duration,
+}
+
+impl Visitor<'_> for SpanVisitor {
+    type Value = Duration;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = if self.unit.as_secs() == 1 { "seconds" } else { "milliseconds" };
+        write!(f, "a number of {unit} or a text such as \"30s\"")
+    }
+    fn visit_u64<E: de::Error>(self, v: u64) -> Result<Duration, E> {
+        span(v as f64, self.unit).map_err(E::custom)
+    }
+    fn visit_i64<E: de::Error>(self, v: i64) -> Result<Duration, E> {
+        span(v as f64, self.unit).map_err(E::custom)
+    }
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Duration, E> {
+        span(v, self.unit).map_err(E::custom)
+    }
+    fn visit_str<E: de::Error>(self, v: &str) -> Result<Duration, E> {
+        if let Ok(number) = v.trim().parse::<f64>() {
+            return span(number, self.unit).map_err(E::custom);
+        }
+        humantime::parse_duration(v).map_err(|e| E::custom(format!("{e} in \"{v}\"")))
+    }
+}
+
+enum ScalarValue {
+    Number(f64),
+    Text(String),
+}
+
+struct Scalar(ScalarValue);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+        impl Visitor<'_> for ScalarVisitor {
+            type Value = Scalar;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or a text")
+            }
+            fn visit_u64<E: de::Error>(self, v: u64) -> Result<Scalar, E> {
+                Ok(Scalar(ScalarValue::Number(v as f64)))
+            }
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<Scalar, E> {
+                Ok(Scalar(ScalarValue::Number(v as f64)))
+            }
+            fn visit_f64<E: de::Error>(self, v: f64) -> Result<Scalar, E> {
+                Ok(Scalar(ScalarValue::Number(v)))
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Scalar, E> {
+                Ok(match v.trim().parse() {
+                    Ok(number) => Scalar(ScalarValue::Number(number)),
+                    Err(_) => Scalar(ScalarValue::Text(v.to_owned())),
+                })
+            }
+        }
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// Deserialises a number that some clients send as a text.
+pub(crate) fn lenient_number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    let Some(Scalar(value)) = Option::<Scalar>::deserialize(deserializer)? else { return Ok(None) };
+    let number = match value {
+        ScalarValue::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => Some(n as i64),
+        _ => None,
+    };
+    number
+        .and_then(|n| T::try_from(n).ok())
+        .map(Some)
+        .ok_or_else(|| de::Error::custom("expected a whole number within range"))
+}
+
+/// Declares an enum of wire words that is read in any case and written as spelled here.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal $(| $alias:literal)*),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, schemars::JsonSchema)]
+        pub enum $name { $($(#[$vmeta])* #[schemars(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// The word as written on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+            /// The value that `word` names, in any case.
+            pub fn from_word(word: &str) -> Option<Self> {
+                $(if word.eq_ignore_ascii_case($word) $(|| word.eq_ignore_ascii_case($alias))* {
+                    return Some($name::$variant);
+                })+
+                None
+            }
+            /// Every word, for help and errors.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = String::deserialize(deserializer)?;
+                $name::from_word(&word)
+                    .ok_or_else(|| serde::de::Error::unknown_variant(&word, $name::WORDS))
+            }
+        }
+    };
+}
+pub(crate) use words;
