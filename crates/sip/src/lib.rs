@@ -1,1 +1,28 @@
-//! SIP messages, transactions and dialogs, without a socket.
+//! SIP for one telephony endpoint: messages, transactions, dialogs and the calls in them, without a
+//! socket. An [`Endpoint`] is fed datagrams and the time, asked by verbs (`answer`, `bye`, ...), and
+//! drained of datagrams to send and of [`SipEvent`]s.
+//!
+//! It must not open a socket, start a task, read a clock or know what a call is for: time is an
+//! argument, randomness comes from a seed, SDP is text that passes through. Only `driver`, behind
+//! the feature `tokio`, does IO.
+//!
+//! Rooms in reading order: `config`, `event`, `order` (what goes in and comes out), `endpoint` (the
+//! whole), `driver`.
+
+#![forbid(unsafe_code)]
+
+mod config;
+#[cfg(feature = "tokio")]
+pub mod driver;
+mod endpoint;
+mod event;
+mod order;
+
+pub use config::{Admission, Config, Time};
+#[cfg(feature = "tokio")]
+pub use driver::{Driver, Incoming, SipHandle};
+pub use endpoint::Endpoint;
+pub use event::{
+    Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent,
+};
+pub use order::{Outbound, Rejection, SipError};

@@ -1,0 +1,267 @@
+//! What leaves an endpoint: datagrams, and what happened in its dialogs.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Names one dialog of one endpoint, from its first INVITE to its end. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DialogId(pub u64);
+
+impl fmt::Display for DialogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dialog {}", self.0)
+    }
+}
+
+/// One thing that [`Endpoint::poll`](crate::Endpoint::poll) hands out.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Put these bytes into one datagram.
+    Send {
+        /// The receiver.
+        to: SocketAddr,
+        /// A whole SIP message.
+        bytes: Vec<u8>,
+    },
+    /// Something happened.
+    Event(SipEvent),
+}
+
+/// Header lines in the order of the message: name as sent, value unfolded, with every control
+/// character replaced by U+FFFD, so that it can go into a log or a record.
+pub type HeaderList = Vec<(String, String)>;
+
+/// Someone calls us.
+#[derive(Debug, Clone)]
+pub struct Invite {
+    /// `Call-ID`.
+    pub call_id: String,
+    /// URI of `From`.
+    pub from_uri: String,
+    /// Tag of `From`; empty for a peer from before RFC 3261.
+    pub from_tag: String,
+    /// URI of `To`.
+    pub to_uri: String,
+    /// The tag that we put into `To`.
+    pub local_tag: String,
+    /// Request-URI: whom the last hop believes to be us.
+    pub request_uri: String,
+    /// Every header line.
+    pub headers: HeaderList,
+    /// The offer; absent if the caller wants us to make one.
+    pub sdp: Option<String>,
+    /// Where the datagram came from.
+    pub source: SocketAddr,
+    /// The dialog's name in webhooks and URLs: `<call_id>-<local tag>-<remote tag>`. Opaque.
+    pub dialog_id: String,
+}
+
+impl Invite {
+    /// Value of the first header of this name, without regard to case. Compact forms are not
+    /// expanded.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+/// Why a dialog ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// The peer sent BYE.
+    Bye,
+    /// We sent BYE, and the peer has answered it or can no longer be reached.
+    LocalBye,
+    /// We rejected the INVITE.
+    LocalReject,
+    /// Our 200 was never acknowledged; we have sent BYE as RFC 3261 section 13.3.1.4 asks.
+    AckTimeout,
+}
+
+/// Which request offered new media inside a dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferMethod {
+    /// A re-INVITE.
+    Invite,
+    /// An UPDATE (RFC 3311).
+    Update,
+}
+
+/// What happened in a dialog.
+///
+/// Every dialog ends with exactly one of `Canceled`, `Ended`, `Rejected` and `Failed`; nothing
+/// follows it. `Invited` is the first event of a dialog that a peer began.
+#[derive(Debug, Clone)]
+pub enum SipEvent {
+    /// A new call wants `ring`, `answer` or `reject`.
+    Invited {
+        /// The new dialog.
+        dialog: DialogId,
+        /// What the INVITE said.
+        invite: Box<Invite>,
+    },
+    /// The caller hung up before we answered. 487 has been sent.
+    Canceled {
+        /// The dialog.
+        dialog: DialogId,
+    },
+    /// Our 200 to the first INVITE was acknowledged.
+    Established {
+        /// The dialog.
+        dialog: DialogId,
+        /// The answer in the ACK, if the INVITE had no offer.
+        sdp: Option<String>,
+    },
+    /// Our 200 was not acknowledged for 64 T1. BYE goes out; `Ended` follows.
+    AckTimeout {
+        /// The dialog.
+        dialog: DialogId,
+    },
+    /// The peer wants other media; answer with `answer_reoffer`.
+    Reoffered {
+        /// The dialog.
+        dialog: DialogId,
+        /// Its offer; absent if a re-INVITE wants ours.
+        sdp: Option<String>,
+        /// The request that asks.
+        method: OfferMethod,
+    },
+    /// The answer to the offer that our 200 to a re-INVITE made came in its ACK.
+    ReofferAnswered {
+        /// The dialog.
+        dialog: DialogId,
+        /// The answer; absent if the peer forgot it.
+        sdp: Option<String>,
+    },
+    /// INFO inside the dialog (digits, mostly). It has been answered 200.
+    Info {
+        /// The dialog.
+        dialog: DialogId,
+        /// `Content-Type`, lower case and without parameters; empty if absent.
+        content_type: String,
+        /// The body, at most as long as a datagram.
+        body: Vec<u8>,
+    },
+    /// The dialog is over.
+    Ended {
+        /// The dialog.
+        dialog: DialogId,
+        /// Header lines of the peer's BYE (`Reason`, `X-...`); empty for the other causes.
+        headers: HeaderList,
+        /// Why.
+        cause: EndCause,
+    },
+    /// Our INVITE got a provisional response other than 100.
+    Provisional {
+        /// The dialog.
+        dialog: DialogId,
+        /// 101 to 199.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+        /// Early media.
+        sdp: Option<String>,
+    },
+    /// Our INVITE was answered; the ACK has been sent.
+    Answered {
+        /// The dialog.
+        dialog: DialogId,
+        /// The answer to our offer.
+        sdp: Option<String>,
+        /// Header lines of the 200.
+        headers: HeaderList,
+    },
+    /// Our INVITE was refused.
+    Rejected {
+        /// The dialog.
+        dialog: DialogId,
+        /// 300 to 699. 487 after `cancel`.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+        /// Header lines of the response.
+        headers: HeaderList,
+    },
+    /// Our INVITE got no final answer.
+    Failed {
+        /// The dialog.
+        dialog: DialogId,
+        /// Why.
+        why: Failure,
+    },
+}
+
+impl SipEvent {
+    /// The dialog in which it happened.
+    pub fn dialog(&self) -> DialogId {
+        match self {
+            Self::Invited { dialog, .. }
+            | Self::Canceled { dialog }
+            | Self::Established { dialog, .. }
+            | Self::AckTimeout { dialog }
+            | Self::Reoffered { dialog, .. }
+            | Self::ReofferAnswered { dialog, .. }
+            | Self::Info { dialog, .. }
+            | Self::Ended { dialog, .. }
+            | Self::Provisional { dialog, .. }
+            | Self::Answered { dialog, .. }
+            | Self::Rejected { dialog, .. }
+            | Self::Failed { dialog, .. } => *dialog,
+        }
+    }
+
+    /// Whether nothing can follow in its dialog.
+    pub fn is_last(&self) -> bool {
+        matches!(
+            self,
+            Self::Canceled { .. } | Self::Ended { .. } | Self::Rejected { .. } | Self::Failed { .. }
+        )
+    }
+}
+
+/// Why an INVITE of ours got no final answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No response at all for 64 T1.
+    Timeout,
+    /// We cancelled, and the peer sent no final response for 64 T1.
+    CancelUnanswered,
+    /// The answer could not be used: no `Contact`, or headers that contradict the request.
+    BadAnswer,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "the peer did not respond to the INVITE",
+            Self::CancelUnanswered => "the peer did not respond to the CANCEL",
+            Self::BadAnswer => "the peer's answer could not be used",
+        })
+    }
+}
+
+/// What an endpoint has counted since its start, and what it holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams received, keep-alives included.
+    pub received: u64,
+    /// Datagrams handed out for sending.
+    pub sent: u64,
+    /// Datagrams that are no SIP message.
+    pub parse_errors: u64,
+    /// Requests refused without state (4xx and 5xx).
+    pub refused: u64,
+    /// Requests and responses of ours that were sent again.
+    pub retransmissions: u64,
+    /// Requests of peers that were received again and absorbed.
+    pub absorbed: u64,
+    /// Responses that belong to nothing we sent.
+    pub stray_responses: u64,
+    /// Datagrams that the socket did not take at once and that were dropped (driver).
+    pub unsent: u64,
+    /// Transactions and remembered answers now.
+    pub transactions: usize,
+    /// Dialogs now.
+    pub dialogs: usize,
+    /// Dialogs since the start.
+    pub dialogs_total: u64,
+}
