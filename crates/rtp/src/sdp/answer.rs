@@ -1,0 +1,111 @@
+//! Answering the peer's offer.
+
+use audio::Codec;
+
+use super::parse::{Description, Media, Payloads};
+use super::write::{Audio, Format, Line, describe};
+use super::{Answer, Direction, Local, Negotiated, SdpError, TelephoneEvent};
+
+/// Answers an offer: the first of our codecs that it has, under the offer's payload numbers, on the first
+/// audio line that suits; every other media line is rejected in its place.
+///
+/// # Errors
+/// Says why the offer cannot be met, with the SIP status to answer ([`SdpError::status`]). An offer whose
+/// audio has port 0 is refused in a first offer, and is a hold in a later one ([`Local::previous`]).
+pub fn answer(offer: &str, local: &Local) -> Result<Answer, SdpError> {
+    let offer = Description::parse(offer)?;
+    let (at, media) = choose(&offer, local)?;
+    let lines: Vec<Line> = (0..)
+        .zip(&offer.media)
+        .map(
+            |(i, line)| {
+                if i == at { Line::Audio(audio_line(line, &media, local)) } else { Line::Rejected(line) }
+            },
+        )
+        .collect();
+    Ok(Answer { sdp: describe(local, &lines), media })
+}
+
+/// The first audio line that suits; when none does, what is wrong with the first one.
+fn choose(offer: &Description, local: &Local) -> Result<(usize, Negotiated), SdpError> {
+    let mut refusal = SdpError::NoAudio;
+    for (at, media) in offer.media.iter().enumerate().filter(|(_, media)| media.is_audio()) {
+        match agree(offer, media, local) {
+            Ok(agreed) => return Ok((at, agreed)),
+            Err(error) if refusal == SdpError::NoAudio => refusal = error,
+            Err(_) => {}
+        }
+    }
+    Err(refusal)
+}
+
+fn agree(offer: &Description, media: &Media, local: &Local) -> Result<Negotiated, SdpError> {
+    media.check_transport()?;
+    if media.is_off() && local.previous.is_none() {
+        return Err(SdpError::NoAudio);
+    }
+    let payloads = media.payloads();
+    let (codec, payload_type) = pick(&payloads, local)?;
+    let remote = if media.is_off() { None } else { offer.remote(media, local)? };
+    let rtcp_mux = offer.attribute(media, "rtcp-mux").is_some();
+    let asked = offer.direction(media).reversed();
+    Ok(Negotiated {
+        codec,
+        payload_type,
+        voices: vec![(payload_type, codec)],
+        fmtp: payloads.fmtp(payload_type).to_owned(),
+        telephone_event: telephone_event(&payloads, codec, local),
+        remote,
+        rtcp: remote.and_then(|remote| if rtcp_mux { Some(remote) } else { offer.rtcp(media, remote) }),
+        rtcp_mux,
+        direction: local.direction.and(asked).and(reachable(remote.is_some(), media.is_off())),
+        ptime_ms: offer.ptime_ms(media, local.ptime_ms),
+    })
+}
+
+/// What a peer without an address leaves us to do: with `0.0.0.0` it may still be heard, with port 0 the
+/// stream is off.
+pub(super) fn reachable(remote: bool, off: bool) -> Direction {
+    Direction::new(remote, !off)
+}
+
+/// The first of ours that the offer has: the configured order is the operator's preference.
+fn pick(payloads: &Payloads, local: &Local) -> Result<(&'static Codec, u8), SdpError> {
+    let found = local.codecs.iter().find_map(|&codec| Some((codec, payloads.number_of(codec)?)));
+    found.ok_or_else(|| no_codec(payloads, local))
+}
+
+pub(super) fn no_codec(payloads: &Payloads, local: &Local) -> SdpError {
+    let ours: Vec<&str> = local.codecs.iter().map(|codec| codec.name).collect();
+    SdpError::NoCodec { theirs: payloads.names(), ours: ours.join(", ") }
+}
+
+/// The telephone-event with the clock of the codec, whose time it shares (RFC 4733 section 2.1). A peer
+/// that offers only another clock means it to be used all the same.
+fn telephone_event(payloads: &Payloads, codec: &Codec, local: &Local) -> Option<TelephoneEvent> {
+    if !local.telephone_event {
+        return None;
+    }
+    let (payload_type, clock) = best_event(payloads, codec)?;
+    Some(TelephoneEvent { payload_type, heard_as: payload_type, clock })
+}
+
+pub(super) fn best_event(payloads: &Payloads, codec: &Codec) -> Option<(u8, u32)> {
+    let matching = payloads.telephone_events().find(|&(_, clock)| clock == codec.rtp_clock);
+    matching.or_else(|| payloads.telephone_events().next())
+}
+
+fn audio_line<'a>(offered: &'a Media<'a>, media: &Negotiated, local: &Local) -> Audio<'a> {
+    let mut formats = vec![Format::codec(media.payload_type, media.codec)];
+    if let Some(event) = media.telephone_event {
+        formats.push(Format::telephone_event(event.payload_type, event.clock));
+    }
+    Audio {
+        port: if offered.is_off() { 0 } else { local.port },
+        protocol: offered.protocol,
+        formats,
+        direction: media.direction,
+        ptime_ms: media.ptime_ms,
+        rtcp_mux: media.rtcp_mux,
+    }
+}
