@@ -1,0 +1,238 @@
+//! From probabilities of speech to events.
+
+use protocol::CallTime;
+use std::time::Duration;
+
+/// How far below the threshold a score must fall before it counts as silence.
+const HYSTERESIS: f32 = 0.15;
+/// Silence must stay reachable however low the threshold is set.
+const LOWEST_QUIET: f32 = 0.01;
+
+/// What decides when speech begins and ends. The names on the wire are in brackets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VadSettings {
+    /// Speech this long is reported as [`VadEvent::Speaking`] (`speechPadding`, ms).
+    pub speech_padding: Duration,
+    /// Silence this long closes a segment of speech (`silencePadding`, ms).
+    pub silence_padding: Duration,
+    /// A score from here on is speech, 0.0..=1.0 (`voiceThreshold`).
+    pub voice_threshold: f32,
+    /// While nobody speaks, [`VadEvent::Quiet`] repeats after every span of this length; `None` for never
+    /// (`silenceTimeout`, ms).
+    pub silence_timeout: Option<Duration>,
+}
+
+impl Default for VadSettings {
+    fn default() -> Self {
+        VadSettings {
+            speech_padding: Duration::from_millis(250),
+            silence_padding: Duration::from_millis(100),
+            voice_threshold: 0.5,
+            silence_timeout: None,
+        }
+    }
+}
+
+/// What the listener of a call learns from the detector. All times are in call time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum VadEvent {
+    /// The first window of what may become speech: early enough for ducking or a barge-in.
+    ///
+    /// `Speaking` or `Dismissed` follows. With a speech padding of at most one window `Speaking` comes at once,
+    /// without an `Onset`.
+    Onset {
+        /// Beginning of that window.
+        start: CallTime,
+        /// Its score.
+        confidence: f32,
+    },
+    /// The onset ended before it was long enough to be speech.
+    Dismissed {
+        /// The time its `Onset` named.
+        start: CallTime,
+    },
+    /// Speech has lasted for the speech padding.
+    Speaking {
+        /// Beginning of the speech.
+        start: CallTime,
+        /// Mean score of its windows at or above the threshold.
+        confidence: f32,
+    },
+    /// Speech has ended: silence has lasted for the silence padding.
+    Silence {
+        /// Beginning of the speech, as its `Speaking` named it.
+        start: CallTime,
+        /// Length of the speech, without the silence that closed it.
+        duration: Duration,
+    },
+    /// Nobody has spoken for another silence timeout.
+    Quiet {
+        /// End of the last speech, or the beginning of listening.
+        since: CallTime,
+        /// Time since then.
+        duration: Duration,
+    },
+}
+
+/// The state machine of one listener.
+///
+/// Its clock is the number of samples it was told of, by [`scored`](Vad::scored) and [`skip`](Vad::skip), counted
+/// from the call time given at construction.
+#[derive(Clone, Debug)]
+pub struct Vad {
+    settings: VadSettings,
+    rate: u32,
+    window: usize,
+    origin: CallTime,
+    consumed: u64,
+    state: State,
+    /// End of the last speech, or the origin.
+    quiet_since: CallTime,
+    /// When the next `Quiet` is due, if any.
+    quiet_due: Option<CallTime>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Idle,
+    Candidate(Segment),
+    Speech(Segment),
+}
+
+/// A stretch of speech that is still open.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    start: CallTime,
+    /// Beginning of the silence that may close it.
+    quiet: Option<CallTime>,
+    /// Windows at or above the threshold, and the sum of their scores.
+    voiced: u32,
+    total: f32,
+}
+
+impl Vad {
+    /// Listens from call time `start` to windows of `window` samples at `rate` Hz (both as the scorer says).
+    pub fn new(settings: VadSettings, rate: u32, window: usize, start: CallTime) -> Self {
+        let mut vad = Vad {
+            settings,
+            rate: rate.max(1),
+            window,
+            origin: start,
+            consumed: 0,
+            state: State::Idle,
+            quiet_since: start,
+            quiet_due: None,
+        };
+        vad.be_quiet(start);
+        vad
+    }
+
+    /// The score of the next window; answers what it means, if anything new.
+    pub fn scored(&mut self, speech: f32) -> Option<VadEvent> {
+        let speech = if speech.is_nan() { 0.0 } else { speech };
+        self.advance(self.window as u64, speech)
+    }
+
+    /// Passes over `samples` that were never heard (lost, muted, on hold). They count as silence.
+    pub fn skip(&mut self, samples: u64) -> Option<VadEvent> {
+        self.advance(samples, 0.0)
+    }
+
+    /// Ends the stream: closes what is open, with its end at the last speech known.
+    pub fn close(&mut self) -> Option<VadEvent> {
+        let now = self.now();
+        match self.state {
+            State::Idle => None,
+            State::Candidate(segment) | State::Speech(segment) => self.end(segment.quiet.unwrap_or(now)),
+        }
+    }
+
+    /// Starts afresh at call time `start`, as after a change of rate or a long gap. [`close`](Vad::close) first,
+    /// or the end of an open segment is never reported.
+    pub fn reset(&mut self, rate: u32, window: usize, start: CallTime) {
+        *self = Vad::new(self.settings.clone(), rate, window, start);
+    }
+
+    /// Whether a segment reported by [`VadEvent::Speaking`] is open.
+    pub fn speaking(&self) -> bool {
+        matches!(self.state, State::Speech(_))
+    }
+
+    /// Call time up to which samples were consumed.
+    pub fn now(&self) -> CallTime {
+        let rate = u64::from(self.rate);
+        let nanos = (self.consumed % rate).saturating_mul(1_000_000_000) / rate;
+        self.origin + Duration::from_secs(self.consumed / rate) + Duration::from_nanos(nanos)
+    }
+
+    fn advance(&mut self, samples: u64, speech: f32) -> Option<VadEvent> {
+        let begin = self.now();
+        self.consumed = self.consumed.saturating_add(samples);
+        let threshold = self.settings.voice_threshold;
+        if speech >= threshold {
+            return self.voiced(begin, speech);
+        }
+        let quiet = speech < (threshold - HYSTERESIS).max(LOWEST_QUIET);
+        match &mut self.state {
+            State::Idle => self.quiet_tick(),
+            State::Candidate(segment) | State::Speech(segment) => {
+                if !quiet {
+                    return None;
+                }
+                let since = *segment.quiet.get_or_insert(begin);
+                if self.now().since(since) < self.settings.silence_padding {
+                    return None;
+                }
+                self.end(since)
+            }
+        }
+    }
+
+    /// A window that began at `begin` holds speech.
+    fn voiced(&mut self, begin: CallTime, speech: f32) -> Option<VadEvent> {
+        let now = self.now();
+        let (mut segment, candidate, fresh) = match self.state {
+            State::Idle => (Segment { start: begin, quiet: None, voiced: 0, total: 0.0 }, true, true),
+            State::Candidate(segment) => (segment, true, false),
+            State::Speech(segment) => (segment, false, false),
+        };
+        segment.quiet = None;
+        segment.voiced = segment.voiced.saturating_add(1);
+        segment.total += speech;
+        if candidate && now.since(segment.start) < self.settings.speech_padding {
+            self.state = State::Candidate(segment);
+            return fresh.then_some(VadEvent::Onset { start: segment.start, confidence: speech });
+        }
+        self.state = State::Speech(segment);
+        let confidence = segment.total / segment.voiced as f32;
+        candidate.then_some(VadEvent::Speaking { start: segment.start, confidence })
+    }
+
+    /// Closes the open segment, whose last speech was before `end`.
+    fn end(&mut self, end: CallTime) -> Option<VadEvent> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => None,
+            State::Candidate(segment) => Some(VadEvent::Dismissed { start: segment.start }),
+            State::Speech(segment) => {
+                self.be_quiet(end);
+                Some(VadEvent::Silence { start: segment.start, duration: end.since(segment.start) })
+            }
+        }
+    }
+
+    fn be_quiet(&mut self, since: CallTime) {
+        self.quiet_since = since;
+        self.quiet_due = self.settings.silence_timeout.filter(|span| !span.is_zero()).map(|span| since + span);
+    }
+
+    /// Reports a silence timeout that has passed; timeouts that passed at once, in a long gap, are one.
+    fn quiet_tick(&mut self) -> Option<VadEvent> {
+        let now = self.now();
+        let due = self.quiet_due.filter(|due| *due <= now)?;
+        let span = self.settings.silence_timeout?;
+        let missed = now.since(due).as_nanos().checked_div(span.as_nanos())?;
+        let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+        self.quiet_due = Some(due + span.saturating_mul(missed.saturating_add(1)));
+        Some(VadEvent::Quiet { since: self.quiet_since, duration: now.since(self.quiet_since) })
+    }
+}
