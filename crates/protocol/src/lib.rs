@@ -5,8 +5,8 @@
 //! serde types, nothing else.
 //!
 //! Reading order: [`time`], [`option`], [`command`], [`event`], [`reason`], [`rest`], [`record`], [`chat`];
-//! [`read`] turns text into these types and says where a text is wrong; [`value`] holds the small types that
-//! accept more than one spelling.
+//! [`read`] turns text into these types and says where a text is wrong; [`spelling`] settles keys that are given
+//! in two spellings at once; [`value`] holds the small types that accept more than one spelling.
 #![forbid(unsafe_code)]
 
 pub mod chat;
@@ -17,6 +17,7 @@ pub mod read;
 pub mod reason;
 pub mod record;
 pub mod rest;
+pub mod spelling;
 pub mod time;
 pub mod value;
 

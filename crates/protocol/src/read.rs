@@ -3,12 +3,17 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::spelling;
+
 /// Largest message that is looked at, in bytes. Base64 audio in a `tts` command is the largest legal content:
 /// four minutes at 16 kHz.
 pub const MAX_MESSAGE: usize = 10 * 1024 * 1024;
 
 /// Most unknown keys that are named; a client cannot fill a log with them.
 const MAX_UNKNOWN: usize = 16;
+
+/// Most characters of a path or of a message about a text; they may repeat what a client sent.
+const MAX_SHOWN: usize = 300;
 
 /// A value and the paths of the keys that were not understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +56,12 @@ pub fn json(text: &str) -> Result<Value, ReadError> {
 }
 
 /// Reads `value` as a `T`, naming the field that does not fit and the keys that `T` does not know.
-pub fn value<T: DeserializeOwned>(value: Value) -> Result<Read<T>, ReadError> {
+pub fn value<T: DeserializeOwned>(mut value: Value) -> Result<Read<T>, ReadError> {
+    spelling::settle(&mut value);
     let mut unknown = Vec::new();
     let mut note = |path: serde_ignored::Path<'_>| {
         if unknown.len() < MAX_UNKNOWN {
-            unknown.push(clean(&path.to_string()));
+            unknown.push(shown(&clean(&path.to_string())));
         }
     };
     let ignored = serde_ignored::Deserializer::new(value, &mut note);
@@ -64,9 +70,22 @@ pub fn value<T: DeserializeOwned>(value: Value) -> Result<Read<T>, ReadError> {
         Err(error) => {
             let field = error.path().to_string();
             let field = if field == "." { String::new() } else { field };
-            Err(ReadError { field, message: error.into_inner().to_string() })
+            Err(ReadError { field: shown(&field), message: shown(&error.into_inner().to_string()) })
         }
     }
+}
+
+/// `text` fit for a log line and an event: of bounded length and without control characters.
+pub fn shown(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(MAX_SHOWN)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.chars().nth(MAX_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// serde_ignored writes a `?` step for each `Option` it passes through.

@@ -46,6 +46,9 @@ pub struct ListedCall {
     pub id: String,
     /// `webrtc`, `sip` or `websocket`.
     pub call_type: String,
+    /// The same; clients read either spelling.
+    #[serde(rename = "callType")]
+    pub call_type_camel: String,
     /// RFC 3339.
     pub created_at: String,
     /// Its option, secrets redacted.

@@ -24,8 +24,10 @@ pub fn extra_string(value: &serde_json::Value) -> String {
 }
 
 /// A password or key. It is read from the wire and never written: `Debug` and `Serialize` give `***`.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(transparent)]
+///
+/// A number is taken as its digits, since keys that are digits are often left unquoted.
+#[derive(Clone, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent)]
 pub struct Secret(String);
 
 impl Secret {
@@ -42,6 +44,22 @@ impl Secret {
     /// Whether the secret is the empty text.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Its errors do not repeat what was read.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a text")]
+        enum Shape {
+            Text(String),
+            Digits(u64),
+        }
+        Ok(match Shape::deserialize(deserializer)? {
+            Shape::Text(text) => Secret(text),
+            Shape::Digits(digits) => Secret(digits.to_string()),
+        })
     }
 }
 

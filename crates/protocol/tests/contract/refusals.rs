@@ -1,0 +1,127 @@
+//! What is wrong with a text is told with the field it is wrong in, and large or deep texts are not looked at.
+
+use proptest::prelude::*;
+use protocol::command::Command;
+
+fn refused(text: &str) -> (String, String) {
+    let error = Command::parse(text).expect_err(text);
+    (error.field, error.message)
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_path() {
+    let text =
+        r#"{"command":"invite","colour":1,"option":{"vad":{"speechPading":1},"asr":{"extra":{"free":1}}}}"#;
+    let read = Command::parse(text).unwrap();
+    assert_eq!(read.unknown, ["colour", "option.vad.speechPading"]);
+}
+
+#[test]
+fn unknown_keys_are_named_up_to_a_bound() {
+    let keys: Vec<String> = (0..1000).map(|i| format!("\"k{i}\":1")).collect();
+    let read = Command::parse(&format!("{{\"command\":\"pause\",{}}}", keys.join(","))).unwrap();
+    assert!(read.unknown.len() <= 16);
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_field() {
+    let rows = [
+        (r#"{"command":"invite","option":{"vad":{"voiceThreshold":"loud"}}}"#, "option.vad.voiceThreshold"),
+        (r#"{"command":"invite","option":{"sip":{"headers":{"X":[]}}}}"#, "option.sip.headers.X"),
+        (r#"{"command":"invite","option":{"sampleRate":-1}}"#, "option.sampleRate"),
+        (r#"{"command":"invite","option":{"codec":"mp3"}}"#, "option.codec"),
+        (r#"{"command":"invite","option":{"handshakeTimeout":"soon"}}"#, "option.handshakeTimeout"),
+        (r#"{"command":"tts","text":7}"#, "text"),
+        (r#"{"command":"tts","text":"a","option":{"volume":5.5}}"#, "option.volume"),
+        (r#"{"command":"refer","callee":"c","options":{"timeout":-1}}"#, "options.timeout"),
+    ];
+    for (text, field) in rows {
+        assert_eq!(refused(text).0, field, "{text}");
+    }
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    assert!(refused(r#"{"command":"tts"}"#).1.contains("`text`"));
+    assert!(refused(r#"{"command":"play"}"#).1.contains("`url`"));
+    assert!(refused(r#"{"command":"invite"}"#).1.contains("`option`"));
+}
+
+#[test]
+fn an_unknown_command_is_told_what_exists() {
+    let (field, message) = refused(r#"{"command":"dance"}"#);
+    assert_eq!(field, "command");
+    assert!(message.contains("dance") && message.contains("invite") && message.contains("hangup"));
+    assert_eq!(refused(r#"{"text":"x"}"#).0, "command");
+    assert_eq!(refused(r#"{"command":7}"#).0, "command");
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    for text in ["", "7", "[]", "null", "\"tts\"", "{", "{\"command\":\"tts\"", "\u{feff}{}", "{}{}"] {
+        refused(text);
+    }
+}
+
+#[test]
+fn a_text_100_000_levels_deep_is_refused() {
+    let deep = format!("{{\"command\":\"tts\",\"text\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(refused(&deep).1.contains("recursion limit"));
+}
+
+#[test]
+fn a_text_of_eleven_megabytes_is_refused_unread() {
+    let large = format!("{{\"command\":\"tts\",\"text\":\"{}\"}}", "a".repeat(11 * 1024 * 1024));
+    assert!(refused(&large).1.contains("larger than"));
+}
+
+#[test]
+fn a_long_unknown_name_is_shortened_in_the_answer() {
+    let (_, message) = refused(&format!("{{\"command\":\"{}\"}}", "é".repeat(100_000)));
+    assert!(message.len() < 600);
+}
+
+#[test]
+fn a_long_wrong_value_is_shortened_in_the_answer() {
+    let (_, message) =
+        refused(&format!("{{\"command\":\"invite\",\"option\":{{\"codec\":\"{}\"}}}}", "é".repeat(100_000)));
+    assert!(message.len() < 600, "{} bytes", message.len());
+}
+
+#[test]
+fn a_wrong_secret_is_not_repeated_in_the_answer() {
+    let (field, message) = refused(r#"{"command":"invite","option":{"asr":{"secretKey":["73526198"]}}}"#);
+    assert_eq!(field, "option.asr.secretKey");
+    assert!(!message.contains("73526198"), "{message}");
+}
+
+#[test]
+fn what_is_repeated_of_a_text_holds_no_control_character() {
+    let text = "{\"command\":\"invite\",\"option\":{\"sip\":{\"headers\":{\"a\\r\\nb\":[]}}}}";
+    let (field, _) = refused(text);
+    assert_eq!(field, "option.sip.headers.a\u{fffd}\u{fffd}b");
+}
+
+#[test]
+fn spans_beyond_a_year_and_below_zero_are_refused() {
+    for value in ["1e300", "-1", "1e9", "\"-3s\"", "\"NaN\"", "\"inf\"", "true", "[]"] {
+        let text = format!("{{\"command\":\"invite\",\"option\":{{\"inactivityTimeout\":{value}}}}}");
+        assert_eq!(refused(&text).0, "option.inactivityTimeout", "{value}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in ".{0,400}") {
+        let _ = Command::parse(&text);
+    }
+
+    #[test]
+    fn no_field_value_makes_the_reader_panic(
+        command in "invite|tts|play|hangup|refer|dtmf|ringing|mute",
+        key in "option|text|url|callee|options|headers|digits|trackId|waitInputTimeout",
+        value in "null|true|-1|1e308|\"x\"|\\[\\]|\\{\\}|\\{\"vad\":7\\}|\\{\"sip\":\\{\"headers\":3\\}\\}",
+    ) {
+        let _ = Command::parse(&format!("{{\"command\":\"{command}\",\"{key}\":{value}}}"));
+    }
+}
