@@ -5,13 +5,13 @@ use protocol::option::{CallOption, Over};
 use serde_json::{Value, json};
 
 /// The option as it is written after it was read without an unknown key.
-fn option(value: Value) -> Value {
+fn option(value: &Value) -> Value {
     let read = protocol::read::value::<CallOption>(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}"));
     assert_eq!(read.unknown, Vec::<String>::new(), "{value}");
     serde_json::from_str(&serde_json::to_string(&read.value).unwrap()).unwrap()
 }
 
-fn command(value: Value) -> Value {
+fn command(value: &Value) -> Value {
     let read = Command::from_value(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}"));
     assert_eq!(read.unknown, Vec::<String>::new(), "{value}");
     serde_json::from_str(&serde_json::to_string(&read.value).unwrap()).unwrap()
@@ -63,8 +63,8 @@ fn keys_of_options_read_in_every_spelling() {
         ),
     ];
     for (emitted, accepted) in rows {
-        assert_eq!(option(accepted.clone()), *emitted, "{accepted}");
-        assert_eq!(option(emitted.clone()), *emitted);
+        assert_eq!(option(accepted), *emitted, "{accepted}");
+        assert_eq!(option(emitted), *emitted);
     }
 }
 
@@ -93,19 +93,19 @@ fn fields_of_commands_read_in_every_spelling() {
         ),
     ];
     for (emitted, accepted) in rows {
-        assert_eq!(command(accepted), emitted);
+        assert_eq!(command(&accepted), emitted);
     }
 }
 
 #[test]
 fn enumerated_words_read_in_any_case() {
-    assert_eq!(option(json!({"codec": "PCMU"})), json!({"codec": "pcmu"}));
-    assert_eq!(option(json!({"recorder": {"format": "Wav"}})), json!({"recorder": {"format": "wav"}}));
+    assert_eq!(option(&json!({"codec": "PCMU"})), json!({"codec": "pcmu"}));
+    assert_eq!(option(&json!({"recorder": {"format": "Wav"}})), json!({"recorder": {"format": "wav"}}));
 }
 
 #[test]
 fn a_wait_below_a_thousand_is_seconds() {
-    let tts = |wait: Value| command(json!({"command": "tts", "text": "", "waitInputTimeout": wait}));
+    let tts = |wait: Value| command(&json!({"command": "tts", "text": "", "waitInputTimeout": wait}));
     assert_eq!(tts(json!(30))["waitInputTimeout"], 30_000);
     assert_eq!(tts(json!(1000))["waitInputTimeout"], 1000);
     assert_eq!(tts(json!("800ms"))["waitInputTimeout"], 800);
@@ -114,19 +114,19 @@ fn a_wait_below_a_thousand_is_seconds() {
 #[test]
 fn both_spellings_at_once_are_no_error_and_the_emitted_one_wins() {
     assert_eq!(
-        option(json!({"asr": {"model": "old", "modelType": "new"}})),
+        option(&json!({"asr": {"model": "old", "modelType": "new"}})),
         json!({"asr": {"modelType": "new"}})
     );
     assert_eq!(
-        option(json!({"tts": {"sampleRate": 8000, "samplerate": 16000, "voice": "a", "speaker": "b"}})),
+        option(&json!({"tts": {"sampleRate": 8000, "samplerate": 16000, "voice": "a", "speaker": "b"}})),
         json!({"tts": {"samplerate": 16000, "speaker": "b"}})
     );
-    assert_eq!(option(json!({"sdp": "a", "offer": "b"})), json!({"offer": "b"}));
+    assert_eq!(option(&json!({"sdp": "a", "offer": "b"})), json!({"offer": "b"}));
 }
 
 #[test]
 fn null_means_absent() {
-    assert_eq!(option(json!({"asr": null, "codec": null, "sampleRate": null})), json!({}));
+    assert_eq!(option(&json!({"asr": null, "codec": null, "sampleRate": null})), json!({}));
 }
 
 #[test]
