@@ -1,10 +1,20 @@
 //! Sound as numbers: frames, codecs, resampling, jitter buffer, mixing, VAD, DTMF, WAV.
 //!
 //! Must not: open a socket or file, read a clock, start a task. Time is an argument.
+//!
+//! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
+//! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`vad`], [`dtmf`] and [`denoise`]
+//! listen to them, [`wav`] stores them.
+#![deny(unsafe_code)]
 
 pub mod codec;
 pub mod frame;
+pub mod jitter;
+pub mod mix;
+pub mod resample;
 pub mod vad;
 
-pub use codec::{CODECS, Codec, Decoder, Encoder};
+pub use codec::{CODECS, Codec, Decoder, Encoder, WEBSOCKET_CODECS};
 pub use frame::Frame;
+pub use jitter::{Jitter, Packet, Popped};
+pub use resample::Resampler;

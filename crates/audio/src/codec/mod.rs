@@ -1,5 +1,11 @@
 //! Codecs as table rows: a codec is one file with one [`Codec`] and one row in [`CODECS`].
 
+mod conceal;
+pub mod g711;
+pub mod g722;
+pub mod opus;
+pub mod pcm;
+
 /// What is known of a codec. SDP, RTP and WebSocket read this row; nothing else knows a codec by name.
 #[derive(Debug)]
 pub struct Codec {
@@ -34,14 +40,27 @@ pub trait Decoder: Send {
     /// Appends the sound of one payload to `out`. A damaged payload gives whatever the codec can make of
     /// it, at worst nothing.
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>);
-    /// Appends `samples` of sound that hide a lost packet.
+    /// Appends `samples` of sound that hide a lost packet. Called again and again it fades to silence.
     fn conceal(&mut self, samples: usize, out: &mut Vec<i16>);
+    /// Appends `samples` of sound for a lost packet of which `next`, the payload after it, may carry a
+    /// copy (Opus in-band FEC). `next` itself is decoded afterwards as usual.
+    fn recover(&mut self, _next: &[u8], samples: usize, out: &mut Vec<i16>) {
+        self.conceal(samples, out);
+    }
 }
 
-/// All codecs, best first.
-pub static CODECS: &[&Codec] = &[];
+/// The codecs of RTP, best first.
+pub static CODECS: &[&Codec] = &[&opus::OPUS, &g722::G722, &g711::PCMU, &g711::PCMA];
 
-/// The codec called `name` (any case), if we have it.
+/// The codecs of a WebSocket leg, the default first. PCM is not offered in SDP.
+pub static WEBSOCKET_CODECS: &[&Codec] = &[&pcm::PCM_16000, &g711::PCMU, &g711::PCMA, &g722::G722];
+
+/// The codec called `name` (any case) in [`CODECS`], if we have it.
 pub fn by_name(name: &str) -> Option<&'static Codec> {
-    CODECS.iter().find(|c| c.name.eq_ignore_ascii_case(name)).copied()
+    find(CODECS, name)
+}
+
+/// The codec called `name` (any case) among `codecs`.
+pub fn find(codecs: &'static [&'static Codec], name: &str) -> Option<&'static Codec> {
+    codecs.iter().find(|c| c.name.eq_ignore_ascii_case(name)).copied()
 }
