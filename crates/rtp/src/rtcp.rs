@@ -270,9 +270,12 @@ impl Reception {
         let transit = (units as u32).wrapping_sub(header.timestamp);
         match &mut self.stream {
             Some(stream) if stream.ssrc == header.ssrc => stream.push(header.sequence, transit),
-            _ => {
-                self.stream = Some(Stream::new(header, transit));
-                self.last_sr = None;
+            before => {
+                // A report that came before the first packet stays; one about another stream goes.
+                if before.is_some() {
+                    self.last_sr = None;
+                }
+                *before = Some(Stream::new(header, transit));
             }
         }
     }
@@ -363,7 +366,8 @@ impl Stream {
         self.received += 1;
         let deviation = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.transit = transit;
-        self.jitter = self.jitter.saturating_add(deviation).saturating_sub((self.jitter + 8) >> 4);
+        self.jitter =
+            self.jitter.saturating_add(deviation).saturating_sub(self.jitter.saturating_add(8) >> 4);
     }
 
     fn expected(&self) -> u64 {

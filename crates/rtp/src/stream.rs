@@ -102,16 +102,17 @@ const PROBATION_PACKETS: u8 = 4;
 /// is probably reachable and about to send, so that a stranger who is quicker must not win. When the
 /// scopes differ the SDP was written behind a NAT and there is nothing to wait for.
 const PROBATION_TIME: Duration = Duration::from_secs(1);
-/// Addresses on probation at a time. When full, the one with the shortest run makes place: strangers who
-/// change their port with every packet cannot push out a steady stream.
+/// Addresses on probation at a time. When full, the one with the shortest run makes place.
 const CANDIDATES: usize = 4;
+/// Of these, ports of one host: a stranger who changes its port with every packet cannot push out others.
+const PER_HOST: usize = 2;
 /// A step in the sequence up to this is loss in the same stream, not another one.
 const LOSS: u16 = 50;
 
 /// The one address a stream is heard from and answered to: symmetric RTP without RTP bleed.
 ///
 /// It starts as the address of the SDP. Where [`Learning`] allows it, another address replaces it after
-/// [`PROBATION_PACKETS`] consecutive packets, as long as the expected one has sent nothing since the last
+/// four consecutive packets, as long as the expected one has sent nothing since the last
 /// [`Source::retarget`]. Once the source is known it stays until the next `retarget`; only the address of
 /// the SDP itself still wins over a learned one. Packets on probation are not heard.
 #[derive(Clone, Debug)]
@@ -131,6 +132,8 @@ impl Source {
     }
 
     /// Whether a packet that came from `from` is to be heard. Everything else is to be dropped unanswered.
+    ///
+    /// Only well-formed packets of an agreed payload type are to be shown to it: others prove nothing.
     pub fn accept(&mut self, now: CallTime, from: SocketAddr, header: &Header) -> bool {
         let from = canonical(from);
         let Some(signalled) = self.signalled else { return false };
@@ -149,6 +152,12 @@ impl Source {
             self.settle(from);
         }
         learned
+    }
+
+    /// Whether a report that came from `from` is to be read: its port may differ from that of the sound, its
+    /// host may not.
+    pub fn accepts_report(&self, from: SocketAddr) -> bool {
+        self.expected.is_some_and(|expected| expected.ip() == canonical(from).ip())
     }
 
     /// Where to send to: the learned address, else the one of the SDP; `None` while on hold.
@@ -187,10 +196,16 @@ impl Source {
         &self.candidates[at]
     }
 
+    /// Puts a new address on probation; when there is no room, in place of the one with the shortest run.
     fn admit(&mut self, new: Candidate) -> usize {
-        let shortest = (0..self.candidates.len()).min_by_key(|&at| self.candidates[at].run);
+        let host = new.address.ip();
+        let crowded = self.candidates.iter().filter(|c| c.address.ip() == host).count() >= PER_HOST;
+        let full = crowded || self.candidates.len() >= CANDIDATES;
+        let replaceable = |at: &usize| !crowded || self.candidates[*at].address.ip() == host;
+        let shortest =
+            (0..self.candidates.len()).filter(replaceable).min_by_key(|&at| self.candidates[at].run);
         match shortest {
-            Some(at) if self.candidates.len() >= CANDIDATES => {
+            Some(at) if full => {
                 self.candidates[at] = new;
                 at
             }

@@ -42,8 +42,8 @@ impl Digits {
             duration: u32::from(u16::from_be_bytes([d0, d1])),
             ended: flags & END_BIT != 0,
         };
-        let slack = self.clock / 10;
-        if let Some(known) = self.heard.iter_mut().flatten().find(|known| known.goes_on_as(&press, slack)) {
+        let clock = self.clock;
+        if let Some(known) = self.heard.iter_mut().flatten().find(|known| known.goes_on_as(&press, clock)) {
             known.update(&press);
             return None;
         }
@@ -65,15 +65,19 @@ struct Press {
 
 impl Press {
     /// Whether `other` belongs to this press: by the same timestamp, by a timestamp inside the time the key
-    /// is known to have been held (some senders move the timestamp with every packet), or as the next
-    /// segment of a long press, which begins where a full duration ends, give or take one packet (`slack`).
-    fn goes_on_as(&self, other: &Press, slack: u32) -> bool {
+    /// is known to have been held (some senders move the timestamp with every packet; while the end is
+    /// unknown that time is one packet longer, and nobody presses again within 20 ms), or as the next
+    /// segment of a long press, which begins where a full duration ends, give or take 100 ms.
+    fn goes_on_as(&self, other: &Press, clock: u32) -> bool {
         if self.ssrc != other.ssrc || self.code != other.code {
             return false;
         }
         let later = other.timestamp.wrapping_sub(self.timestamp);
-        let next_segment = FULL_SEGMENT.saturating_sub(slack)..=FULL_SEGMENT;
-        later == 0 || later < self.duration || (!self.ended && next_segment.contains(&later))
+        if later == 0 || later < self.duration {
+            return true;
+        }
+        let next_segment = FULL_SEGMENT.saturating_sub(clock / 10)..=FULL_SEGMENT;
+        !self.ended && (later <= self.duration + clock / 50 || next_segment.contains(&later))
     }
 
     fn update(&mut self, other: &Press) {

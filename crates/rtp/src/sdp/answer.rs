@@ -48,7 +48,7 @@ fn agree(offer: &Description, media: &Media, local: &Local) -> Result<Negotiated
     let (codec, payload_type) = pick(&payloads, local)?;
     let remote = if media.is_off() { None } else { offer.remote(media, local)? };
     let rtcp_mux = offer.attribute(media, "rtcp-mux").is_some();
-    let asked = offer.direction(media).reversed();
+    let asked = offer.direction(media).reversed().and(reachable(remote.is_some(), media.is_off()));
     Ok(Negotiated {
         codec,
         payload_type,
@@ -58,7 +58,8 @@ fn agree(offer: &Description, media: &Media, local: &Local) -> Result<Negotiated
         remote,
         rtcp: remote.and_then(|remote| if rtcp_mux { Some(remote) } else { offer.rtcp(media, remote) }),
         rtcp_mux,
-        direction: local.direction.and(asked).and(reachable(remote.is_some(), media.is_off())),
+        direction: local.direction.and(asked),
+        held: !asked.sends(),
         ptime_ms: offer.ptime_ms(media, local.ptime_ms),
     })
 }

@@ -76,10 +76,11 @@ impl SdpError {
     /// Code for a `Warning` header beside a 488 (RFC 3261 section 20.43).
     pub fn warning(&self) -> u16 {
         match self {
-            SdpError::HostName { .. } | SdpError::NotOnePeer { .. } | SdpError::AddressFamily { .. } => 301,
+            SdpError::HostName { .. } | SdpError::AddressFamily { .. } => 301,
             SdpError::Transport { .. } => 302,
             SdpError::NoAudio | SdpError::Refused => 304,
             SdpError::NoCodec { .. } => 305,
+            SdpError::NotOnePeer { .. } => 330,
             _ => 399,
         }
     }

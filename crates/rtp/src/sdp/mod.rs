@@ -78,6 +78,8 @@ pub struct Negotiated {
     pub rtcp_mux: bool,
     /// What we may do now.
     pub direction: Direction,
+    /// Whether the peer holds us: it wants to hear nothing (`sendonly`, `inactive`, `0.0.0.0`, port 0).
+    pub held: bool,
     /// Length of the packets to send, in milliseconds: 10 to 60, a multiple of 10.
     pub ptime_ms: u32,
 }
@@ -93,11 +95,6 @@ impl Negotiated {
             }
             (None, _) => Payload::Unknown,
         }
-    }
-
-    /// Whether the peer holds us: it hears nothing from us, whatever we have to say.
-    pub fn held(&self) -> bool {
-        !self.direction.sends()
     }
 }
 

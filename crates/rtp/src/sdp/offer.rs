@@ -66,6 +66,7 @@ pub fn read_answer(local: &Local, answer: &str) -> Result<Negotiated, SdpError> 
         }
     }
     let remote = answer.remote(media, local)?;
+    let asked = answer.direction(media).reversed().and(reachable(remote.is_some(), false));
     Ok(Negotiated {
         codec,
         payload_type,
@@ -75,10 +76,8 @@ pub fn read_answer(local: &Local, answer: &str) -> Result<Negotiated, SdpError> 
         remote,
         rtcp: remote.and_then(|remote| answer.rtcp(media, remote)),
         rtcp_mux: false,
-        direction: local
-            .direction
-            .and(answer.direction(media).reversed())
-            .and(reachable(remote.is_some(), false)),
+        direction: local.direction.and(asked),
+        held: !asked.sends(),
         ptime_ms: answer.ptime_ms(media, local.ptime_ms),
     })
 }

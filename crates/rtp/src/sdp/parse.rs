@@ -148,10 +148,10 @@ impl<'a> Media<'a> {
         if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             return None;
         }
-        let mut parts = value.splitn(4, ' ');
-        let (kind, port, protocol) = (parts.next()?, parts.next()?, parts.next()?);
-        let formats = parts.next()?.trim();
-        if kind.is_empty() || protocol.is_empty() || formats.is_empty() {
+        let mut rest = value;
+        let (kind, port, protocol) = (word(&mut rest)?, word(&mut rest)?, word(&mut rest)?);
+        let formats = rest.trim();
+        if formats.is_empty() {
             return None;
         }
         // `port/count` is for layered encodings; the first port is the one that counts.
@@ -197,11 +197,18 @@ impl<'a> Media<'a> {
             let (number, rest) = value.split_once(' ').unwrap_or((value, ""));
             let slot = payload_type(number).and_then(|number| table.get_mut(usize::from(number)));
             if let Some(slot @ None) = slot {
-                *slot = Some(rest.trim());
+                *slot = Some(rest.trim()).filter(|rest| !rest.is_empty());
             }
         }
         payloads
     }
+}
+
+/// The first word of `rest`, which then begins behind it. `None` for the last word.
+fn word<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let (word, after) = rest.trim_start().split_once(' ')?;
+    *rest = after;
+    Some(word)
 }
 
 fn payload_type(text: &str) -> Option<u8> {
@@ -250,6 +257,9 @@ impl<'a> Payloads<'a> {
 
     /// The list as text for an error.
     pub(super) fn names(&self) -> String {
+        if self.order.is_empty() {
+            return "no payload type from 0 to 127".to_owned();
+        }
         let name = |&number: &u8| match self.text(&self.maps, number) {
             Some(map) => excerpt(map),
             None => format!("payload type {number}"),
