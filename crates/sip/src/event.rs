@@ -27,7 +27,7 @@ pub enum Output {
     Event(SipEvent),
 }
 
-/// Header lines in the order of the message: name as sent, value unfolded, with every control
+/// Header lines in the order of the message: name in its long form, value unfolded, every control
 /// character replaced by U+FFFD, so that it can go into a log or a record.
 pub type HeaderList = Vec<(String, String)>;
 
@@ -57,8 +57,7 @@ pub struct Invite {
 }
 
 impl Invite {
-    /// Value of the first header of this name, without regard to case. Compact forms are not
-    /// expanded.
+    /// Value of the first header of this (long) name, without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
@@ -73,6 +72,8 @@ pub enum EndCause {
     LocalBye,
     /// We rejected the INVITE.
     LocalReject,
+    /// Nobody answered the INVITE for three minutes; 480 has been sent.
+    Unanswered,
     /// Our 200 was never acknowledged; we have sent BYE as RFC 3261 section 13.3.1.4 asks.
     AckTimeout,
 }
@@ -104,7 +105,8 @@ pub enum SipEvent {
         /// The dialog.
         dialog: DialogId,
     },
-    /// Our 200 to the first INVITE was acknowledged.
+    /// Our 200 to the first INVITE was acknowledged, or the peer shows by its next INVITE that it
+    /// has it.
     Established {
         /// The dialog.
         dialog: DialogId,
@@ -225,8 +227,6 @@ pub enum Failure {
     Timeout,
     /// We cancelled, and the peer sent no final response for 64 T1.
     CancelUnanswered,
-    /// The answer could not be used: no `Contact`, or headers that contradict the request.
-    BadAnswer,
 }
 
 impl fmt::Display for Failure {
@@ -234,7 +234,6 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Timeout => "the peer did not respond to the INVITE",
             Self::CancelUnanswered => "the peer did not respond to the CANCEL",
-            Self::BadAnswer => "the peer's answer could not be used",
         })
     }
 }

@@ -6,23 +6,30 @@
 //! argument, randomness comes from a seed, SDP is text that passes through. Only `driver`, behind
 //! the feature `tokio`, does IO.
 //!
-//! Rooms in reading order: `config`, `event`, `order` (what goes in and comes out), `endpoint` (the
-//! whole), `driver`.
+//! Rooms in reading order: `config`, `event`, `order` (what goes in and comes out); `endpoint` (the
+//! whole: requests in, the two sides of an INVITE, new offers); `dialog` (who, where to, which state);
+//! `transactions` and `answered` (what is repeated, what is absorbed); `message` (reading, writing,
+//! refusing); `wire`, `schedule`, `random` (the way out, alarms, names); `driver`.
 
 #![forbid(unsafe_code)]
 
+mod answered;
 mod config;
+mod dialog;
 #[cfg(feature = "tokio")]
 pub mod driver;
 mod endpoint;
 mod event;
+mod message;
 mod order;
+mod random;
+mod schedule;
+mod transactions;
+mod wire;
 
 pub use config::{Admission, Config, Time};
 #[cfg(feature = "tokio")]
 pub use driver::{Driver, Incoming, SipHandle};
 pub use endpoint::Endpoint;
-pub use event::{
-    Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent,
-};
+pub use event::{Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent};
 pub use order::{Outbound, Rejection, SipError};

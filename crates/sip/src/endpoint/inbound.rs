@@ -1,0 +1,244 @@
+//! Requests as they come in: absorbed, refused without state, or led to their dialog.
+
+use std::net::SocketAddr;
+
+use sipx_sip::{HeaderName, Method, Request, TransactionKey};
+
+use super::Endpoint;
+use crate::answered::Answer;
+use crate::config::{Admission, Time};
+use crate::dialog::State;
+use crate::event::{DialogId, EndCause, SipEvent};
+use crate::message::{
+    ALLOW, Refusal, SUPPORTED, content_type, cseq, from_tag, header_list, response, screen, sdp, stamp,
+    to_tag, value,
+};
+use crate::order::Rejection;
+
+/// A request with what is known of its way.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) request: Request,
+    pub(super) key: Option<TransactionKey>,
+    pub(super) from: SocketAddr,
+    pub(super) reply_to: SocketAddr,
+}
+
+impl Endpoint {
+    pub(super) fn request(&mut self, now: Time, from: SocketAddr, mut request: Request) {
+        let Some(reply_to) = stamp(&mut request.headers, from) else {
+            self.wire.counters.parse_errors += 1;
+            return;
+        };
+        let key = TransactionKey::from_request(&request);
+        let arrival = Arrival { request, key, from, reply_to };
+        if arrival.request.method == Method::Ack {
+            return self.acknowledged(now, arrival);
+        }
+        if self.absorb(now, &arrival) {
+            return;
+        }
+        if let Err(refusal) = screen(&arrival.request) {
+            return self.refuse(&arrival, &refusal);
+        }
+        let tag = to_tag(&arrival.request.headers);
+        match arrival.request.method {
+            Method::Cancel => self.cancelled(now, &arrival),
+            _ if !tag.is_empty() => self.inside(now, arrival, &tag),
+            Method::Invite => self.invited(now, arrival),
+            Method::Options => self.queried(&arrival),
+            _ => self.refuse(&arrival, &Refusal::plain(481)),
+        }
+    }
+
+    /// Whether there is room for one more call.
+    pub(super) fn has_room(&self) -> bool {
+        self.dialogs.by_id.len() < self.config.max_dialogs
+            && self.transactions.len() < self.config.max_transactions
+    }
+
+    /// 503 with `Retry-After`.
+    pub(super) fn overload(&self) -> Refusal {
+        Refusal::with(503, "Retry-After", self.config.retry_after.as_secs().max(1).to_string())
+    }
+
+    /// Answers without keeping anything: a copy of the request is refused again, the same way.
+    pub(super) fn refuse(&mut self, arrival: &Arrival, refusal: &Refusal) {
+        self.wire.counters.refused += 1;
+        let headers = &arrival.request.headers;
+        let tag = self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers));
+        let mut draft = response(&arrival.request, refusal.code, "", &tag);
+        for (name, value) in &refusal.headers {
+            draft.line(name, value);
+        }
+        draft.line("Server", &self.identity.agent);
+        self.wire.send(arrival.reply_to, draft.finish());
+    }
+
+    /// Whether this is a copy of a request that was taken before; it gets the same answer.
+    fn absorb(&mut self, now: Time, arrival: &Arrival) -> bool {
+        let Some(key) = &arrival.key else { return false };
+        if let Some(tx) = self.transactions.server(key) {
+            self.transactions.absorb(now, &mut self.wire, tx, arrival.request.clone());
+        } else if let Some(answer) = self.answered.get(key) {
+            if let Answer::Repeat(to, bytes) = answer {
+                self.wire.send(*to, bytes.clone());
+            }
+        } else {
+            return false;
+        }
+        self.wire.counters.absorbed += 1;
+        true
+    }
+
+    /// ACK ends a refused INVITE's transaction, or the repetition of a 200. It is never answered.
+    fn acknowledged(&mut self, now: Time, arrival: Arrival) {
+        let Arrival { request, key, .. } = arrival;
+        if let Some(tx) = key.as_ref().and_then(|key| self.transactions.server(key)) {
+            return self.transactions.absorb(now, &mut self.wire, tx, request);
+        }
+        // A peer from before RFC 3261 puts the tag of our refusal into its ACK, whereas the key of
+        // its INVITE holds the tag that the INVITE had: none.
+        if let Some(TransactionKey::Legacy { .. }) = &key
+            && let Some(tx) = key.and_then(untagged).and_then(|key| self.transactions.server(&key))
+        {
+            return self.conclude(now, tx, Answer::Silence);
+        }
+        let headers = &request.headers;
+        let Some(dialog) = self.dialogs.tagged(&to_tag(headers)).filter(|d| d.is_peer(headers)) else {
+            return;
+        };
+        let waits = dialog.unacked.as_ref().map(|unacked| unacked.seq);
+        if waits.is_some() && waits == cseq(headers) {
+            let (id, sdp) = (dialog.id, sdp(headers, request.body()));
+            self.acked(now, id, sdp);
+        }
+    }
+
+    fn cancelled(&mut self, now: Time, arrival: &Arrival) {
+        let key = TransactionKey::for_cancelled_invite(&arrival.request);
+        let tx = key.as_ref().and_then(|key| self.transactions.server(key));
+        let answered = key.as_ref().is_some_and(|key| self.answered.get(key).is_some());
+        if tx.is_none() && !answered {
+            return self.refuse(arrival, &Refusal::plain(481));
+        }
+        let id = tx.and_then(|tx| self.transactions.dialog(tx));
+        let dialog = id.and_then(|id| self.dialogs.by_id.get_mut(&id));
+        let headers = &arrival.request.headers;
+        let tag = match &dialog {
+            Some(dialog) => dialog.local_tag.clone(),
+            None => self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers)),
+        };
+        let mut draft = response(&arrival.request, 200, "", &tag);
+        draft.line("Server", &self.identity.agent);
+        self.wire.send(arrival.reply_to, draft.finish());
+        // After the final answer a CANCEL has no effect (RFC 3261 section 9.2).
+        let (Some(tx), Some(dialog)) = (tx, dialog) else { return };
+        if dialog.reoffer.as_ref().is_some_and(|reoffer| reoffer.tx == tx) {
+            dialog.reoffer = None;
+            self.refuse_invite(now, tx, &tag, &Rejection::new(487));
+        } else if matches!(&dialog.state, State::Invited { tx: invited, .. } if *invited == tx) {
+            let id = dialog.id;
+            self.refuse_invite(now, tx, &tag, &Rejection::new(487));
+            self.dialogs.remove(id);
+            self.wire.tell(SipEvent::Canceled { dialog: id });
+        }
+    }
+
+    /// OPTIONS outside a dialog: trunks ask by it whether we live and take calls.
+    fn queried(&mut self, arrival: &Arrival) {
+        if self.admission == Admission::Refusing || !self.has_room() {
+            let overload = self.overload();
+            return self.refuse(arrival, &overload);
+        }
+        let headers = &arrival.request.headers;
+        let tag = self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers));
+        let bytes = self.capabilities(&arrival.request, &tag);
+        self.wire.send(arrival.reply_to, bytes);
+    }
+
+    /// 200 to OPTIONS.
+    fn capabilities(&self, request: &Request, tag: &str) -> Vec<u8> {
+        let mut draft = response(request, 200, "", tag);
+        draft.line("Allow", ALLOW);
+        draft.line("Accept", "application/sdp");
+        draft.line("Supported", SUPPORTED.join(", "));
+        draft.line("Contact", &self.identity.contact);
+        draft.line("Server", &self.identity.agent);
+        draft.finish()
+    }
+
+    /// A request inside a dialog.
+    fn inside(&mut self, now: Time, arrival: Arrival, tag: &[u8]) {
+        let headers = &arrival.request.headers;
+        let found = self.dialogs.tagged(tag).filter(|dialog| dialog.is_peer(headers)).map(|d| d.id);
+        let Some(dialog) = found.and_then(|id| self.dialogs.by_id.get_mut(&id)) else {
+            return self.refuse(&arrival, &Refusal::plain(481));
+        };
+        let seq = cseq(headers);
+        if seq < dialog.remote_seq {
+            return self.refuse(&arrival, &Refusal::plain(500));
+        }
+        dialog.remote_seq = seq;
+        dialog.peer = arrival.from;
+        let id = dialog.id;
+        match arrival.request.method {
+            Method::Bye => self.bye_received(now, id, arrival),
+            Method::Info => self.info_received(now, id, arrival),
+            Method::Invite | Method::Update => self.reoffered(now, id, arrival),
+            _ => {
+                let tag = self.local_tag(id);
+                let bytes = self.capabilities(&arrival.request, &tag);
+                self.accept(now, arrival, bytes);
+            }
+        }
+    }
+
+    fn bye_received(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let state = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state);
+        let invited = match state {
+            Some(State::Calling(_)) | None => return self.refuse(&arrival, &Refusal::plain(481)),
+            Some(State::Invited { tx, .. }) => Some(*tx),
+            Some(State::Up { .. } | State::Ending { .. }) => None,
+        };
+        let headers = header_list(&arrival.request.headers);
+        let tag = self.local_tag(id);
+        let bytes = response(&arrival.request, 200, "", &tag).finish();
+        self.accept(now, arrival, bytes);
+        if let Some(tx) = invited {
+            self.refuse_invite(now, tx, &tag, &Rejection::new(487));
+        }
+        self.drop_reoffer(now, id);
+        self.end(id, headers, EndCause::Bye);
+    }
+
+    fn info_received(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let (content_type, body) = (content_type(&arrival.request.headers), arrival.request.body().to_vec());
+        let bytes = response(&arrival.request, 200, "", &self.local_tag(id)).finish();
+        self.accept(now, arrival, bytes);
+        self.wire.tell(SipEvent::Info { dialog: id, content_type, body });
+    }
+
+    /// Sends the final answer of a request that was taken at once; its copies get it again.
+    pub(super) fn accept(&mut self, now: Time, arrival: Arrival, bytes: Vec<u8>) {
+        self.wire.send(arrival.reply_to, bytes.clone());
+        if let Some(key) = arrival.key {
+            self.remember(now, key, Answer::Repeat(arrival.reply_to, bytes));
+        }
+    }
+
+    pub(super) fn local_tag(&self, id: DialogId) -> String {
+        self.dialogs.by_id.get(&id).map(|dialog| dialog.local_tag.clone()).unwrap_or_default()
+    }
+}
+
+/// The key of a legacy INVITE whose ACK has this key.
+fn untagged(key: TransactionKey) -> Option<TransactionKey> {
+    match key {
+        TransactionKey::Legacy { request_uri, top_via, from_tag, call_id, cseq, method, .. } => {
+            let to_tag = Vec::new();
+            Some(TransactionKey::Legacy { request_uri, top_via, from_tag, to_tag, call_id, cseq, method })
+        }
+        TransactionKey::Rfc3261 { .. } => None,
+    }
+}

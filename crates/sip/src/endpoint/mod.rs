@@ -1,0 +1,310 @@
+//! The whole of SIP for one address: `receive`, `handle_timeout`, `poll`, `timeout`, and the verbs.
+//!
+//! This file holds what is common; `inbound` takes requests, `callee` and `caller` are the two sides
+//! of an INVITE, `reoffer` is new media inside a dialog.
+
+mod callee;
+mod caller;
+mod inbound;
+mod reoffer;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sipx_sip::{Limits, Message, Timers, TransactionKey, parse_datagram};
+
+use crate::answered::{Answer, Answered};
+use crate::config::{Admission, Config, Time};
+use crate::dialog::{Calling, Cancel, Dialog, State};
+use crate::event::{Counters, DialogId, EndCause, HeaderList, Output, SipEvent};
+use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, response};
+use crate::order::{Rejection, SipError};
+use crate::random::Random;
+use crate::schedule::{Chore, Due};
+use crate::transactions::{Happening, Role, Transactions, TxId};
+use crate::wire::Wire;
+
+/// Longest time that an INVITE stays unanswered, in either direction: what a proxy between would
+/// wait (timer C of RFC 3261 section 16.6).
+const RINGING: Time = Time::from_secs(180);
+
+/// A SIP endpoint: every transaction and dialog of one address.
+///
+/// After each call drain [`poll`](Self::poll) to `None`; then wait until [`timeout`](Self::timeout)
+/// or the next datagram.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Config,
+    identity: Identity,
+    random: Random,
+    admission: Admission,
+    wire: Wire,
+    transactions: Transactions,
+    answered: Answered,
+    dialogs: Dialogs,
+}
+
+/// The dialogs, by id and by what the peers know of them.
+#[derive(Debug, Default)]
+struct Dialogs {
+    by_id: HashMap<DialogId, Dialog>,
+    by_local_tag: HashMap<String, DialogId>,
+    by_origin: HashMap<Origin, DialogId>,
+    begun: u64,
+}
+
+/// What two copies of one INVITE share that came on two ways (RFC 3261 section 8.2.2.2).
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Origin {
+    call_id: Vec<u8>,
+    from_tag: Vec<u8>,
+    seq: u32,
+}
+
+impl Endpoint {
+    /// An endpoint without any call.
+    pub fn new(config: Config) -> Self {
+        let timers = Timers { t1: config.t1, t2: config.t2, t4: config.t4 };
+        Self {
+            identity: Identity::new(&config),
+            random: Random::new(config.seed),
+            admission: Admission::Open,
+            wire: Wire::default(),
+            transactions: Transactions::new(timers),
+            answered: Answered::new(config.max_transactions.saturating_mul(4)),
+            dialogs: Dialogs::default(),
+            config,
+        }
+    }
+
+    /// Takes one datagram as it came from the network.
+    pub fn receive(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        self.wire.counters.received += 1;
+        self.answered.expire(now);
+        if datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) || from.port() == 0 {
+            return;
+        }
+        let limits = Limits { max_message_bytes: MAX_MESSAGE, ..Limits::datagram() };
+        // The parsed message keeps the whole buffer alive, so it gets one of exactly its size.
+        let parsed = match datagram.len() {
+            0..=MAX_MESSAGE => parse_datagram(Bytes::copy_from_slice(datagram), &limits).ok(),
+            _ => None,
+        };
+        match parsed {
+            Some(Message::Request(request)) => self.request(now, from, request),
+            Some(Message::Response(response)) => self.response(now, response),
+            None => self.unreadable(from, datagram),
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.answered.expire(now);
+        while let Some(due) = self.wire.schedule.pop(now) {
+            match due {
+                Due::Transaction(tx, timer) => {
+                    let happenings = self.transactions.timer(now, &mut self.wire, tx, timer);
+                    self.happened(now, happenings);
+                }
+                Due::Dialog(dialog, chore) => self.chore(now, dialog, chore),
+            }
+        }
+        self.sweep_schedule();
+    }
+
+    /// The next thing to send or to tell, until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.wire.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next.
+    pub fn timeout(&self) -> Option<Time> {
+        // Answers are forgotten in batches, a second late, or each would wake the driver.
+        let forget = self.answered.next().map(|at| at.saturating_add(Time::from_secs(1)));
+        [self.wire.schedule.next(), forget].into_iter().flatten().min()
+    }
+
+    /// Opens or closes the door for new calls.
+    pub fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            transactions: self.transactions.len().saturating_add(self.answered.len()),
+            dialogs: self.dialogs.by_id.len(),
+            dialogs_total: self.dialogs.begun,
+            ..self.wire.counters
+        }
+    }
+
+    /// Every dialog that has not ended.
+    pub fn dialogs(&self) -> impl Iterator<Item = DialogId> {
+        self.dialogs.by_id.keys().copied()
+    }
+
+    /// Ends an answered call; `Ended` follows when the peer has answered or is given up. Before the
+    /// ACK of our 200 the BYE waits for it (RFC 3261 section 15).
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] before the answer and after the end; [`SipError::BadHeader`].
+    pub fn bye(&mut self, now: Time, dialog: DialogId, headers: &Extra) -> Result<(), SipError> {
+        check_extra(headers)?;
+        let found = self.dialog(dialog)?;
+        let waits = found.unacked.as_ref().is_some_and(|unacked| unacked.first);
+        match &mut found.state {
+            State::Up { bye: bye @ None } if waits => *bye = Some(headers.to_vec()),
+            State::Up { bye: None } => self.send_bye(now, dialog, headers, EndCause::LocalBye),
+            _ => return Err(wrong(found, "send BYE")),
+        }
+        Ok(())
+    }
+
+    /// Ends the dialog by what its state calls for: `reject` with 480, `cancel` or `bye`. Does
+    /// nothing in a dialog that is ending already. Only a BYE carries the headers.
+    ///
+    /// # Errors
+    /// [`SipError::NoSuchDialog`], [`SipError::BadHeader`].
+    pub fn hangup(&mut self, now: Time, dialog: DialogId, headers: &Extra) -> Result<(), SipError> {
+        match &self.dialog(dialog)?.state {
+            State::Invited { .. } => self.reject(now, dialog, &Rejection::new(480)),
+            State::Calling(Calling { cancel: Cancel::No, .. }) => self.cancel(now, dialog),
+            State::Up { bye: None } => self.bye(now, dialog, headers),
+            State::Calling(_) | State::Up { .. } | State::Ending { .. } => Ok(()),
+        }
+    }
+
+    fn dialog(&mut self, dialog: DialogId) -> Result<&mut Dialog, SipError> {
+        self.dialogs.by_id.get_mut(&dialog).ok_or(SipError::NoSuchDialog(dialog))
+    }
+
+    /// BYE now, whatever waits in the dialog.
+    fn send_bye(&mut self, now: Time, dialog: DialogId, headers: &Extra, cause: EndCause) {
+        self.drop_reoffer(now, dialog);
+        let branch = self.random.branch();
+        let Some(found) = self.dialogs.by_id.get_mut(&dialog) else { return };
+        found.unacked = None;
+        found.state = State::Ending { cause };
+        let (mut draft, to) = found.request("BYE", &self.identity, &branch);
+        draft.extra(headers);
+        let sent = self.transactions.send(now, &mut self.wire, (draft.finish(), to), Some(dialog));
+        if sent.is_none() {
+            self.end(dialog, Vec::new(), cause);
+        }
+    }
+
+    /// Forgets a dialog and tells why.
+    fn end(&mut self, dialog: DialogId, headers: HeaderList, cause: EndCause) {
+        if self.dialogs.remove(dialog).is_some() {
+            self.wire.tell(SipEvent::Ended { dialog, headers, cause });
+        }
+    }
+
+    fn unreadable(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.wire.counters.parse_errors += 1;
+        let (code, head) = match datagram.get(..MAX_MESSAGE) {
+            Some(head) if datagram.len() > MAX_MESSAGE => (513, head),
+            _ => (400, datagram),
+        };
+        let tag = self.random.tag_for(&from.to_string().into_bytes(), b"");
+        if let Some((to, bytes)) = raw_refusal(head, from, code, &tag) {
+            self.wire.counters.refused += 1;
+            self.wire.send(to, bytes);
+        }
+    }
+
+    /// Ends a server transaction with this answer; copies of its request get it again.
+    fn conclude(&mut self, now: Time, tx: TxId, answer: Answer) {
+        if let Some(key) = self.transactions.forget(tx) {
+            self.remember(now, key, answer);
+        }
+    }
+
+    fn remember(&mut self, now: Time, key: TransactionKey, answer: Answer) {
+        self.answered.remember(now.saturating_add(self.config.patience()), key, answer);
+    }
+
+    /// Refuses an INVITE that has a transaction; it repeats the response until the ACK comes.
+    fn refuse_invite(&mut self, now: Time, tx: TxId, tag: &str, refusal: &Rejection) {
+        let Some((request, _)) = self.transactions.request(tx) else { return };
+        let mut draft = response(request, refusal.code, &refusal.reason, tag);
+        draft.extra(&refusal.headers);
+        draft.line("Server", &self.identity.agent);
+        self.transactions.respond(now, &mut self.wire, tx, draft.finish());
+    }
+
+    fn happened(&mut self, now: Time, happenings: Vec<Happening>) {
+        for happening in happenings {
+            // A server transaction has nothing new to tell: its request was taken when it began, and
+            // a refusal that is never acknowledged changes nothing.
+            if happening.role == Role::Client {
+                self.client_happened(now, happening);
+            }
+        }
+    }
+
+    fn chore(&mut self, now: Time, dialog: DialogId, chore: Chore) {
+        match chore {
+            Chore::RepeatAnswer(seq) => self.repeat_answer(now, dialog, seq),
+            Chore::GiveUpRinging => self.give_up_ringing(now, dialog),
+            Chore::GiveUpReoffer(seq) => self.give_up_reoffer(now, dialog, seq),
+            Chore::GiveUpCancel => self.give_up_cancel(dialog),
+        }
+    }
+
+    /// Alarms of what has ended stay until their time; this keeps their number near that of what
+    /// lives.
+    fn sweep_schedule(&mut self) {
+        let living = self.transactions.len().saturating_add(self.dialogs.by_id.len());
+        if self.wire.schedule.len() > living.saturating_mul(8).saturating_add(4_096) {
+            let (transactions, dialogs) = (&self.transactions, &self.dialogs);
+            self.wire.schedule.retain(|due| match due {
+                Due::Transaction(tx, _) => transactions.contains(*tx),
+                Due::Dialog(dialog, _) => dialogs.by_id.contains_key(dialog),
+            });
+        }
+    }
+}
+
+impl Dialogs {
+    fn next_id(&mut self) -> DialogId {
+        self.begun += 1;
+        DialogId(self.begun)
+    }
+
+    fn insert(&mut self, dialog: Dialog) {
+        if let Some(origin) = Origin::of(&dialog) {
+            self.by_origin.insert(origin, dialog.id);
+        }
+        self.by_local_tag.insert(dialog.local_tag.clone(), dialog.id);
+        self.by_id.insert(dialog.id, dialog);
+    }
+
+    fn remove(&mut self, id: DialogId) -> Option<Dialog> {
+        let dialog = self.by_id.remove(&id)?;
+        self.by_local_tag.remove(&dialog.local_tag);
+        if let Some(origin) = Origin::of(&dialog) {
+            self.by_origin.remove(&origin);
+        }
+        Some(dialog)
+    }
+
+    /// The dialog whose local end has this tag.
+    fn tagged(&self, tag: &[u8]) -> Option<&Dialog> {
+        let id = self.by_local_tag.get(std::str::from_utf8(tag).ok()?)?;
+        self.by_id.get(id)
+    }
+}
+
+impl Origin {
+    fn of(dialog: &Dialog) -> Option<Self> {
+        let seq = dialog.invited_seq?;
+        Some(Self { call_id: dialog.call_id.clone(), from_tag: dialog.remote_tag.clone(), seq })
+    }
+}
+
+fn wrong(dialog: &Dialog, verb: &'static str) -> SipError {
+    SipError::WrongState { dialog: dialog.id, verb, state: dialog.state.name() }
+}

@@ -1,0 +1,149 @@
+//! New media inside a dialog: re-INVITE (RFC 3261 section 14) and UPDATE (RFC 3311).
+
+use sipx_sip::Method;
+
+use super::callee::Answered200;
+use super::inbound::Arrival;
+use super::{Endpoint, wrong};
+use crate::answered::Answer;
+use crate::config::Time;
+use crate::dialog::{Dialog, Reoffer, State};
+use crate::event::{DialogId, OfferMethod, SipEvent};
+use crate::message::{Refusal, cseq, sdp};
+use crate::order::{Rejection, SipError};
+use crate::schedule::Chore;
+
+impl Endpoint {
+    pub(super) fn reoffered(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let method = match arrival.request.method {
+            Method::Update => OfferMethod::Update,
+            _ => OfferMethod::Invite,
+        };
+        let sdp = sdp(&arrival.request.headers, arrival.request.body());
+        let plain_update = method == OfferMethod::Update && sdp.is_none();
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        if let Some(code) = obstacle(dialog).filter(|_| !plain_update) {
+            return self.refuse_reoffer(&arrival, code);
+        }
+        dialog.refresh_target(&arrival.request.headers);
+        if plain_update {
+            return self.refresh(now, id, arrival);
+        }
+        // Only who has our 200 can ask for more, so its ACK is no longer waited for.
+        self.acked(now, id, None);
+        let Some(seq) = cseq(&arrival.request.headers) else { return };
+        let begun = (arrival.request, arrival.reply_to);
+        let Some(tx) = self.transactions.begin(now, &mut self.wire, begun, id) else { return };
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        dialog.reoffer = Some(Reoffer { tx, method, seq, offered: sdp.is_some() });
+        let late = now.saturating_add(self.config.patience());
+        self.wire.remind(late, id, Chore::GiveUpReoffer(seq));
+        self.wire.tell(SipEvent::Reoffered { dialog: id, sdp, method });
+    }
+
+    /// Answers `Reoffered`: our SDP (the answer, or our offer if the re-INVITE had none), or a code
+    /// from 300 to 699; 488 leaves the call as it was.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] if no offer waits; [`SipError::BadCode`], [`SipError::TooLarge`].
+    pub fn answer_reoffer(
+        &mut self,
+        now: Time,
+        dialog: DialogId,
+        answer: Result<&str, u16>,
+    ) -> Result<(), SipError> {
+        let found = self.dialog(dialog)?;
+        let Some(Reoffer { tx, method, offered, .. }) = found.reoffer else {
+            return Err(wrong(found, "answer an offer"));
+        };
+        let sdp = match answer {
+            Ok(sdp) => sdp,
+            Err(code) if !(300..700).contains(&code) => return Err(SipError::BadCode(code)),
+            Err(code) => {
+                self.close_reoffer(now, dialog, code);
+                return Ok(());
+            }
+        };
+        let Some(draft) = self.answer_draft(dialog, tx, 200) else {
+            return Err(SipError::NoSuchDialog(dialog));
+        };
+        let bytes = draft.finish_sdp(sdp)?;
+        if let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
+            found.reoffer = None;
+        }
+        match method {
+            OfferMethod::Invite => {
+                self.send_answer(now, dialog, tx, Answered200 { bytes, first: false, offers: !offered });
+            }
+            OfferMethod::Update => self.send_final(now, dialog, tx, bytes),
+        }
+        Ok(())
+    }
+
+    /// Ends an offer that waits because the call ends.
+    pub(super) fn drop_reoffer(&mut self, now: Time, id: DialogId) {
+        self.close_reoffer(now, id, 487);
+    }
+
+    pub(super) fn give_up_reoffer(&mut self, now: Time, id: DialogId, seq: u32) {
+        let waits = self.dialogs.by_id.get(&id).and_then(|dialog| dialog.reoffer.as_ref());
+        if waits.is_some_and(|reoffer| reoffer.seq == seq) {
+            self.close_reoffer(now, id, 500);
+        }
+    }
+
+    fn close_reoffer(&mut self, now: Time, id: DialogId, code: u16) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let Some(reoffer) = dialog.reoffer.take() else { return };
+        let tag = dialog.local_tag.clone();
+        match reoffer.method {
+            OfferMethod::Invite => self.refuse_invite(now, reoffer.tx, &tag, &Rejection::new(code)),
+            OfferMethod::Update => {
+                let draft = self.answer_draft(id, reoffer.tx, code);
+                if let Some(draft) = draft {
+                    self.send_final(now, id, reoffer.tx, draft.finish());
+                }
+            }
+        }
+    }
+
+    /// The final answer of an UPDATE.
+    fn send_final(&mut self, now: Time, _id: DialogId, tx: crate::transactions::TxId, bytes: Vec<u8>) {
+        if let Some((_, to)) = self.transactions.request(tx) {
+            self.wire.send(to, bytes.clone());
+            self.conclude(now, tx, Answer::Repeat(to, bytes));
+        }
+    }
+
+    /// An UPDATE without offer only refreshes the target.
+    fn refresh(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let mut draft = crate::message::response(&arrival.request, 200, "", &self.local_tag(id));
+        draft.line("Contact", &self.identity.contact);
+        draft.line("Server", &self.identity.agent);
+        let bytes = draft.finish();
+        self.accept(now, arrival, bytes);
+    }
+
+    /// A peer whose offer comes too early tries again: after 491 by its own rule (RFC 3261 section
+    /// 14.1), after 500 when `Retry-After` says.
+    fn refuse_reoffer(&mut self, arrival: &Arrival, code: u16) {
+        let refusal = match code {
+            500 => Refusal::with(500, "Retry-After", self.random.up_to(10).to_string()),
+            _ => Refusal::plain(code),
+        };
+        self.refuse(arrival, &refusal);
+    }
+}
+
+/// Why an offer of the peer cannot be taken now: 491 if one of ours is open, 500 if one of its own
+/// is (RFC 3261 section 14.2, RFC 3311 section 5.2), 481 if the call is ending.
+fn obstacle(dialog: &Dialog) -> Option<u16> {
+    match &dialog.state {
+        State::Invited { .. } => Some(500),
+        State::Calling(_) => Some(491),
+        State::Ending { .. } => Some(481),
+        State::Up { .. } if dialog.reoffer.is_some() => Some(500),
+        State::Up { .. } if dialog.unacked.as_ref().is_some_and(|unacked| unacked.offers) => Some(491),
+        State::Up { .. } => None,
+    }
+}

@@ -1,0 +1,20 @@
+//! Reading and writing messages: what is said once for every request and response.
+
+mod draft;
+mod raw;
+mod read;
+mod screen;
+mod via;
+
+pub(crate) use draft::{Draft, Extra, Identity, check_extra, response};
+pub(crate) use raw::raw_refusal;
+pub(crate) use read::{content_type, cseq, from_tag, header_list, sdp, text, to_tag, value};
+pub(crate) use screen::{ALLOW, Refusal, SUPPORTED, screen};
+pub(crate) use via::stamp;
+
+/// The longest message that is read, in bytes. A call's messages are a tenth of it; what is stored
+/// of a message in a dialog is bounded by it.
+pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
+
+/// The longest message that is written, in bytes: what one UDP datagram over IPv4 carries.
+pub(crate) const MAX_DATAGRAM: usize = 65_507;

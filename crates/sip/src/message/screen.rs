@@ -1,0 +1,125 @@
+//! What is refused by looking at the request alone, in the order of RFC 3261 section 8.2.
+
+use sipx_sip::headers::address::ContactValue;
+use sipx_sip::headers::misc::Expires;
+use sipx_sip::{HeaderName, Headers, Method, Request, Scheme, validate_request};
+
+use super::read::{content_type, text};
+
+/// The methods that are understood; value of `Allow`.
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+
+/// The option tags of RFC 3261 section 19.2 that are understood; value of `Supported`.
+pub(crate) const SUPPORTED: &[&str] = &[];
+
+/// A response that refuses, with the header lines that its code asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+impl Refusal {
+    pub(crate) fn plain(code: u16) -> Self {
+        Self { code, headers: Vec::new() }
+    }
+
+    pub(crate) fn with(code: u16, name: &'static str, value: impl Into<String>) -> Self {
+        Self { code, headers: vec![(name, value.into())] }
+    }
+}
+
+/// Whether a request other than ACK may be looked at further.
+///
+/// # Errors
+/// The response that it gets instead.
+pub(crate) fn screen(request: &Request) -> Result<(), Refusal> {
+    check_form(request)?;
+    if request.method == Method::Cancel {
+        return Ok(());
+    }
+    check_method(&request.method)?;
+    if !matches!(request.uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) {
+        return Err(Refusal::plain(416));
+    }
+    check_extensions(&request.headers)?;
+    if matches!(request.method, Method::Invite | Method::Update) {
+        check_media(request)?;
+    }
+    Ok(())
+}
+
+fn check_form(request: &Request) -> Result<(), Refusal> {
+    let findings = validate_request(request);
+    if let Some(worst) = findings.iter().filter(|f| !f.is_repairable()).max_by_key(|f| f.status()) {
+        return Err(Refusal::plain(worst.status()));
+    }
+    let headers = &request.headers;
+    let expires_broken = matches!(headers.typed::<Expires>(), Some(Err(_)));
+    let contact_broken = headers.typed_all::<ContactValue>().any(|contact| match contact {
+        Ok(ContactValue::Address(address)) => address.param("expires").is_some_and(|v| !is_u32(v)),
+        Ok(ContactValue::Wildcard) => request.method != Method::Register,
+        Err(_) => true,
+    });
+    if expires_broken || contact_broken { Err(Refusal::plain(400)) } else { Ok(()) }
+}
+
+fn is_u32(digits: &[u8]) -> bool {
+    std::str::from_utf8(digits).is_ok_and(|d| d.parse::<u32>().is_ok())
+}
+
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    match method {
+        Method::Invite | Method::Ack | Method::Bye | Method::Cancel => Ok(()),
+        Method::Options | Method::Info | Method::Update => Ok(()),
+        Method::Other(_) => Err(Refusal::with(501, "Allow", ALLOW)),
+        _ => Err(Refusal::with(405, "Allow", ALLOW)),
+    }
+}
+
+fn check_extensions(headers: &Headers) -> Result<(), Refusal> {
+    let rows = [HeaderName::Require, HeaderName::ProxyRequire];
+    let wanted = rows.iter().flat_map(|name| headers.get_all(name)).map(|header| text(&header.value()));
+    let unknown: Vec<String> = wanted
+        .flat_map(|row| row.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|tag| !tag.is_empty() && !SUPPORTED.iter().any(|s| s.eq_ignore_ascii_case(tag)))
+        .collect();
+    if unknown.is_empty() { Ok(()) } else { Err(Refusal::with(420, "Unsupported", unknown.join(", "))) }
+}
+
+fn check_media(request: &Request) -> Result<(), Refusal> {
+    let headers = &request.headers;
+    let accepts = |row: &str| {
+        row.split(',').any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            matches!(range.as_str(), "application/sdp" | "application/*" | "*/*")
+        })
+    };
+    let mut accept = headers.get_all(&HeaderName::Accept).peekable();
+    if accept.peek().is_some() && !accept.any(|h| accepts(&text(&h.value()))) {
+        return Err(Refusal::plain(406));
+    }
+    if request.body().is_empty() || is_optional(headers) {
+        return Ok(());
+    }
+    let kind = match headers.get(&HeaderName::ContentType) {
+        Some(_) => content_type(headers) == "application/sdp",
+        None => request.body().starts_with(b"v=0"),
+    };
+    if !kind {
+        return Err(Refusal::with(415, "Accept", "application/sdp"));
+    }
+    match headers.value(&HeaderName::ContentEncoding) {
+        Some(coding) if !coding.eq_ignore_ascii_case(b"identity") => {
+            Err(Refusal::with(415, "Accept-Encoding", "identity"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the sender says that the body may be ignored (RFC 3261 section 20.11).
+fn is_optional(headers: &Headers) -> bool {
+    let disposition = headers.value(&HeaderName::ContentDisposition).map(|v| text(&v)).unwrap_or_default();
+    disposition.split(';').any(|part| part.replace(' ', "").eq_ignore_ascii_case("handling=optional"))
+        && content_type(headers) != "application/sdp"
+}

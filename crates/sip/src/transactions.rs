@@ -1,0 +1,252 @@
+//! The transactions of RFC 3261 section 17, with what the state machines leave to their driver:
+//! where each one sends, its timers, and whose it is.
+//!
+//! Client and server transactions have a layer each, since a call to ourselves gives both the same
+//! key.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sipx_sip::transaction::Dispatch;
+use sipx_sip::{
+    Limits, Message, Output, Reliability, Request, Response, Timer, Timers, TransactionKey, TransactionLayer,
+    TuEvent, parse_datagram,
+};
+
+use crate::config::Time;
+use crate::event::DialogId;
+use crate::message::MAX_DATAGRAM;
+use crate::schedule::Due;
+use crate::wire::Wire;
+
+/// Bounds for reading what we wrote ourselves: the peer's lines that a response copies passed
+/// tighter ones.
+const OWN: Limits = Limits {
+    max_message_bytes: MAX_DATAGRAM,
+    max_body_bytes: MAX_DATAGRAM,
+    max_headers: 1_024,
+    max_header_bytes: MAX_DATAGRAM,
+    max_folding_lines: 0,
+};
+
+/// Names one transaction of one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct TxId(u64);
+
+/// Which side of a transaction we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Server,
+    Client,
+}
+
+/// What a transaction tells.
+#[derive(Debug)]
+pub(crate) struct Happening {
+    pub(crate) tx: TxId,
+    pub(crate) role: Role,
+    /// The dialog it was begun for.
+    pub(crate) dialog: Option<DialogId>,
+    pub(crate) event: TuEvent,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: TransactionKey,
+    role: Role,
+    to: SocketAddr,
+    dialog: Option<DialogId>,
+}
+
+#[derive(Debug)]
+struct Half {
+    layer: TransactionLayer,
+    ids: HashMap<TransactionKey, TxId>,
+}
+
+/// Every transaction of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Transactions {
+    server: Half,
+    client: Half,
+    entries: HashMap<TxId, Entry>,
+    begun: u64,
+}
+
+impl Transactions {
+    pub(crate) fn new(timers: Timers) -> Self {
+        let half = || Half { layer: TransactionLayer::new(timers), ids: HashMap::new() };
+        Self { server: half(), client: half(), entries: HashMap::new(), begun: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn contains(&self, tx: TxId) -> bool {
+        self.entries.contains_key(&tx)
+    }
+
+    /// The server transaction with this key.
+    pub(crate) fn server(&self, key: &TransactionKey) -> Option<TxId> {
+        self.server.ids.get(key).copied()
+    }
+
+    pub(crate) fn dialog(&self, tx: TxId) -> Option<DialogId> {
+        self.entries.get(&tx)?.dialog
+    }
+
+    /// The request of a transaction, and where its messages go.
+    pub(crate) fn request(&self, tx: TxId) -> Option<(&Request, SocketAddr)> {
+        let entry = self.entries.get(&tx)?;
+        let request = match entry.role {
+            Role::Server => self.server.layer.server_request(&entry.key),
+            Role::Client => self.client.layer.client_request(&entry.key),
+        };
+        Some((request?, entry.to))
+    }
+
+    /// Begins a server transaction. `None` if the request has no key.
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        wire: &mut Wire,
+        (request, reply_to): (Request, SocketAddr),
+        dialog: DialogId,
+    ) -> Option<TxId> {
+        let dispatch = self.server.layer.receive(Message::Request(request), Reliability::Unreliable);
+        let Dispatch::Created { key, outputs } = dispatch else { return None };
+        let tx = self.enter(Entry { key, role: Role::Server, to: reply_to, dialog: Some(dialog) });
+        self.perform(now, wire, tx, outputs);
+        Some(tx)
+    }
+
+    /// A copy of the request of a server transaction, or the ACK that ends it.
+    pub(crate) fn absorb(&mut self, now: Time, wire: &mut Wire, tx: TxId, request: Request) {
+        let dispatch = self.server.layer.receive(Message::Request(request), Reliability::Unreliable);
+        if let Dispatch::Matched { outputs, .. } = dispatch {
+            self.perform(now, wire, tx, outputs);
+        }
+    }
+
+    /// Sends a response of ours through its transaction, which repeats it as its state asks.
+    pub(crate) fn respond(&mut self, now: Time, wire: &mut Wire, tx: TxId, response: Vec<u8>) {
+        let Some(entry) = self.entries.get(&tx) else { return };
+        let Ok(Message::Response(response)) = parse_datagram(Bytes::from(response), &OWN) else {
+            return;
+        };
+        let outputs = self.server.layer.send_response(&entry.key, response);
+        self.perform(now, wire, tx, outputs);
+    }
+
+    /// Takes a transaction out before its end and returns its key.
+    pub(crate) fn forget(&mut self, tx: TxId) -> Option<TransactionKey> {
+        let entry = self.entries.remove(&tx)?;
+        match entry.role {
+            Role::Server => {
+                self.server.layer.abandon(&entry.key);
+                self.server.ids.remove(&entry.key);
+            }
+            Role::Client => {
+                let _ = self.client.layer.on_transport_error(&entry.key);
+                self.client.ids.remove(&entry.key);
+            }
+        }
+        Some(entry.key)
+    }
+
+    /// Sends a request of ours. `None` if it cannot be parsed or has no key; nothing is sent then.
+    pub(crate) fn send(
+        &mut self,
+        now: Time,
+        wire: &mut Wire,
+        (request, to): (Vec<u8>, SocketAddr),
+        dialog: Option<DialogId>,
+    ) -> Option<TxId> {
+        let Ok(Message::Request(request)) = parse_datagram(Bytes::from(request), &OWN) else {
+            return None;
+        };
+        let (key, outputs) = self.client.layer.send_request(request, Reliability::Unreliable)?;
+        let tx = self.enter(Entry { key, role: Role::Client, to, dialog });
+        self.perform(now, wire, tx, outputs);
+        Some(tx)
+    }
+
+    /// Takes a response; `Err` gives back one that belongs to no transaction.
+    pub(crate) fn response(
+        &mut self,
+        now: Time,
+        wire: &mut Wire,
+        response: Response,
+    ) -> Result<Vec<Happening>, Box<Response>> {
+        match self.client.layer.receive(Message::Response(response), Reliability::Unreliable) {
+            Dispatch::Matched { key, outputs } => Ok(match self.client.ids.get(&key) {
+                Some(&tx) => self.perform(now, wire, tx, outputs),
+                None => Vec::new(),
+            }),
+            Dispatch::Unmatched(message) => match *message {
+                Message::Response(response) => Err(Box::new(response)),
+                Message::Request(_) => Ok(Vec::new()),
+            },
+            Dispatch::Created { .. } => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) fn timer(&mut self, now: Time, wire: &mut Wire, tx: TxId, timer: Timer) -> Vec<Happening> {
+        let Some(entry) = self.entries.get(&tx) else { return Vec::new() };
+        let outputs = match entry.role {
+            Role::Server => self.server.layer.on_timer(&entry.key, timer),
+            Role::Client => self.client.layer.on_timer(&entry.key, timer),
+        };
+        let again = matches!(timer, Timer::A | Timer::E | Timer::G);
+        if again && outputs.iter().any(|o| matches!(o, Output::Send(_))) {
+            wire.counters.retransmissions += 1;
+        }
+        self.perform(now, wire, tx, outputs)
+    }
+
+    fn enter(&mut self, entry: Entry) -> TxId {
+        self.begun += 1;
+        let tx = TxId(self.begun);
+        let half = match entry.role {
+            Role::Server => &mut self.server,
+            Role::Client => &mut self.client,
+        };
+        half.ids.insert(entry.key.clone(), tx);
+        self.entries.insert(tx, entry);
+        tx
+    }
+
+    fn perform(&mut self, now: Time, wire: &mut Wire, tx: TxId, outputs: Vec<Output>) -> Vec<Happening> {
+        let Some(entry) = self.entries.get(&tx) else { return Vec::new() };
+        let (to, role, dialog) = (entry.to, entry.role, entry.dialog);
+        let mut happenings = Vec::new();
+        let mut over = false;
+        for output in outputs {
+            match output {
+                Output::Send(message) => wire.send(to, message.to_bytes().to_vec()),
+                Output::SetTimer { timer, after } => {
+                    wire.schedule.set(now.saturating_add(after), Due::Transaction(tx, timer));
+                }
+                Output::ToTu(event) => happenings.push(Happening { tx, role, dialog, event: *event }),
+                Output::Terminated(_) => over = true,
+                // A timer that rings in a state that does not know it does nothing.
+                _ => {}
+            }
+        }
+        if over {
+            self.leave(tx);
+        }
+        happenings
+    }
+
+    fn leave(&mut self, tx: TxId) {
+        if let Some(entry) = self.entries.remove(&tx) {
+            match entry.role {
+                Role::Server => self.server.ids.remove(&entry.key),
+                Role::Client => self.client.ids.remove(&entry.key),
+            };
+        }
+    }
+}
