@@ -1,0 +1,111 @@
+//! What goes into a conversation and what comes out of it.
+
+use std::time::Duration;
+
+use protocol::chat::{Ask, ModelOutput, TurnId};
+use protocol::value::Headers;
+use protocol::{Command, Event};
+use serde_json::Value;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The call is up; the first input that has an effect.
+    Answered,
+    /// An event of the call, as a client would hear it: `asrDelta`, `asrFinal`, `speaking`, `silence`, `eou`,
+    /// `dtmf`, `hold`, `answer` and `reject` and `hangup` of a referred leg. Others are ignored.
+    Call(Event),
+    /// How much of an utterance the caller has heard. Reported for everything spoken or played under a
+    /// `playId` of this conversation; for a file, `text` is empty. Every utterance ends with exactly one
+    /// report that is not [`Ended::Playing`], also when nothing of it could be made audible.
+    Heard {
+        /// The utterance.
+        play_id: String,
+        /// The text heard so far, from the beginning of the utterance.
+        text: String,
+        /// Whether there is more to come.
+        ended: Ended,
+    },
+    /// A piece of a model's answer.
+    Model(TurnId, ModelOutput),
+    /// The answer to [`Action::Fetch`].
+    Fetched {
+        /// Of the request.
+        id: u32,
+        /// The body of a 2xx answer, or what went wrong in a few words.
+        body: Result<String, String>,
+    },
+    /// The time of [`crate::Conversation::timeout`] has come.
+    Tick,
+}
+
+/// Whether an utterance goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It goes on.
+    Playing,
+    /// It was played to its end, or failed.
+    Finished,
+    /// It was cut off.
+    Interrupted,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Carry out a command, as if a client had sent it.
+    Do(Command),
+    /// Ask the model.
+    Ask(Ask),
+    /// Stop asking; answers of this turn are of no use any more.
+    Abandon(TurnId),
+    /// Fetch a URL and report it as [`Input::Fetched`].
+    Fetch {
+        /// To tell answers apart.
+        id: u32,
+        /// What to fetch. Its address may come from a model: which hosts may be reached is for the one who
+        /// fetches to decide.
+        request: HttpRequest,
+    },
+    /// Tell those who watch the call.
+    Note(Note),
+}
+
+/// A request over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Address, http or https.
+    pub url: String,
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: String,
+    /// Headers.
+    pub headers: Headers,
+    /// Body; JSON when it parses as JSON.
+    pub body: Option<String>,
+}
+
+/// Something worth telling. The call adds wall time and makes an event of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// A measurement, for a `metrics` event.
+    Metric {
+        /// As in the wire contract: `llm_call_start`, `llm_response`, `tool_invocation`.
+        key: &'static str,
+        /// How long it took; zero for a moment.
+        duration: Duration,
+        /// An object with what belongs to it.
+        data: Value,
+    },
+    /// Something was said, for an `addHistory` event: by the caller when understood, by the agent when the
+    /// utterance has ended, as far as it was heard.
+    Said {
+        /// `user` or `assistant`.
+        speaker: &'static str,
+        /// The words.
+        text: String,
+    },
+    /// Something did not work and the conversation goes on, for an `error` event with sender `playbook`.
+    Trouble(String),
+    /// A scene was entered.
+    Scene(String),
+}

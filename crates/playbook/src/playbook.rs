@@ -1,0 +1,300 @@
+//! What a playbook file says, as values.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::CallOption;
+use protocol::option::LlmOption;
+use protocol::value::{Extra, Headers};
+
+use crate::error::{PlaybookError, Warning};
+use crate::parse;
+use crate::template;
+use crate::transfer::Allowed;
+use crate::vars::Vars;
+
+/// A playbook: how a call is set up, and what is said in it.
+#[derive(Clone, Debug)]
+pub struct Playbook {
+    /// Title for people.
+    pub title: Option<String>,
+    /// The language model; absent in playbooks of greeting, menus and recordings, and in realtime mode.
+    pub llm: Option<LlmOption>,
+    /// Spoken when the call is answered; a template.
+    pub greeting: Option<String>,
+    /// When the caller may cut the agent off.
+    pub interruption: Interruption,
+    /// What keys do in every scene that does not say otherwise.
+    pub dtmf: BTreeMap<char, DtmfAction>,
+    /// Digits to collect, by name.
+    pub dtmf_collectors: BTreeMap<String, Collect>,
+    /// What happens when the caller is silent.
+    pub follow_up: Option<FollowUp>,
+    /// Where to report the call after its end.
+    pub posthook: Option<Posthook>,
+    /// Fixed sentences for what a playbook does not foresee.
+    pub phrases: Phrases,
+    /// Whom a model may call in.
+    pub allowed: Allowed,
+    /// Scenes in the order of the file, never empty; the first is where a call begins.
+    pub scenes: Vec<Scene>,
+    /// Probable mistakes.
+    pub warnings: Vec<Warning>,
+    pub(crate) option: CallOption,
+}
+
+impl Playbook {
+    /// Reads a playbook from the text of its file. `env` looks up the `${NAME}` of the front matter; names
+    /// it does not know stay as they are and are warned about.
+    ///
+    /// # Errors
+    /// Says which line and key is wrong, what is expected there, and the nearest valid name.
+    pub fn parse(markdown: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Playbook, PlaybookError> {
+        parse::playbook(markdown, env)
+    }
+
+    /// What the call is to be, as the front matter says: `asr`, `tts`, `vad`, `recorder`, `eou`,
+    /// `realtime`, `ambiance`, `sip`, `denoise`, `extra` and the other keys of a call's option. The keys of
+    /// `asr`, `tts`, `eou` and `realtime` default to the model's. Templates in it stand as written.
+    pub fn option(&self) -> CallOption {
+        self.option.clone()
+    }
+
+    /// The same with the templates of voices, headers and `extra` rendered. A template that fails stands as
+    /// written. `sip.hangup_headers` are left alone: they are rendered when the call is hung up.
+    pub fn rendered_option(&self, vars: &Vars) -> CallOption {
+        let mut option = self.option.clone();
+        let render = |text: &mut String| {
+            if let Ok(rendered) = template::render(text, vars) {
+                *text = rendered;
+            }
+        };
+        if let Some(tts) = &mut option.tts {
+            [&mut tts.speaker, &mut tts.language, &mut tts.emotion].into_iter().flatten().for_each(render);
+        }
+        if let Some(asr) = &mut option.asr {
+            asr.language.iter_mut().for_each(render);
+        }
+        if let Some(sip) = &mut option.sip {
+            sip.headers.iter_mut().flat_map(BTreeMap::values_mut).for_each(render);
+        }
+        let realtime = option.realtime.iter_mut().filter_map(|realtime| realtime.extra.as_mut());
+        for extra in option.extra.iter_mut().chain(realtime) {
+            render_extra(extra, &render);
+        }
+        option
+    }
+
+    /// The scene named `id`.
+    pub fn scene(&self, id: &str) -> Option<&Scene> {
+        self.scenes.iter().find(|scene| scene.id == id)
+    }
+
+    /// Language of fixed sentences, fillers and sentence rules: the model's, else the recognizer's, else `en`.
+    pub fn language(&self) -> &str {
+        let llm = self.llm.as_ref().and_then(|llm| llm.language.as_deref());
+        let asr = || self.option.asr.as_ref().and_then(|asr| asr.language.as_deref());
+        llm.or_else(asr).unwrap_or("en")
+    }
+}
+
+fn render_extra(extra: &mut Extra, render: &impl Fn(&mut String)) {
+    for value in extra.values_mut() {
+        if let serde_json::Value::String(text) = value {
+            render(text);
+        }
+    }
+}
+
+/// A part of a conversation with a prompt, keys and follow-up of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scene {
+    /// Name, as `goto` gives it.
+    pub id: String,
+    /// Line of its header in the file, from 1.
+    pub line: usize,
+    /// System prompt; a template, rendered at each entry.
+    pub prompt: String,
+    /// File to play at each entry; a template.
+    pub play: Option<String>,
+    /// What keys do here.
+    pub dtmf: BTreeMap<char, DtmfAction>,
+    /// What happens here when the caller is silent.
+    pub follow_up: Option<FollowUp>,
+}
+
+/// What pressing a key does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DtmfAction {
+    /// Enter the scene.
+    Goto(String),
+    /// Call in this party; a template.
+    Transfer(String),
+    /// End the call.
+    Hangup,
+}
+
+/// Who may cut the agent off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Speech and words, whichever is first.
+    #[default]
+    Both,
+    /// Speech, as voice activity detection hears it.
+    Vad,
+    /// Words, as the recognizer hears them.
+    Asr,
+    /// Nobody.
+    None,
+}
+
+impl Strategy {
+    /// Each strategy and its word in a playbook.
+    pub const WORDS: &'static [(&'static str, Strategy)] =
+        &[("both", Strategy::Both), ("vad", Strategy::Vad), ("asr", Strategy::Asr), ("none", Strategy::None)];
+
+    /// Whether speech alone interrupts. The call arms its media with this; the conversation hears of it as
+    /// an utterance that ended interrupted.
+    pub fn by_voice(self) -> bool {
+        matches!(self, Strategy::Both | Strategy::Vad)
+    }
+
+    /// Whether recognized words interrupt.
+    pub fn by_words(self) -> bool {
+        matches!(self, Strategy::Both | Strategy::Asr)
+    }
+}
+
+/// When the caller may cut the agent off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interruption {
+    /// What counts as cutting in. Default both.
+    pub strategy: Strategy,
+    /// Speech that lasts less does not interrupt. Default zero.
+    pub min_speech: Duration,
+    /// Words such as "mm-hm" do not interrupt. Default true.
+    pub filler_word_filter: bool,
+    /// Fade-out of the voice that is cut off. Default zero: at once.
+    pub volume_fade: Duration,
+    /// An utterance cannot be interrupted before so much of it was heard. Default 800 ms.
+    pub ignore_first: Duration,
+}
+
+impl Default for Interruption {
+    fn default() -> Self {
+        Interruption {
+            strategy: Strategy::Both,
+            min_speech: Duration::ZERO,
+            filler_word_filter: true,
+            volume_fade: Duration::ZERO,
+            ignore_first: Duration::from_millis(800),
+        }
+    }
+}
+
+/// What happens when the caller is silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// Silence after which the agent speaks again.
+    pub timeout: Duration,
+    /// How often it does so before it says goodbye and hangs up.
+    pub max: u32,
+    /// What it says, one after the other, the last again and again; templates. Empty: the model is asked.
+    pub texts: Vec<String>,
+}
+
+/// Digits to collect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collect {
+    /// What they are, for the prompt of the model.
+    pub description: String,
+    /// Fewest digits that are complete.
+    pub min_digits: usize,
+    /// Number of digits that is complete without the finish key.
+    pub max_digits: usize,
+    /// Key that ends the entry.
+    pub finish_key: Option<char>,
+    /// Time for the whole entry. Default 15 s.
+    pub timeout: Duration,
+    /// Time between two keys. Default 5 s.
+    pub inter_digit_timeout: Duration,
+    /// Regular expression the digits must match.
+    pub pattern: Option<String>,
+    /// Spoken when they do not.
+    pub error_message: Option<String>,
+    /// Further tries after a wrong entry. Default 3.
+    pub retry_times: u32,
+    /// Whether a key cuts the prompt off. Default false.
+    pub interruptible: bool,
+}
+
+/// Where to report a call after its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posthook {
+    /// Address; a template.
+    pub url: String,
+    /// Method. Default POST.
+    pub method: String,
+    /// Headers.
+    pub headers: Headers,
+    /// What kind of summary the model writes; absent: none.
+    pub summary: Option<Summary>,
+    /// Whether the history is sent. Default true.
+    pub include_history: bool,
+}
+
+/// Kinds of summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// One or two sentences.
+    Short,
+    /// Everything agreed.
+    Detailed,
+    /// What the caller wanted.
+    Intent,
+    /// JSON.
+    Json,
+    /// By the playbook's own instruction.
+    Custom(String),
+}
+
+impl Summary {
+    /// The kind a playbook names; other texts are instructions.
+    pub fn from_text(text: &str) -> Self {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "short" => Summary::Short,
+            "detailed" => Summary::Detailed,
+            "intent" => Summary::Intent,
+            "json" => Summary::Json,
+            _ => Summary::Custom(text.to_owned()),
+        }
+    }
+
+    /// What the model is told to write.
+    pub fn instruction(&self) -> &str {
+        match self {
+            Summary::Short => "Summarise this telephone call in one or two sentences.",
+            Summary::Detailed => {
+                "Summarise this telephone call: what the caller wanted, what was agreed, what is left to do."
+            }
+            Summary::Intent => "Say in a few words what the caller wanted.",
+            Summary::Json => {
+                "Summarise this telephone call as a JSON object with the keys intent, outcome and open."
+            }
+            Summary::Custom(text) => text,
+        }
+    }
+}
+
+/// Fixed sentences; templates. Those a playbook leaves out come from [`crate::phrases`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Phrases {
+    /// The model failed.
+    pub apology: String,
+    /// The call ends by the agent's rule.
+    pub goodbye: String,
+    /// A transfer is not allowed.
+    pub refusal: String,
+    /// A transfer failed.
+    pub unreachable: String,
+}
