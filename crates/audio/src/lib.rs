@@ -8,13 +8,18 @@
 #![deny(unsafe_code)]
 
 pub mod codec;
+pub mod denoise;
+pub mod dtmf;
 pub mod frame;
 pub mod jitter;
 pub mod mix;
 pub mod resample;
 pub mod vad;
+pub mod wav;
 
 pub use codec::{CODECS, Codec, Decoder, Encoder, WEBSOCKET_CODECS};
+pub use denoise::Denoiser;
 pub use frame::Frame;
 pub use jitter::{Jitter, Packet, Popped};
 pub use resample::Resampler;
+pub use wav::Wav;

@@ -81,7 +81,7 @@ pub fn alaw_from_linear(sample: i16) -> u8 {
     let code = if magnitude < 32 {
         magnitude as u8
     } else {
-        let segment = 11 - magnitude.leading_zeros() as u8;
+        let segment = 12 - magnitude.leading_zeros() as u8;
         (segment << 4) | ((magnitude >> (segment - 1)) as u8 & 0x0f)
     };
     (sign | code) ^ 0x55

@@ -1,0 +1,198 @@
+//! Telephone digits as tones in the sound. Digits as RTP events (RFC 4733) live in the `rtp` crate.
+
+use std::f32::consts::TAU;
+use std::time::Duration;
+
+/// Low tones in Hz, one per row of the key pad.
+const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+/// High tones in Hz, one per column.
+const COLUMNS: [f32; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
+/// The key pad.
+const KEYS: [[char; 4]; 4] =
+    [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
+
+/// Sound is judged in blocks of 12.75 ms: long enough to tell 697 from 770 Hz, short enough that a tone
+/// 1.5 % beside its nominal frequency (ITU-T Q.24) is still within the block's bandwidth.
+const BLOCK_US: usize = 12_750;
+/// Each tone has at least this amplitude, 42 dB below full scale.
+const FAINTEST: f32 = 260.0;
+/// The high tone is at most 8 dB louder than the low one.
+const TWIST: f32 = 6.3;
+/// The low tone is at most 6 dB louder than the high one.
+const REVERSE_TWIST: f32 = 4.0;
+/// A tone has this many times the power of the others in its group.
+const PEAK: f32 = 6.3;
+/// Share of the block's power that the two tones make up. A voice spreads over its harmonics.
+const PURITY: f32 = 0.7;
+/// Share from which on a block counts as [`CLEAR`].
+const CLEAR_PURITY: f32 = 0.85;
+/// Weight of a block in which there is little but the two tones.
+const CLEAR: u8 = 2;
+/// Weight of a block with noise or with tones beside their frequencies, as a voice may also have it.
+const DIM: u8 = 1;
+/// Weight of neighbouring blocks that makes a digit: 40 ms of clear tone always fill two blocks, 65 ms of
+/// any tone four.
+const CERTAIN: u8 = 4;
+/// Blocks without it that end it: a pause of 40 ms always spoils three, a lost packet of 20 ms two.
+const MISSES: u8 = 3;
+
+/// Hears digits in a stream of mono sound.
+pub struct Detector {
+    /// 2 cos of each tone's step per sample, rows before columns.
+    steps: [f32; 8],
+    bank: Bank,
+    /// Samples in a block.
+    block: usize,
+    /// The digit heard at present, which is reported already.
+    digit: Option<char>,
+    misses: u8,
+    candidate: Option<char>,
+    weight: u8,
+}
+
+/// The state of eight Goertzel filters within a block.
+#[derive(Clone, Copy, Default)]
+struct Bank {
+    last: [f32; 8],
+    before: [f32; 8],
+    energy: f32,
+    filled: usize,
+}
+
+impl Detector {
+    /// A detector for sound of `rate` Hz, 8000 or more.
+    pub fn new(rate: u32) -> Self {
+        let rate = rate.max(8000);
+        let mut steps = [0.0; 8];
+        for (step, hz) in steps.iter_mut().zip(ROWS.iter().chain(&COLUMNS)) {
+            *step = 2.0 * (TAU * hz / rate as f32).cos();
+        }
+        Detector {
+            steps,
+            bank: Bank::default(),
+            block: rate as usize * BLOCK_US / 1_000_000,
+            digit: None,
+            misses: 0,
+            candidate: None,
+            weight: 0,
+        }
+    }
+
+    /// Hears `pcm` and appends every digit that begins in it to `digits`, each once however long it lasts.
+    pub fn push(&mut self, pcm: &[i16], digits: &mut String) {
+        let mut rest = pcm;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(self.block - self.bank.filled));
+            self.bank.run(&self.steps, now);
+            rest = later;
+            if self.bank.filled == self.block {
+                let heard = self.bank.digit(&self.steps);
+                self.bank = Bank::default();
+                digits.extend(self.judge(heard));
+            }
+        }
+    }
+
+    /// Takes what was heard in one block and answers with the digit that now is certain.
+    fn judge(&mut self, heard: Option<(char, u8)>) -> Option<char> {
+        let (heard, weight) = heard.unzip();
+        let before = if heard == self.candidate { self.weight } else { 0 };
+        self.weight = before.saturating_add(weight.unwrap_or(0));
+        self.candidate = heard;
+        if heard == self.digit {
+            self.misses = 0;
+            return None;
+        }
+        self.misses = self.misses.saturating_add(1);
+        if self.misses >= MISSES {
+            self.digit = None;
+        }
+        let certain = heard.filter(|_| self.weight >= CERTAIN)?;
+        self.digit = Some(certain);
+        self.misses = 0;
+        Some(certain)
+    }
+}
+
+impl Bank {
+    fn run(&mut self, steps: &[f32; 8], pcm: &[i16]) {
+        for sample in pcm {
+            let sample = f32::from(*sample);
+            self.energy += sample * sample;
+            for n in 0..8 {
+                let next = sample + steps[n] * self.last[n] - self.before[n];
+                self.before[n] = self.last[n];
+                self.last[n] = next;
+            }
+        }
+        self.filled += pcm.len();
+    }
+
+    /// The digit that fills the block, if one does, and the weight of this judgement.
+    fn digit(&self, steps: &[f32; 8]) -> Option<(char, u8)> {
+        let power = |n: usize| {
+            self.last[n] * self.last[n] + self.before[n] * self.before[n]
+                - steps[n] * self.last[n] * self.before[n]
+        };
+        let (row, low) = peak([power(0), power(1), power(2), power(3)])?;
+        let (column, high) = peak([power(4), power(5), power(6), power(7)])?;
+        // A tone of amplitude a over n samples has power (a n / 2)^2 here and energy n a^2 / 2.
+        let samples = self.filled as f32;
+        let faintest = (FAINTEST * samples / 2.0).powi(2);
+        let purity = (low + high) * 2.0 / samples / self.energy.max(1.0);
+        let weight = if purity >= CLEAR_PURITY { CLEAR } else { DIM };
+        let balanced = high <= low * TWIST && low <= high * REVERSE_TWIST;
+        (low.min(high) >= faintest && balanced && purity >= PURITY).then(|| (KEYS[row][column], weight))
+    }
+}
+
+/// The strongest of a group and its power, if it stands out.
+fn peak(powers: [f32; 4]) -> Option<(usize, f32)> {
+    let (at, most) = powers.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let alone = powers.iter().enumerate().all(|(n, p)| n == at || p * PEAK < most);
+    alone.then_some((at, most))
+}
+
+/// Amplitude of each tone: 12 dB below full scale, so that both together are far from clipping.
+const AMPLITUDE: f32 = 8000.0;
+/// A tone that starts or stops at once is heard as a click.
+const RAMP: Duration = Duration::from_millis(2);
+
+/// The sound of one digit, made piece by piece.
+#[derive(Clone, Debug)]
+pub struct Tone {
+    /// Radians per sample of both tones.
+    steps: [f32; 2],
+    at: usize,
+    length: usize,
+    ramp: usize,
+}
+
+impl Tone {
+    /// The tone of `digit` (`0`-`9`, `*`, `#`, `A`-`D` in any case) at `rate` Hz; none for anything else.
+    pub fn new(digit: char, rate: u32, duration: Duration) -> Option<Tone> {
+        let digit = digit.to_ascii_uppercase();
+        let (row, column) = (0..16).map(|n| (n / 4, n % 4)).find(|(r, c)| KEYS[*r][*c] == digit)?;
+        let samples = |time: Duration| (time.as_secs_f64() * f64::from(rate)) as usize;
+        let step = |hz: f32| TAU * hz / rate.max(1) as f32;
+        Some(Tone {
+            steps: [step(ROWS[row]), step(COLUMNS[column])],
+            at: 0,
+            length: samples(duration),
+            ramp: samples(RAMP).max(1),
+        })
+    }
+
+    /// Writes the next samples to `out` and answers how many there were: fewer than `out` has room for
+    /// when the tone ends.
+    pub fn read(&mut self, out: &mut [i16]) -> usize {
+        let count = out.len().min(self.length - self.at);
+        for (n, sample) in (self.at..).zip(out.iter_mut().take(count)) {
+            let edge = (n + 1).min(self.length - n).min(self.ramp) as f32 / self.ramp as f32;
+            let tone = |step: f32| ((f64::from(step) * n as f64) % f64::from(TAU)).sin() as f32;
+            *sample = (AMPLITUDE * edge * (tone(self.steps[0]) + tone(self.steps[1]))) as i16;
+        }
+        self.at += count;
+        count
+    }
+}
