@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::words::{CodecName, HandlerKind};
+use crate::config::{Config, HandlerTable};
+
+/// A voice agent on the telephone: SIP, WebSocket and playbooks.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "active-call", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; absent: serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Take calls (this is also what happens without a subcommand).
+    Serve(Box<Serve>),
+    /// Check configuration and playbooks without starting; unknown keys are errors.
+    Check(Check),
+    /// Start the server with the offline demo playbook and have a built-in caller phone it.
+    Demo(Demo),
+}
+
+/// Flags of `serve`. They win over the configuration file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Serve {
+    /// Configuration file. Absent: active-call.toml in the working folder if it is there, else defaults.
+    #[arg(long, value_name = "PATH")]
+    pub conf: Option<PathBuf>,
+    /// Where HTTP and WebSocket listen.
+    #[arg(long, value_name = "IP:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Where SIP listens: a port, an address, or both.
+    #[arg(long, value_name = "PORT|IP:PORT|IP")]
+    pub sip: Option<SipAddress>,
+    /// Who takes inbound calls: the address of a webhook, or a playbook file.
+    #[arg(long, value_name = "URL|FILE.md", value_parser = parse_handler)]
+    pub handler: Option<Handler>,
+    /// Place a call to this URI after the start.
+    #[arg(long, value_name = "SIP-URI")]
+    pub call: Option<String>,
+    /// Address that peers are told to send to.
+    #[arg(long, value_name = "IP")]
+    pub external_ip: Option<IpAddr>,
+    /// Codecs to negotiate, best first.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = parse_codec)]
+    pub codecs: Option<Vec<CodecName>>,
+    /// Fetch offline models: sensevoice, supertonic or all.
+    #[arg(long, value_name = "NAME")]
+    pub download_models: Option<String>,
+    /// Folder of offline models.
+    #[arg(long, value_name = "DIR", default_value = "./models")]
+    pub models_dir: PathBuf,
+    /// Stop after --download-models.
+    #[arg(long)]
+    pub exit_after_download: bool,
+    /// Print the vendors that can be named as `provider`, and stop.
+    #[arg(long)]
+    pub list_providers: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// A configuration (`.toml`) and playbooks (`.md`), in any order.
+    #[arg(value_name = "CONF|PLAYBOOK")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Demo {
+    /// Where HTTP and WebSocket listen.
+    #[arg(long, value_name = "IP:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Where SIP listens.
+    #[arg(long, value_name = "PORT|IP:PORT|IP")]
+    pub sip: Option<SipAddress>,
+    /// Stop when the built-in caller has hung up, instead of going on serving.
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// What `--sip` names; what it leaves open stays as configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipAddress {
+    /// Address to bind.
+    pub ip: Option<IpAddr>,
+    /// Port to bind.
+    pub port: Option<u16>,
+}
+
+impl std::str::FromStr for SipAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(port) = text.parse() {
+            return Ok(SipAddress { ip: None, port: Some(port) });
+        }
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(SipAddress { ip: Some(address.ip()), port: Some(address.port()) });
+        }
+        text.trim_matches(['[', ']'])
+            .parse()
+            .map(|ip| SipAddress { ip: Some(ip), port: None })
+            .map_err(|_| "write a port (5060), an address (192.0.2.1) or both (192.0.2.1:5060)".into())
+    }
+}
+
+/// What `--handler` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// A webhook.
+    Webhook(String),
+    /// A playbook for every call.
+    Playbook(String),
+}
+
+fn parse_handler(text: &str) -> Result<Handler, String> {
+    let lower = text.to_ascii_lowercase();
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        Ok(Handler::Webhook(text.to_owned()))
+    } else if lower.ends_with(".md") {
+        Ok(Handler::Playbook(text.to_owned()))
+    } else {
+        Err("write an http(s) address or a playbook file that ends in .md".into())
+    }
+}
+
+fn parse_codec(text: &str) -> Result<CodecName, String> {
+    let known: Vec<&str> = CodecName::ALL.iter().map(|codec| codec.as_str()).collect();
+    CodecName::from_word(text.trim()).ok_or_else(|| format!("known codecs: {}", known.join(", ")))
+}
+
+impl Serve {
+    /// Puts the flags over `config`.
+    pub fn apply(&self, config: &mut Config) {
+        if let Some(http) = self.http {
+            config.http_addr = http;
+        }
+        if let Some(sip) = self.sip {
+            config.addr = sip.ip.or(config.addr);
+            config.udp_port = sip.port.unwrap_or(config.udp_port);
+        }
+        match &self.handler {
+            Some(Handler::Webhook(url)) => {
+                config.handler = Some(HandlerTable {
+                    r#type: Some(HandlerKind::Webhook),
+                    url: Some(url.clone()),
+                    ..HandlerTable::default()
+                });
+            }
+            Some(Handler::Playbook(file)) => {
+                config.handler = Some(HandlerTable {
+                    r#type: Some(HandlerKind::Playbook),
+                    default: Some(file.clone()),
+                    ..HandlerTable::default()
+                });
+            }
+            None => {}
+        }
+        config.external_ip = self.external_ip.or(config.external_ip);
+        if let Some(codecs) = &self.codecs {
+            config.codecs.clone_from(codecs);
+        }
+    }
+
+    /// The flag among those given whose feature is not there, and what to do without it.
+    pub fn not_built(&self) -> Option<&'static str> {
+        if self.call.is_some() {
+            return Some(
+                "--call: placing calls is not built into this version; it takes calls by SIP and over /call",
+            );
+        }
+        if self.download_models.is_some() || self.exit_after_download {
+            return Some(
+                "--download-models: offline models are not built into this version; the providers espeak, flite \
+                 and pocketsphinx work offline without a download (see --list-providers)",
+            );
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Serve {
+        Cli::try_parse_from(std::iter::once(&"active-call").chain(arguments)).unwrap().serve
+    }
+
+    #[test]
+    fn sip_takes_a_port_an_address_or_both() {
+        let mut config = Config::default();
+        serve(&["--sip", "5062"]).apply(&mut config);
+        assert_eq!(config.udp_port, 5062);
+        serve(&["--sip", "127.0.0.1"]).apply(&mut config);
+        assert_eq!((config.addr, config.udp_port), ("127.0.0.1".parse().ok(), 5062));
+        serve(&["--sip", "[::1]:5070"]).apply(&mut config);
+        assert_eq!((config.addr, config.udp_port), ("::1".parse().ok(), 5070));
+        assert!("nonsense".parse::<SipAddress>().is_err());
+    }
+
+    #[test]
+    fn handler_is_a_webhook_or_a_playbook_and_nothing_else() {
+        assert_eq!(parse_handler("HTTP://h/x"), Ok(Handler::Webhook("HTTP://h/x".into())));
+        assert_eq!(parse_handler("hello.md"), Ok(Handler::Playbook("hello.md".into())));
+        assert!(parse_handler("hello.txt").is_err());
+    }
+
+    #[test]
+    fn codecs_are_a_list_in_order() {
+        let mut config = Config::default();
+        serve(&["--codecs", "g722, PCMU,2833"]).apply(&mut config);
+        assert_eq!(config.codecs, [CodecName::G722, CodecName::Pcmu, CodecName::TelephoneEvent]);
+    }
+
+    #[test]
+    fn what_is_not_built_says_so() {
+        assert!(serve(&["--call", "sip:a@b"]).not_built().unwrap().contains("--call"));
+        assert!(serve(&["--download-models", "all"]).not_built().unwrap().contains("models"));
+        assert_eq!(serve(&[]).not_built(), None);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

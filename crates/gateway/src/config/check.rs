@@ -1,0 +1,199 @@
+//! What the types of the configuration cannot say: ranges, keys that belong together, features that are not
+//! built.
+
+use protocol::option::RecorderFormat;
+
+use super::words::{CodecName, HandlerKind, RecordSink};
+use super::{Config, HandlerTable};
+
+/// A finding at a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// Steps to the key.
+    pub(crate) path: Vec<String>,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to write instead.
+    pub(crate) help: Option<String>,
+    /// The server does not start with it.
+    pub(crate) fatal: bool,
+}
+
+impl Finding {
+    fn new(path: &str, message: impl Into<String>) -> Self {
+        let path = path.split('.').map(str::to_owned).collect();
+        Finding { path, message: message.into(), help: None, fatal: true }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn only_warn(mut self) -> Self {
+        self.fatal = false;
+        self
+    }
+}
+
+/// Everything wrong with `config`, what stops the start first.
+pub(crate) fn findings(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    ports(config, &mut findings);
+    numbers(config, &mut findings);
+    handler(config.handler.as_ref(), &mut findings);
+    call_record(config, &mut findings);
+    accounts(config, &mut findings);
+    codecs(config, &mut findings);
+    not_built(config, &mut findings);
+    findings.sort_by_key(|finding| !finding.fatal);
+    findings
+}
+
+fn ports(config: &Config, findings: &mut Vec<Finding>) {
+    let (start, end) = (config.rtp_start_port, config.rtp_end_port);
+    if start < 1024 {
+        findings.push(Finding::new("rtp_start_port", format!("{start} is below 1024")).help("the usual value is 12000"));
+    } else if start % 2 != 0 {
+        let even = start.saturating_add(1);
+        findings.push(
+            Finding::new("rtp_start_port", format!("{start} is odd, and RTP takes even ports"))
+                .help(format!("write {even}")),
+        );
+    }
+    if end <= start {
+        findings.push(Finding::new("rtp_end_port", format!("{end} is not above rtp_start_port, which is {start}")));
+    }
+}
+
+fn numbers(config: &Config, findings: &mut Vec<Finding>) {
+    const RATES: &[u32] = &[8_000, 16_000, 24_000, 48_000];
+    for (key, rate) in
+        [("ws_pcm_out_rate", config.ws_pcm_out_rate), ("recording.samplerate", config.recording.samplerate)]
+    {
+        if !RATES.contains(&rate) {
+            let finding = Finding::new(key, format!("{rate} Hz is not one of the rates of a call"));
+            findings.push(finding.help("write 8000, 16000, 24000 or 48000"));
+        }
+    }
+    if config.max_calls == 0 {
+        findings.push(Finding::new("max_calls", "0 would refuse every call").help("the usual value is 2000"));
+    }
+    if config.media_threads > 256 {
+        let message = format!("{} threads are more than 256", config.media_threads);
+        findings.push(Finding::new("media_threads", message).help("0 takes one for each processor"));
+    }
+    for (key, span) in [("accept_timeout", config.accept_timeout), ("webhook_timeout", config.webhook_timeout)] {
+        if span.0.is_zero() {
+            findings.push(Finding::new(key, "no time at all").help("write a span such as \"50s\""));
+        }
+    }
+    if config.external_ip.is_some_and(|ip| ip.is_unspecified()) {
+        let finding = Finding::new("external_ip", "no peer can send to this address");
+        findings.push(finding.help("write the address that peers reach, or leave the key out"));
+    }
+}
+
+fn handler(handler: Option<&HandlerTable>, findings: &mut Vec<Finding>) {
+    let Some(handler) = handler else { return };
+    match handler.r#type {
+        None => findings.push(Finding::new("handler", "has no \"type\"").help("write \"webhook\" or \"playbook\"")),
+        Some(HandlerKind::Webhook) => webhook(handler, findings),
+        Some(HandlerKind::Playbook) => {
+            for (index, rule) in handler.rules.iter().enumerate() {
+                if rule.playbook.is_empty() {
+                    let path = format!("handler.rules.{index}");
+                    findings.push(Finding::new(&path, "a rule without a \"playbook\" leads nowhere"));
+                }
+            }
+            if handler.rules.is_empty() && handler.default.is_none() {
+                let finding = Finding::new("handler", "has neither \"default\" nor rules, so it refuses every call");
+                findings.push(finding.help("write default = \"hello.md\""));
+            }
+        }
+    }
+}
+
+fn webhook(handler: &HandlerTable, findings: &mut Vec<Finding>) {
+    let urls: Vec<&String> = handler.url.iter().chain(&handler.urls).collect();
+    if urls.is_empty() {
+        findings.push(Finding::new("handler", "a webhook needs \"url\" or \"urls\""));
+    }
+    for url in urls {
+        let valid = reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !valid {
+            let path = if handler.url.as_ref() == Some(url) { "handler.url" } else { "handler.urls" };
+            findings.push(Finding::new(path, format!("\"{url}\" is no http or https address")));
+        }
+    }
+    if !["POST", "GET", "PUT"].contains(&handler.method.to_ascii_uppercase().as_str()) {
+        let finding = Finding::new("handler.method", format!("\"{}\" is no method of a webhook", handler.method));
+        findings.push(finding.help("write \"POST\""));
+    }
+    for (name, value) in &handler.headers {
+        let name_ok = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if !name_ok || reqwest::header::HeaderValue::from_str(value).is_err() {
+            findings.push(Finding::new("handler.headers", format!("\"{name}\" is no valid header")));
+        }
+    }
+}
+
+fn call_record(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(table) = &config.callrecord else { return };
+    match table.r#type {
+        None => findings.push(Finding::new("callrecord", "has no \"type\"").help("write type = \"local\"")),
+        Some(RecordSink::Local) if table.root.is_empty() => {
+            findings.push(Finding::new("callrecord.root", "is empty").help("write a folder"));
+        }
+        Some(RecordSink::Local) => {}
+        Some(sink @ (RecordSink::S3 | RecordSink::Http)) => {
+            let message = format!("records to \"{}\" are not built into this version", sink.as_str());
+            findings.push(Finding::new("callrecord.type", message).help("write type = \"local\""));
+        }
+    }
+}
+
+fn accounts(config: &Config, findings: &mut Vec<Finding>) {
+    for (index, user) in config.register_users.iter().enumerate().filter(|(_, user)| !user.disabled) {
+        let path = format!("register_users.{index}");
+        for (key, value) in [("server", &user.server), ("username", &user.username)] {
+            if value.is_empty() {
+                findings.push(Finding::new(&path, format!("an account needs \"{key}\"")));
+            }
+        }
+        let message = "registration is not built into this version: this account is not registered";
+        findings.push(Finding::new(&path, message).help("write disabled = true").only_warn());
+    }
+}
+
+fn codecs(config: &Config, findings: &mut Vec<Finding>) {
+    let sounds = config.codecs.iter().filter(|c| !matches!(c, CodecName::TelephoneEvent | CodecName::G729));
+    if sounds.count() == 0 {
+        let finding = Finding::new("codecs", "holds no codec that this server has");
+        findings.push(finding.help("write [\"pcmu\", \"pcma\", \"g722\", \"opus\", \"telephone_event\"]"));
+    }
+}
+
+/// Keys of the contract whose feature is not there. Those that protect stop the start, since a server that
+/// leaves them out silently is worse than none.
+fn not_built(config: &Config, findings: &mut Vec<Finding>) {
+    if config.tls_port.is_some() {
+        let finding = Finding::new("tls_port", "SIP over TLS is not built into this version");
+        findings.push(finding.help("leave the key out to have SIP over UDP only"));
+    }
+    if config.enable_srtp {
+        let finding = Finding::new("enable_srtp", "SRTP is not built into this version");
+        findings.push(finding.help("write false to send sound in the clear"));
+    }
+    if config.recording.format != RecorderFormat::Wav {
+        let message = format!("recordings as \"{}\" are not built into this version", config.recording.format.as_str());
+        findings.push(Finding::new("recording.format", message).help("write \"wav\""));
+    }
+    if config.http_gzip {
+        findings.push(Finding::new("http_gzip", "is not built into this version: answers go uncompressed").only_warn());
+    }
+    if !config.rewrites.is_empty() {
+        let message = "outbound SIP calls are not built into this version: rewrites have no effect";
+        findings.push(Finding::new("rewrites", message).only_warn());
+    }
+}

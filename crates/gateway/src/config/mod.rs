@@ -1,0 +1,119 @@
+//! The configuration file: every key with its default, where a value is wrong, and what was meant.
+//!
+//! Reading order: this file and [`sections`] are the keys; [`words`] the values that are words or patterns;
+//! [`read`] goes from text to [`Config`]; [`check`] holds what a type cannot say; [`problem`] shows the line.
+
+pub mod check;
+mod keys;
+pub mod problem;
+pub mod read;
+pub mod sections;
+pub mod words;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::option::AmbianceOption;
+use protocol::rest::IceServer;
+use protocol::value::Seconds;
+use serde::Deserialize;
+
+use keys::table;
+pub use problem::{ConfigError, Problem};
+pub use read::Loaded;
+pub use sections::{CallRecordTable, HandlerTable, Recording, RegisterUser, Rewrite, Rule, UserCredential};
+use words::{CodecName, HandlerKind, Pattern, RecordSink};
+
+const fn seconds(seconds: u64) -> Seconds {
+    Seconds(Duration::from_secs(seconds))
+}
+
+fn paths(names: &[&str]) -> Vec<PathBuf> {
+    names.iter().map(PathBuf::from).collect()
+}
+
+table! {
+    /// The whole configuration. A key that is absent has the value that stands beside it here.
+    Config {
+        /// Where HTTP and WebSocket listen.
+        http_addr: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
+        /// Address that SIP binds. Empty: the address by which this machine reaches others.
+        #[serde(deserialize_with = "words::address_or_empty")]
+        addr: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        /// Port of SIP over UDP; 0 takes any free one.
+        udp_port: u16 = 25060,
+        /// Port of SIP over TLS.
+        tls_port: Option<u16> = None,
+        /// Certificate of SIP over TLS, PEM.
+        tls_cert_file: Option<PathBuf> = None,
+        /// Key of that certificate, PEM.
+        tls_key_file: Option<PathBuf> = None,
+        /// Encrypt media with SDES-SRTP.
+        enable_srtp: bool = false,
+        /// What is logged: `trace`, `debug`, `info`, `warn`, `error`, or directives such as `info,sip=debug`.
+        /// Absent: the environment variable `RUST_LOG`, else `info`.
+        log_level: Option<String> = None,
+        /// File to log to; absent: standard output.
+        log_file: Option<PathBuf> = None,
+        /// Compress HTTP answers.
+        http_gzip: bool = false,
+        /// Paths that the access log leaves out; a trailing `*` stands for any rest.
+        http_access_skip_paths: Vec<String> = vec!["/health".into(), "/metrics*".into()],
+        /// `User-Agent` of SIP messages.
+        #[serde(alias = "user_agent")]
+        useragent: String = concat!("active-call/", env!("CARGO_PKG_VERSION")).into(),
+        /// Accounts to register.
+        register_users: Vec<RegisterUser> = Vec::new(),
+        /// On a signal to stop: let calls end for `shutdown_timeout`. False: hang up at once.
+        graceful_shutdown: bool = true,
+        /// How long calls may go on after a signal to stop.
+        shutdown_timeout: Seconds = seconds(10),
+        /// Who takes inbound calls.
+        handler: Option<HandlerTable> = None,
+        /// How long an inbound call waits for a client to accept it.
+        accept_timeout: Seconds = seconds(50),
+        /// How long one address of the webhook may take to answer.
+        webhook_timeout: Seconds = seconds(5),
+        /// Codecs to negotiate, best first.
+        codecs: Vec<CodecName> = CodecName::ALL.to_vec(),
+        /// Address that peers are told to send to, in SIP and SDP.
+        external_ip: Option<IpAddr> = None,
+        /// First RTP port; even.
+        rtp_start_port: u16 = 12000,
+        /// Last RTP port.
+        rtp_end_port: u16 = 42000,
+        /// Send sound to where it comes from instead of where SDP says.
+        enable_rtp_latching: bool = true,
+        /// Address that RTP binds; absent: `addr`.
+        rtp_bind_ip: Option<IpAddr> = None,
+        /// Calls at once; further ones are refused with 503.
+        max_calls: usize = 2000,
+        /// Threads that compute sound; 0: one for each processor.
+        media_threads: usize = 0,
+        /// Rate of PCM sent over `/call` when the client gives none, in Hz.
+        ws_pcm_out_rate: u32 = 16_000,
+        /// Where call records go; absent: nowhere.
+        #[serde(alias = "call_record")]
+        callrecord: Option<CallRecordTable> = None,
+        /// Recording of calls, and the folder of recordings and event logs.
+        recording: Recording = Recording::default(),
+        /// Folder of rendered speech.
+        media_cache_path: PathBuf = "./config/mediacache".into(),
+        /// Folders under which files named by clients and playbooks must lie. A relative name is looked for in
+        /// each, after the working folder.
+        #[serde(alias = "roots")]
+        media_roots: Vec<PathBuf> = paths(&["./config"]),
+        /// Folder of playbooks.
+        playbook_path: PathBuf = "./config/playbook".into(),
+        /// Sound behind every call.
+        ambiance: Option<AmbianceOption> = None,
+        /// Servers that browsers are told of.
+        ice_servers: Vec<IceServer> = vec![IceServer {
+            urls: vec!["stun:stun.l.google.com:19302".into()],
+            ..IceServer::default()
+        }],
+        /// Destinations of outbound SIP to send elsewhere.
+        rewrites: Vec<Rewrite> = Vec::new(),
+    }
+}

@@ -1,0 +1,137 @@
+//! The tables inside the configuration.
+
+use std::path::PathBuf;
+
+use protocol::Secret;
+use protocol::option::RecorderFormat;
+use protocol::value::Headers;
+use serde::Deserialize;
+
+use super::keys::table;
+use super::{HandlerKind, Pattern, RecordSink};
+
+table! {
+    /// `[[register_users]]`: one account to register.
+    RegisterUser {
+        /// `host` or `host:port` of the registrar.
+        server: String = String::new(),
+        /// User of the address-of-record.
+        username: String = String::new(),
+        /// Name shown to those who are called.
+        display_name: Option<String> = None,
+        /// Leave this account alone.
+        disabled: bool = false,
+        /// What to answer a challenge with; absent: nothing.
+        credential: Option<UserCredential> = None,
+    }
+}
+
+table! {
+    /// `[register_users.credential]`.
+    UserCredential {
+        /// User for digest authentication.
+        username: String = String::new(),
+        /// Its password.
+        password: Secret = Secret::default(),
+        /// Realm it holds for; absent: any.
+        realm: Option<String> = None,
+    }
+}
+
+table! {
+    /// `[handler]`: who takes inbound calls. Which keys count depends on `type`.
+    HandlerTable {
+        /// `webhook` or `playbook`.
+        #[serde(rename = "type")]
+        r#type: Option<HandlerKind> = None,
+        /// Webhook: the address.
+        url: Option<String> = None,
+        /// Webhook: addresses, taken in turn; the next one when one fails.
+        urls: Vec<String> = Vec::new(),
+        /// Webhook: request method.
+        method: String = "POST".into(),
+        /// Webhook: further headers, as a table or a list of `[name, value]`.
+        #[serde(deserialize_with = "super::words::headers")]
+        headers: Headers = Headers::new(),
+        /// Playbook: the file for calls that no rule fits.
+        default: Option<String> = None,
+        /// Playbook: first fitting rule wins.
+        rules: Vec<Rule> = Vec::new(),
+    }
+}
+
+table! {
+    /// `[[handler.rules]]`. An absent pattern fits every call.
+    Rule {
+        /// Regular expression for the caller's URI or its user part.
+        caller: Option<Pattern> = None,
+        /// Regular expression for the callee's URI or its user part.
+        callee: Option<Pattern> = None,
+        /// File under the playbook folder.
+        playbook: String = String::new(),
+    }
+}
+
+table! {
+    /// `[callrecord]`: where call records go. Which keys count depends on `type`.
+    CallRecordTable {
+        /// `local`, `s3` or `http`.
+        #[serde(rename = "type")]
+        r#type: Option<RecordSink> = None,
+        /// Folder or key prefix.
+        root: String = "./config/cdr".into(),
+        /// S3: `aliyun`, `tencent`, `minio`, `aws`, `gcp`, `azure`, `digitalocean`.
+        vendor: Option<String> = None,
+        /// S3: bucket.
+        bucket: Option<String> = None,
+        /// S3: region.
+        region: Option<String> = None,
+        /// S3: key id.
+        access_key: Option<Secret> = None,
+        /// S3: key.
+        secret_key: Option<Secret> = None,
+        /// S3: address.
+        endpoint: Option<String> = None,
+        /// HTTP: address.
+        url: Option<String> = None,
+        /// HTTP: further headers.
+        #[serde(deserialize_with = "super::words::headers")]
+        headers: Headers = Headers::new(),
+        /// S3 and HTTP: send recordings too.
+        with_media: Option<bool> = None,
+        /// S3 and HTTP: keep the local copy of what was sent.
+        keep_media_copy: Option<bool> = None,
+    }
+}
+
+table! {
+    /// `[recording]`.
+    Recording {
+        /// Calls may be recorded by configuration.
+        enabled: bool = false,
+        /// Record every call from its first sound, when `enabled`.
+        auto_start: bool = false,
+        /// Name of the file; `{id}` is the call's id.
+        filename_pattern: Option<String> = None,
+        /// Hz.
+        #[serde(alias = "sample_rate")]
+        samplerate: u32 = 16_000,
+        /// Accepted for compatibility; headers are refreshed with every second of sound.
+        ptime: u32 = 200,
+        /// Folder of recordings and event logs.
+        path: PathBuf = "./config/recorders".into(),
+        /// Format.
+        format: RecorderFormat = RecorderFormat::Wav,
+    }
+}
+
+table! {
+    /// `[[rewrites]]`.
+    Rewrite {
+        /// Regular expression for the destination.
+        #[serde(rename = "match")]
+        r#match: Option<Pattern> = None,
+        /// What to put in its place.
+        rewrite: String = String::new(),
+    }
+}
