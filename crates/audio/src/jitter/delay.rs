@@ -8,16 +8,15 @@ use protocol::CallTime;
 const SHORTEST: Duration = Duration::from_millis(10);
 /// The longest wait asked for. With the tick it takes to be noticed it stays within 200 ms.
 const LONGEST: Duration = Duration::from_millis(180);
-/// A longer standing wait is shortened at once, heard or not.
-const TOO_LONG: Duration = Duration::from_millis(200);
+/// If even the fastest packet waits longer, the delay is shortened at once, heard or not and at the price of
+/// the slowest packets.
+const TOO_LONG: Duration = Duration::from_millis(220);
 /// Waits are remembered in spans of this length.
 const SPAN: Duration = Duration::from_millis(500);
 /// As many spans are remembered.
 const SPANS: usize = 10;
 /// Spans that must agree before a packet is left out in silence.
 const SPANS_IN_SILENCE: usize = 4;
-/// Spans that must agree before a standing wait is [`TOO_LONG`].
-const SPANS_TOO_LONG: usize = 1;
 /// Time between two packets left out of speech.
 const PAUSE_IN_SPEECH: Duration = Duration::from_secs(1);
 /// Time between two packets left out because of [`TOO_LONG`].
@@ -96,14 +95,14 @@ impl Delay {
         self.turn(now);
         let enough = SHORTEST + room.ptime;
         let rested = |pause: Duration| self.shortened.is_none_or(|at| now.since(at) >= pause);
-        let all = |count: usize, limit: Duration| {
-            // The present span is not over: it may object, but not vouch.
-            self.spans[0].is_none_or(|(least, _)| least >= limit)
-                && self.spans.iter().skip(1).take(count).all(|s| s.is_some_and(|(least, _)| least >= limit))
+        // The present span is not over: it may object, but not vouch.
+        let unneeded = |spans: usize| {
+            self.spans[0].is_none_or(|(least, _)| least >= enough)
+                && self.spans[1..=spans].iter().all(|s| s.is_some_and(|(least, _)| least >= enough))
         };
-        (room.quiet && all(SPANS_IN_SILENCE, enough))
-            || (rested(PAUSE_IN_SPEECH) && all(SPANS - 1, enough))
-            || (rested(PAUSE_TOO_LONG) && all(SPANS_TOO_LONG, TOO_LONG))
+        (room.quiet && unneeded(SPANS_IN_SILENCE))
+            || (rested(PAUSE_IN_SPEECH) && unneeded(SPANS - 1))
+            || (rested(PAUSE_TOO_LONG) && self.spans[1].is_some_and(|(_, most)| most >= TOO_LONG))
     }
 
     /// Begins new spans if `now` is past the present one.

@@ -146,8 +146,8 @@ enum Follows {
     Directly,
     /// After a pause of the sender, or in another stream.
     Anew,
-    /// After this many packets that are not there.
-    Missing(u64),
+    /// After a packet that is not there.
+    Missing,
 }
 
 impl Jitter {
@@ -203,27 +203,24 @@ impl Jitter {
 
     /// The next sound to play at `now`; see the module's first lines for when to ask.
     pub fn pop(&mut self, now: CallTime) -> Popped {
-        while self.held.front().is_some_and(|h| h.packet.payload.is_empty()) && self.ready(now) {
-            self.take(now);
-        }
-        if !self.ready(now) {
-            return Popped::Empty;
-        }
-        if let Follows::Missing(_) = self.follows() {
-            return self.lose();
-        }
-        if self.delay.is_spare(now, self.room()) && self.held.len() > 1 {
-            self.leave_out();
-            self.stats.shortened += 1;
-            self.delay.shorten(now, self.ptime);
-            if let Follows::Missing(_) = self.follows() {
+        let mut complete = true;
+        while self.ready(now) {
+            if let Follows::Missing = self.follows() {
                 return self.lose();
             }
+            if complete && self.held.len() > 1 && self.delay.is_spare(now, self.room()) {
+                self.leave_out();
+                self.delay.shorten(now, self.ptime);
+                self.stats.shortened += 1;
+                complete = false;
+                continue;
+            }
+            match self.take(now) {
+                Some(packet) if !packet.payload.is_empty() => return Popped::Packet(packet),
+                _ => {}
+            }
         }
-        match self.take(now) {
-            Some(packet) => Popped::Packet(packet),
-            None => Popped::Empty,
-        }
+        Popped::Empty
     }
 
     /// After [`Popped::Lost`]: the packet that follows the lost one directly, if it is here. It stays.
@@ -278,8 +275,10 @@ impl Jitter {
 
     /// Sound is here again, `late` after it was due.
     fn end_starving(&mut self, late: Duration) {
-        // The time without sound has already taken the place of what was lost, if something was.
-        let jitter = matches!(self.follows(), Follows::Directly) && late < OUTAGE;
+        // The time without sound has already taken the place of what was lost, if something was. Where there
+        // is no sound to be late, as between events, nothing is learnt.
+        let sound = self.held.front().is_some_and(|h| !h.packet.payload.is_empty());
+        let jitter = sound && matches!(self.follows(), Follows::Directly) && late < OUTAGE;
         if jitter {
             self.delay.grow(late);
             self.delay.lengthen(late);
@@ -289,10 +288,8 @@ impl Jitter {
 
     /// Begins to play with the first held packet, whatever is missing before it.
     fn begin(&mut self) {
-        if let Follows::Missing(count) = self.follows() {
-            self.stats.lost += count;
-        }
         if let Some(head) = self.held.front() {
+            self.stats.lost += self.cursor.and_then(|c| head.place.after(c.place)).unwrap_or(0);
             self.cursor = Some(Cursor { place: head.place, played: head.packet.timestamp });
         }
         self.phase = Phase::Playing;
@@ -320,7 +317,7 @@ impl Jitter {
             let packets = (step.as_micros() / self.ptime.as_micros().max(1)).saturating_sub(1) as u64;
             let filled = missing.min(packets);
             let long = self.ptime * u32::try_from(filled).unwrap_or(u32::MAX).min(1000) > MAX_FILLED;
-            if filled == 0 || long { Follows::Anew } else { Follows::Missing(missing) }
+            if filled == 0 || long { Follows::Anew } else { Follows::Missing }
         } else if begins || step < self.ptime * 3 / 2 {
             Follows::Directly
         } else {
