@@ -258,7 +258,8 @@ impl Endpoint {
     /// lives.
     fn sweep_schedule(&mut self) {
         let living = self.transactions.len().saturating_add(self.dialogs.by_id.len());
-        if self.wire.schedule.len() > living.saturating_mul(8).saturating_add(4_096) {
+        let slack = if living == 0 { 0 } else { living.saturating_mul(8).saturating_add(4_096) };
+        if self.wire.schedule.len() > slack {
             let (transactions, dialogs) = (&self.transactions, &self.dialogs);
             self.wire.schedule.retain(|due| match due {
                 Due::Transaction(tx, _) => transactions.contains(*tx),

@@ -285,7 +285,7 @@ mod tests {
         for (name, value) in refused {
             assert!(check_extra(&[(name.into(), value.into())]).is_err(), "{name}: {value:?}");
         }
-        assert_eq!(check_extra(&[("X-Grüße".into(), String::new())]).is_err(), true);
+        assert!(check_extra(&[("X-Grüße".into(), String::new())]).is_err());
         assert_eq!(check_extra(&[("Reason".into(), "Q.850;cause=16".into())]), Ok(()));
     }
 }

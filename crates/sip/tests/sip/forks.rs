@@ -1,0 +1,105 @@
+//! One INVITE of ours, several answers.
+
+use std::time::Duration;
+
+use crate::cancel::tagged;
+use crate::desk::{Desk, PHONE, SDP, header};
+
+fn calling() -> (Desk, String) {
+    let mut desk = Desk::new();
+    let call = sip::Outbound {
+        to: "sip:bob@example.com".into(),
+        from: "sip:us@192.0.2.2".into(),
+        target: PHONE.parse().unwrap(),
+        sdp: Some(SDP.into()),
+        call_id: None,
+        headers: vec![],
+    };
+    desk.endpoint.invite(desk.now, &call).unwrap();
+    let invite = desk.sent().remove(0).1;
+    (desk, invite)
+}
+
+#[test]
+fn the_second_callee_that_answers_is_acknowledged_and_hung_up() {
+    let (mut desk, invite) = calling();
+    desk.hear(tagged(&invite, 180, "bob"));
+    desk.hear(tagged(&invite, 180, "eve"));
+    let ack = desk.hear(tagged(&invite, 200, "bob"));
+    assert!(ack[0].starts_with("ACK sip:bob@192.0.2.1:5060 ") && ack.len() == 1);
+    let sent = desk.hear(tagged(&invite, 200, "eve"));
+    assert!(sent[0].starts_with("ACK sip:eve@192.0.2.1:5060 "));
+    assert!(sent[1].starts_with("BYE sip:eve@192.0.2.1:5060 "));
+    assert!(header(&sent[1], "To").unwrap().ends_with(";tag=eve"));
+    desk.hear(tagged(&sent[1], 200, "eve"));
+    desk.wait(Duration::from_secs(100));
+    assert_eq!(desk.story(), ["Provisional 180", "Provisional 180", "Answered"]);
+    assert_eq!(desk.endpoint.counters().dialogs, 1);
+    assert_eq!(desk.endpoint.counters().transactions, 0);
+}
+
+#[test]
+fn a_copy_of_the_200_is_acknowledged_even_after_its_transaction() {
+    let (mut desk, invite) = calling();
+    let answer = tagged(&invite, 200, "bob");
+    desk.hear(&answer);
+    assert_eq!(desk.hear(&answer).len(), 1);
+    desk.wait(Duration::from_secs(40));
+    assert!(desk.hear(&answer)[0].starts_with("ACK "));
+    assert_eq!(desk.story(), ["Answered"]);
+}
+
+#[test]
+fn the_request_in_the_dialog_follows_its_route() {
+    for (recorded, start, routes) in [
+        (
+            "Record-Route: <sip:192.0.2.66;lr>, <sip:192.0.2.67:5061;lr>\r\n",
+            "ACK sip:bob@192.0.2.1:5060 ",
+            "Route: <sip:192.0.2.67:5061;lr>\r\nRoute: <sip:192.0.2.66;lr>\r\n",
+        ),
+        // A strict router (RFC 3261 section 12.2.1.1).
+        (
+            "Record-Route: <sip:192.0.2.67:5061>\r\n",
+            "ACK sip:192.0.2.67:5061 ",
+            "Route: <sip:bob@192.0.2.1:5060>\r\n",
+        ),
+    ] {
+        let (mut desk, invite) = calling();
+        let answer = tagged(&invite, 200, "bob").replace("Contact:", &format!("{recorded}Contact:"));
+        desk.endpoint.receive(desk.now, PHONE.parse().unwrap(), answer.as_bytes());
+        let (to, ack) = desk.sent().remove(0);
+        assert!(ack.starts_with(start), "{ack}");
+        assert!(ack.contains(routes), "{ack}");
+        assert_eq!(to.to_string(), "192.0.2.67:5061");
+    }
+}
+
+#[test]
+fn no_response_at_all_fails_after_32_seconds() {
+    let (mut desk, _) = calling();
+    let copies: Vec<u128> = desk.wait(Duration::from_secs(40)).iter().map(|(at, _)| *at).collect();
+    assert_eq!(copies, [500, 1500, 3500, 7500, 15500, 31500]);
+    assert_eq!(desk.story(), ["Failed Timeout"]);
+    assert_eq!(desk.endpoint.counters().dialogs, 0);
+}
+
+#[test]
+fn a_refusal_is_told_with_its_code_and_acknowledged() {
+    let (mut desk, invite) = calling();
+    let sent = desk.hear(tagged(&invite, 403, "bob"));
+    assert!(sent[0].starts_with("ACK sip:bob@example.com "), "{sent:?}");
+    assert_eq!(header(&sent[0], "Via"), header(&invite, "Via"));
+    assert_eq!(desk.story(), ["Rejected 403"]);
+}
+
+#[test]
+fn responses_to_nothing_are_dropped() {
+    let (mut desk, invite) = calling();
+    let foreign = tagged(&invite, 200, "bob").replace("branch=", "branch=z9hG4bKx");
+    assert!(desk.hear(foreign).is_empty());
+    let two_vias =
+        tagged(&invite, 200, "bob").replace("From:", "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom:");
+    assert!(desk.hear(two_vias).is_empty());
+    assert_eq!(desk.endpoint.counters().stray_responses, 2);
+    assert!(desk.events.is_empty());
+}
