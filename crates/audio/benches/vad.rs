@@ -60,18 +60,22 @@ impl Run {
     }
 }
 
-/// Speech, noise and silence: the fixture of the tests.
+/// The fixture of the tests, without its digital silence: that has a shorter way through the network.
 fn sound(rate: u32) -> Vec<i16> {
     let bytes: &[u8] = match rate {
         8_000 => include_bytes!("../fixtures/silero_8k.s16"),
         _ => include_bytes!("../fixtures/silero_16k.s16"),
     };
-    bytes.as_chunks::<2>().0.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect()
+    let samples = bytes.as_chunks::<2>().0.iter().map(|bytes| i16::from_le_bytes(*bytes));
+    samples.map(|sample| if sample == 0 { 1 } else { sample }).collect()
 }
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "quick");
-    println!("{:<10} {:>6} {:>6} {:>5}  {:>7} {:>7}  ms per 60 s and stream", "path", "Hz", "batch", "", "best", "median");
+    println!(
+        "{:<10} {:>6} {:>6} {:>5}  {:>7} {:>7}  ms per 60 s and stream",
+        "path", "Hz", "batch", "", "best", "median"
+    );
     for path in Path::ALL.into_iter().filter(|path| path.available()) {
         for rate in [16_000, 8_000] {
             for count in [1, 4, 8] {
@@ -83,7 +87,10 @@ fn main() {
                     };
                     let (best, median) = Run { path, rate, count, passes, every, cold }.measure();
                     let caches = if cold { "cold" } else { "hot" };
-                    println!("{:<10} {rate:>6} {count:>6} {caches:>5}  {best:>7.1} {median:>7.1}", format!("{path:?}"));
+                    println!(
+                        "{:<10} {rate:>6} {count:>6} {caches:>5}  {best:>7.1} {median:>7.1}",
+                        format!("{path:?}")
+                    );
                 }
             }
         }

@@ -222,7 +222,8 @@ impl Vad {
 
     fn be_quiet(&mut self, since: CallTime) {
         self.quiet_since = since;
-        self.quiet_due = self.settings.silence_timeout.filter(|span| !span.is_zero()).map(|span| since + span);
+        self.quiet_due =
+            self.settings.silence_timeout.filter(|span| !span.is_zero()).map(|span| since + span);
     }
 
     /// Reports a silence timeout that has passed; timeouts that passed at once, in a long gap, are one.
@@ -234,5 +235,192 @@ impl Vad {
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
         self.quiet_due = Some(due + span.saturating_mul(missed.saturating_add(1)));
         Some(VadEvent::Quiet { since: self.quiet_since, duration: now.since(self.quiet_since) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Windows of 32 ms.
+    const WINDOW: usize = 512;
+    const RATE: u32 = 16_000;
+
+    fn vad(settings: VadSettings) -> Vad {
+        Vad::new(settings, RATE, WINDOW, CallTime::ZERO)
+    }
+
+    /// One window per letter: `#` speech, `-` neither, `.` silence. One line per event.
+    fn script(vad: &mut Vad, windows: &str) -> Vec<String> {
+        let score = |letter| match letter {
+            '#' => 0.9,
+            '-' => 0.4,
+            _ => 0.1,
+        };
+        windows.chars().filter_map(|letter| vad.scored(score(letter)).map(text)).collect()
+    }
+
+    fn text(event: VadEvent) -> String {
+        match event {
+            VadEvent::Onset { start, .. } => format!("onset {}", start.as_ms()),
+            VadEvent::Dismissed { start } => format!("dismissed {}", start.as_ms()),
+            VadEvent::Speaking { start, confidence } => {
+                format!("speaking {} ({confidence:.2})", start.as_ms())
+            }
+            VadEvent::Silence { start, duration } => {
+                format!("silence {} +{}", start.as_ms(), duration.as_millis())
+            }
+            VadEvent::Quiet { since, duration } => {
+                format!("quiet {} +{}", since.as_ms(), duration.as_millis())
+            }
+        }
+    }
+
+    #[test]
+    fn speech_is_reported_after_its_padding_and_ends_after_that_of_silence() {
+        let events = script(&mut vad(VadSettings::default()), "..##########....");
+        assert_eq!(events, ["onset 64", "speaking 64 (0.90)", "silence 64 +320"]);
+    }
+
+    #[test]
+    fn speech_is_known_with_the_window_that_completes_its_padding() {
+        let mut vad = vad(VadSettings::default());
+        assert_eq!(script(&mut vad, "#######"), ["onset 0"]);
+        assert!(!vad.speaking());
+        assert_eq!(script(&mut vad, "#"), ["speaking 0 (0.90)"]);
+        assert!(vad.speaking());
+    }
+
+    #[test]
+    fn silence_is_known_with_the_window_that_completes_its_padding() {
+        let mut vad = vad(VadSettings::default());
+        assert_eq!(script(&mut vad, "##########...").len(), 2);
+        assert_eq!(vad.now(), CallTime::ms(13 * 32));
+        assert_eq!(script(&mut vad, "."), ["silence 0 +320"]);
+    }
+
+    #[test]
+    fn a_click_is_dismissed() {
+        assert_eq!(script(&mut vad(VadSettings::default()), ".#......"), ["onset 32", "dismissed 32"]);
+    }
+
+    #[test]
+    fn a_short_pause_does_not_end_speech() {
+        let events = script(&mut vad(VadSettings::default()), "########...####...##....");
+        assert_eq!(events, ["onset 0", "speaking 0 (0.90)", "silence 0 +640"]);
+    }
+
+    #[test]
+    fn a_score_between_the_thresholds_neither_ends_speech_nor_begins_it() {
+        assert_eq!(script(&mut vad(VadSettings::default()), "---------"), [""; 0]);
+        let events = script(&mut vad(VadSettings::default()), "########---------....");
+        assert_eq!(events, ["onset 0", "speaking 0 (0.90)", "silence 0 +544"]);
+    }
+
+    #[test]
+    fn a_padding_of_zero_reports_speech_at_once() {
+        let settings = VadSettings {
+            speech_padding: Duration::ZERO,
+            silence_padding: Duration::ZERO,
+            ..VadSettings::default()
+        };
+        assert_eq!(script(&mut vad(settings), "#."), ["speaking 0 (0.90)", "silence 0 +32"]);
+    }
+
+    #[test]
+    fn silence_stays_reachable_with_the_lowest_threshold() {
+        let mut vad = vad(VadSettings { voice_threshold: 0.0, ..VadSettings::default() });
+        let ends = |event: Option<VadEvent>| matches!(event, Some(VadEvent::Silence { .. }));
+        assert!((0..20).all(|_| !ends(vad.scored(0.005))), "every score is speech");
+        let mut vad = self::vad(VadSettings { voice_threshold: 0.1, ..VadSettings::default() });
+        script(&mut vad, "##########");
+        assert!((0..5).any(|_| ends(vad.scored(0.005))));
+    }
+
+    #[test]
+    fn quiet_repeats_while_nobody_speaks_and_starts_anew_after_speech() {
+        let timeout = Some(Duration::from_millis(320));
+        let mut vad = vad(VadSettings { silence_timeout: timeout, ..VadSettings::default() });
+        assert_eq!(script(&mut vad, &".".repeat(20)), ["quiet 0 +320", "quiet 0 +640"]);
+        assert_eq!(script(&mut vad, "##########....").last().unwrap(), "silence 640 +320");
+        assert_eq!(script(&mut vad, "......"), ["quiet 960 +320"]);
+    }
+
+    #[test]
+    fn missing_sound_counts_as_silence_of_its_length() {
+        let mut vad = vad(VadSettings::default());
+        script(&mut vad, "##########");
+        assert_eq!(vad.skip(320), None);
+        assert_eq!(vad.skip(16_000).map(text).unwrap(), "silence 0 +320");
+        assert_eq!(vad.now(), CallTime::ms(1340));
+    }
+
+    #[test]
+    fn a_long_gap_is_one_quiet() {
+        let timeout = Some(Duration::from_millis(100));
+        let mut vad = vad(VadSettings { silence_timeout: timeout, ..VadSettings::default() });
+        assert_eq!(vad.skip(16_000).map(text).unwrap(), "quiet 0 +1000");
+        assert_eq!(vad.skip(160), None);
+        assert_eq!(vad.skip(1_440).map(text).unwrap(), "quiet 0 +1100");
+    }
+
+    #[test]
+    fn closing_ends_what_is_open_at_its_last_speech() {
+        let mut vad = vad(VadSettings::default());
+        assert_eq!(vad.close(), None);
+        script(&mut vad, "##########..");
+        assert_eq!(vad.close().map(text).unwrap(), "silence 0 +320");
+        assert_eq!(vad.close(), None);
+        script(&mut vad, "#");
+        assert_eq!(vad.close().map(text).unwrap(), "dismissed 384");
+    }
+
+    #[test]
+    fn a_reset_goes_on_at_the_time_it_is_given() {
+        let mut vad = vad(VadSettings::default());
+        script(&mut vad, "####");
+        vad.reset(8_000, 256, CallTime::ms(5_000));
+        assert_eq!(script(&mut vad, ".#"), ["onset 5032"]);
+    }
+
+    proptest! {
+        /// Onset, then dismissal or speech, then silence; times never run backwards.
+        #[test]
+        fn events_come_in_their_order(
+            scores in prop::collection::vec(prop_oneof![Just(f32::NAN), 0.0_f32..1.0], 0..400),
+            skips in prop::collection::vec(0_u64..4_000, 1..8),
+        ) {
+            let timeout = Some(Duration::from_millis(200));
+            let mut vad = vad(VadSettings { silence_timeout: timeout, ..VadSettings::default() });
+            let mut last = "silence";
+            let mut time = CallTime::ZERO;
+            let mut check = |event: VadEvent| {
+                let (name, allowed, start): (_, &[&str], _) = match event {
+                    VadEvent::Onset { start, .. } => ("onset", &["silence", "dismissed"], start),
+                    VadEvent::Dismissed { start } => ("dismissed", &["onset"], start),
+                    VadEvent::Speaking { start, .. } => ("speaking", &["onset"], start),
+                    VadEvent::Silence { start, .. } => ("silence", &["speaking"], start),
+                    VadEvent::Quiet { since, .. } => (last, &["silence", "dismissed"], since),
+                };
+                assert!(allowed.contains(&last), "{event:?} after {last}");
+                if !matches!(event, VadEvent::Quiet { .. }) {
+                    assert!(start >= time);
+                    time = start;
+                }
+                last = name;
+            };
+            for (index, score) in scores.into_iter().enumerate() {
+                let event = match index % 29 {
+                    0 => vad.skip(skips[index / 29 % skips.len()]),
+                    _ => vad.scored(score),
+                };
+                if let Some(event) = event {
+                    check(event);
+                }
+            }
+            vad.close().into_iter().for_each(check);
+            prop_assert!(!vad.speaking());
+        }
     }
 }

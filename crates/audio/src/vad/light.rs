@@ -54,7 +54,7 @@ impl Stream {
         let mut wide = [0_i16; WINDOW];
         if self.rate == 8_000 {
             for (pair, &sample) in wide.chunks_exact_mut(2).zip(samples) {
-                pair[0] = midpoint(self.last, sample);
+                pair[0] = i16::midpoint(self.last, sample);
                 pair[1] = sample;
                 self.last = sample;
             }
@@ -73,10 +73,9 @@ impl Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("rate", &self.rate).field("gathered", &self.gathered.len()).finish_non_exhaustive()
+        f.debug_struct("Stream")
+            .field("rate", &self.rate)
+            .field("gathered", &self.gathered.len())
+            .finish_non_exhaustive()
     }
-}
-
-fn midpoint(a: i16, b: i16) -> i16 {
-    i16::midpoint(a, b)
 }

@@ -29,8 +29,11 @@ pub mod silero;
 pub use decision::{Vad, VadEvent, VadSettings};
 pub use silero::{Stream, score_batch};
 
+/// Makes a fresh detector for samples at a rate in Hz, as [`Scorer::new`] says.
+pub type MakeScorer = fn(u32) -> Scorer;
+
 /// The detectors by the name a client writes in `vad.type`.
-pub static VAD_TYPES: &[(&str, fn(u32) -> Scorer)] = &[
+pub static VAD_TYPES: &[(&str, MakeScorer)] = &[
     ("silero", |rate| Scorer::Silero(Box::new(Stream::new(rate)))),
     ("webrtc", |rate| Scorer::Light(Box::new(light::Stream::new(rate)))),
 ];
@@ -141,10 +144,12 @@ pub fn score_all(scorers: &mut [&mut Scorer], out: &mut [f32]) {
             *score = stream.score();
         }
     }
-    silero::score_each(scorers.iter_mut().zip(out.iter_mut()).filter_map(|(scorer, score)| match &mut **scorer {
-        Scorer::Silero(stream) => Some((&mut **stream, score)),
-        Scorer::Light(_) => None,
-    }));
+    silero::score_each(scorers.iter_mut().zip(out.iter_mut()).filter_map(
+        |(scorer, score)| match &mut **scorer {
+            Scorer::Silero(stream) => Some((&mut **stream, score)),
+            Scorer::Light(_) => None,
+        },
+    ));
 }
 
 #[cfg(test)]

@@ -6,4 +6,5 @@ mod dtmf;
 mod jitter;
 mod resample;
 mod sound;
+mod vad;
 mod wav;

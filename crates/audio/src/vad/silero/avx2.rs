@@ -70,5 +70,6 @@ const ROWS: usize = 4;
 const COLUMNS: usize = 2;
 
 super::kernels::kernels! {
-    #[target_feature(enable = "avx2,fma")]
+    layers: [#[target_feature(enable = "avx2,fma")]],
+    spectrum: [#[target_feature(enable = "avx2,fma")]]
 }

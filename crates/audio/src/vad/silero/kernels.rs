@@ -11,11 +11,12 @@
 //! numbers, each spread over a register and multiplied with a vector of weights.
 
 macro_rules! kernels {
-    ($(#[$isa:meta])*) => {
+    (layers: [$(#[$isa:meta])*], spectrum: [$(#[$spectrum:meta])*]) => {
         use super::spectrum::Fourier;
         use super::weights::{CONV1, CONV2, CONV3, CONV4, GATES, HIDDEN, Matrix, Tensors, pack_vector};
         use super::{Batch, FRAMES, QUAD};
         use bytemuck::{cast, cast_ref};
+        use std::sync::OnceLock;
 
         /// The weights of one rate, packed for this instruction set.
         pub(super) struct Net {
@@ -32,6 +33,8 @@ macro_rules! kernels {
             lstm_bias: Vec<V>,
             output: Vec<V>,
             output_bias: f32,
+            /// The part of the gates that comes from the input, when that is digital zero.
+            silent: OnceLock<Vec<V>>,
         }
 
         impl Net {
@@ -52,6 +55,7 @@ macro_rules! kernels {
                     lstm_bias: pack_vector(&tensors.lstm_bias),
                     output: pack_vector(&tensors.output),
                     output_bias: tensors.output_bias,
+                    silent: OnceLock::new(),
                 }
             }
         }
@@ -59,11 +63,37 @@ macro_rules! kernels {
         /// Scores one window of one stream.
         $(#[$isa])*
         pub(super) fn single<const BINS: usize>(net: &Net, batch: &mut Batch<1>) -> [f32; 1] {
+            let encoded = encode::<BINS>(net, batch);
+            remember::<1, 1>(net, &encoded, batch)
+        }
+
+        /// Scores one window of one stream that is digital zero, as is the end of the window before.
+        ///
+        /// The score is the same to the last bit, for the LSTM's own half of the work.
+        $(#[$isa])*
+        pub(super) fn silence<const BINS: usize>(net: &Net, batch: &mut Batch<1>) -> [f32; 1] {
+            let silent = net.silent.get_or_init(|| {
+                let encoded = encode::<BINS>(net, &Batch::new());
+                let mut gates = net.lstm_bias.clone();
+                dense::<1, 1, HIDDEN>((&net.lstm, &net.lstm_bias), 0, cast_columns(&encoded), |_, row, sum| {
+                    gates[row] = sum;
+                });
+                gates
+            });
+            let mut gates = [[splat(0.0); GATES / LANES]; 1];
+            dense::<1, 1, HIDDEN>((&net.lstm, silent), HIDDEN, &batch.hidden, |_, row, sum| gates[0][row] = sum);
+            advance(net, &gates, batch)
+        }
+
+        /// All layers before the LSTM, for one stream.
+        #[inline]
+        $(#[$isa])*
+        fn encode<const BINS: usize>(net: &Net, batch: &Batch<1>) -> [[V; CONV4 / LANES]; 1] {
             let mut spectrum = [[0.0; FRAMES]; BINS];
-            net.fourier.magnitudes(&batch.input, &mut spectrum);
+            magnitudes(net, batch, &mut spectrum);
             let wide = conv1::<1, 1, FRAMES, 3, FRAMES, BINS>(net, &spectrum);
             let pair = conv2::<1, 1, 2, FRAMES>(net, &wide);
-            remember::<1, 1>(net, &pair, batch)
+            conv34::<1, 1>(net, &pair)
         }
 
         /// Scores one window of each of four streams.
@@ -71,11 +101,23 @@ macro_rules! kernels {
         pub(super) fn quad<const BINS: usize>(net: &Net, batch: &mut Batch<QUAD>) -> [f32; QUAD] {
             const LANES4: usize = FRAMES * QUAD;
             let mut spectrum = [[0.0; LANES4]; BINS];
-            net.fourier.magnitudes(&batch.input, &mut spectrum);
+            magnitudes(net, batch, &mut spectrum);
             let wide =
                 conv1::<QUAD, STREAMS, { FRAMES * STREAMS }, { 3 * STREAMS }, LANES4, BINS>(net, &spectrum);
             let pair = conv2::<QUAD, STREAMS, { 2 * STREAMS }, LANES4>(net, &wide);
-            remember::<QUAD, COLUMNS>(net, &pair, batch)
+            let encoded = conv34::<QUAD, COLUMNS>(net, &pair);
+            remember::<QUAD, COLUMNS>(net, &encoded, batch)
+        }
+
+        /// A function of its own, since it may be compiled for other instructions than its caller.
+        #[inline(never)]
+        $(#[$spectrum])*
+        fn magnitudes<const B: usize, const L: usize, const BINS: usize>(
+            net: &Net,
+            batch: &Batch<B>,
+            out: &mut [[f32; L]; BINS],
+        ) {
+            net.fourier.magnitudes(&batch.input, out);
         }
 
         /// Adds `weights` times `x(input, column)` to the sums of `COUNT` columns from column `FROM` on.
@@ -171,10 +213,13 @@ macro_rules! kernels {
         }
 
         /// A fully connected layer: `put(stream, vector of rows, sums)` takes its results.
+        ///
+        /// `x` are the layer's inputs from `first` on.
         #[inline]
         $(#[$isa])*
         fn dense<const B: usize, const N: usize, const K: usize>(
             (matrix, bias): (&Matrix<V, ROWS>, &[V]),
+            first: usize,
             x: &[[f32; K]; B],
             mut put: impl FnMut(usize, usize, V),
         ) {
@@ -182,7 +227,7 @@ macro_rules! kernels {
                 for stream in (0..B).step_by(N) {
                     let mut sums = biases::<ROWS, N>(bias, index);
                     let inputs: &[[f32; K]] = &x[stream..stream + N];
-                    tile::<ROWS, N, 0, N>(&mut sums, panel.all(), |k, n| inputs[n][k]);
+                    tile::<ROWS, N, 0, N>(&mut sums, &panel.all()[first..][..K], |k, n| inputs[n][k]);
                     for column in 0..N {
                         for row in 0..ROWS {
                             put(stream + column, index * ROWS + row, sums[row][column]);
@@ -192,36 +237,55 @@ macro_rules! kernels {
             }
         }
 
-        /// The last two convolutions, whose frames have become one, and the LSTM cell.
+        /// The last two convolutions, whose frames have become one: fully connected layers.
+        #[inline]
+        $(#[$isa])*
+        fn conv34<const B: usize, const N: usize>(
+            net: &Net,
+            pair: &[[V; 2 * CONV2 / LANES]; B],
+        ) -> [[V; CONV4 / LANES]; B] {
+            let zero = splat(0.0);
+            let mut third = [[zero; CONV3 / LANES]; B];
+            let layer = (&net.conv3, net.bias3.as_slice());
+            dense::<B, N, { 2 * CONV2 }>(layer, 0, cast_columns(pair), |stream, row, sum| {
+                third[stream][row] = max(sum, zero);
+            });
+            let mut fourth = [[zero; CONV4 / LANES]; B];
+            let layer = (&net.conv4, net.bias4.as_slice());
+            dense::<B, N, CONV3>(layer, 0, cast_columns(&third), |stream, row, sum| {
+                fourth[stream][row] = max(sum, zero);
+            });
+            fourth
+        }
+
+        /// The LSTM's matrix over what was just heard and what it remembers.
         #[inline]
         $(#[$isa])*
         fn remember<const B: usize, const N: usize>(
             net: &Net,
-            pair: &[[V; 2 * CONV2 / LANES]; B],
+            encoded: &[[V; CONV4 / LANES]; B],
             batch: &mut Batch<B>,
         ) -> [f32; B] {
-            const OWN: usize = HIDDEN / LANES;
-            let zero = splat(0.0);
-            let mut third = [[zero; CONV3 / LANES]; B];
-            dense::<B, N, { 2 * CONV2 }>((&net.conv3, &net.bias3), cast_columns(pair), |stream, row, sum| {
-                third[stream][row] = max(sum, zero);
-            });
-            let mut inputs = [[zero; 2 * OWN]; B];
-            dense::<B, N, CONV3>((&net.conv4, &net.bias4), cast_columns(&third), |stream, row, sum| {
-                inputs[stream][row] = max(sum, zero);
-            });
-            for (input, hidden) in inputs.iter_mut().zip(&batch.hidden) {
-                let hidden: [V; OWN] = cast(*hidden);
-                input[CONV4 / LANES..].copy_from_slice(&hidden);
+            let mut inputs = [[0.0; 2 * HIDDEN]; B];
+            for ((input, heard), hidden) in inputs.iter_mut().zip(encoded).zip(&batch.hidden) {
+                let heard: &[f32; CONV4] = cast_ref(heard);
+                input[..HIDDEN].copy_from_slice(heard);
+                input[HIDDEN..].copy_from_slice(hidden);
             }
-            let mut gates = [[zero; GATES / LANES]; B];
-            dense::<B, N, { 2 * HIDDEN }>((&net.lstm, &net.lstm_bias), cast_columns(&inputs), |stream, row, sum| {
-                gates[stream][row] = sum;
-            });
+            let mut gates = [[splat(0.0); GATES / LANES]; B];
+            let layer = (&net.lstm, net.lstm_bias.as_slice());
+            dense::<B, N, { 2 * HIDDEN }>(layer, 0, &inputs, |stream, row, sum| gates[stream][row] = sum);
+            advance(net, &gates, batch)
+        }
+
+        /// Moves every stream's memory on and scores it.
+        #[inline]
+        $(#[$isa])*
+        fn advance<const B: usize>(net: &Net, gates: &[[V; GATES / LANES]; B], batch: &mut Batch<B>) -> [f32; B] {
             let mut scores = [0.0; B];
             for stream in 0..B {
-                let mut cell: [V; OWN] = cast(batch.cell[stream]);
-                let mut hidden: [V; OWN] = cast(batch.hidden[stream]);
+                let mut cell: [V; HIDDEN / LANES] = cast(batch.cell[stream]);
+                let mut hidden: [V; HIDDEN / LANES] = cast(batch.hidden[stream]);
                 scores[stream] = step(net, &gates[stream], &mut cell, &mut hidden);
                 batch.cell[stream] = cast(cell);
                 batch.hidden[stream] = cast(hidden);

@@ -23,20 +23,23 @@ mod weights;
 
 pub use path::Path;
 pub(super) use stream::Gathered;
-pub use stream::{Stream, score_batch, score_batch_on};
 pub(super) use stream::score_each;
+pub use stream::{Stream, score_batch, score_batch_on};
 
 /// Frames per window.
 const FRAMES: usize = 4;
 /// Streams scored in one pass over the weights. Four already use the arithmetic fully.
 const QUAD: usize = 4;
-/// Samples of the larger of the two inputs: context, window and reflection at 16 kHz.
-const INPUT: usize = 640;
+/// Steps of half a frame in a window: each of four frames begins one step after the other and lasts two.
+const HOPS: usize = FRAMES + 1;
+/// Samples of a step at 16 kHz; half as many at 8 kHz.
+const HOP: usize = 128;
 
 /// What a pass over the weights works on, by stream.
 struct Batch<const B: usize> {
-    /// Context, window and reflection, -1.0..1.0; 8 kHz fills the first half.
-    input: [[f32; INPUT]; B],
+    /// The end of the window before, the window, and its end mirrored, -1.0..1.0, as `[sample % hop][sample / hop]
+    /// [stream]`: so the same sample of all frames stands side by side. 8 kHz fills the first half.
+    input: [[[f32; B]; HOPS]; HOP],
     hidden: [[f32; weights::HIDDEN]; B],
     cell: [[f32; weights::HIDDEN]; B],
 }
@@ -44,7 +47,7 @@ struct Batch<const B: usize> {
 impl<const B: usize> Batch<B> {
     fn new() -> Self {
         Batch {
-            input: [[0.0; INPUT]; B],
+            input: [[[0.0; B]; HOPS]; HOP],
             hidden: [[0.0; weights::HIDDEN]; B],
             cell: [[0.0; weights::HIDDEN]; B],
         }

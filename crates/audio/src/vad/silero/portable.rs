@@ -72,4 +72,6 @@ const ROWS: usize = 2;
 const COLUMNS: usize = 4;
 
 super::kernels::kernels! {
+    layers: [],
+    spectrum: []
 }

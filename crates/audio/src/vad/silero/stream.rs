@@ -2,7 +2,7 @@
 
 use super::path::{self, Path};
 use super::weights::HIDDEN;
-use super::{Batch, QUAD};
+use super::{Batch, FRAMES, HOP, HOPS, QUAD};
 use std::fmt;
 
 /// Samples a stream can hold: a window, and a frame of 30 ms beyond it.
@@ -70,18 +70,27 @@ impl Stream {
         *self = Stream::new(self.rate);
     }
 
+    /// Whether the network hears nothing but zero: in the oldest window and in the end of the one before.
+    fn silent(&self) -> bool {
+        let window = self.gathered.front(self.window()).unwrap_or(&[]);
+        window.iter().chain(&self.overlap).all(|&sample| sample == 0)
+    }
+
     /// Lays the oldest window out for the network: overlap, window, and its end mirrored.
     fn load<const B: usize>(&self, batch: &mut Batch<B>, slot: usize) {
         let (window, overlap) = (self.window(), self.window() / 8);
         let Some(samples) = self.gathered.front(window) else { return };
-        let input = &mut batch.input[slot];
-        let heard = self.overlap[..overlap].iter().chain(samples);
-        for (number, &sample) in input.iter_mut().zip(heard) {
-            *number = f32::from(sample) / 32_768.0;
-        }
+        let mut heard = [0_i16; HOPS * HOP];
         let end = overlap + window;
+        heard[..overlap].copy_from_slice(&self.overlap[..overlap]);
+        heard[overlap..end].copy_from_slice(samples);
         for i in 0..overlap {
-            input[end + i] = input[end - 2 - i];
+            heard[end + i] = heard[end - 2 - i];
+        }
+        for (hop, samples) in heard.chunks_exact(window / FRAMES).take(HOPS).enumerate() {
+            for (row, &sample) in batch.input.iter_mut().zip(samples) {
+                row[hop][slot] = f32::from(sample) * (1.0 / 32_768.0);
+            }
         }
         batch.hidden[slot] = self.hidden;
         batch.cell[slot] = self.cell;
@@ -101,7 +110,10 @@ impl Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("rate", &self.rate).field("gathered", &self.gathered.len()).finish_non_exhaustive()
+        f.debug_struct("Stream")
+            .field("rate", &self.rate)
+            .field("gathered", &self.gathered.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,6 +166,9 @@ impl<'a, const BINS: usize> Group<'a, BINS> {
     }
 
     fn add(&mut self, item: Item<'a>) {
+        if item.0.silent() {
+            return pass(self.path, [Some(item)], path::silence::<BINS>);
+        }
         if let Some(slot) = self.waiting.get_mut(self.count) {
             *slot = Some(item);
             self.count += 1;
@@ -163,29 +178,37 @@ impl<'a, const BINS: usize> Group<'a, BINS> {
         }
     }
 
-    /// Scores those who wait. A pass for four costs less than two passes for one, so that two or three also share
-    /// one, with silence in the empty places.
+    /// Scores those who wait. A pass for four costs less than three passes for one, so that three also share one,
+    /// with silence in the empty place.
     fn finish(&mut self) {
-        match self.count {
-            0 => {}
-            1 => self.pass(path::single::<BINS>),
-            _ => self.pass(path::quad::<BINS>),
+        let [first, second, third, fourth] = std::mem::take(&mut self.waiting);
+        if std::mem::take(&mut self.count) > 2 {
+            return pass(self.path, [first, second, third, fourth], path::quad::<BINS>);
+        }
+        for item in [first, second].into_iter().flatten() {
+            pass(self.path, [Some(item)], path::single::<BINS>);
         }
     }
+}
 
-    fn pass<const B: usize>(&mut self, run: fn(Path, &mut Batch<B>) -> [f32; B]) {
-        let mut batch = Batch::<B>::new();
-        for (slot, item) in self.waiting.iter().flatten().enumerate() {
-            item.0.load(&mut batch, slot);
+/// Scores the `items` with `run`.
+fn pass<const B: usize>(
+    path: Path,
+    mut items: [Option<Item<'_>>; B],
+    run: fn(Path, &mut Batch<B>) -> [f32; B],
+) {
+    let mut batch = Batch::<B>::new();
+    for (slot, item) in items.iter().enumerate() {
+        if let Some((stream, _)) = item {
+            stream.load(&mut batch, slot);
         }
-        let scores = run(self.path, &mut batch);
-        for (slot, item) in self.waiting.iter_mut().enumerate() {
-            if let Some((stream, score)) = item.take() {
-                stream.store(&batch, slot);
-                *score = scores[slot];
-            }
+    }
+    let scores = run(path, &mut batch);
+    for (slot, item) in items.iter_mut().enumerate() {
+        if let Some((stream, score)) = item {
+            stream.store(&batch, slot);
+            **score = scores[slot];
         }
-        self.count = 0;
     }
 }
 

@@ -87,7 +87,8 @@ impl<V: Pod, const P: usize> Matrix<V, P> {
             for tap in 0..taps {
                 for input in 0..inputs {
                     let mut entry = [V::zeroed(); P];
-                    for (lane, value) in bytemuck::cast_slice_mut::<V, f32>(&mut entry).iter_mut().enumerate() {
+                    for (lane, value) in bytemuck::cast_slice_mut::<V, f32>(&mut entry).iter_mut().enumerate()
+                    {
                         let row = panel * lanes * P + lane;
                         *value = weights[(row * inputs + input) * taps + tap];
                     }
