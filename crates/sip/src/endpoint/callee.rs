@@ -10,7 +10,7 @@ use crate::config::{Admission, Time};
 use crate::dialog::{Dialog, State, Unacked};
 use crate::event::{DialogId, EndCause, Invite, SipEvent};
 use crate::message::{
-    ALLOW, Draft, Extra, Refusal, check_extra, from_tag, header_list, response, sdp, text, value,
+    ALLOW, Draft, Extra, Refusal, check_extra, cseq, from_tag, header_list, response, sdp, text, value,
 };
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
@@ -20,7 +20,7 @@ impl Endpoint {
     pub(super) fn invited(&mut self, now: Time, arrival: Arrival) {
         let headers = &arrival.request.headers;
         let (call_id, from_tag) = (value(headers, &HeaderName::CallId), from_tag(headers));
-        let seq = crate::message::cseq(headers).unwrap_or_default();
+        let seq = cseq(headers).unwrap_or_default();
         if !from_tag.is_empty() && self.dialogs.by_origin.contains_key(&Origin { call_id, from_tag, seq }) {
             return self.refuse(&arrival, &Refusal::plain(482));
         }
@@ -126,7 +126,7 @@ impl Endpoint {
     /// Sends a 200 to an INVITE and goes on sending it until its ACK comes.
     pub(super) fn send_answer(&mut self, now: Time, dialog: DialogId, tx: TxId, answer: Answered200) {
         let Some((request, to)) = self.transactions.request(tx) else { return };
-        let seq = crate::message::cseq(&request.headers).unwrap_or_default();
+        let seq = cseq(&request.headers).unwrap_or_default();
         self.wire.send(to, answer.bytes.clone());
         let interval = self.config.t1;
         self.wire.remind(now.saturating_add(interval), dialog, Chore::RepeatAnswer(seq));

@@ -64,7 +64,10 @@ struct Origin {
 
 impl Endpoint {
     /// An endpoint without any call.
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        // With a distance of nothing between two retransmissions no time would ever pass.
+        config.t1 = config.t1.max(Time::from_millis(1));
+        config.t2 = config.t2.max(config.t1);
         let timers = Timers { t1: config.t1, t2: config.t2, t4: config.t4 };
         Self {
             identity: Identity::new(&config),
@@ -163,13 +166,16 @@ impl Endpoint {
     }
 
     /// Ends the dialog by what its state calls for: `reject` with 480, `cancel` or `bye`. Does
-    /// nothing in a dialog that is ending already. Only a BYE carries the headers.
+    /// nothing in a dialog that is ending already. A CANCEL does not carry the headers.
     ///
     /// # Errors
     /// [`SipError::NoSuchDialog`], [`SipError::BadHeader`].
     pub fn hangup(&mut self, now: Time, dialog: DialogId, headers: &Extra) -> Result<(), SipError> {
         match &self.dialog(dialog)?.state {
-            State::Invited { .. } => self.reject(now, dialog, &Rejection::new(480)),
+            State::Invited { .. } => {
+                let rejection = Rejection { headers: headers.to_vec(), ..Rejection::new(480) };
+                self.reject(now, dialog, &rejection)
+            }
             State::Calling(Calling { cancel: Cancel::No, .. }) => self.cancel(now, dialog),
             State::Up { bye: None } => self.bye(now, dialog, headers),
             State::Calling(_) | State::Up { .. } | State::Ending { .. } => Ok(()),

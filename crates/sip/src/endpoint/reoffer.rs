@@ -9,9 +9,10 @@ use crate::answered::Answer;
 use crate::config::Time;
 use crate::dialog::{Dialog, Reoffer, State};
 use crate::event::{DialogId, OfferMethod, SipEvent};
-use crate::message::{Refusal, cseq, sdp};
+use crate::message::{Refusal, cseq, response, sdp};
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
+use crate::transactions::TxId;
 
 impl Endpoint {
     pub(super) fn reoffered(&mut self, now: Time, id: DialogId, arrival: Arrival) {
@@ -31,6 +32,10 @@ impl Endpoint {
         }
         // Only who has our 200 can ask for more, so its ACK is no longer waited for.
         self.acked(now, id, None);
+        if !self.dialogs.by_id.get(&id).is_some_and(|dialog| matches!(dialog.state, State::Up { .. })) {
+            // A BYE of ours had waited for that ACK.
+            return self.refuse_reoffer(&arrival, 481);
+        }
         let Some(seq) = cseq(&arrival.request.headers) else { return };
         let begun = (arrival.request, arrival.reply_to);
         let Some(tx) = self.transactions.begin(now, &mut self.wire, begun, id) else { return };
@@ -75,7 +80,7 @@ impl Endpoint {
             OfferMethod::Invite => {
                 self.send_answer(now, dialog, tx, Answered200 { bytes, first: false, offers: !offered });
             }
-            OfferMethod::Update => self.send_final(now, dialog, tx, bytes),
+            OfferMethod::Update => self.send_final(now, tx, bytes),
         }
         Ok(())
     }
@@ -99,16 +104,15 @@ impl Endpoint {
         match reoffer.method {
             OfferMethod::Invite => self.refuse_invite(now, reoffer.tx, &tag, &Rejection::new(code)),
             OfferMethod::Update => {
-                let draft = self.answer_draft(id, reoffer.tx, code);
-                if let Some(draft) = draft {
-                    self.send_final(now, id, reoffer.tx, draft.finish());
+                if let Some(draft) = self.answer_draft(id, reoffer.tx, code) {
+                    self.send_final(now, reoffer.tx, draft.finish());
                 }
             }
         }
     }
 
     /// The final answer of an UPDATE.
-    fn send_final(&mut self, now: Time, _id: DialogId, tx: crate::transactions::TxId, bytes: Vec<u8>) {
+    fn send_final(&mut self, now: Time, tx: TxId, bytes: Vec<u8>) {
         if let Some((_, to)) = self.transactions.request(tx) {
             self.wire.send(to, bytes.clone());
             self.conclude(now, tx, Answer::Repeat(to, bytes));
@@ -117,7 +121,7 @@ impl Endpoint {
 
     /// An UPDATE without offer only refreshes the target.
     fn refresh(&mut self, now: Time, id: DialogId, arrival: Arrival) {
-        let mut draft = crate::message::response(&arrival.request, 200, "", &self.local_tag(id));
+        let mut draft = response(&arrival.request, 200, "", &self.local_tag(id));
         draft.line("Contact", &self.identity.contact);
         draft.line("Server", &self.identity.agent);
         let bytes = draft.finish();

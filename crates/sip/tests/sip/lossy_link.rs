@@ -19,14 +19,14 @@ fn dice(seed: u64) -> impl FnMut() -> u64 {
 fn every_call_ends_on_both_sides_whatever_is_lost() {
     for seed in 0..200 {
         let mut roll = dice(seed);
-        let mut world = World::losing(move |_, _| roll() % 3 == 0);
+        let mut world = World::losing(move |_, _| roll().is_multiple_of(3));
         let mut roll = dice(seed + 1_000);
         let caller = world.call();
         world.run(Duration::from_millis(roll() % 3_000));
         // Verbs meet whatever state the losses have led to; an error is as good as a success.
         if world.events[CALLEE].iter().any(|e| matches!(e, sip::SipEvent::Invited { .. })) {
             let callee = world.invited();
-            if roll() % 2 == 0 {
+            if roll().is_multiple_of(2) {
                 let _ = world.ends[CALLEE].ring(world.now, callee, None);
                 world.run(Duration::from_millis(roll() % 1_000));
             }
@@ -37,7 +37,7 @@ fn every_call_ends_on_both_sides_whatever_is_lost() {
         }
         world.run(Duration::from_millis(roll() % 2_000));
         let _ = world.ends[CALLER].hangup(world.now, caller, &[]);
-        if roll() % 2 == 0 {
+        if roll().is_multiple_of(2) {
             world.run(Duration::from_millis(roll() % 100));
             for dialog in world.ends[CALLEE].dialogs().collect::<Vec<_>>() {
                 let _ = world.ends[CALLEE].hangup(world.now, dialog, &[]);

@@ -1,6 +1,8 @@
 //! Behaviour of the endpoint, on hand-moved time: `world` is two endpoints and a link that delays and
 //! loses, `desk` is one endpoint against messages written by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod desk;
 mod world;
 

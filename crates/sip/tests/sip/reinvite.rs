@@ -146,3 +146,16 @@ fn a_bye_ends_an_open_offer_with_487() {
     let sent: Vec<String> = desk.sent().into_iter().map(|(_, text)| text).collect();
     assert!(sent[0].starts_with("SIP/2.0 487 ") && sent[1].starts_with("BYE "), "{sent:#?}");
 }
+
+#[test]
+fn an_offer_that_meets_our_waiting_bye_is_refused() {
+    let mut desk = Desk::new();
+    let mut phone = Phone::new("c1");
+    desk.hear(phone.request("INVITE", SDP));
+    let dialog = desk.dialog();
+    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
+    phone.learn(&desk.sent().remove(0).1);
+    desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+    let sent = desk.hear(phone.request("INVITE", SDP));
+    assert!(sent[0].starts_with("BYE ") && sent[1].starts_with("SIP/2.0 481 "), "{sent:#?}");
+}
