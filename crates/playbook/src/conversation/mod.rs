@@ -1,40 +1,163 @@
 //! A running playbook: what happens in a call in, what shall be done out.
+//!
+//! Reading order: [`types`] (in and out), this file (state, the one entry, time), `reply` (an answer from its
+//! first word to what follows it), `caller` (what the caller says and presses), `acts` (what tags do).
 
+mod acts;
+mod caller;
+mod reply;
 mod types;
 
 pub use types::{Action, Ended, HttpRequest, Input, Note};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::CallTime;
-use protocol::chat::Message;
+use protocol::chat::{Message, TurnId};
 
-use crate::playbook::Playbook;
+use crate::collector::Collector;
+use crate::followup::{Prompt, Silence};
+use crate::history::History;
+use crate::phrases;
+use crate::playbook::{FollowUp, Phrases, Playbook, Scene};
+use crate::prompt;
+use crate::speech::{Report, Speech};
+use crate::template;
+use crate::turn::start_words::StartWords;
+use crate::turn::stop_final::StopFinal;
 use crate::vars::Vars;
+
+use acts::Fetch;
+use reply::{After, Cut, Question, Reply};
+
+/// A model that says nothing for so long has failed.
+const MODEL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Turns in a row that the agent may take without the caller: after a `goto`, after fetched news. A scene
+/// that goes to itself for ever ends here.
+const MAX_UNPROMPTED: u32 = 8;
 
 /// A running playbook.
 #[derive(Debug)]
 pub struct Conversation {
     playbook: Arc<Playbook>,
+    phrases: Phrases,
     vars: Vars,
+    mode: Mode,
+    /// Index into the playbook's scenes.
     scene: usize,
-    history: Vec<Message>,
+    /// The system prompt as rendered when the scene was entered.
+    prompt: String,
+    history: History,
+    last_turn: TurnId,
+    speech: Speech,
+    /// What the agent answers; from the question until all of it was heard.
+    reply: Option<Reply>,
+    /// The caller's words that have no complete answer yet.
+    question: Option<Question>,
+    /// An answer that was cut off and may go on.
+    cut: Option<Cut>,
+    /// Words of the caller to answer when the agent has finished.
+    waiting: Option<String>,
+    start: StartWords,
+    stop: StopFinal,
+    silence: Silence,
+    collector: Option<Collector>,
+    fetches: Vec<Fetch>,
+    last_fetch: u32,
+    /// Something was fetched that the model does not know yet.
+    news: bool,
+    /// Failed answers in a row.
+    failures: u32,
+    /// Turns in a row without the caller.
+    unprompted: u32,
+    held: bool,
+    caller_speaking: bool,
+    last_final: Option<CallTime>,
+    /// A turn whose few audible syllables do not count, because the caller went on.
+    disowned: Option<TurnId>,
+}
+
+/// What a conversation is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// The call is not answered yet.
+    Idle,
+    /// Agent and caller talk.
+    Talking,
+    /// The caller talks to someone else.
+    Transferred,
+    /// The call ends.
+    Over,
 }
 
 impl Conversation {
     /// A conversation that waits for [`Input::Answered`].
     pub fn new(playbook: Arc<Playbook>, vars: Vars) -> Self {
-        Conversation { playbook, vars, scene: 0, history: Vec::new() }
+        let own = &playbook.phrases;
+        let default = phrases::defaults(playbook.language());
+        let pick = |own: &String, default: String| if own.is_empty() { default } else { own.clone() };
+        let phrases = Phrases {
+            apology: pick(&own.apology, default.apology),
+            goodbye: pick(&own.goodbye, default.goodbye),
+            refusal: pick(&own.refusal, default.refusal),
+            unreachable: pick(&own.unreachable, default.unreachable),
+        };
+        Conversation {
+            phrases,
+            vars,
+            mode: Mode::Idle,
+            scene: 0,
+            prompt: String::new(),
+            history: History::default(),
+            last_turn: TurnId(0),
+            speech: Speech::default(),
+            reply: None,
+            question: None,
+            cut: None,
+            waiting: None,
+            start: StartWords::new(playbook.interruption.clone(), playbook.language()),
+            stop: StopFinal::default(),
+            silence: Silence::default(),
+            collector: None,
+            fetches: Vec::new(),
+            last_fetch: 0,
+            news: false,
+            failures: 0,
+            unprompted: 0,
+            held: false,
+            caller_speaking: false,
+            last_final: None,
+            disowned: None,
+            playbook,
+        }
     }
 
     /// Takes in what happened at `now` and appends to `out` what shall be done, in this order.
     pub fn handle(&mut self, now: CallTime, input: Input, out: &mut Vec<Action>) {
-        let _ = (now, input, out);
+        match input {
+            Input::Answered => self.answered(now, out),
+            Input::Call(event) => self.event(now, event, out),
+            Input::Heard { play_id, text, ended } => {
+                self.heard(now, Report { play_id: &play_id, text: &text, ended }, out);
+            }
+            Input::Model(turn, output) => self.model(now, turn, output, out),
+            Input::Fetched { id, body } => self.fetched(now, id, body, out),
+            Input::Tick => {}
+        }
+        self.expire(now, out);
     }
 
     /// When [`Input::Tick`] is due next; `None` while only the outside can change anything.
     pub fn timeout(&self) -> Option<CallTime> {
-        None
+        if self.mode != Mode::Talking {
+            return None;
+        }
+        [self.model_deadline(), self.cut.as_ref().map(|cut| cut.deadline), self.entry_deadline(), self.silence_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Variables as they stand.
@@ -44,11 +167,125 @@ impl Conversation {
 
     /// Name of the scene.
     pub fn scene(&self) -> &str {
-        self.playbook.scenes.get(self.scene).map_or("default", |scene| scene.id.as_str())
+        self.current_scene().map_or("default", |scene| scene.id.as_str())
     }
 
     /// What was said and heard so far; the agent's words only as far as the caller has heard them.
     pub fn history(&self) -> &[Message] {
-        &self.history
+        self.history.messages()
+    }
+
+    fn current_scene(&self) -> Option<&Scene> {
+        self.playbook.scenes.get(self.scene)
+    }
+
+    fn answered(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        if self.mode != Mode::Idle {
+            return;
+        }
+        self.mode = Mode::Talking;
+        self.enter(self.scene, out);
+        let of_model = || self.playbook.llm.as_ref().and_then(|llm| llm.greeting.as_deref());
+        let greeting = self.playbook.greeting.as_deref().or_else(of_model).unwrap_or("").trim();
+        let greeting = self.render(greeting, out);
+        let file = self.current_scene().and_then(|scene| scene.play.clone());
+        if greeting.is_empty() && file.is_none() {
+            self.ask(now, None, out);
+            return;
+        }
+        self.begin_fixed(now, After::default());
+        self.feed(&greeting, out);
+        self.finish_words(out);
+        self.play_scene_file(out);
+        self.settle(now, out);
+    }
+
+    /// Makes a scene the current one: its prompt is rendered with the variables as they stand.
+    fn enter(&mut self, scene: usize, out: &mut Vec<Action>) {
+        self.scene = scene;
+        let playbook = Arc::clone(&self.playbook);
+        let Some(scene) = playbook.scenes.get(scene) else { return };
+        let text = self.render(&scene.prompt, out);
+        self.prompt = prompt::system(&playbook, &text);
+        out.push(Action::Note(Note::Scene(scene.id.clone())));
+    }
+
+    /// `text` rendered with the variables as they stand; as written when that fails.
+    fn render(&self, text: &str, out: &mut Vec<Action>) -> String {
+        template::render(text, &self.vars).unwrap_or_else(|error| {
+            out.push(Action::Note(Note::Trouble(error.to_string())));
+            text.to_owned()
+        })
+    }
+
+    fn next_turn(&mut self) -> TurnId {
+        self.last_turn = TurnId(self.last_turn.0.wrapping_add(1));
+        self.last_turn
+    }
+
+    fn follow_up(&self) -> Option<&FollowUp> {
+        let own = self.current_scene().and_then(|scene| scene.follow_up.as_ref());
+        own.or(self.playbook.follow_up.as_ref())
+    }
+
+    /// Whether it is the caller's turn to say or enter something.
+    fn is_waiting_for_caller(&self) -> bool {
+        self.mode == Mode::Talking && self.reply.is_none() && self.cut.is_none() && !self.held
+    }
+
+    fn model_deadline(&self) -> Option<CallTime> {
+        self.reply.as_ref().filter(|reply| reply.generating).map(|reply| reply.last_output + MODEL_PATIENCE)
+    }
+
+    fn entry_deadline(&self) -> Option<CallTime> {
+        let collector = self.collector.as_ref().filter(|_| self.is_waiting_for_caller());
+        collector.and_then(Collector::deadline)
+    }
+
+    fn silence_deadline(&self) -> Option<CallTime> {
+        let free = self.is_waiting_for_caller() && self.collector.is_none() && self.fetches.is_empty();
+        if free { self.silence.deadline(self.follow_up()) } else { None }
+    }
+
+    /// Does what time alone brings about.
+    fn expire(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        if self.mode != Mode::Talking {
+            return;
+        }
+        let due = |deadline: Option<CallTime>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.model_deadline()) {
+            if let Some(reply) = &self.reply {
+                out.push(Action::Abandon(reply.turn));
+            }
+            self.fail(now, "the model did not answer in time", out);
+        }
+        if due(self.cut.as_ref().map(|cut| cut.deadline)) {
+            self.resume(now, out);
+        }
+        if due(self.entry_deadline())
+            && let Some(entry) = self.collector.as_mut().and_then(|collector| collector.expire(now))
+        {
+            self.entered(now, entry, out);
+        }
+        if due(self.silence_deadline()) {
+            self.break_silence(now, out);
+        }
+    }
+
+    fn break_silence(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        let rule = self.follow_up().cloned();
+        let seconds = rule.as_ref().map_or(0, |rule| rule.timeout.as_secs());
+        match self.silence.expire(now, rule.as_ref()) {
+            Some(Prompt::Say(text)) => self.say_fixed(now, &text, After::default(), out),
+            Some(Prompt::Ask) => {
+                let hint = format!("The caller has said nothing for {seconds} seconds. Ask briefly if they are there.");
+                self.ask(now, Some(&hint), out);
+            }
+            Some(Prompt::Goodbye) => {
+                let goodbye = self.phrases.goodbye.clone();
+                self.say_fixed(now, &goodbye, After::hangup("caller is silent"), out);
+            }
+            None => {}
+        }
     }
 }
