@@ -299,3 +299,13 @@ impl Command {
         }
     }
 }
+
+impl Command {
+    /// The playbook that the command's option names, if any.
+    pub fn playbook(&self) -> Option<&str> {
+        match self {
+            Command::Invite(invite) | Command::Accept(invite) => invite.option.playbook.as_deref(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Wall time at the edge of a call, and its deadlines.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat};
+use protocol::CallTime;
+
+/// Adds wall time to call time: the clock was read once, when the call began.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// When the call began, Unix ms.
+    pub began_unix_ms: u64,
+}
+
+impl Clock {
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn unix_ms(self, at: CallTime) -> u64 {
+        self.began_unix_ms.saturating_add(at.as_ms())
+    }
+
+    /// RFC 3339 with milliseconds, UTC.
+    pub(crate) fn rfc3339(self, at: CallTime) -> String {
+        rfc3339(self.unix_ms(at))
+    }
+}
+
+/// `unix_ms` as RFC 3339 with milliseconds, UTC.
+fn rfc3339(unix_ms: u64) -> String {
+    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, false)
+}
+
+/// What is due at a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nobody accepted the inbound call.
+    Accept,
+    /// The far end has not confirmed the answer; the conversation begins all the same.
+    Unconfirmed,
+    /// No input came after a playback.
+    Input {
+        /// End of the playback.
+        since: CallTime,
+        /// How long input was waited for.
+        limit: Duration,
+    },
+    /// Barge-in may be armed again.
+    Rearm,
+    /// The sound has not said in time what was heard last.
+    Settle,
+}
+
+/// The deadlines of a call: few, so a list.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines(Vec<(CallTime, Due)>);
+
+impl Deadlines {
+    pub(crate) fn set(&mut self, at: CallTime, due: Due) {
+        self.0.push((at, due));
+    }
+
+    pub(crate) fn drop_where(&mut self, unwanted: impl Fn(&Due) -> bool) {
+        self.0.retain(|(_, due)| !unwanted(due));
+    }
+
+    pub(crate) fn next(&self) -> Option<CallTime> {
+        self.0.iter().map(|(at, _)| *at).min()
+    }
+
+    /// The earliest that is due.
+    pub(crate) fn pop(&mut self, now: CallTime) -> Option<Due> {
+        let (at, _) =
+            self.0.iter().enumerate().filter(|(_, (at, _))| *at <= now).min_by_key(|(_, (at, _))| *at)?;
+        Some(self.0.swap_remove(at).1)
+    }
+}

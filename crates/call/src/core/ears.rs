@@ -1,0 +1,252 @@
+//! What the agent hears: the detector's events, the recognizer, digits.
+
+use std::time::Duration;
+
+use audio::vad::{VAD_TYPES, VadEvent, VadSettings};
+use protocol::CallTime;
+use protocol::event::{Event, Transcript};
+use providers::Heard;
+
+use super::{Core, Due, Effect};
+use crate::end::End;
+use crate::legs::LegId;
+use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia};
+
+/// After a final transcript the caller's last breath does not stop the reply.
+const PROTECTED: Duration = Duration::from_millis(500);
+/// A recognizer that fails is opened anew so often.
+const MOST_RESTARTS: u32 = 3;
+
+/// What is known of the caller's speech.
+#[derive(Debug, Default)]
+pub(crate) struct Ears {
+    door: Option<DoorId>,
+    next_door: u64,
+    restarts: u32,
+    /// Number of the utterance that is heard.
+    index: u32,
+    /// A delta of it was told.
+    begun: Option<CallTime>,
+    /// The last stretch of speech.
+    speech: Option<(CallTime, CallTime)>,
+    protected_until: CallTime,
+}
+
+impl Core {
+    /// What the call's sound says.
+    pub(crate) fn media(&mut self, now: CallTime, event: FromMedia) {
+        match event {
+            FromMedia::Speech(event) => self.speech(now, event),
+            FromMedia::Digit(leg, digit) => self.digit(now, leg, digit),
+            FromMedia::Inactive => {
+                let event =
+                    Event::Inactivity { track_id: self.facts.id.clone(), timestamp: self.unix_ms(now) };
+                self.emit(event);
+                self.end(now, End::new(protocol::HangupReason::InactivityTimeout, 200));
+            }
+            FromMedia::TapeLost => {
+                self.error(now, "media", "a second of the recording was lost: disk too slow", 500)
+            }
+            FromMedia::Gone => {
+                let end = crate::StopReason::MediaLost("internal error in the call's sound".into()).end(true);
+                self.end(now, end);
+            }
+            FromMedia::FirstSound(_) => {}
+            FromMedia::Started(..) | FromMedia::Low(_) | FromMedia::Ended(..) | FromMedia::Stopped { .. } => {
+                self.playback(now, event);
+                self.settled(now);
+            }
+        }
+    }
+
+    /// Opens detector and recognizer as the option says.
+    pub(crate) fn listen(&mut self, now: CallTime) {
+        let recognizes = self.option.asr.as_ref().is_some_and(|asr| asr.provider.is_some());
+        if self.option.vad.is_some() || recognizes || self.conversation.is_some() {
+            let (kind, settings) = self.detector(now);
+            self.order(ToMedia::Vad(kind, settings));
+        }
+        if self.option.denoise == Some(true) {
+            self.order(ToMedia::Denoise(true));
+        }
+        if recognizes {
+            self.open_door();
+        }
+        self.arm(now);
+    }
+
+    /// Closes the recognizer.
+    pub(crate) fn deafen(&mut self) {
+        if let Some(door) = self.ears.door.take() {
+            self.order(ToMedia::Deaf(door));
+            self.effect(Effect::Unlisten(door));
+        }
+    }
+
+    /// Arms barge-in as the playbook says, unless a final transcript protects the reply.
+    pub(crate) fn arm(&mut self, now: CallTime) {
+        let Some(playbook) = &self.playbook else { return };
+        let rule = &playbook.interruption;
+        if !rule.strategy.by_voice() || now < self.ears.protected_until {
+            return self.order(ToMedia::Arm(None));
+        }
+        let armed =
+            BargeIn { min_speech: rule.min_speech, ignore_first: rule.ignore_first, fade: rule.volume_fade };
+        self.order(ToMedia::Arm(Some(armed)));
+    }
+
+    /// What the recognizer heard.
+    pub(crate) fn heard(&mut self, now: CallTime, door: DoorId, heard: Heard) {
+        if self.ears.door != Some(door) {
+            return;
+        }
+        self.input_came();
+        let (words, last) = match heard {
+            Heard::Partial(words) => (words, false),
+            Heard::Final(words) => (words, true),
+        };
+        if words.text.trim().is_empty() {
+            return;
+        }
+        if self.ears.begun.is_none() {
+            self.ears.begun = Some(now);
+            let spoken_since = words.start.or(self.ears.speech.map(|(start, _)| start)).unwrap_or(now);
+            let provider = self.recognizer_name();
+            let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
+            self.metric(now, &format!("ttfb.asr.{provider}"), now - spoken_since, data);
+        }
+        let speech = self.ears.speech;
+        let transcript = Transcript {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            index: self.ears.index,
+            start_time: words.start.or(speech.map(|s| s.0)).map(|at| self.unix_ms(at)),
+            end_time: words.end.or(speech.map(|s| s.1).filter(|_| last)).map(|at| self.unix_ms(at)),
+            text: words.text.clone(),
+            is_filler: None,
+            confidence: words.confidence,
+            task_id: words.task_id,
+        };
+        if !last {
+            return self.emit(Event::AsrDelta(transcript));
+        }
+        let provider = self.recognizer_name();
+        let since = speech.map_or(Duration::ZERO, |(_, end)| now.since(end));
+        let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
+        self.metric(now, &format!("completed.asr.{provider}"), since, data);
+        self.ears.index += 1;
+        self.ears.begun = None;
+        self.draft.caller(now, &words.text, speech.map(|(_, end)| end));
+        self.ears.protected_until = now + PROTECTED;
+        self.deadlines.drop_where(|due| *due == Due::Rearm);
+        self.deadlines.set(now + PROTECTED, Due::Rearm);
+        self.arm(now);
+        self.emit(Event::AsrFinal(transcript));
+    }
+
+    /// A recognizer has ended, which it should not while the call is up.
+    pub(crate) fn unheard(&mut self, now: CallTime, door: DoorId, result: Result<(), String>) {
+        if self.ears.door != Some(door) {
+            return;
+        }
+        self.order(ToMedia::Deaf(door));
+        self.ears.door = None;
+        let why = result.err().unwrap_or_else(|| "the recognizer ended".into());
+        self.error(now, "asr", why, 500);
+        if self.is_up() && self.ears.restarts < MOST_RESTARTS {
+            self.ears.restarts += 1;
+            self.open_door();
+        }
+    }
+
+    /// A digit of the far end.
+    pub(crate) fn digit(&mut self, now: CallTime, leg: LegId, digit: char) {
+        if leg != LegId::MAIN {
+            return;
+        }
+        self.input_came();
+        let event = Event::Dtmf {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            digit: digit.to_string(),
+        };
+        self.emit(event);
+    }
+
+    /// No input came after a playback.
+    pub(crate) fn no_input(&mut self, now: CallTime, since: CallTime, limit: Duration) {
+        let event = Event::Silence {
+            track_id: self.facts.rules.server_track.clone(),
+            timestamp: self.unix_ms(now),
+            start_time: self.unix_ms(since),
+            duration: limit.as_millis() as u64,
+        };
+        self.emit(event);
+    }
+
+    fn speech(&mut self, now: CallTime, event: VadEvent) {
+        let track_id = self.facts.id.clone();
+        let timestamp = self.unix_ms(now);
+        match event {
+            VadEvent::Speaking { start, confidence } => {
+                self.input_came();
+                let start_time = self.unix_ms(start);
+                self.ears.speech = Some((start, now));
+                let confidence = Some(confidence);
+                self.emit(Event::Speaking { track_id, timestamp, start_time, is_filler: None, confidence });
+            }
+            VadEvent::Silence { start, duration } => {
+                let start_time = self.unix_ms(start);
+                self.ears.speech = Some((start, start + duration));
+                let duration = duration.as_millis() as u64;
+                self.emit(Event::Silence { track_id, timestamp, start_time, duration });
+            }
+            VadEvent::Quiet { since, duration } => {
+                let start_time = self.unix_ms(since);
+                let duration = duration.as_millis() as u64;
+                self.emit(Event::Silence { track_id, timestamp, start_time, duration });
+            }
+            VadEvent::Onset { .. } | VadEvent::Dismissed { .. } => {}
+        }
+    }
+
+    /// The caller did something: nothing is waited for any more.
+    fn input_came(&mut self) {
+        self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
+    }
+
+    fn open_door(&mut self) {
+        let Some(option) = self.option.asr.clone() else { return };
+        self.ears.next_door += 1;
+        let door = DoorId(self.ears.next_door);
+        self.ears.door = Some(door);
+        self.effect(Effect::Listen(door, Box::new(option)));
+    }
+
+    fn recognizer_name(&self) -> String {
+        self.option.asr.as_ref().and_then(|asr| asr.provider.clone()).unwrap_or_default()
+    }
+
+    /// The detector the option names; an unknown one is told and replaced by the default.
+    fn detector(&mut self, now: CallTime) -> (&'static str, VadSettings) {
+        let option = self.option.vad.clone().unwrap_or_default();
+        let default = VadSettings::default();
+        let settings = VadSettings {
+            speech_padding: option.speech_padding.map_or(default.speech_padding, |ms| ms.0),
+            silence_padding: option.silence_padding.map_or(default.silence_padding, |ms| ms.0),
+            voice_threshold: option.voice_threshold.unwrap_or(default.voice_threshold),
+            silence_timeout: option.silence_timeout.map(|ms| ms.0).filter(|limit| !limit.is_zero()),
+        };
+        let wanted = option.kind.map_or_else(|| audio::vad::DEFAULT_VAD.to_owned(), |kind| kind.0);
+        let known = VAD_TYPES.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(&wanted));
+        let kind = known.unwrap_or_else(|| {
+            let names: Vec<&str> = VAD_TYPES.iter().map(|(name, _)| *name).collect();
+            let shown: String = wanted.chars().take(40).collect();
+            let text =
+                format!("vad.type \"{shown}\" is unknown; known: {}; going on with silero", names.join(", "));
+            self.error(now, "vad", text, 400);
+            audio::vad::DEFAULT_VAD
+        });
+        (kind, settings)
+    }
+}

@@ -1,0 +1,87 @@
+//! The end of a call: once, in order, with everything told and written.
+
+use std::time::Duration;
+
+use protocol::CallTime;
+use protocol::event::{Attendee, Event, HangupEvent};
+use protocol::reason::Initiator;
+
+use super::{Core, Due, Effect, State};
+use crate::end::End;
+use crate::legs::LegRequest;
+use crate::media::order::ToMedia;
+
+/// How long the sound may take to say what was heard last: two ticks and some.
+const SETTLE: Duration = Duration::from_millis(60);
+
+impl Core {
+    /// Ends the call. The first end counts.
+    pub(crate) fn end(&mut self, now: CallTime, end: End) {
+        if matches!(self.state, State::Ending(_) | State::Over) {
+            return;
+        }
+        self.request(LegRequest::Hangup { headers: self.bye_headers() });
+        self.state = State::Ending(end);
+        self.info_changed = true;
+        self.deafen();
+        self.order(ToMedia::Arm(None));
+        self.interrupt_voice(now, false, Duration::ZERO);
+        self.deadlines = super::Deadlines::default();
+        self.deadlines.set(now + SETTLE, Due::Settle);
+        self.settled(now);
+    }
+
+    /// Finishes an ending call once nothing plays any more.
+    pub(crate) fn settled(&mut self, now: CallTime) {
+        if matches!(self.state, State::Ending(_)) && self.voice.utterances.is_empty() {
+            self.finish(now);
+        }
+    }
+
+    /// Tells the end and hands the record over.
+    pub(crate) fn finish(&mut self, now: CallTime) {
+        if !matches!(self.state, State::Ending(_)) {
+            return;
+        }
+        self.cut_all(now);
+        let State::Ending(end) = std::mem::replace(&mut self.state, State::Over) else { return };
+        self.deadlines = super::Deadlines::default();
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        if let Some(answered) = self.answered {
+            let duration = (now - answered).as_millis() as u64;
+            let ssrc = self.facts.random.0;
+            self.emit(Event::TrackEnd { track_id, timestamp, duration, ssrc, play_id: None });
+        }
+        let hangup = self.hangup_event(now, &end);
+        self.emit(Event::Hangup(Box::new(hangup)));
+        let record = self.record(now, &end);
+        self.info_changed = true;
+        self.effect(Effect::Finish(Box::new(record)));
+    }
+
+    fn hangup_event(&self, now: CallTime, end: &End) -> HangupEvent {
+        let clock = &self.facts.clock;
+        let attendee = |uri: String| (!uri.is_empty()).then(|| Attendee::from_uri(&uri));
+        HangupEvent {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            reason: Some(end.reason.wire().to_owned()),
+            initiator: end.initiator.map(|who| who.as_str().to_owned()),
+            start_time: clock.rfc3339(CallTime::ZERO),
+            hangup_time: clock.rfc3339(now),
+            answer_time: self.answered.map(|at| clock.rfc3339(at)),
+            ringing_time: self.rang.map(|at| clock.rfc3339(at)),
+            from: attendee(self.caller()),
+            to: attendee(self.callee()),
+            extra: Some(self.public_vars()),
+            refer: Some(false),
+        }
+    }
+}
+
+/// The party that a command names as the one that ends the call.
+pub(crate) fn initiator(word: &str) -> Option<Initiator> {
+    [Initiator::Caller, Initiator::Callee, Initiator::System]
+        .into_iter()
+        .find(|who| who.as_str().eq_ignore_ascii_case(word))
+}

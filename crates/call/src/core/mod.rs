@@ -1,0 +1,414 @@
+//! All rules of one call: pure, owned by the call's task.
+//!
+//! Feed it with [`Core::handle`], drain [`Core::poll`] to `None` before the next `handle`, and call again
+//! with [`Input::Timeout`] at [`Core::timeout`]. It only routes; what a command does stands in `verbs`, what
+//! the agent says in [`voice`], what it hears in [`ears`].
+
+pub mod clock;
+mod ears;
+mod ending;
+mod signalling;
+mod talk;
+pub mod voice;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use playbook::{Conversation, HttpRequest, Playbook};
+use protocol::chat::{Ask, ModelOutput, TurnId};
+use protocol::event::Event;
+use protocol::option::{CallOption, LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
+use protocol::record::CallRecord;
+use protocol::rest::CallKind;
+use protocol::{CallTime, Command, Extra};
+use providers::{Heard, Spoken};
+
+use crate::end::{End, StopReason};
+use crate::handle::{CallInfo, Phase};
+use crate::legs::sip_media::SipMedia;
+use crate::legs::{LegEvent, LegId, LegRequest};
+use crate::media::order::{DoorId, FromMedia, ToMedia};
+use crate::record::Draft;
+use crate::setup::{Rules, Sound};
+use clock::{Clock, Deadlines, Due};
+use ears::Ears;
+pub(crate) use ending::initiator as ending_initiator;
+use voice::{Voice, VoiceId};
+
+/// Rounds between rules and playbook within one input. A playbook that answers its own events without end is
+/// stopped here.
+const MOST_ROUNDS: usize = 200;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The call's task runs.
+    Begin,
+    /// The time of [`Core::timeout`] has come.
+    Timeout,
+    /// A leg's signalling.
+    Leg(LegId, LegEvent),
+    /// A request to a leg failed.
+    LegFailed(LegId, String),
+    /// The call's sound.
+    Media(FromMedia),
+    /// A command of a client.
+    Command(Command),
+    /// A client's text was no command, or held keys nobody reads.
+    Complaint {
+        /// Path of the field.
+        field: String,
+        /// What is wrong.
+        message: String,
+        /// Whether it was refused.
+        refused: bool,
+    },
+    /// A client took command.
+    Attached,
+    /// The playbook a command named was found, or not.
+    Playbook(Result<Arc<Playbook>, String>),
+    /// A recognizer.
+    Heard(DoorId, Heard),
+    /// A recognizer has ended.
+    Unheard(DoorId, Result<(), String>),
+    /// A synthesizer.
+    Spoken(VoiceId, u32, Spoken),
+    /// A sound file.
+    Sound(VoiceId, Sound),
+    /// A synthesizer or file has ended.
+    Silent(VoiceId, Result<(), String>),
+    /// A chat model.
+    Model(TurnId, ModelOutput),
+    /// What was fetched for the playbook.
+    Fetched(u32, Result<String, String>),
+    /// A recording could not be made.
+    NoTape(String),
+    /// Someone outside ends the call.
+    Stop(StopReason),
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Ask a leg.
+    Request(LegId, LegRequest),
+    /// Seat the call on a media thread, with sound at this rate.
+    Seat(u32),
+    /// Tell the call's sound.
+    Media(ToMedia),
+    /// Open a recognizer behind a door.
+    Listen(DoorId, Box<TranscriptionOption>),
+    /// Close a recognizer.
+    Unlisten(DoorId),
+    /// Open a synthesizer.
+    OpenVoice(VoiceId, Box<SynthesisOption>),
+    /// Give it text.
+    Speak(VoiceId, u32, String),
+    /// No more text for it.
+    CloseVoice(VoiceId),
+    /// Open a sound file.
+    OpenFile(VoiceId, String),
+    /// Stop a synthesizer or file at once.
+    DropVoice(VoiceId),
+    /// Read its sound, or stop reading for now.
+    Flow(VoiceId, bool),
+    /// Ask the model.
+    Ask(Box<LlmOption>, Ask),
+    /// Stop asking.
+    Abandon(TurnId),
+    /// Fetch a URL.
+    Fetch(u32, HttpRequest),
+    /// Tell clients and the log.
+    Emit(Event),
+    /// Begin a recording.
+    Record(Box<RecorderOption>),
+    /// The call is over.
+    Finish(Box<CallRecord>),
+}
+
+/// What is fixed from the beginning.
+#[derive(Debug)]
+pub struct Facts {
+    /// The call's id.
+    pub id: String,
+    /// What carries it.
+    pub kind: CallKind,
+    /// From; empty when a command says it.
+    pub caller: String,
+    /// To; empty when a command says it.
+    pub callee: String,
+    /// Wall time.
+    pub clock: Clock,
+    /// Times and switches.
+    pub rules: Rules,
+    /// Variables for a playbook; `sip` holds the headers of the INVITE.
+    pub vars: Extra,
+    /// Random numbers for an RTP stream: SSRC, first sequence number, first timestamp.
+    pub random: (u32, u16, u32),
+    /// The event log's file, for the record.
+    pub dump: Option<String>,
+}
+
+/// The rules of one call.
+pub struct Core {
+    pub(crate) facts: Facts,
+    pub(crate) option: CallOption,
+    pub(crate) state: State,
+    pub(crate) rang: Option<CallTime>,
+    pub(crate) answered: Option<CallTime>,
+    pub(crate) sip: Option<SipMedia>,
+    pub(crate) voice: Voice,
+    pub(crate) ears: Ears,
+    pub(crate) draft: Draft,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) playbook: Option<Arc<Playbook>>,
+    pub(crate) conversation: Option<Conversation>,
+    /// What the conversation has not been told yet.
+    inbox: VecDeque<playbook::Input>,
+    effects: VecDeque<Effect>,
+    /// Rate of the call's sound, once it has one.
+    pub(crate) rate: Option<u32>,
+    pub(crate) recording: bool,
+    pub(crate) held: bool,
+    pub(crate) info_changed: bool,
+}
+
+/// How far a call has come.
+#[derive(Debug, Default)]
+pub(crate) enum State {
+    /// Waits for `invite`.
+    #[default]
+    Idle,
+    /// An inbound call waits for an answer.
+    Pending,
+    /// Answered.
+    Up,
+    /// Ended; waits for its sound to say what was heard.
+    Ending(End),
+    /// Over.
+    Over,
+}
+
+impl Core {
+    /// A call that has not begun: [`Input::Begin`] comes first. With `sip` an inbound call waits for an answer.
+    pub fn new(
+        facts: Facts,
+        option: CallOption,
+        sip: Option<SipMedia>,
+        playbook: Option<Arc<Playbook>>,
+    ) -> Self {
+        Core {
+            state: if sip.is_some() { State::Pending } else { State::Idle },
+            facts,
+            option,
+            rang: None,
+            answered: None,
+            sip,
+            voice: Voice::default(),
+            ears: Ears::default(),
+            draft: Draft::default(),
+            deadlines: Deadlines::default(),
+            playbook,
+            conversation: None,
+            inbox: VecDeque::new(),
+            effects: VecDeque::new(),
+            rate: None,
+            recording: false,
+            held: false,
+            info_changed: true,
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle(&mut self, now: CallTime, input: Input) {
+        if matches!(self.state, State::Over) {
+            return;
+        }
+        match input {
+            Input::Begin => self.begin(now),
+            Input::Timeout => {
+                while let Some(due) = self.deadlines.pop(now) {
+                    self.due(now, due);
+                }
+                if self.conversation.as_ref().and_then(Conversation::timeout).is_some_and(|at| at <= now) {
+                    self.tell(playbook::Input::Tick);
+                }
+            }
+            Input::Leg(leg, event) => self.leg(now, leg, event),
+            Input::LegFailed(_, why) => self.leg_failed(now, why),
+            Input::Media(event) => self.media(now, event),
+            Input::Command(command) => self.command(now, command),
+            Input::Complaint { field, message, refused } => self.complaint(now, &field, &message, refused),
+            Input::Attached => self.attached(now),
+            Input::Playbook(Ok(found)) => self.playbook = Some(found),
+            Input::Playbook(Err(why)) => self.error(now, "playbook", why, 404),
+            Input::Heard(door, heard) => self.heard(now, door, heard),
+            Input::Unheard(door, result) => self.unheard(now, door, result),
+            Input::Spoken(voice, rate, spoken) => self.spoken(now, voice, rate, spoken),
+            Input::Sound(voice, sound) => self.sound(now, voice, sound),
+            Input::Silent(voice, result) => self.silent(now, voice, result),
+            Input::Model(turn, output) => self.model(now, turn, output),
+            Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
+            Input::NoTape(why) => {
+                self.recording = false;
+                self.error(now, "media", format!("recording failed: {why}"), 500);
+            }
+            Input::Stop(reason) => {
+                let end = reason.end(self.answered.is_some());
+                self.end(now, end);
+            }
+        }
+        self.converse(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to come back with [`Input::Timeout`].
+    pub fn timeout(&self) -> Option<CallTime> {
+        let own = self.deadlines.next();
+        let talk = self.conversation.as_ref().and_then(Conversation::timeout);
+        own.into_iter().chain(talk).min()
+    }
+
+    /// What lists of calls show, when it has changed since the last time.
+    pub fn info(&mut self) -> Option<CallInfo> {
+        if !std::mem::take(&mut self.info_changed) {
+            return None;
+        }
+        let clock = &self.facts.clock;
+        Some(CallInfo {
+            phase: match self.state {
+                State::Idle => Phase::Idle,
+                State::Pending => Phase::Ringing,
+                State::Up => Phase::Up,
+                State::Ending(_) | State::Over => Phase::Over,
+            },
+            started_ms: clock.unix_ms(CallTime::ZERO),
+            rang_ms: self.rang.map(|at| clock.unix_ms(at)),
+            answered_ms: self.answered.map(|at| clock.unix_ms(at)),
+            option: self.option.clone(),
+            caller: self.caller(),
+            callee: self.callee(),
+        })
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up)
+    }
+
+    pub(crate) fn caller(&self) -> String {
+        if self.facts.caller.is_empty() {
+            self.option.caller.clone().unwrap_or_default()
+        } else {
+            self.facts.caller.clone()
+        }
+    }
+
+    pub(crate) fn callee(&self) -> String {
+        if self.facts.callee.is_empty() {
+            self.option.callee.clone().unwrap_or_default()
+        } else {
+            self.facts.callee.clone()
+        }
+    }
+
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(crate) fn order(&mut self, order: ToMedia) {
+        if self.rate.is_some() {
+            self.effect(Effect::Media(order));
+        }
+    }
+
+    pub(crate) fn request(&mut self, request: LegRequest) {
+        self.effect(Effect::Request(LegId::MAIN, request));
+    }
+
+    /// Tells clients, the log, and the playbook.
+    pub(crate) fn emit(&mut self, event: Event) {
+        if self.conversation.is_some() {
+            self.tell(playbook::Input::Call(event.clone()));
+        }
+        self.effect(Effect::Emit(event));
+    }
+
+    pub(crate) fn error(&mut self, now: CallTime, sender: &str, error: impl Into<String>, code: u16) {
+        let event = Event::Error {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            sender: sender.into(),
+            error: error.into(),
+            code: Some(code),
+        };
+        self.emit(event);
+    }
+
+    pub(crate) fn metric(&mut self, now: CallTime, key: &str, duration: Duration, data: serde_json::Value) {
+        let event = Event::Metrics {
+            timestamp: self.unix_ms(now),
+            key: key.into(),
+            duration: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            data,
+        };
+        self.emit(event);
+    }
+
+    pub(crate) fn unix_ms(&self, at: CallTime) -> u64 {
+        self.facts.clock.unix_ms(at)
+    }
+
+    pub(crate) fn tell(&mut self, input: playbook::Input) {
+        if self.conversation.is_some() {
+            self.inbox.push_back(input);
+        }
+    }
+
+    /// Lets the playbook answer what happened, until it has nothing more to say.
+    fn converse(&mut self, now: CallTime) {
+        let mut actions = Vec::new();
+        for _ in 0..MOST_ROUNDS {
+            let Some(input) = self.inbox.pop_front() else { return };
+            let Some(conversation) = &mut self.conversation else { return };
+            conversation.handle(now, input, &mut actions);
+            for action in actions.drain(..) {
+                self.act(now, action);
+            }
+        }
+        if !self.inbox.is_empty() {
+            self.inbox.clear();
+            self.error(now, "playbook", "the playbook answers its own events without end", 500);
+        }
+    }
+
+    fn due(&mut self, now: CallTime, due: Due) {
+        match due {
+            Due::Accept => self.not_accepted(now),
+            Due::Unconfirmed => self.confirmed(now),
+            Due::Input { since, limit } => self.no_input(now, since, limit),
+            Due::Rearm => self.arm(now),
+            Due::Settle => self.finish(now),
+        }
+    }
+
+    fn complaint(&mut self, now: CallTime, field: &str, message: &str, refused: bool) {
+        if refused {
+            let text = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
+            self.error(now, "command", text, 400);
+            return;
+        }
+        let extra = Extra::from([("unknownKeys".to_owned(), message.into())]);
+        let event = Event::Other {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            sender: "command".into(),
+            extra: Some(extra),
+        };
+        self.emit(event);
+    }
+}

@@ -1,0 +1,314 @@
+//! The main leg's signalling: ringing, answering, refusing, other media, and the beginning of the sound.
+
+use std::time::Duration;
+
+use protocol::event::Event;
+use protocol::option::{AudioCodec, CallOption, Over};
+use protocol::rest::CallKind;
+use protocol::{CallTime, HangupReason};
+
+use super::{Core, Due, Effect, State};
+use crate::end::End;
+use crate::legs::sip_media::Agreed;
+use crate::legs::{LegEvent, LegId, LegRequest};
+use crate::media::order::{LegPlan, ToMedia};
+use crate::record::Ended;
+
+/// When the far end does not confirm the answer, the conversation begins after so long: a lost ACK must not
+/// cost the caller the greeting.
+const CONFIRM: Duration = Duration::from_millis(500);
+
+impl Core {
+    /// The call's task runs: an inbound call with a playbook answers by itself, one without waits.
+    pub(crate) fn begin(&mut self, now: CallTime) {
+        if !matches!(self.state, State::Pending) {
+            return;
+        }
+        if self.playbook.is_some() {
+            return self.accept(now, CallOption::default());
+        }
+        self.deadlines.set(now + self.facts.rules.accept_timeout, Due::Accept);
+    }
+
+    /// A client took command of a call that waits for it.
+    pub(crate) fn attached(&mut self, now: CallTime) {
+        if !matches!(self.state, State::Pending) {
+            return;
+        }
+        let event = Event::Incoming {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            caller: self.caller(),
+            callee: self.callee(),
+            sdp: self.sip.as_ref().map(|sip| sip.offer().to_owned()).unwrap_or_default(),
+        };
+        self.emit(event);
+    }
+
+    /// Answers: the waiting inbound call, or the client of `/call`.
+    pub(crate) fn accept(&mut self, now: CallTime, option: CallOption) {
+        self.take_option(option);
+        match self.facts.kind {
+            CallKind::WebSocket => self.answer_socket(now),
+            _ => self.answer_sip(now),
+        }
+    }
+
+    /// Lays the option of a command over the playbook's and the configuration's.
+    pub(crate) fn take_option(&mut self, option: CallOption) {
+        let base = self.option.clone();
+        let merged = match &self.playbook {
+            Some(playbook) => option.over(&playbook.option()).over(&base),
+            None => option.over(&base),
+        };
+        self.option = merged;
+        self.info_changed = true;
+    }
+
+    /// Lets the caller hear ringing, with our sound when `early`.
+    pub(crate) fn ring(&mut self, now: CallTime, early: bool) {
+        if self.rang.is_none() {
+            self.rang = Some(now);
+            self.info_changed = true;
+        }
+        let sdp = if early { self.negotiate(now) } else { None };
+        if early && sdp.is_none() {
+            return;
+        }
+        self.request(LegRequest::Ring { sdp });
+    }
+
+    /// Refuses the waiting call.
+    pub(crate) fn refuse(&mut self, now: CallTime, code: u16, reason: &str) {
+        self.request(LegRequest::Reject { code, reason: reason.to_owned() });
+        let end = End::new(HangupReason::Rejected, code).because(reason);
+        self.end(now, End { initiator: Some(protocol::reason::Initiator::System), ..end });
+    }
+
+    /// Nobody accepted in time.
+    pub(crate) fn not_accepted(&mut self, now: CallTime) {
+        if matches!(self.state, State::Pending) {
+            self.request(LegRequest::Reject { code: 480, reason: "Temporarily Unavailable".into() });
+            self.end(now, End::new(HangupReason::NoAnswer, 480).because("nobody accepted the call in time"));
+        }
+    }
+
+    /// Something happened on a leg.
+    pub(crate) fn leg(&mut self, now: CallTime, leg: LegId, event: LegEvent) {
+        if leg != LegId::MAIN {
+            return;
+        }
+        match event {
+            LegEvent::Established { sdp } => {
+                if let Some(answer) = sdp {
+                    self.answered_late(now, &answer);
+                }
+                self.confirmed(now);
+            }
+            LegEvent::Reoffered { sdp } => self.reoffered(now, sdp.as_deref()),
+            LegEvent::ReofferAnswered { sdp } => {
+                if let Some(answer) = sdp {
+                    self.answered_late(now, &answer);
+                }
+            }
+            LegEvent::Digit(digit) => self.digit(now, leg, digit),
+            LegEvent::Canceled => self.end(now, End::new(HangupReason::Canceled, 487)),
+            LegEvent::Unconfirmed => {
+                self.end(
+                    now,
+                    End::new(HangupReason::Failed, 408).because("the answer was never acknowledged"),
+                );
+            }
+            LegEvent::Ended { remote, message } => {
+                let reason = if remote { HangupReason::Caller } else { HangupReason::System };
+                let mut end = End::new(reason, 200);
+                end.message = message;
+                self.end(now, end);
+            }
+        }
+    }
+
+    /// A request to the leg could not be carried out. A leg that cannot be answered is lost.
+    pub(crate) fn leg_failed(&mut self, now: CallTime, why: String) {
+        self.error(now, "sip", why.clone(), 500);
+        if !matches!(self.state, State::Ending(_)) {
+            self.end(now, End::new(HangupReason::Failed, 500).because(why));
+        }
+    }
+
+    /// The far end knows that we have answered: the conversation begins.
+    pub(crate) fn confirmed(&mut self, now: CallTime) {
+        self.deadlines.drop_where(|due| *due == Due::Unconfirmed);
+        if !self.is_up() || self.ears_open() {
+            return;
+        }
+        self.begin_conversation();
+        self.listen(now);
+        self.order(ToMedia::Watch(self.option.inactivity_limit()));
+        self.draft.listening = true;
+    }
+
+    fn ears_open(&self) -> bool {
+        self.draft.listening
+    }
+
+    fn answer_socket(&mut self, now: CallTime) {
+        let Some((plan, rate)) = self.socket_plan(now) else { return };
+        self.open_sound(rate);
+        self.order(ToMedia::Leg(LegId::MAIN, plan));
+        self.deadlines.drop_where(|due| *due == Due::Accept);
+        self.up(now, String::new());
+        self.confirmed(now);
+    }
+
+    /// Codec and rate of `/call`.
+    fn socket_plan(&mut self, now: CallTime) -> Option<(LegPlan, u32)> {
+        let codec = self.option.codec.unwrap_or(AudioCodec::Pcm);
+        let asked = self.option.sample_rate;
+        let plan = match codec {
+            AudioCodec::Pcm => {
+                let heard = audio::codec::pcm::at(asked.unwrap_or(16_000));
+                let sent = audio::codec::pcm::at(asked.unwrap_or(self.facts.rules.ws_pcm_out_rate));
+                heard.zip(sent)
+            }
+            AudioCodec::Opus => None,
+            other => audio::codec::find(audio::WEBSOCKET_CODECS, other.as_str()).map(|codec| (codec, codec)),
+        };
+        let Some((heard, sent)) = plan else {
+            let text = match codec {
+                AudioCodec::Opus => {
+                    "option.codec: opus is for WebRTC; use pcm, pcmu, pcma or g722".to_owned()
+                }
+                _ => format!("option.sampleRate: {} is not 8000, 16000, 24000 or 48000", asked.unwrap_or(0)),
+            };
+            self.error(now, "invite", text, 400);
+            return None;
+        };
+        Some((LegPlan::Raw { heard, sent }, sound_rate(heard.rate.max(sent.rate))))
+    }
+
+    fn answer_sip(&mut self, now: CallTime) {
+        let Some(sdp) = self.negotiate(now) else { return };
+        self.deadlines.drop_where(|due| *due == Due::Accept);
+        self.request(LegRequest::Answer { sdp: sdp.clone() });
+        self.up(now, sdp);
+        self.deadlines.set(now + CONFIRM, Due::Unconfirmed);
+    }
+
+    fn up(&mut self, now: CallTime, sdp: String) {
+        self.state = State::Up;
+        self.answered = Some(now);
+        self.info_changed = true;
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
+        self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(false) });
+        self.start_recording();
+    }
+
+    /// Agrees on media with the far end, once; a call that cannot agree is refused with what the far end's
+    /// SDP is worth.
+    fn negotiate(&mut self, now: CallTime) -> Option<String> {
+        let random = self.facts.random;
+        let sip = self.sip.as_mut()?;
+        match sip.answer(random) {
+            Ok(Agreed { sdp, plan }) => {
+                if let Some(plan) = plan {
+                    self.sound_begins(plan);
+                }
+                Some(sdp)
+            }
+            Err(error) => {
+                let code = error.status();
+                self.error(now, "sip", error.to_string(), code);
+                let reason = if code == 488 { "Not Acceptable Here" } else { "Bad Request" };
+                self.request(LegRequest::Reject { code, reason: reason.into() });
+                self.end(now, End::new(HangupReason::Failed, code).because(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn sound_begins(&mut self, plan: crate::media::order::RtpPlan) {
+        self.open_sound(sound_rate(plan.media.codec.rate));
+        self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
+    }
+
+    fn open_sound(&mut self, rate: u32) {
+        if self.rate.is_none() {
+            self.rate = Some(rate);
+            self.effect(Effect::Seat(rate));
+        }
+    }
+
+    /// The far end's answer to our offer came with the ACK.
+    fn answered_late(&mut self, now: CallTime, answer: &str) {
+        let random = self.facts.random;
+        let Some(sip) = self.sip.as_mut() else { return };
+        match sip.answered(answer, random) {
+            Ok(plan) => {
+                let held = plan.media.held;
+                self.sound_begins(plan);
+                self.tell_hold(now, held);
+            }
+            Err(error) => {
+                self.error(now, "sip", error.to_string(), error.status());
+                self.end(now, End::new(HangupReason::Failed, error.status()).because(error.to_string()));
+            }
+        }
+    }
+
+    /// The far end wants other media: the direction or address may change, the call never ends by it.
+    fn reoffered(&mut self, now: CallTime, offer: Option<&str>) {
+        let random = self.facts.random;
+        let Some(sip) = self.sip.as_mut() else { return };
+        match sip.reoffer(offer, random) {
+            Ok(Agreed { sdp, plan }) => {
+                self.request(LegRequest::AnswerReoffer(Ok(sdp)));
+                if let Some(plan) = plan {
+                    let held = plan.media.held;
+                    self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
+                    self.tell_hold(now, held);
+                }
+            }
+            Err(error) => {
+                self.request(LegRequest::AnswerReoffer(Err(error.status())));
+                self.error(now, "sip", error.to_string(), error.status());
+            }
+        }
+    }
+
+    fn tell_hold(&mut self, now: CallTime, held: bool) {
+        if held != self.held {
+            self.held = held;
+            let event =
+                Event::Hold { track_id: self.facts.id.clone(), timestamp: self.unix_ms(now), on_hold: held };
+            self.emit(event);
+        }
+    }
+
+    pub(crate) fn start_recording(&mut self) {
+        if self.recording || self.rate.is_none() {
+            return;
+        }
+        let option = match &self.option.recorder {
+            Some(option) => option.clone(),
+            None if self.facts.rules.auto_record => protocol::option::RecorderOption::default(),
+            None => return,
+        };
+        self.recording = true;
+        self.effect(Effect::Record(Box::new(option)));
+    }
+
+    /// Everything that plays is over, as far as it went out.
+    pub(crate) fn cut_all(&mut self, now: CallTime) {
+        for id in self.voice.utterances.iter().map(|u| u.id).collect::<Vec<_>>() {
+            self.over(now, id, Duration::ZERO, Ended::Cut);
+        }
+    }
+}
+
+/// Rate of a call's sound for a leg's codec: narrowband stays narrow, so that nothing is computed for sound
+/// that is not there; all else is wideband.
+fn sound_rate(codec_rate: u32) -> u32 {
+    if codec_rate <= 8_000 { 8_000 } else { 16_000 }
+}

@@ -1,0 +1,148 @@
+//! The playbook's side of a call: its actions, the model's answers.
+
+use playbook::{Action, BuiltIns, Conversation, Note, Vars};
+use protocol::chat::{ModelOutput, TurnId};
+use protocol::event::Event;
+use protocol::option::ExtractHeader;
+use protocol::{CallTime, Extra, Headers};
+
+use super::{Core, Effect};
+
+impl Core {
+    /// Begins the conversation, when the call has a playbook.
+    pub(crate) fn begin_conversation(&mut self) {
+        if self.conversation.is_some() {
+            return;
+        }
+        let Some(playbook) = self.playbook.clone() else { return };
+        let vars = self.vars();
+        self.conversation = Some(Conversation::new(playbook, vars));
+        self.tell(playbook::Input::Answered);
+    }
+
+    /// Carries out what the playbook wants.
+    pub(crate) fn act(&mut self, now: CallTime, action: Action) {
+        match action {
+            Action::Do(command) => self.command(now, command),
+            Action::Ask(ask) => {
+                let llm =
+                    self.playbook.as_ref().and_then(|playbook| playbook.llm.clone()).unwrap_or_default();
+                self.effect(Effect::Ask(Box::new(llm), ask));
+            }
+            Action::Abandon(turn) => self.effect(Effect::Abandon(turn)),
+            Action::Fetch { id, request } => self.effect(Effect::Fetch(id, request)),
+            Action::Note(note) => self.note(now, note),
+        }
+    }
+
+    /// A piece of the model's answer.
+    pub(crate) fn model(&mut self, now: CallTime, turn: TurnId, output: ModelOutput) {
+        if matches!(output, ModelOutput::Text(_)) {
+            self.draft.first_text(now);
+        }
+        if let ModelOutput::Failed { error } = &output {
+            self.error(now, "llm", error.clone(), 500);
+        }
+        self.tell(playbook::Input::Model(turn, output));
+    }
+
+    /// Variables that events and records tell.
+    pub(crate) fn public_vars(&self) -> Extra {
+        match &self.conversation {
+            Some(conversation) => conversation.vars().public(),
+            None => self.vars().public(),
+        }
+    }
+
+    /// Headers for the BYE: those of the option, rendered with the variables as they stand.
+    pub(crate) fn bye_headers(&self) -> Headers {
+        let wanted = self.option.sip.as_ref().and_then(|sip| sip.hangup_headers.clone()).unwrap_or_default();
+        let vars = match &self.conversation {
+            Some(conversation) => conversation.vars().clone(),
+            None => self.vars(),
+        };
+        let mut headers: Headers = wanted
+            .into_iter()
+            .map(|(name, value)| {
+                let rendered = playbook::template::render(&value, &vars).unwrap_or(value);
+                (name, rendered)
+            })
+            .collect();
+        if let Some(serde_json::Value::Object(more)) = vars.get("_hangup_headers") {
+            headers.extend(
+                more.iter().map(|(name, value)| (name.clone(), protocol::value::extra_string(value))),
+            );
+        }
+        headers
+    }
+
+    fn vars(&self) -> Vars {
+        let mut vars = Vars::new(BuiltIns {
+            session_id: self.facts.id.clone(),
+            call_type: self.facts.kind.lower().into(),
+            start_time: self.facts.clock.rfc3339(CallTime::ZERO),
+            caller: self.caller(),
+            callee: self.callee(),
+        });
+        vars.extend(self.option.extra.clone().unwrap_or_default());
+        let wanted = self.option.sip.as_ref().and_then(|sip| sip.extract_headers.clone()).unwrap_or_default();
+        if let Some(serde_json::Value::Object(headers)) = self.facts.vars.get("sip") {
+            for (name, value) in headers {
+                let value = protocol::value::extra_string(value);
+                if wanted.0.iter().any(|header| takes(header, name, &value)) {
+                    vars.set_header(name.clone(), value);
+                }
+            }
+        }
+        vars.extend(
+            self.facts
+                .vars
+                .iter()
+                .filter(|(name, _)| *name != "sip")
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        );
+        vars
+    }
+
+    fn note(&mut self, now: CallTime, note: Note) {
+        match note {
+            Note::Metric { key, duration, data } => self.metric(now, key, duration, data),
+            Note::Said { speaker, text } => {
+                let event = Event::AddHistory {
+                    sender: Some("playbook".into()),
+                    timestamp: self.unix_ms(now),
+                    speaker: speaker.into(),
+                    text,
+                };
+                self.emit(event);
+            }
+            Note::Trouble(why) => self.error(now, "playbook", why, 500),
+            Note::Scene(scene) => {
+                let event = Event::Other {
+                    track_id: self.facts.id.clone(),
+                    timestamp: self.unix_ms(now),
+                    sender: "playbook".into(),
+                    extra: Some(Extra::from([("scene".to_owned(), scene.into())])),
+                };
+                self.emit(event);
+            }
+        }
+    }
+}
+
+/// Longest value a pattern is tried on.
+const MAX_HEADER: usize = 4096;
+
+fn takes(header: &ExtractHeader, name: &str, value: &str) -> bool {
+    if !header.name().eq_ignore_ascii_case(name) || value.len() > MAX_HEADER {
+        return false;
+    }
+    match header {
+        ExtractHeader::Name(_) => true,
+        ExtractHeader::Pattern { pattern, .. } => regex::RegexBuilder::new(pattern)
+            .size_limit(1 << 20)
+            .build()
+            .is_ok_and(|regex| regex.is_match(value)),
+    }
+}

@@ -1,0 +1,507 @@
+//! What the agent says: utterances, the voices that make their sound, and what of them was heard.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use protocol::CallTime;
+use protocol::event::Event;
+use protocol::option::SynthesisOption;
+use providers::Spoken;
+
+use super::{Core, Due, Effect};
+use crate::end::End;
+use crate::media::order::{FromMedia, ToMedia, UtteranceId};
+use crate::record::Ended;
+use crate::setup::Sound;
+
+/// Sound that Media may hold of one utterance before its voice is no longer read.
+const AHEAD: Duration = Duration::from_secs(5);
+/// Speech of one character where nothing better is known: about 15 characters a second.
+const CHARACTER: Duration = Duration::from_millis(65);
+
+/// Names one synthesizer request or opened file. Never reused; sound of a voice that is no longer known is
+/// dropped on arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VoiceId(pub u64);
+
+/// All utterances that are not over, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Voice {
+    pub(crate) utterances: Vec<Utterance>,
+    next_utterance: u64,
+    next_voice: u64,
+}
+
+/// One thing the agent says or plays.
+#[derive(Debug)]
+pub(crate) struct Utterance {
+    pub(crate) id: UtteranceId,
+    pub(crate) play_id: Option<String>,
+    pub(crate) streaming: bool,
+    pub(crate) file: bool,
+    /// More commands may come.
+    pub(crate) open: bool,
+    pub(crate) auto_hangup: bool,
+    pub(crate) wait_input: Option<Duration>,
+    /// When its first frame went out.
+    pub(crate) started: Option<CallTime>,
+    pub(crate) pieces: Vec<Piece>,
+    /// Requests that wait for the running one.
+    waiting: VecDeque<(String, SynthesisOption)>,
+    running: Option<Running>,
+    /// Sound given to Media.
+    given: Duration,
+    /// Sound given since Media last asked for more.
+    ahead: Duration,
+    ended: bool,
+    answers_turn: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    voice: VoiceId,
+    /// Number of the first piece the voice makes.
+    first: usize,
+    provider: String,
+    asked: CallTime,
+    first_sound: Option<CallTime>,
+    flowing: bool,
+}
+
+/// Text of an utterance and where its sound lies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) text: String,
+    /// Where its sound begins in the utterance.
+    pub(crate) from: Option<Duration>,
+    /// How much sound of it there is.
+    pub(crate) length: Duration,
+    /// All its sound is there.
+    pub(crate) done: bool,
+}
+
+impl Voice {
+    fn utterance(&mut self, id: UtteranceId) -> Option<&mut Utterance> {
+        self.utterances.iter_mut().find(|u| u.id == id)
+    }
+
+    fn by_voice(&mut self, voice: VoiceId) -> Option<&mut Utterance> {
+        self.utterances.iter_mut().find(|u| u.running.as_ref().is_some_and(|r| r.voice == voice))
+    }
+
+    /// The first id behind every utterance.
+    pub(crate) fn end(&self) -> UtteranceId {
+        UtteranceId(self.next_utterance + 1)
+    }
+
+    fn new_voice(&mut self) -> VoiceId {
+        self.next_voice += 1;
+        VoiceId(self.next_voice)
+    }
+}
+
+impl Utterance {
+    /// The text whose sound lies before `at`: whole pieces, and of the piece that was cut the words that fit,
+    /// by their share of its sound. Without word times of the voice this is an estimate within a word.
+    pub(crate) fn heard_until(&self, at: Duration) -> String {
+        let mut heard = String::new();
+        for piece in &self.pieces {
+            let Some(from) = piece.from.filter(|from| *from < at) else { break };
+            let estimate = CHARACTER * u32::try_from(piece.text.chars().count()).unwrap_or(u32::MAX);
+            let length = if piece.done { piece.length } else { piece.length.max(estimate) };
+            let part = (at - from).as_secs_f64() / length.as_secs_f64().max(1e-3);
+            heard.push_str(words_within(&piece.text, part));
+            if part < 1.0 {
+                break;
+            }
+        }
+        heard.trim_end().to_owned()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.pieces.iter().map(|piece| piece.text.as_str()).collect()
+    }
+}
+
+/// The words of `text` that lie wholly within its first `part` (0 to 1).
+fn words_within(text: &str, part: f64) -> &str {
+    if part >= 1.0 {
+        return text;
+    }
+    let count = text.chars().count();
+    let reach = (count as f64 * part.max(0.0)) as usize;
+    let mut end = 0;
+    for (n, (at, c)) in text.char_indices().enumerate() {
+        if n > reach {
+            break;
+        }
+        // Scripts without spaces are cut at a character.
+        if c.is_whitespace() || !c.is_ascii() && c.is_alphanumeric() && c as u32 >= 0x2e80 {
+            end = at;
+        }
+    }
+    &text[..end]
+}
+
+impl Core {
+    /// Begins an utterance and tells that it begins.
+    pub(crate) fn begin_utterance(
+        &mut self,
+        now: CallTime,
+        play_id: Option<String>,
+        file: bool,
+    ) -> UtteranceId {
+        self.voice.next_utterance += 1;
+        let id = UtteranceId(self.voice.next_utterance);
+        let answers_turn = self.draft.turn_waits();
+        self.voice.utterances.push(Utterance {
+            id,
+            play_id: play_id.clone(),
+            streaming: false,
+            file,
+            open: true,
+            auto_hangup: false,
+            wait_input: None,
+            started: None,
+            pieces: Vec::new(),
+            waiting: VecDeque::new(),
+            running: None,
+            given: Duration::ZERO,
+            ahead: Duration::ZERO,
+            ended: false,
+            answers_turn,
+        });
+        self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
+        let event = Event::TrackStart {
+            track_id: self.facts.rules.server_track.clone(),
+            timestamp: self.unix_ms(now),
+            play_id,
+        };
+        self.emit(event);
+        id
+    }
+
+    /// Lets an utterance say `text`: at once, or after what it says already.
+    pub(crate) fn say(&mut self, now: CallTime, id: UtteranceId, text: String, option: SynthesisOption) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.ended = false;
+        if !utterance.streaming {
+            utterance.waiting.push_back((text, option));
+            return self.next_request(now, id);
+        }
+        let number = utterance.pieces.len();
+        utterance.pieces.push(Piece { text: text.clone(), ..Piece::default() });
+        let voice = match &utterance.running {
+            Some(running) => running.voice,
+            None => self.open_voice(now, id, number, option),
+        };
+        self.effect(Effect::Speak(voice, number as u32, text));
+    }
+
+    /// Gives an utterance sound that is there already.
+    pub(crate) fn say_sound(&mut self, now: CallTime, id: UtteranceId, rate: u32, samples: &[i16]) {
+        let second = rate.max(1) as usize;
+        for chunk in samples.chunks(second) {
+            self.give(id, rate, chunk.into());
+        }
+        self.settle_utterance(now, id);
+    }
+
+    /// Plays the file at `url` as an utterance.
+    pub(crate) fn say_file(&mut self, now: CallTime, id: UtteranceId, url: String) {
+        let voice = self.voice.new_voice();
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.open = false;
+        utterance.running = Some(Running {
+            voice,
+            first: 0,
+            provider: "file".into(),
+            asked: now,
+            first_sound: None,
+            flowing: true,
+        });
+        self.effect(Effect::OpenFile(voice, url));
+    }
+
+    /// No more commands come for an utterance.
+    pub(crate) fn close_utterance(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.open = false;
+        if utterance.streaming
+            && let Some(running) = &utterance.running
+        {
+            let voice = running.voice;
+            self.effect(Effect::CloseVoice(voice));
+        }
+        self.settle_utterance(now, id);
+    }
+
+    /// Sound of a synthesizer.
+    pub(crate) fn spoken(&mut self, now: CallTime, voice: VoiceId, rate: u32, spoken: Spoken) {
+        let Some(utterance) = self.voice.by_voice(voice) else { return };
+        let id = utterance.id;
+        let given = utterance.given;
+        match spoken {
+            Spoken::Audio { piece, samples } => {
+                let length = span(samples.len(), rate);
+                if let Some(piece) = utterance.pieces.get_mut(piece as usize) {
+                    piece.from.get_or_insert(given);
+                    piece.length += length;
+                }
+                if let Some(running) = utterance.running.as_mut().filter(|r| r.first_sound.is_none()) {
+                    running.first_sound = Some(now);
+                }
+                self.give(id, rate, samples);
+            }
+            Spoken::Done { piece } => {
+                if let Some(piece) = utterance.pieces.get_mut(piece as usize) {
+                    piece.from.get_or_insert(given);
+                    piece.done = true;
+                }
+            }
+            Spoken::Words { .. } => {}
+        }
+    }
+
+    /// Sound of a file.
+    pub(crate) fn sound(&mut self, _now: CallTime, voice: VoiceId, sound: Sound) {
+        let Some(id) = self.voice.by_voice(voice).map(|utterance| utterance.id) else { return };
+        self.give(id, sound.rate, sound.samples);
+    }
+
+    /// A synthesizer or file has ended.
+    pub(crate) fn silent(&mut self, now: CallTime, voice: VoiceId, result: Result<(), String>) {
+        let Some(utterance) = self.voice.by_voice(voice) else { return };
+        let (id, file, given, play_id) =
+            (utterance.id, utterance.file, utterance.given, utterance.play_id.clone());
+        let Some(running) = utterance.running.take() else { return };
+        for piece in utterance.pieces.iter_mut().skip(running.first) {
+            piece.from.get_or_insert(given);
+            piece.done = true;
+        }
+        let made: Duration = utterance.pieces.iter().skip(running.first).map(|piece| piece.length).sum();
+        match result {
+            Ok(()) if !file => {
+                let ttfb = running.first_sound.map_or(Duration::ZERO, |at| at - running.asked);
+                let data = serde_json::json!({
+                    "playId": play_id, "length": made.as_millis() as u64, "cached": false,
+                    "ttfb": ttfb.as_millis() as u64, "duration": (now - running.asked).as_millis() as u64,
+                    "provider": running.provider,
+                });
+                self.metric(now, &format!("completed.tts.{}", running.provider), now - running.asked, data);
+            }
+            Ok(()) => {}
+            Err(why) => {
+                let sender = if file { "media" } else { "tts" };
+                self.error(now, sender, why, 500);
+            }
+        }
+        self.next_request(now, id);
+    }
+
+    /// Stops what is said. `graceful` lets the request that plays end and drops those behind it.
+    pub(crate) fn interrupt_voice(&mut self, now: CallTime, graceful: bool, fade: Duration) {
+        if graceful
+            && let Some(first) = self.voice.utterances.first_mut()
+            && !first.streaming
+            && !first.file
+        {
+            first.waiting.clear();
+            first.open = false;
+            let id = first.id;
+            let later: Vec<UtteranceId> = self.voice.utterances.iter().skip(1).map(|u| u.id).collect();
+            for other in later {
+                self.stop_making(other);
+                self.over(now, other, Duration::ZERO, Ended::Cut);
+            }
+            return self.settle_utterance(now, id);
+        }
+        let below = self.voice.end();
+        self.order(ToMedia::Interrupt { below, fade });
+        for id in self.voice.utterances.iter().map(|u| u.id).collect::<Vec<_>>() {
+            self.stop_making(id);
+            let silent = self.voice.utterance(id).is_none_or(|u| u.given.is_zero());
+            if silent {
+                self.over(now, id, Duration::ZERO, Ended::Cut);
+            }
+        }
+    }
+
+    /// What Media says about utterances.
+    pub(crate) fn playback(&mut self, now: CallTime, event: FromMedia) {
+        match event {
+            FromMedia::Started(id, at) => {
+                let Some(utterance) = self.voice.utterance(id) else { return };
+                utterance.started = Some(at);
+                if utterance.answers_turn {
+                    self.replied(now, at);
+                }
+            }
+            FromMedia::Low(id) => {
+                let Some(utterance) = self.voice.utterance(id) else { return };
+                utterance.ahead = Duration::ZERO;
+                if let Some(running) = utterance.running.as_mut().filter(|r| !r.flowing) {
+                    running.flowing = true;
+                    let voice = running.voice;
+                    self.effect(Effect::Flow(voice, true));
+                }
+            }
+            FromMedia::Ended(id, played) => self.over(now, id, played, Ended::Whole),
+            FromMedia::Stopped { utterance, played, .. } => {
+                self.stop_making(utterance);
+                self.over(now, utterance, played, Ended::Cut);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the making of sound of an utterance; what Media has of it is Media's.
+    pub(crate) fn stop_making(&mut self, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.waiting.clear();
+        utterance.open = false;
+        if let Some(running) = utterance.running.take() {
+            self.effect(Effect::DropVoice(running.voice));
+        }
+    }
+
+    /// An utterance is over: `played` of it went out.
+    pub(crate) fn over(&mut self, now: CallTime, id: UtteranceId, played: Duration, ended: Ended) {
+        let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
+        let utterance = self.voice.utterances.remove(at);
+        let heard = match ended {
+            Ended::Whole => utterance.text(),
+            Ended::Cut => utterance.heard_until(played),
+        };
+        if ended == Ended::Cut {
+            self.tell_interruption(now, &utterance, played, &heard);
+        }
+        let event = Event::TrackEnd {
+            track_id: self.facts.rules.server_track.clone(),
+            timestamp: self.unix_ms(now),
+            duration: played.as_millis() as u64,
+            ssrc: utterance.id.0 as u32,
+            play_id: utterance.play_id.clone(),
+        };
+        self.emit(event);
+        self.draft.agent(utterance.started.unwrap_or(now), &heard, ended);
+        if let Some(play_id) = utterance.play_id {
+            let ended = match ended {
+                Ended::Whole => playbook::Ended::Finished,
+                Ended::Cut => playbook::Ended::Interrupted,
+            };
+            self.tell(playbook::Input::Heard { play_id, text: heard, ended });
+        }
+        if !self.is_up() {
+            return;
+        }
+        if utterance.auto_hangup && ended == Ended::Whole {
+            return self.end(now, End::new(protocol::HangupReason::System, 200));
+        }
+        if let Some(limit) = utterance.wait_input.filter(|_| ended == Ended::Whole) {
+            self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
+            self.deadlines.set(now + limit, Due::Input { since: now, limit });
+        }
+    }
+
+    fn tell_interruption(&mut self, now: CallTime, utterance: &Utterance, played: Duration, heard: &str) {
+        if utterance.file {
+            return;
+        }
+        let known: Duration = utterance.pieces.iter().map(|piece| piece.length).sum();
+        let event = Event::Interruption {
+            track_id: self.facts.rules.server_track.clone(),
+            timestamp: self.unix_ms(now),
+            play_id: utterance.play_id.clone(),
+            subtitle: Some(utterance.text()),
+            position: Some(u32::try_from(heard.chars().count()).unwrap_or(u32::MAX)),
+            total_duration: known.max(played).as_millis() as u64,
+            current: played.as_millis() as u64,
+        };
+        self.emit(event);
+    }
+
+    fn give(&mut self, id: UtteranceId, rate: u32, samples: Box<[i16]>) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        let length = span(samples.len(), rate);
+        utterance.given += length;
+        utterance.ahead += length;
+        let full = utterance.ahead > AHEAD;
+        let stop = utterance.running.as_mut().filter(|r| full && r.flowing).map(|running| {
+            running.flowing = false;
+            running.voice
+        });
+        self.order(ToMedia::Play(id, rate, samples));
+        if let Some(voice) = stop {
+            self.effect(Effect::Flow(voice, false));
+        }
+    }
+
+    /// Starts the next request of an utterance that makes one at a time.
+    fn next_request(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        if utterance.running.is_some() {
+            return;
+        }
+        let Some((text, option)) = utterance.waiting.pop_front() else {
+            return self.settle_utterance(now, id);
+        };
+        let number = utterance.pieces.len();
+        // Texts of separate requests are separate sentences; a space keeps their words apart in transcripts.
+        let spaced = if number == 0 { text.clone() } else { format!(" {text}") };
+        utterance.pieces.push(Piece { text: spaced, ..Piece::default() });
+        let voice = self.open_voice(now, id, number, option);
+        self.effect(Effect::Speak(voice, number as u32, text));
+        self.effect(Effect::CloseVoice(voice));
+    }
+
+    fn open_voice(
+        &mut self,
+        now: CallTime,
+        id: UtteranceId,
+        first: usize,
+        option: SynthesisOption,
+    ) -> VoiceId {
+        let voice = self.voice.new_voice();
+        let provider = option.provider.clone().unwrap_or_default();
+        if let Some(utterance) = self.voice.utterance(id) {
+            let running = Running { voice, first, provider, asked: now, first_sound: None, flowing: true };
+            utterance.running = Some(running);
+        }
+        self.effect(Effect::OpenVoice(voice, Box::new(option)));
+        voice
+    }
+
+    /// Tells Media that all sound of an utterance has come, once that is so.
+    fn settle_utterance(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        let busy = utterance.running.is_some() || !utterance.waiting.is_empty();
+        if busy || utterance.ended || (utterance.streaming && utterance.open) {
+            return;
+        }
+        utterance.ended = true;
+        if utterance.given.is_zero() {
+            // Nothing was audible: Media has never heard of it.
+            return self.over(now, id, Duration::ZERO, Ended::Whole);
+        }
+        self.order(ToMedia::End(id));
+    }
+}
+
+fn span(samples: usize, rate: u32) -> Duration {
+    Duration::from_micros(samples as u64 * 1_000_000 / u64::from(rate.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heard_words_are_whole_words() {
+        assert_eq!(words_within("We open at nine", 0.0), "");
+        assert_eq!(words_within("We open at nine", 0.5), "We open");
+        assert_eq!(words_within("We open at nine", 0.99), "We open at");
+        assert_eq!(words_within("We open at nine", 1.0), "We open at nine");
+        assert_eq!(words_within("我们九点开门", 0.5), "我们九");
+    }
+}

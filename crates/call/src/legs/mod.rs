@@ -1,0 +1,97 @@
+//! A party's connection: its signalling. Its packets go to Media.
+
+pub mod sip;
+pub mod sip_media;
+pub mod websocket;
+
+use async_trait::async_trait;
+use protocol::Headers;
+
+/// Names a leg within its call. The main leg is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegId(pub u32);
+
+impl LegId {
+    /// The leg a call begins with.
+    pub const MAIN: LegId = LegId(0);
+}
+
+/// What happens on a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegEvent {
+    /// The far end is told of the answer and has confirmed it. With the far end's answer when we offered.
+    Established {
+        /// SDP.
+        sdp: Option<String>,
+    },
+    /// The far end wants other media. Answered with [`LegRequest::AnswerReoffer`].
+    Reoffered {
+        /// Its offer; absent when it wants ours.
+        sdp: Option<String>,
+    },
+    /// The far end's answer to the offer we made on its request.
+    ReofferAnswered {
+        /// SDP.
+        sdp: Option<String>,
+    },
+    /// A digit by signalling (SIP INFO).
+    Digit(char),
+    /// The caller gave up before the answer.
+    Canceled,
+    /// The far end never confirmed the answer.
+    Unconfirmed,
+    /// The leg is over.
+    Ended {
+        /// By the far end, and not by us.
+        remote: bool,
+        /// Its own words on why.
+        message: Option<String>,
+    },
+}
+
+/// What is wanted of a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegRequest {
+    /// Ring; with SDP, let the caller hear us already.
+    Ring {
+        /// Our answer to its offer.
+        sdp: Option<String>,
+    },
+    /// Answer.
+    Answer {
+        /// Our answer, or our offer when there was none.
+        sdp: String,
+    },
+    /// Refuse.
+    Reject {
+        /// SIP status.
+        code: u16,
+        /// Text for the status line.
+        reason: String,
+    },
+    /// Answer other media, or refuse it with a SIP status; the call goes on as before.
+    AnswerReoffer(Result<String, u16>),
+    /// End the leg, in whatever state it is.
+    Hangup {
+        /// Headers for the BYE.
+        headers: Headers,
+    },
+}
+
+/// A request could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LegError(pub String);
+
+/// The signalling of one party.
+#[async_trait]
+pub trait Leg: Send {
+    /// The next thing that happens. Cancel-safe. Pending for ever once the leg is over.
+    async fn next(&mut self) -> LegEvent;
+
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// When the leg is in no state for it.
+    async fn request(&mut self, request: LegRequest) -> Result<(), LegError>;
+}

@@ -1,0 +1,143 @@
+//! The leg of a SIP party: its dialog, through the SIP driver.
+
+use async_trait::async_trait;
+use protocol::Headers;
+use sip::driver::SipHandle;
+use sip::{DialogId, EndCause, Rejection, SipEvent};
+use tokio::sync::mpsc;
+
+use super::{Leg, LegError, LegEvent, LegRequest};
+
+/// Retry-After of a 503, in seconds.
+const RETRY_AFTER: &str = "10";
+
+/// A SIP dialog.
+pub struct SipLeg {
+    sip: SipHandle,
+    dialog: DialogId,
+    events: mpsc::Receiver<SipEvent>,
+    over: bool,
+    /// A final answer has left.
+    answered: bool,
+}
+
+impl SipLeg {
+    /// The leg of a call that came in.
+    pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
+        SipLeg { sip, dialog, events, over: false, answered: false }
+    }
+
+    fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
+        self.over |= event.is_last();
+        match event {
+            SipEvent::Canceled { .. } => Some(LegEvent::Canceled),
+            SipEvent::Established { sdp, .. } => Some(LegEvent::Established { sdp }),
+            SipEvent::AckTimeout { .. } => Some(LegEvent::Unconfirmed),
+            SipEvent::Reoffered { sdp, .. } => Some(LegEvent::Reoffered { sdp }),
+            SipEvent::ReofferAnswered { sdp, .. } => Some(LegEvent::ReofferAnswered { sdp }),
+            SipEvent::Info { content_type, body, .. } => {
+                info_digit(&content_type, &body).map(LegEvent::Digit)
+            }
+            SipEvent::Ended { headers, cause, .. } => {
+                let message = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("reason"));
+                let message = message.map(|(_, value)| value.clone());
+                Some(LegEvent::Ended { remote: cause == EndCause::Bye, message })
+            }
+            SipEvent::Rejected { code, reason, .. } => {
+                Some(LegEvent::Ended { remote: true, message: Some(format!("{code} {reason}")) })
+            }
+            SipEvent::Failed { why, .. } => {
+                Some(LegEvent::Ended { remote: false, message: Some(why.to_string()) })
+            }
+            SipEvent::Invited { .. } | SipEvent::Provisional { .. } | SipEvent::Answered { .. } => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Leg for SipLeg {
+    async fn next(&mut self) -> LegEvent {
+        loop {
+            if self.over {
+                return std::future::pending().await;
+            }
+            let Some(event) = self.events.recv().await else {
+                self.over = true;
+                return LegEvent::Ended { remote: false, message: Some("the SIP driver has stopped".into()) };
+            };
+            if let Some(event) = self.event(event) {
+                return event;
+            }
+        }
+    }
+
+    async fn request(&mut self, request: LegRequest) -> Result<(), LegError> {
+        let (sip, dialog) = (&self.sip, self.dialog);
+        let done = match request {
+            LegRequest::Ring { sdp } => sip.ring(dialog, sdp).await,
+            LegRequest::Answer { sdp } => {
+                self.answered = true;
+                sip.answer(dialog, sdp, Vec::new()).await
+            }
+            LegRequest::Reject { code, reason } => {
+                self.answered = true;
+                let headers =
+                    if code == 503 { vec![("Retry-After".into(), RETRY_AFTER.into())] } else { Vec::new() };
+                sip.reject(dialog, Rejection { code, reason, headers }).await
+            }
+            LegRequest::AnswerReoffer(answer) => sip.answer_reoffer(dialog, answer).await,
+            LegRequest::Hangup { headers } => {
+                if !self.over {
+                    // A dialog that has just ended by itself needs no end.
+                    let _ = sip.hangup(dialog, list(headers)).await;
+                }
+                Ok(())
+            }
+        };
+        done.map_err(|error| LegError(error.to_string()))
+    }
+}
+
+fn list(headers: Headers) -> Vec<(String, String)> {
+    headers.into_iter().collect()
+}
+
+/// The digit of an INFO body: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
+fn info_digit(content_type: &str, body: &[u8]) -> Option<char> {
+    let text = std::str::from_utf8(body.get(..body.len().min(256))?).ok()?;
+    let signal = text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
+    });
+    let word = match signal {
+        Some(word) => word,
+        None if content_type == "application/dtmf" => text.trim(),
+        None => return None,
+    };
+    let digit = match word {
+        "10" => '*',
+        "11" => '#',
+        other => {
+            let mut chars = other.chars();
+            let first = chars.next()?.to_ascii_uppercase();
+            chars.next().is_none().then_some(first)?
+        }
+    };
+    (digit.is_ascii_digit() || matches!(digit, '*' | '#' | 'A'..='D')).then_some(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_info_bodies_give_their_digit() {
+        assert_eq!(info_digit("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n"), Some('5'));
+        assert_eq!(info_digit("application/dtmf-relay", b"Signal= #\r\n"), Some('#'));
+        assert_eq!(info_digit("application/dtmf-relay", b"Signal=11\r\n"), Some('#'));
+        assert_eq!(info_digit("application/dtmf", b"9\r\n"), Some('9'));
+        assert_eq!(info_digit("application/dtmf", b"hello"), None);
+        assert_eq!(info_digit("text/plain", b"5"), None);
+        assert_eq!(info_digit("application/dtmf", &[0xff]), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the agent hears: the voice detector and the doors to recognizers.
+
+use std::collections::VecDeque;
+
+use audio::Resampler;
+use audio::frame::FRAME_MS;
+use audio::vad::{Scorer, Vad, VadEvent, VadSettings};
+use protocol::CallTime;
+use providers::Hearing;
+
+use crate::media::order::DoorId;
+
+/// Frames of one chunk for a recognizer: 100 ms, so that another thread is woken ten times a second and not
+/// fifty.
+const CHUNK_FRAMES: usize = 5;
+
+/// The detector of one call with its memory of whether someone speaks.
+pub(crate) struct Detector {
+    scorer: Scorer,
+    vad: Vad,
+    /// Beginning of the sound that may be or is speech.
+    voice: Option<CallTime>,
+}
+
+impl Detector {
+    /// A detector of a known type for sound at `rate`, listening from `now` on.
+    pub(crate) fn new(kind: &str, settings: VadSettings, rate: u32, now: CallTime) -> Option<Self> {
+        let scorer = Scorer::new(kind, rate).ok()?;
+        let vad = Vad::new(settings, scorer.rate(), scorer.window(), now);
+        Some(Detector { scorer, vad, voice: None })
+    }
+
+    /// Takes one frame. Windows that become ready wait for [`Detector::ready`].
+    pub(crate) fn hear(&mut self, frame: &[i16]) {
+        let mut rest = self.scorer.push(frame);
+        // Windows are scored between frames, so there is room; if a score was skipped, time must not stand still.
+        while !rest.is_empty() && self.scorer.ready() {
+            let speech = self.scorer.score();
+            self.scored(speech);
+            rest = self.scorer.push(rest);
+        }
+    }
+
+    /// The scorer when it has a full window to score.
+    pub(crate) fn ready(&mut self) -> Option<&mut Scorer> {
+        self.scorer.ready().then_some(&mut self.scorer)
+    }
+
+    /// The score of the window that was ready.
+    pub(crate) fn scored(&mut self, speech: f32) -> Option<VadEvent> {
+        let event = self.vad.scored(speech);
+        match event {
+            Some(VadEvent::Onset { start, .. } | VadEvent::Speaking { start, .. }) => {
+                self.voice = Some(start)
+            }
+            Some(VadEvent::Dismissed { .. } | VadEvent::Silence { .. }) => self.voice = None,
+            Some(VadEvent::Quiet { .. }) | None => {}
+        }
+        event
+    }
+
+    /// Since when there is a voice, if there is one.
+    pub(crate) fn voice(&self) -> Option<CallTime> {
+        self.voice
+    }
+}
+
+/// A recognizer's door: gathers frames into chunks at the rate it wants.
+pub(crate) struct Door {
+    pub(crate) id: DoorId,
+    resampler: Resampler,
+    chunk: Vec<i16>,
+    frames: usize,
+    since: CallTime,
+}
+
+impl Door {
+    /// A door for sound at `from` Hz, opening at `to` Hz.
+    pub(crate) fn new(id: DoorId, from: u32, to: u32) -> Self {
+        Door { id, resampler: Resampler::new(from, to), chunk: Vec::new(), frames: 0, since: CallTime::ZERO }
+    }
+
+    /// Takes a frame that began at `at`.
+    pub(crate) fn hear(&mut self, at: CallTime, frame: &[i16], out: &mut VecDeque<(DoorId, Hearing)>) {
+        if self.frames == 0 {
+            self.since = at;
+        }
+        self.resampler.process(frame, &mut self.chunk);
+        self.frames += 1;
+        if self.frames == CHUNK_FRAMES {
+            self.flush(out);
+        }
+    }
+
+    /// Tells what the detector found; what was heard before goes first.
+    pub(crate) fn mark(&mut self, event: &VadEvent, out: &mut VecDeque<(DoorId, Hearing)>) {
+        let mark = match *event {
+            VadEvent::Speaking { start, .. } => Hearing::SpeechStarted { at: start },
+            VadEvent::Silence { start, duration } => Hearing::SpeechEnded { at: start + duration },
+            VadEvent::Onset { .. } | VadEvent::Dismissed { .. } | VadEvent::Quiet { .. } => return,
+        };
+        self.flush(out);
+        out.push_back((self.id, mark));
+    }
+
+    fn flush(&mut self, out: &mut VecDeque<(DoorId, Hearing)>) {
+        if self.frames == 0 {
+            return;
+        }
+        let samples = std::mem::take(&mut self.chunk).into_boxed_slice();
+        self.frames = 0;
+        out.push_back((self.id, Hearing::Audio { at: self.since, samples }));
+    }
+}
+
+/// Length of a frame as a span.
+pub(crate) const FRAME: std::time::Duration = std::time::Duration::from_millis(FRAME_MS as u64);

@@ -1,0 +1,394 @@
+//! The sound of one call: pure, owned by a media thread, ticked every 20 ms.
+//!
+//! The path is fixed and reads from top to bottom in [`Media::hear`] and [`Media::speak`]; between the two
+//! the thread scores the voice detectors of all calls of its slot in one batch.
+
+mod listening;
+pub mod order;
+mod raw_leg;
+mod recording;
+mod rtp_leg;
+mod speaking;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use audio::Frame;
+use audio::denoise::Denoiser;
+use audio::mix::{self, Ducker};
+use audio::vad::{Scorer, VadEvent};
+use protocol::CallTime;
+use providers::Hearing;
+
+use crate::legs::LegId;
+use listening::{Detector, Door, FRAME};
+use order::{BargeIn, DoorId, FromMedia, LegPlan, ToMedia};
+use raw_leg::RawLeg;
+use recording::Recording;
+use rtp_leg::{Arrived, RtpLeg};
+use speaking::Speaking;
+
+/// Events that may wait for a call's rules; a call that does not take them for long is ended by its thread.
+/// Speech and positions are few, digits are bounded by their length, so this is never reached in health.
+const MOST_EVENTS: usize = 256;
+
+/// One call's sound.
+pub struct Media {
+    rate: u32,
+    legs: Vec<(LegId, Leg)>,
+    speaking: Speaking,
+    detector: Option<Detector>,
+    doors: Vec<Door>,
+    denoiser: Option<Denoiser>,
+    ambience: Option<Ambience>,
+    barge_in: Option<BargeIn>,
+    recording: Option<Recording>,
+    mute_heard: bool,
+    mute_server: bool,
+    watch: Watch,
+    /// What the main leg says in this tick.
+    heard: Vec<i16>,
+    /// What the server says in this tick.
+    said: Vec<i16>,
+    /// What the main leg is sent in this tick.
+    sent: Vec<i16>,
+    mixed: Vec<i16>,
+    events: VecDeque<FromMedia>,
+    hearing: VecDeque<(DoorId, Hearing)>,
+    seconds: VecDeque<Vec<i16>>,
+    out: VecDeque<Transmit>,
+}
+
+/// Bytes for a leg's connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// A datagram.
+    Datagram(LegId, SocketAddr, Vec<u8>),
+    /// A message of 20 ms.
+    Message(LegId, Vec<u8>),
+}
+
+struct Leg {
+    sound: LegSound,
+    /// What it says in this tick.
+    heard: Vec<i16>,
+    fresh: bool,
+}
+
+enum LegSound {
+    Rtp(Box<RtpLeg>),
+    Raw(Box<RawLeg>),
+}
+
+/// Background sound, looped.
+struct Ambience {
+    sound: Box<[i16]>,
+    at: usize,
+    ducker: Ducker,
+}
+
+/// Looks whether anything comes from the main leg.
+#[derive(Default)]
+struct Watch {
+    limit: Duration,
+    last: CallTime,
+    told: bool,
+}
+
+impl Media {
+    /// Sound at `rate` Hz: 8000 or 16000. Legs, detector and recording convert from and to it.
+    pub fn new(rate: u32) -> Self {
+        Media {
+            rate,
+            legs: Vec::new(),
+            speaking: Speaking::new(rate),
+            detector: None,
+            doors: Vec::new(),
+            denoiser: None,
+            ambience: None,
+            barge_in: None,
+            recording: None,
+            mute_heard: false,
+            mute_server: false,
+            watch: Watch::default(),
+            heard: vec![0; Frame::len_at(rate)],
+            said: vec![0; Frame::len_at(rate)],
+            sent: vec![0; Frame::len_at(rate)],
+            mixed: vec![0; Frame::len_at(rate)],
+            events: VecDeque::new(),
+            hearing: VecDeque::new(),
+            seconds: VecDeque::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes in a datagram or message of a leg that came from `from`.
+    pub fn packet(&mut self, now: CallTime, leg: LegId, from: Option<SocketAddr>, bytes: &[u8]) {
+        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
+        let arrived = match (&mut found.sound, from) {
+            (LegSound::Rtp(rtp), Some(from)) => rtp.receive(now, from, bytes),
+            (LegSound::Raw(raw), _) => {
+                if raw.receive(bytes) {
+                    Arrived::Sound
+                } else {
+                    Arrived::Foreign
+                }
+            }
+            (LegSound::Rtp(_), None) => Arrived::Foreign,
+        };
+        match arrived {
+            Arrived::Foreign => return,
+            Arrived::Digit(digit) => self.events.push_back(FromMedia::Digit(leg, digit)),
+            Arrived::Sound if !found.fresh => {
+                found.fresh = true;
+                self.events.push_back(FromMedia::FirstSound(leg));
+            }
+            Arrived::Sound | Arrived::Sign => {}
+        }
+        if leg == LegId::MAIN {
+            self.watch.last = now;
+            self.watch.told = false;
+        }
+    }
+
+    /// First half of a tick: takes 20 ms of every leg, cleans it, and shows it to the detector.
+    pub fn hear(&mut self, now: CallTime) {
+        for (_, leg) in &mut self.legs {
+            match &mut leg.sound {
+                LegSound::Rtp(rtp) => rtp.hear(now, &mut leg.heard),
+                LegSound::Raw(raw) => raw.hear(&mut leg.heard),
+            }
+        }
+        match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
+            Some((_, main)) if !self.mute_heard => self.heard.copy_from_slice(&main.heard),
+            _ => self.heard.fill(0),
+        }
+        if let Some(denoiser) = &mut self.denoiser {
+            denoiser.process(&mut self.heard);
+        }
+        if let Some(detector) = &mut self.detector {
+            detector.hear(&self.heard);
+        }
+        for door in &mut self.doors {
+            door.hear(now.back(FRAME), &self.heard, &mut self.hearing);
+        }
+    }
+
+    /// The detector, when it has a window to score. After scoring, [`Media::scored`] takes the number.
+    pub fn scorer(&mut self) -> Option<&mut Scorer> {
+        self.detector.as_mut()?.ready()
+    }
+
+    /// Takes the score of the window that was ready.
+    pub fn scored(&mut self, speech: f32) {
+        let Some(event) = self.detector.as_mut().and_then(|detector| detector.scored(speech)) else { return };
+        self.tell_speech(event);
+    }
+
+    /// Second half of a tick: barge-in, what the server says, the mix for every leg, the recording.
+    pub fn speak(&mut self, now: CallTime) {
+        self.barge(now);
+        self.said.fill(0);
+        let mut any = self.speaking.fill(now, &mut self.said);
+        while let Some(event) = self.speaking.poll() {
+            self.events.push_back(event);
+        }
+        if let Some(ambience) = &mut self.ambience {
+            ambience.add(any, &mut self.said);
+            any = true;
+        }
+        if self.mute_server {
+            self.said.fill(0);
+        }
+        self.send(any);
+        if let Some(recording) = &mut self.recording {
+            self.seconds.extend(recording.tick(&self.heard, &self.sent));
+        }
+        let idle = now.since(self.watch.last);
+        if !self.watch.limit.is_zero() && !self.watch.told && idle >= self.watch.limit && self.expects_sound()
+        {
+            self.watch.told = true;
+            self.events.push_back(FromMedia::Inactive);
+        }
+    }
+
+    /// A whole tick, scoring alone. The media thread calls the halves to score many calls at once.
+    pub fn tick(&mut self, now: CallTime) {
+        self.hear(now);
+        while let Some(scorer) = self.scorer() {
+            let speech = scorer.score();
+            self.scored(speech);
+        }
+        self.speak(now);
+    }
+
+    /// Carries out an order.
+    pub fn handle(&mut self, now: CallTime, order: ToMedia) {
+        match order {
+            ToMedia::Leg(id, plan) => self.plan(now, id, plan),
+            ToMedia::Remove(id) => self.legs.retain(|(leg, _)| *leg != id),
+            ToMedia::Vad(kind, settings) => self.detector = Detector::new(kind, settings, self.rate, now),
+            ToMedia::Denoise(on) => self.denoiser = on.then(|| Denoiser::new(self.rate)),
+            ToMedia::Listen(id, rate) => self.doors.push(Door::new(id, self.rate, rate)),
+            ToMedia::Deaf(id) => self.doors.retain(|door| door.id != id),
+            ToMedia::Play(id, rate, samples) => self.speaking.push(id, rate, &samples),
+            ToMedia::End(id) => self.speaking.end(id),
+            ToMedia::Interrupt { below, fade } => self.speaking.interrupt(below, fade, false),
+            ToMedia::Cut { utterance, at } => self.speaking.cut(utterance, at),
+            ToMedia::Pause(on) => self.speaking.pause(on),
+            ToMedia::Arm(rule) => self.barge_in = rule,
+            ToMedia::Mute { server: true, on } => self.mute_server = on,
+            ToMedia::Mute { server: false, on } => self.mute_heard = on,
+            ToMedia::Digits(id, digits, length) => {
+                if let Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) =
+                    self.legs.iter_mut().find(|l| l.0 == id)
+                {
+                    rtp.dial(&digits, length);
+                }
+            }
+            ToMedia::Watch(limit) => self.watch = Watch { limit, last: now, told: false },
+            ToMedia::Ambience(rate, sound, ducking) => {
+                let mut converted = Vec::new();
+                audio::Resampler::new(rate, self.rate).process(&sound, &mut converted);
+                let ducker = Ducker::new(ducking);
+                self.ambience =
+                    (!converted.is_empty()).then(|| Ambience { sound: converted.into(), at: 0, ducker });
+            }
+            ToMedia::Record(rate) => self.recording = Some(Recording::new(self.rate, rate)),
+            ToMedia::StopRecording => {
+                if let Some(recording) = self.recording.take() {
+                    self.seconds.push_back(recording.finish());
+                }
+            }
+        }
+    }
+
+    /// The next event for the rules.
+    pub fn poll(&mut self) -> Option<FromMedia> {
+        self.events.pop_front()
+    }
+
+    /// Puts an event back that could not be delivered; `false` when too many wait.
+    pub fn unpoll(&mut self, event: FromMedia) -> bool {
+        self.events.push_front(event);
+        self.events.len() <= MOST_EVENTS
+    }
+
+    /// The next sound or mark for a recognizer.
+    pub fn poll_hearing(&mut self) -> Option<(DoorId, Hearing)> {
+        self.hearing.pop_front()
+    }
+
+    /// The next buffer of the recording: at most a second, interleaved stereo.
+    pub fn poll_recording(&mut self) -> Option<Vec<i16>> {
+        self.seconds.pop_front()
+    }
+
+    /// The next bytes for a connection.
+    pub fn transmit(&mut self) -> Option<Transmit> {
+        self.out.pop_front()
+    }
+
+    /// SSRC of what a leg is sent; 0 where there is none.
+    pub fn ssrc(&self, leg: LegId) -> u32 {
+        match self.legs.iter().find(|(id, _)| *id == leg) {
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.ssrc(),
+            _ => 0,
+        }
+    }
+
+    /// What the jitter buffer of a leg has seen.
+    pub fn stats(&self, leg: LegId) -> Option<audio::jitter::Stats> {
+        match self.legs.iter().find(|(id, _)| *id == leg) {
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => Some(rtp.stats()),
+            _ => None,
+        }
+    }
+
+    fn plan(&mut self, now: CallTime, id: LegId, plan: LegPlan) {
+        if id == LegId::MAIN {
+            self.watch.last = now;
+        }
+        let known = self.legs.iter_mut().find(|(leg, _)| *leg == id);
+        let sound = match (known, plan) {
+            (Some((_, Leg { sound: LegSound::Rtp(rtp), .. })), LegPlan::Rtp(plan)) => {
+                rtp.retarget(*plan);
+                return;
+            }
+            (_, LegPlan::Rtp(plan)) => LegSound::Rtp(Box::new(RtpLeg::new(*plan, self.rate))),
+            (_, LegPlan::Raw { heard, sent }) => LegSound::Raw(Box::new(RawLeg::new(heard, sent, self.rate))),
+        };
+        self.legs.retain(|(leg, _)| *leg != id);
+        self.legs.push((id, Leg { sound, heard: vec![0; Frame::len_at(self.rate)], fresh: false }));
+    }
+
+    fn tell_speech(&mut self, event: VadEvent) {
+        for door in &mut self.doors {
+            door.mark(&event, &mut self.hearing);
+        }
+        self.events.push_back(FromMedia::Speech(event));
+    }
+
+    /// The armed rule: stops what the agent says in the tick in which enough speech was heard.
+    fn barge(&mut self, now: CallTime) {
+        let Some(rule) = self.barge_in else { return };
+        let Some(voice) = self.detector.as_ref().and_then(Detector::voice) else { return };
+        let Some((_, played)) = self.speaking.playing() else { return };
+        if now.since(voice) >= rule.min_speech && played >= rule.ignore_first {
+            self.speaking.interrupt(self.speaking.end_of_queue(), rule.fade, true);
+        }
+    }
+
+    /// Mixes for each leg what it is to hear, and encodes it.
+    fn send(&mut self, any: bool) {
+        for at in 0..self.legs.len() {
+            let mixed = &mut self.mixed;
+            mixed.copy_from_slice(&self.said);
+            for (other, (_, leg)) in self.legs.iter().enumerate() {
+                if other != at {
+                    mix::add(mixed, &leg.heard);
+                }
+            }
+            let bridged = self.legs.len() > 1;
+            let (id, leg) = &mut self.legs[at];
+            match &mut leg.sound {
+                LegSound::Rtp(rtp) => {
+                    let mut datagrams = Vec::with_capacity(1);
+                    rtp.send(mixed, &mut datagrams);
+                    self.out
+                        .extend(datagrams.into_iter().map(|(to, bytes)| Transmit::Datagram(*id, to, bytes)));
+                }
+                LegSound::Raw(raw) if any || bridged => {
+                    let mut messages = Vec::with_capacity(1);
+                    raw.send(mixed, &mut messages);
+                    self.out.extend(messages.into_iter().map(|bytes| Transmit::Message(*id, bytes)));
+                }
+                // The client of `/call` gets sound only while there is some.
+                LegSound::Raw(_) => {}
+            }
+            if *id == LegId::MAIN {
+                self.sent.copy_from_slice(mixed);
+            }
+        }
+    }
+
+    /// Whether silence of the main leg means that it is gone: not while it holds us.
+    fn expects_sound(&self) -> bool {
+        match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.receives(),
+            Some(_) => true,
+            None => false,
+        }
+    }
+}
+
+impl Ambience {
+    /// Adds the next 20 ms to `said`, lower while the agent speaks.
+    fn add(&mut self, speaking: bool, said: &mut [i16]) {
+        let mut piece: Vec<i16> = self.sound.iter().cycle().skip(self.at).take(said.len()).copied().collect();
+        self.at = (self.at + said.len()) % self.sound.len();
+        self.ducker.apply(speaking, &mut piece);
+        mix::add(said, &piece);
+    }
+}

@@ -1,0 +1,147 @@
+//! What is said between a call's rules and its sound.
+
+use std::time::Duration;
+
+use audio::Codec;
+use audio::mix::Ducking;
+use audio::vad::{VadEvent, VadSettings};
+use protocol::CallTime;
+use rtp::sdp::Negotiated;
+
+use crate::legs::LegId;
+
+/// Names one utterance of a call: one thing the agent says or plays. Later utterances have larger ids, so
+/// that interrupting is naming the first id that is still wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UtteranceId(pub u64);
+
+/// Names one door through which a recognizer hears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorId(pub u64);
+
+/// How a leg's sound travels.
+#[derive(Clone, Debug)]
+pub enum LegPlan {
+    /// As RTP.
+    Rtp(Box<RtpPlan>),
+    /// As bare codec bytes in messages.
+    Raw {
+        /// Codec of what we hear.
+        heard: &'static Codec,
+        /// Codec of what we send.
+        sent: &'static Codec,
+    },
+}
+
+/// What an RTP leg needs to know.
+#[derive(Clone, Debug)]
+pub struct RtpPlan {
+    /// What offer and answer agreed on.
+    pub media: Negotiated,
+    /// Whether the peer's address may be learned from its packets.
+    pub learning: rtp::stream::Learning,
+    /// Random numbers for the stream we send: SSRC, first sequence number, first timestamp.
+    pub start: (u32, u16, u32),
+}
+
+/// When the caller's speech stops what the agent says, decided in the tick in which it is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BargeIn {
+    /// So much speech is needed.
+    pub min_speech: Duration,
+    /// Not within so much of the beginning of an utterance.
+    pub ignore_first: Duration,
+    /// Fade out over so long; zero stops at once.
+    pub fade: Duration,
+}
+
+/// What rules tell sound.
+#[derive(Clone, Debug)]
+pub enum ToMedia {
+    /// A leg's sound begins, or its plan changes (re-INVITE).
+    Leg(LegId, LegPlan),
+    /// A leg is gone.
+    Remove(LegId),
+    /// Listen to the main leg with the detector of this type (`silero`, `webrtc`).
+    Vad(&'static str, VadSettings),
+    /// Suppress noise in what the main leg says.
+    Denoise(bool),
+    /// Give a recognizer what the main leg says, at this rate.
+    Listen(DoorId, u32),
+    /// Close a door.
+    Deaf(DoorId),
+    /// Sound of an utterance, at the given rate. The first makes the utterance wait in the queue.
+    Play(UtteranceId, u32, Box<[i16]>),
+    /// All sound of an utterance has been given.
+    End(UtteranceId),
+    /// Drop every utterance before this id, fading out the one that plays.
+    Interrupt {
+        /// The first id that is still wanted.
+        below: UtteranceId,
+        /// Zero stops at once.
+        fade: Duration,
+    },
+    /// End the utterance at this position and drop all later ones.
+    Cut {
+        /// The utterance.
+        utterance: UtteranceId,
+        /// Its new length.
+        at: Duration,
+    },
+    /// Hold the queue, or let it go on.
+    Pause(bool),
+    /// Arm or disarm barge-in.
+    Arm(Option<BargeIn>),
+    /// Silence what a side sends into the call.
+    Mute {
+        /// What the server plays, instead of what the leg says.
+        server: bool,
+        /// Silent or not.
+        on: bool,
+    },
+    /// Send digits to a leg, each so long.
+    Digits(LegId, String, Duration),
+    /// Report when nothing came from the main leg for so long; zero never.
+    Watch(Duration),
+    /// Play this under and between utterances for ever: mono at the given rate. Empty stops it.
+    Ambience(u32, Box<[i16]>, Ducking),
+    /// Record at this rate from now on.
+    Record(u32),
+    /// End the recording.
+    StopRecording,
+}
+
+/// What sound tells rules.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FromMedia {
+    /// The detector has something new of the main leg.
+    Speech(VadEvent),
+    /// A digit came in by RTP or as a tone.
+    Digit(LegId, char),
+    /// The first sound of a leg has arrived.
+    FirstSound(LegId),
+    /// The first frame of an utterance goes out in this tick.
+    Started(UtteranceId, CallTime),
+    /// Less than two seconds of an utterance are left; more is welcome.
+    Low(UtteranceId),
+    /// An utterance was played to its end: so much of it.
+    Ended(UtteranceId, Duration),
+    /// An utterance was stopped after so much of it, by an order or by the armed barge-in. Utterances behind
+    /// it that were dropped are reported with zero.
+    Stopped {
+        /// The utterance.
+        utterance: UtteranceId,
+        /// What went out of it.
+        played: Duration,
+        /// What was known of it.
+        total: Duration,
+        /// By the armed rule.
+        barged: bool,
+    },
+    /// Nothing came from the main leg for as long as [`ToMedia::Watch`] says.
+    Inactive,
+    /// A second of the recording was lost.
+    TapeLost,
+    /// The call's sound has died of an error inside; nothing follows.
+    Gone,
+}

@@ -1,0 +1,376 @@
+//! What the agent says: a queue of utterances, each with what was played of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use audio::Resampler;
+use audio::mix::Gain;
+use protocol::CallTime;
+
+use crate::media::order::{FromMedia, UtteranceId};
+
+/// Less sound than this left of an unfinished utterance asks for more.
+const LOW: Duration = Duration::from_secs(2);
+/// After running dry, so much is gathered before sound goes on, so that it does not stutter.
+const REFILL: Duration = Duration::from_millis(60);
+/// Longest sound of one utterance that is held. A synthesizer that sends more is not read (the rules stop at
+/// five seconds); this bounds files and careless senders.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Utterances that may wait; more are refused.
+const MOST: usize = 64;
+
+/// The queue of one call, at the rate of its media.
+pub(crate) struct Speaking {
+    rate: u32,
+    queue: VecDeque<Utterance>,
+    /// Utterances before this id are no longer wanted.
+    below: UtteranceId,
+    paused: bool,
+    fade: Option<Fade>,
+    events: Vec<FromMedia>,
+}
+
+struct Fade {
+    gain: Gain,
+    below: UtteranceId,
+    barged: bool,
+}
+
+struct Utterance {
+    id: UtteranceId,
+    sound: VecDeque<i16>,
+    resampler: Option<(u32, Resampler)>,
+    received: u64,
+    played: u64,
+    started: bool,
+    ended: bool,
+    /// Ran dry: waits for [`REFILL`].
+    dry: bool,
+    /// More was asked for since the last sound came.
+    asked: bool,
+}
+
+impl Speaking {
+    pub(crate) fn new(rate: u32) -> Self {
+        Speaking {
+            rate,
+            queue: VecDeque::new(),
+            below: UtteranceId(0),
+            paused: false,
+            fade: None,
+            events: Vec::new(),
+        }
+    }
+
+    /// Adds sound to an utterance. Sound of utterances that are no longer wanted is dropped.
+    pub(crate) fn push(&mut self, id: UtteranceId, rate: u32, samples: &[i16]) {
+        let (own_rate, longest) = (self.rate, self.samples(LONGEST));
+        let Some(utterance) = self.entry(id) else { return };
+        if utterance.resampler.as_ref().is_none_or(|(from, _)| *from != rate) {
+            utterance.resampler = Some((rate, Resampler::new(rate, own_rate)));
+        }
+        let mut converted = Vec::with_capacity(samples.len() * own_rate as usize / rate.max(1) as usize + 8);
+        if let Some((_, resampler)) = &mut utterance.resampler {
+            resampler.process(samples, &mut converted);
+        }
+        let room = longest.saturating_sub(utterance.sound.len());
+        converted.truncate(room);
+        utterance.received += converted.len() as u64;
+        utterance.asked = false;
+        utterance.sound.extend(converted);
+    }
+
+    /// No more sound comes for an utterance. One that had none ends at its turn.
+    pub(crate) fn end(&mut self, id: UtteranceId) {
+        if let Some(utterance) = self.entry(id) {
+            utterance.ended = true;
+        }
+    }
+
+    /// Drops every utterance before `below`; the one that plays fades out over `fade`.
+    pub(crate) fn interrupt(&mut self, below: UtteranceId, fade: Duration, barged: bool) {
+        let playing = self.queue.front().is_some_and(|u| u.started && u.id < below);
+        if fade.is_zero() || !playing || self.paused {
+            self.drop_below(below, barged);
+        } else if self.fade.is_none() {
+            let mut gain = Gain::new(1.0);
+            gain.fade_to(0.0, fade, self.rate);
+            self.below = self.below.max(below);
+            self.fade = Some(Fade { gain, below, barged });
+        }
+    }
+
+    /// Ends an utterance at `at` and drops all later ones. What has already gone out stays out.
+    pub(crate) fn cut(&mut self, id: UtteranceId, at: Duration) {
+        let keep = (self.samples(at)) as u64;
+        let Some(index) = self.queue.iter().position(|u| u.id == id) else { return };
+        while self.queue.len() > index + 1 {
+            if let Some(dropped) = self.queue.pop_back() {
+                self.events.push(self.stopped(&dropped, false));
+            }
+        }
+        if let Some(utterance) = self.queue.back_mut() {
+            let left = keep.saturating_sub(utterance.played) as usize;
+            utterance.sound.truncate(left);
+            utterance.ended = true;
+        }
+        self.below = self.below.max(UtteranceId(id.0));
+    }
+
+    pub(crate) fn pause(&mut self, on: bool) {
+        self.paused = on;
+    }
+
+    /// The first id behind everything that waits: dropping all before it empties the queue.
+    pub(crate) fn end_of_queue(&self) -> UtteranceId {
+        self.queue.back().map_or(self.below, |last| UtteranceId(last.id.0 + 1))
+    }
+
+    /// What plays now, with how much of it has been played.
+    pub(crate) fn playing(&self) -> Option<(UtteranceId, Duration)> {
+        let front = self.queue.front().filter(|u| u.started && self.fade.is_none())?;
+        Some((front.id, self.span(front.played)))
+    }
+
+    /// Fills `frame` with the next sound; `true` when there is any. The rest of the frame stays as it was.
+    pub(crate) fn fill(&mut self, now: CallTime, frame: &mut [i16]) -> bool {
+        if self.paused {
+            return false;
+        }
+        let mut filled = 0;
+        while filled < frame.len() {
+            match self.draw(now, &mut frame[filled..]) {
+                Some(0) | None => break,
+                Some(count) => filled += count,
+            }
+        }
+        self.fade_out(&mut frame[..filled]);
+        filled > 0
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<FromMedia> {
+        (!self.events.is_empty()).then(|| self.events.remove(0))
+    }
+
+    /// Moves sound of the first utterance out; `None` when the queue has nothing to give now.
+    fn draw(&mut self, now: CallTime, out: &mut [i16]) -> Option<usize> {
+        let (refill, low) = (self.samples(REFILL), self.samples(LOW));
+        let front = self.queue.front_mut()?;
+        if front.dry && !front.ended && front.sound.len() < refill {
+            return None;
+        }
+        front.dry = false;
+        if front.sound.is_empty() {
+            if !front.ended {
+                front.dry = front.started;
+                return None;
+            }
+            return self.finish().then_some(0).or_else(|| self.draw(now, out));
+        }
+        // A whole frame or, at the end, what is left: an unfinished utterance does not send part of a frame.
+        if front.sound.len() < out.len() && !front.ended {
+            front.dry = front.started;
+            return None;
+        }
+        let count = out.len().min(front.sound.len());
+        for (to, from) in out.iter_mut().zip(front.sound.drain(..count)) {
+            *to = from;
+        }
+        if !front.started {
+            front.started = true;
+            self.events.push(FromMedia::Started(front.id, now));
+        }
+        front.played += count as u64;
+        if !front.ended && !front.asked && front.sound.len() < low {
+            front.asked = true;
+            self.events.push(FromMedia::Low(front.id));
+        }
+        if front.ended && front.sound.is_empty() {
+            self.finish();
+        }
+        Some(count)
+    }
+
+    /// Takes the first utterance off as played; answers whether the queue is now empty.
+    fn finish(&mut self) -> bool {
+        if let Some(done) = self.queue.pop_front() {
+            self.below = self.below.max(UtteranceId(done.id.0 + 1));
+            self.events.push(match &self.fade {
+                Some(fade) if done.id < fade.below => self.stopped(&done, fade.barged),
+                _ => FromMedia::Ended(done.id, self.span(done.played)),
+            });
+        }
+        self.queue.is_empty()
+    }
+
+    fn fade_out(&mut self, sound: &mut [i16]) {
+        let Some(fade) = &mut self.fade else { return };
+        fade.gain.apply(sound);
+        if fade.gain.settled() || sound.is_empty() || self.queue.is_empty() {
+            let (below, barged) = (fade.below, fade.barged);
+            self.fade = None;
+            self.drop_below(below, barged);
+        }
+    }
+
+    fn drop_below(&mut self, below: UtteranceId, barged: bool) {
+        self.below = self.below.max(below);
+        while self.queue.front().is_some_and(|u| u.id < below) {
+            if let Some(dropped) = self.queue.pop_front() {
+                self.events.push(self.stopped(&dropped, barged));
+            }
+        }
+        self.fade = None;
+    }
+
+    fn stopped(&self, utterance: &Utterance, barged: bool) -> FromMedia {
+        FromMedia::Stopped {
+            utterance: utterance.id,
+            played: self.span(utterance.played),
+            total: self.span(utterance.received),
+            barged,
+        }
+    }
+
+    /// The utterance of this id, made at the end of the queue if it is new and wanted.
+    fn entry(&mut self, id: UtteranceId) -> Option<&mut Utterance> {
+        if id < self.below {
+            return None;
+        }
+        if let Some(index) = self.queue.iter().position(|u| u.id == id) {
+            return self.queue.get_mut(index);
+        }
+        if self.queue.len() >= MOST || self.queue.back().is_some_and(|u| u.id > id) {
+            return None;
+        }
+        self.queue.push_back(Utterance {
+            id,
+            sound: VecDeque::new(),
+            resampler: None,
+            received: 0,
+            played: 0,
+            started: false,
+            ended: false,
+            dry: false,
+            asked: false,
+        });
+        self.queue.back_mut()
+    }
+
+    fn samples(&self, span: Duration) -> usize {
+        (span.as_micros() * u128::from(self.rate) / 1_000_000) as usize
+    }
+
+    fn span(&self, samples: u64) -> Duration {
+        Duration::from_micros(samples * 1_000_000 / u64::from(self.rate.max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: UtteranceId = UtteranceId(1);
+    const B: UtteranceId = UtteranceId(2);
+
+    fn tick(speaking: &mut Speaking) -> ([i16; 160], bool, Vec<FromMedia>) {
+        let mut frame = [0; 160];
+        let any = speaking.fill(CallTime::ZERO, &mut frame);
+        (frame, any, std::iter::from_fn(|| speaking.poll()).collect())
+    }
+
+    #[test]
+    fn two_utterances_play_without_a_gap_and_each_ends_once() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[5; 200]);
+        speaking.end(A);
+        speaking.push(B, 8000, &[7; 120]);
+        speaking.end(B);
+        let (frame, any, events) = tick(&mut speaking);
+        assert!(any && frame.iter().all(|s| *s == 5));
+        assert_eq!(events, [FromMedia::Started(A, CallTime::ZERO)]);
+        let (frame, _, events) = tick(&mut speaking);
+        assert_eq!((frame[39], frame[40], frame[159]), (5, 7, 7));
+        assert_eq!(
+            events,
+            [
+                FromMedia::Ended(A, Duration::from_millis(25)),
+                FromMedia::Started(B, CallTime::ZERO),
+                FromMedia::Ended(B, Duration::from_millis(15))
+            ]
+        );
+        assert!(!tick(&mut speaking).1);
+    }
+
+    #[test]
+    fn an_interruption_silences_the_next_frame_and_tells_what_was_played() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[5; 1600]);
+        speaking.push(B, 8000, &[5; 1600]);
+        tick(&mut speaking);
+        speaking.interrupt(UtteranceId(3), Duration::ZERO, false);
+        let (_, any, events) = tick(&mut speaking);
+        assert!(!any);
+        let stopped = |utterance, played| FromMedia::Stopped {
+            utterance,
+            played: Duration::from_millis(played),
+            total: Duration::from_millis(200),
+            barged: false,
+        };
+        assert_eq!(events, [stopped(A, 20), stopped(B, 0)]);
+        speaking.push(A, 8000, &[5; 1600]);
+        assert!(!tick(&mut speaking).1, "sound of a dropped utterance comes too late");
+    }
+
+    #[test]
+    fn a_fade_ends_in_silence_and_lets_later_utterances_play() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[1000; 1600]);
+        tick(&mut speaking);
+        speaking.interrupt(B, Duration::from_millis(40), true);
+        let first = tick(&mut speaking).0;
+        assert!(first[0] > 900 && first[159] < 600);
+        let (second, _, mut events) = tick(&mut speaking);
+        assert!(second[159] < 20);
+        events.extend(tick(&mut speaking).2);
+        assert!(matches!(events[0], FromMedia::Stopped { utterance: A, barged: true, .. }));
+        speaking.push(B, 8000, &[7; 160]);
+        assert!(tick(&mut speaking).1);
+    }
+
+    #[test]
+    fn a_slow_synthesizer_is_waited_for_until_there_is_enough_to_go_on() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[5; 160]);
+        assert!(tick(&mut speaking).1);
+        assert!(!tick(&mut speaking).1);
+        speaking.push(A, 8000, &[5; 320]);
+        assert!(!tick(&mut speaking).1, "40 ms are not enough after running dry");
+        speaking.push(A, 8000, &[5; 160]);
+        assert!(tick(&mut speaking).1);
+    }
+
+    #[test]
+    fn a_cut_ends_the_utterance_at_its_new_length() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[5; 1600]);
+        speaking.push(B, 8000, &[5; 1600]);
+        tick(&mut speaking);
+        speaking.cut(A, Duration::from_millis(40));
+        let events = tick(&mut speaking).2;
+        assert!(events.contains(&FromMedia::Ended(A, Duration::from_millis(40))));
+        assert!(!tick(&mut speaking).1);
+    }
+
+    #[test]
+    fn a_pause_holds_the_position() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[5; 1600]);
+        tick(&mut speaking);
+        speaking.pause(true);
+        assert!(!tick(&mut speaking).1);
+        assert_eq!(speaking.playing(), Some((A, Duration::from_millis(20))));
+        speaking.pause(false);
+        assert!(tick(&mut speaking).1);
+    }
+}

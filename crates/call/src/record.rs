@@ -1,0 +1,111 @@
+//! What is written about a call while it goes on, and the record made of it at the end.
+
+use std::time::Duration;
+
+use protocol::CallTime;
+use protocol::record::{CallRecord, HangupMessage, Line, TurnRecord};
+
+use crate::core::Core;
+use crate::end::End;
+
+/// Lines and turns that are kept; a call of a day has fewer.
+const MOST: usize = 10_000;
+
+/// How an utterance ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was played to its end.
+    Whole,
+    /// It was cut off.
+    Cut,
+}
+
+/// What is known of a call so far.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    lines: Vec<Line>,
+    turns: Vec<TurnRecord>,
+    /// The caller has spoken and waits for a reply.
+    turn: Option<TurnRecord>,
+    /// The conversation has begun.
+    pub(crate) listening: bool,
+}
+
+impl Draft {
+    /// The caller's words, spoken until `speech_end`.
+    pub(crate) fn caller(&mut self, now: CallTime, text: &str, speech_end: Option<CallTime>) {
+        self.line("caller", now, text, false);
+        let speech_end = speech_end.map(CallTime::as_ms);
+        self.turn = Some(TurnRecord { speech_end, transcript: Some(now.as_ms()), ..TurnRecord::default() });
+    }
+
+    /// What the caller heard of an utterance.
+    pub(crate) fn agent(&mut self, began: CallTime, heard: &str, ended: Ended) {
+        self.line("agent", began, heard, ended == Ended::Cut);
+    }
+
+    /// The first text of the model's answer.
+    pub(crate) fn first_text(&mut self, now: CallTime) {
+        if let Some(turn) = &mut self.turn {
+            turn.first_text.get_or_insert(now.as_ms());
+        }
+    }
+
+    /// Whether the caller waits for a reply.
+    pub(crate) fn turn_waits(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    fn line(&mut self, speaker: &str, at: CallTime, text: &str, interrupted: bool) {
+        let text = text.trim();
+        if !text.is_empty() && self.lines.len() < MOST {
+            let (speaker, text) = (speaker.to_owned(), text.to_owned());
+            self.lines.push(Line { speaker, text, at: at.as_ms(), interrupted });
+        }
+    }
+}
+
+impl Core {
+    /// The reply to the caller's words is audible since `at`: the turn is complete and its time is told.
+    pub(crate) fn replied(&mut self, now: CallTime, at: CallTime) {
+        let Some(mut turn) = self.draft.turn.take() else { return };
+        turn.first_audio = Some(at.as_ms());
+        let since = turn.speech_end.or(turn.transcript).unwrap_or_default();
+        let waited = Duration::from_millis(at.as_ms().saturating_sub(since));
+        let data = serde_json::to_value(&turn).unwrap_or_default();
+        if self.draft.turns.len() < MOST {
+            self.draft.turns.push(turn);
+        }
+        self.metric(now, "response_time", waited, data);
+    }
+
+    /// The record of the call; recordings are filled in by whoever wrote them.
+    pub(crate) fn record(&mut self, now: CallTime, end: &End) -> CallRecord {
+        let clock = self.facts.clock;
+        let said = end.message.clone().map(|reason| HangupMessage {
+            code: end.status,
+            reason: Some(reason),
+            target: end.initiator.map(|who| who.as_str().to_owned()),
+        });
+        CallRecord {
+            call_type: self.facts.kind,
+            option: Some(self.option.clone()),
+            call_id: self.facts.id.clone(),
+            start_time: clock.rfc3339(CallTime::ZERO),
+            ring_time: self.rang.map(|at| clock.rfc3339(at)),
+            answer_time: self.answered.map(|at| clock.rfc3339(at)),
+            end_time: clock.rfc3339(now),
+            caller: self.caller(),
+            callee: self.callee(),
+            status_code: end.status,
+            hangup_reason: Some(end.reason.clone()),
+            hangup_messages: said.into_iter().collect(),
+            recorder: Vec::new(),
+            extras: Some(self.public_vars()),
+            dump_event_file: self.facts.dump.clone(),
+            refer_callrecord: None,
+            transcript: std::mem::take(&mut self.draft.lines),
+            turns: std::mem::take(&mut self.draft.turns),
+        }
+    }
+}

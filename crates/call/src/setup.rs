@@ -1,0 +1,209 @@
+//! What a call begins with, and what it needs of the world around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use playbook::Playbook;
+use protocol::option::{CallOption, LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
+use protocol::record::{CallRecord, LogLine, Recording};
+use protocol::rest::CallKind;
+use protocol::{Event, Extra};
+use providers::{ChatModel, ProviderError, Recognizer, Synthesizer};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::handle::Client;
+use crate::legs::Leg;
+use crate::legs::sip_media::SipMedia;
+use crate::media_thread::{MediaThreads, Wire};
+
+/// What one call begins with.
+pub struct Setup {
+    /// Names the call in the API, in files and in logs. Already checked by whoever took it from a client.
+    pub id: String,
+    /// What carries it.
+    pub kind: CallKind,
+    /// From; empty when a command will say it.
+    pub caller: String,
+    /// To; empty when a command will say it.
+    pub callee: String,
+    /// Signalling of the main leg.
+    pub leg: Box<dyn Leg>,
+    /// Sound of the main leg.
+    pub wire: Wire,
+    /// Media negotiation of a SIP leg; `None` where codec and rate come with `invite`.
+    pub sip: Option<SipMedia>,
+    /// Variables for a playbook, such as `sip` headers.
+    pub vars: Extra,
+    /// The playbook to answer with at once; else a client or `option.playbook` is in command.
+    pub playbook: Option<Arc<Playbook>>,
+    /// The client in command, when it is there already.
+    pub client: Option<Client>,
+    /// Who else hears the events.
+    pub observers: Vec<mpsc::Sender<Event>>,
+    /// Where the event log goes; `None` for none.
+    pub log: Option<EventLog>,
+    /// Options below those of commands and playbook.
+    pub defaults: CallOption,
+    /// Times and switches of the configuration.
+    pub rules: Rules,
+}
+
+/// Where the event log of one call goes.
+#[derive(Debug)]
+pub struct EventLog {
+    /// The file, for the record.
+    pub path: String,
+    /// The lines. When full a line is lost and counted: a log never holds up a call.
+    pub lines: mpsc::Sender<LogLine>,
+}
+
+/// Times and switches that hold for every call.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How long an inbound call may wait for a client to attach and accept.
+    pub accept_timeout: Duration,
+    /// Rate of PCM sent over `/call` when `sampleRate` is not given, in Hz.
+    pub ws_pcm_out_rate: u32,
+    /// Record every call from its first sound.
+    pub auto_record: bool,
+    /// What the server plays has this track id.
+    pub server_track: String,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            accept_timeout: Duration::from_secs(50),
+            ws_pcm_out_rate: 16_000,
+            auto_record: false,
+            server_track: "server-side-track".into(),
+        }
+    }
+}
+
+/// What calls need of the world around them.
+#[derive(Clone)]
+pub struct Services {
+    /// Where sound is computed.
+    pub media: MediaThreads,
+    /// Vendors.
+    pub providers: Arc<dyn Providers>,
+    /// Sound files.
+    pub library: Arc<dyn Library>,
+    /// Recordings.
+    pub studio: Arc<dyn Studio>,
+    /// Playbooks that clients name.
+    pub playbooks: Arc<dyn Playbooks>,
+    /// Fetches what playbooks ask for.
+    pub fetcher: Arc<dyn Fetcher>,
+    /// Where records go: each call sends exactly one, except a client's that never began.
+    pub records: mpsc::Sender<CallRecord>,
+}
+
+/// Makes providers by option. The table of real vendors is [`Vendors`].
+pub trait Providers: Send + Sync {
+    /// A recognizer.
+    ///
+    /// # Errors
+    /// Those of the vendor's options.
+    fn recognizer(&self, option: &TranscriptionOption) -> Result<Box<dyn Recognizer>, ProviderError>;
+    /// A synthesizer.
+    ///
+    /// # Errors
+    /// Those of the vendor's options.
+    fn synthesizer(&self, option: &SynthesisOption) -> Result<Box<dyn Synthesizer>, ProviderError>;
+    /// A chat model.
+    ///
+    /// # Errors
+    /// Those of the vendor's options.
+    fn chat_model(&self, option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError>;
+}
+
+/// The providers of the tables in the `providers` crate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vendors;
+
+impl Providers for Vendors {
+    fn recognizer(&self, option: &TranscriptionOption) -> Result<Box<dyn Recognizer>, ProviderError> {
+        providers::recognizer(option)
+    }
+    fn synthesizer(&self, option: &SynthesisOption) -> Result<Box<dyn Synthesizer>, ProviderError> {
+        providers::synthesizer(option)
+    }
+    fn chat_model(&self, option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
+        providers::chat_model(option)
+    }
+}
+
+/// Opens sound files that clients and playbooks name.
+#[async_trait]
+pub trait Library: Send + Sync {
+    /// Decodes the file at `url` (a path under the configured roots, or http(s)) and sends its sound as mono
+    /// chunks of at most a second. Returns when all is sent or the receiver is gone.
+    ///
+    /// # Errors
+    /// A text for the `error` event: not found, not allowed, too large, not a sound file.
+    async fn open(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), String>;
+}
+
+/// A piece of mono sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sound {
+    /// Hz: 8000, 16000, 24000 or 48000.
+    pub rate: u32,
+    /// At most a second.
+    pub samples: Box<[i16]>,
+}
+
+/// Writes recordings.
+pub trait Studio: Send + Sync {
+    /// Opens the recording of call `id`.
+    ///
+    /// # Errors
+    /// A text for the `error` event, when the path is not allowed or the file cannot be made.
+    fn open(&self, id: &str, option: &RecorderOption) -> Result<Tape, String>;
+}
+
+/// An open recording.
+#[derive(Debug)]
+pub struct Tape {
+    /// Hz of the recording.
+    pub rate: u32,
+    /// Where the sound goes. Closing it ends the recording.
+    pub pieces: mpsc::Sender<TapePiece>,
+    /// What became of it, after its end.
+    pub done: oneshot::Receiver<Recording>,
+}
+
+/// One-second buffers waiting to be written. When full the second is lost and a [`TapePiece::Gap`] takes its
+/// place: recording never delays a tick.
+pub const TAPE_PIECES: usize = 5;
+
+/// A piece of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TapePiece {
+    /// Interleaved stereo: the remote party left, what the server plays right. At most a second.
+    Sound(Vec<i16>),
+    /// So many frames were lost; to be filled with silence so that both sides stay aligned with time.
+    Gap(u64),
+}
+
+/// Finds playbooks by the name a client gives in `option.playbook`.
+pub trait Playbooks: Send + Sync {
+    /// The playbook called `name`.
+    ///
+    /// # Errors
+    /// A text for the `error` event: not found, or the line that is wrong.
+    fn find(&self, name: &str) -> Result<Arc<Playbook>, String>;
+}
+
+/// Fetches URLs for playbooks, within the limits of the configuration.
+#[async_trait]
+pub trait Fetcher: Send + Sync {
+    /// The status and body.
+    ///
+    /// # Errors
+    /// A text that tells the model what went wrong.
+    async fn fetch(&self, request: playbook::HttpRequest) -> Result<String, String>;
+}

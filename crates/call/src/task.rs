@@ -1,0 +1,341 @@
+//! The task of a call: joins rules, sound, legs and providers. Every branch makes one input for the rules and
+//! then carries out what they want; nothing here decides anything.
+
+mod providers_of;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::CallTime;
+use protocol::event::Event;
+use protocol::option::Over;
+use protocol::record::{CallRecord, LogLine, Recording};
+use protocol::rest::CallKind;
+use tokio::sync::{mpsc, watch};
+use tracing::Instrument;
+
+use crate::core::clock::Clock;
+use crate::core::{Core, Effect, Facts, Input};
+use crate::end::StopReason;
+use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
+use crate::legs::{Leg, LegId, LegRequest};
+use crate::media::order::{FromMedia, ToMedia};
+use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
+use crate::setup::{EventLog, Services, Setup, Tape};
+use providers_of::Running;
+
+/// How long the end of a recording is waited for before the record goes without its size.
+const TAPE_END: Duration = Duration::from_secs(10);
+/// Inputs of providers waiting for the rules. When full the provider waits.
+const INPUTS: usize = 64;
+
+/// Starts a call. It ends by itself; the handle is the only way to reach it.
+#[expect(clippy::disallowed_methods, reason = "a call is a task; it owns itself and ends with its call")]
+pub fn spawn(setup: Setup, services: &Services) -> CallHandle {
+    let (orders, inbox) = mpsc::channel(COMMANDS);
+    let (info, shown) = watch::channel(CallInfo::default());
+    let handle = CallHandle::new(setup.id.clone(), setup.kind, orders, shown);
+    let span = tracing::info_span!("call", id = %setup.id);
+    tokio::spawn(Task::new(setup, services.clone(), inbox, info).run().instrument(span));
+    handle
+}
+
+struct Task {
+    core: Core,
+    kind: CallKind,
+    id: String,
+    services: Services,
+    started: Instant,
+    leg: Box<dyn Leg>,
+    /// The connection, until the call is seated.
+    wire: Option<Wire>,
+    seat: Option<(SeatId, mpsc::Sender<Order>)>,
+    from_media: mpsc::Receiver<FromMedia>,
+    to_task: mpsc::Sender<FromMedia>,
+    inbox: mpsc::Receiver<ToCall>,
+    info: watch::Sender<CallInfo>,
+    client: Option<Client>,
+    observers: Vec<mpsc::Sender<Event>>,
+    log: Option<EventLog>,
+    lost_lines: u64,
+    running: Running,
+    inputs: mpsc::Receiver<Input>,
+    tape: Option<Tape>,
+    over: Option<Box<CallRecord>>,
+}
+
+impl Task {
+    fn new(
+        setup: Setup,
+        services: Services,
+        inbox: mpsc::Receiver<ToCall>,
+        info: watch::Sender<CallInfo>,
+    ) -> Self {
+        let Setup { id, kind, leg, wire, sip, playbook, client, observers, log, defaults, .. } = setup;
+        let facts = Facts {
+            id: id.clone(),
+            kind,
+            caller: setup.caller,
+            callee: setup.callee,
+            clock: Clock { began_unix_ms: unix_ms() },
+            rules: setup.rules,
+            vars: setup.vars,
+            random: rand::random(),
+            dump: log.as_ref().map(|log| log.path.clone()),
+        };
+        let option = match &playbook {
+            Some(playbook) => playbook.option().over(&defaults),
+            None => defaults,
+        };
+        let (to_task, from_media) = mpsc::channel(EVENTS);
+        let (input, inputs) = mpsc::channel(INPUTS);
+        Task {
+            core: Core::new(facts, option, sip, playbook),
+            kind,
+            id,
+            running: Running::new(input, services.providers.clone(), services.library.clone()),
+            services,
+            started: now(),
+            leg,
+            wire: Some(wire),
+            seat: None,
+            from_media,
+            to_task,
+            inbox,
+            info,
+            client,
+            observers,
+            log,
+            lost_lines: 0,
+            inputs,
+            tape: None,
+            over: None,
+        }
+    }
+
+    async fn run(mut self) {
+        tracing::info!(kind = self.kind.as_str(), "call begins");
+        self.feed(Input::Begin).await;
+        if self.client.is_some() {
+            self.feed(Input::Attached).await;
+        }
+        while self.over.is_none() {
+            let input = self.next().await;
+            for input in input {
+                self.feed(input).await;
+            }
+        }
+        self.close().await;
+    }
+
+    /// Waits for the next thing to happen. What ends a call comes before what feeds it.
+    async fn next(&mut self) -> Vec<Input> {
+        let deadline = self.core.timeout().map(|at| self.started + at.0);
+        tokio::select! {
+            biased;
+            event = self.leg.next() => vec![Input::Leg(LegId::MAIN, event)],
+            Some(event) = self.from_media.recv() => vec![Input::Media(event)],
+            order = self.inbox.recv() => self.order(order),
+            Some(input) = self.inputs.recv() => vec![input],
+            () = until(deadline) => vec![Input::Timeout],
+        }
+    }
+
+    fn order(&mut self, order: Option<ToCall>) -> Vec<Input> {
+        match order {
+            Some(ToCall::Command(command)) => {
+                self.log_line("command", &*command);
+                let named =
+                    command.playbook().map(|name| Input::Playbook(self.services.playbooks.find(name)));
+                named.into_iter().chain([Input::Command(*command)]).collect()
+            }
+            Some(ToCall::Complaint { field, message, refused }) => {
+                vec![Input::Complaint { field, message, refused }]
+            }
+            Some(ToCall::Attach(client)) => {
+                self.client = Some(client);
+                vec![Input::Attached]
+            }
+            Some(ToCall::Observe(observer)) => {
+                self.observers.push(observer);
+                Vec::new()
+            }
+            Some(ToCall::Stop(reason)) => vec![Input::Stop(reason)],
+            // Nobody can reach the call any more; only its far end can end it, and it goes on for that.
+            None => Vec::new(),
+        }
+    }
+
+    /// Gives the rules one input and carries out what they want.
+    async fn feed(&mut self, input: Input) {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let time = CallTime(now().saturating_duration_since(self.started));
+            self.core.handle(time, input);
+            while let Some(effect) = self.core.poll() {
+                inputs.extend(self.carry_out(effect).await);
+            }
+        }
+        if let Some(info) = self.core.info() {
+            // `Over` is shown when the record is handed over, in `close`.
+            if info.phase != Phase::Over {
+                self.info.send_replace(info);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Request(leg, request) => return self.request(leg, request).await,
+            Effect::Seat(rate) => self.sit(rate).await,
+            Effect::Media(order) => self.tell_media(order).await,
+            Effect::Listen(door, option) => {
+                let heard = self.running.listen(door, &option);
+                return match heard {
+                    Ok((rate, hearing)) => {
+                        self.tell_thread(|seat| Order::Door(seat, door, hearing)).await;
+                        self.tell_media(ToMedia::Listen(door, rate)).await;
+                        None
+                    }
+                    Err(why) => Some(Input::Unheard(door, Err(why))),
+                };
+            }
+            Effect::Unlisten(door) => self.running.unlisten(door),
+            Effect::OpenVoice(voice, option) => {
+                return self
+                    .running
+                    .open_voice(voice, &option)
+                    .err()
+                    .map(|why| Input::Silent(voice, Err(why)));
+            }
+            Effect::Speak(voice, piece, text) => self.running.speak(voice, piece, text),
+            Effect::CloseVoice(voice) => self.running.close_voice(voice),
+            Effect::OpenFile(voice, url) => self.running.open_file(voice, url),
+            Effect::DropVoice(voice) => self.running.drop_voice(voice),
+            Effect::Flow(voice, on) => self.running.flow(voice, on),
+            Effect::Ask(option, ask) => {
+                let turn = ask.turn;
+                let failed = |error| Input::Model(turn, protocol::chat::ModelOutput::Failed { error });
+                return self.running.ask(&option, ask).err().map(failed);
+            }
+            Effect::Abandon(turn) => self.running.abandon(turn),
+            Effect::Fetch(id, request) => self.running.fetch(id, request, Arc::clone(&self.services.fetcher)),
+            Effect::Emit(event) => self.emit(event),
+            Effect::Record(option) => return self.record(&option).await,
+            Effect::Finish(record) => self.over = Some(record),
+        }
+        None
+    }
+
+    async fn request(&mut self, leg: LegId, request: LegRequest) -> Option<Input> {
+        let done = self.leg.request(request).await;
+        done.err().map(|error| Input::LegFailed(leg, error.to_string()))
+    }
+
+    /// Takes a seat on a media thread.
+    async fn sit(&mut self, rate: u32) {
+        if self.seat.is_some() {
+            return;
+        }
+        let (id, orders) = self.services.media.place();
+        let wire = self.wire.take().unwrap_or(Wire::None);
+        let seat = Seat::new(id, rate, (LegId::MAIN, wire), self.to_task.clone(), self.started);
+        // The thread lives as long as the services that hold it.
+        let _ = orders.send(Order::Seat(Box::new(seat))).await;
+        self.seat = Some((id, orders));
+    }
+
+    async fn tell_media(&mut self, order: ToMedia) {
+        self.tell_thread(|seat| Order::Media(seat, order)).await;
+    }
+
+    async fn tell_thread(&mut self, order: impl FnOnce(SeatId) -> Order) {
+        if let Some((seat, orders)) = &self.seat {
+            let _ = orders.send(order(*seat)).await;
+        }
+    }
+
+    async fn record(&mut self, option: &protocol::option::RecorderOption) -> Option<Input> {
+        match self.services.studio.open(&self.id, option) {
+            Ok(tape) => {
+                let (rate, pieces) = (tape.rate, tape.pieces.clone());
+                self.tell_thread(|seat| Order::Tape(seat, pieces)).await;
+                self.tell_media(ToMedia::Record(rate)).await;
+                self.tape = Some(tape);
+                None
+            }
+            Err(why) => Some(Input::NoTape(why)),
+        }
+    }
+
+    /// Tells the log, observers and the client. A client that does not read is dropped, and the call ends by
+    /// its rule; a log that does not keep up loses lines.
+    fn emit(&mut self, event: Event) {
+        self.log_line("event", &event);
+        self.observers.retain(|observer| {
+            !matches!(observer.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
+        });
+        let Some(client) = &self.client else { return };
+        if let Err(error) = client.events.try_send(event) {
+            if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                tracing::warn!("client reads its events too slowly and is dropped");
+            }
+            self.client = None;
+            let _ = self.running.input().try_send(Input::Stop(StopReason::ClientGone));
+        }
+    }
+
+    fn log_line(&mut self, kind: &str, content: &impl serde::Serialize) {
+        let Some(log) = &self.log else { return };
+        let Ok(content) = serde_json::to_string(content) else { return };
+        let line = LogLine { kind: kind.into(), timestamp: unix_ms(), content };
+        if log.lines.try_send(line).is_err() {
+            self.lost_lines += 1;
+        }
+    }
+
+    /// The call is over: its sound leaves, its recording is closed, its record is handed over, once.
+    async fn close(mut self) {
+        let Some(mut record) = self.over.take() else { return };
+        self.tell_thread(Order::Leave).await;
+        self.running.stop();
+        if let Some(recording) = self.recording().await {
+            record.recorder.push(recording);
+        }
+        if self.lost_lines > 0 {
+            tracing::warn!(lines = self.lost_lines, "the event log could not keep up");
+        }
+        tracing::info!(reason = ?record.hangup_reason, status = record.status_code, "call ends");
+        // A call that was never begun has nothing to account for.
+        let begun = record.answer_time.is_some() || self.kind == CallKind::Sip;
+        if begun && self.services.records.send(*record).await.is_err() {
+            tracing::error!("no one takes call records");
+        }
+        self.info.send_modify(|info| info.phase = Phase::Over);
+        // Clients and log see their channels close after the record is on its way.
+    }
+
+    async fn recording(&mut self) -> Option<Recording> {
+        let Tape { pieces, done, .. } = self.tape.take()?;
+        drop(pieces);
+        tokio::time::timeout(TAPE_END, done).await.ok()?.ok()
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the task reads the clock for its rules")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "wall time is added at the edge of a call")]
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

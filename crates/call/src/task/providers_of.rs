@@ -1,0 +1,236 @@
+//! The providers a call has running: each in a task of its own that dies with the call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use playbook::HttpRequest;
+use protocol::chat::{Ask, ModelOutput, TurnId};
+use protocol::option::{LlmOption, SynthesisOption, TranscriptionOption};
+use providers::{Heard, Hearing, Spoken, Text};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::core::Input;
+use crate::core::voice::VoiceId;
+use crate::media::order::DoorId;
+use crate::media_thread::HEARING;
+use crate::setup::{Fetcher, Library, Providers, Sound};
+
+/// Texts waiting for a synthesizer. When full, text is refused and the utterance goes on without it: a model
+/// is not read faster than its text is taken.
+const TEXTS: usize = 256;
+/// Chunks of sound waiting for the rules. When full the synthesizer waits.
+const SPOKEN: usize = 16;
+/// Pieces of a model's answer waiting for the rules. When full the model waits.
+const ANSWERS: usize = 64;
+
+/// What runs for one call.
+pub(super) struct Running {
+    input: mpsc::Sender<Input>,
+    providers: Arc<dyn Providers>,
+    library: Arc<dyn Library>,
+    ears: HashMap<DoorId, AbortHandle>,
+    voices: HashMap<VoiceId, Voice>,
+    turns: HashMap<TurnId, AbortHandle>,
+    fetches: Vec<AbortHandle>,
+}
+
+struct Voice {
+    task: AbortHandle,
+    text: Option<mpsc::Sender<Text>>,
+    flow: watch::Sender<bool>,
+}
+
+impl Running {
+    pub(super) fn new(
+        input: mpsc::Sender<Input>,
+        providers: Arc<dyn Providers>,
+        library: Arc<dyn Library>,
+    ) -> Self {
+        Running {
+            input,
+            providers,
+            library,
+            ears: HashMap::new(),
+            voices: HashMap::new(),
+            turns: HashMap::new(),
+            fetches: Vec::new(),
+        }
+    }
+
+    pub(super) fn input(&self) -> &mpsc::Sender<Input> {
+        &self.input
+    }
+
+    /// Opens a recognizer; answers the rate it wants and where its sound goes.
+    pub(super) fn listen(
+        &mut self,
+        door: DoorId,
+        option: &TranscriptionOption,
+    ) -> Result<(u32, mpsc::Sender<Hearing>), String> {
+        let recognizer = self.providers.recognizer(option).map_err(|e| e.to_string())?;
+        let rate = recognizer.rate();
+        let (sound, hearing) = mpsc::channel(HEARING);
+        let (heard, mut words) = mpsc::channel::<Heard>(ANSWERS);
+        let input = self.input.clone();
+        let task = spawn(async move {
+            let forward = async {
+                while let Some(heard) = words.recv().await {
+                    if input.send(Input::Heard(door, heard)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (result, ()) = tokio::join!(recognizer.run(hearing, heard), forward);
+            let result = result.map(drop).map_err(|e| e.to_string());
+            let _ = input.send(Input::Unheard(door, result)).await;
+        });
+        self.ears.insert(door, task);
+        Ok((rate, sound))
+    }
+
+    pub(super) fn unlisten(&mut self, door: DoorId) {
+        if let Some(task) = self.ears.remove(&door) {
+            task.abort();
+        }
+    }
+
+    /// Opens a synthesizer.
+    pub(super) fn open_voice(&mut self, voice: VoiceId, option: &SynthesisOption) -> Result<(), String> {
+        let synthesizer = self.providers.synthesizer(option).map_err(|e| e.to_string())?;
+        let rate = synthesizer.rate();
+        let (text, texts) = mpsc::channel(TEXTS);
+        let (spoken, mut sounds) = mpsc::channel::<Spoken>(SPOKEN);
+        let (flow, mut flows) = watch::channel(true);
+        let input = self.input.clone();
+        let task = spawn(async move {
+            let forward = async {
+                while let Some(spoken) = sounds.recv().await {
+                    if flows.wait_for(|on| *on).await.is_err() {
+                        return;
+                    }
+                    if input.send(Input::Spoken(voice, rate, spoken)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (result, ()) = tokio::join!(synthesizer.run(texts, spoken), forward);
+            let result = result.map(drop).map_err(|e| e.to_string());
+            let _ = input.send(Input::Silent(voice, result)).await;
+        });
+        self.voices.insert(voice, Voice { task, text: Some(text), flow });
+        self.voices.retain(|_, voice| !voice.task.is_finished());
+        Ok(())
+    }
+
+    pub(super) fn speak(&mut self, voice: VoiceId, piece: u32, text: String) {
+        let Some(Voice { text: Some(texts), .. }) = self.voices.get(&voice) else { return };
+        if texts.try_send(Text { piece, text }).is_err() {
+            tracing::warn!("a synthesizer takes no more text");
+        }
+    }
+
+    pub(super) fn close_voice(&mut self, voice: VoiceId) {
+        if let Some(voice) = self.voices.get_mut(&voice) {
+            voice.text = None;
+        }
+    }
+
+    pub(super) fn drop_voice(&mut self, voice: VoiceId) {
+        if let Some(voice) = self.voices.remove(&voice) {
+            voice.task.abort();
+        }
+    }
+
+    pub(super) fn flow(&mut self, voice: VoiceId, on: bool) {
+        if let Some(voice) = self.voices.get(&voice) {
+            voice.flow.send_replace(on);
+        }
+    }
+
+    /// Opens a sound file.
+    pub(super) fn open_file(&mut self, voice: VoiceId, url: String) {
+        let (sound, mut sounds) = mpsc::channel::<Sound>(SPOKEN);
+        let (flow, mut flows) = watch::channel(true);
+        let (input, library) = (self.input.clone(), self.library.clone());
+        let task = spawn(async move {
+            let forward = async {
+                while let Some(sound) = sounds.recv().await {
+                    if flows.wait_for(|on| *on).await.is_err() {
+                        return;
+                    }
+                    if input.send(Input::Sound(voice, sound)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (result, ()) = tokio::join!(library.open(&url, sound), forward);
+            let _ = input.send(Input::Silent(voice, result)).await;
+        });
+        self.voices.insert(voice, Voice { task, text: None, flow });
+    }
+
+    /// Asks a chat model.
+    pub(super) fn ask(&mut self, option: &LlmOption, ask: Ask) -> Result<(), String> {
+        let model = self.providers.chat_model(option).map_err(|e| e.to_string())?;
+        let turn = ask.turn;
+        let (answer, mut answers) = mpsc::channel::<ModelOutput>(ANSWERS);
+        let input = self.input.clone();
+        let task = spawn(async move {
+            let forward = async {
+                while let Some(output) = answers.recv().await {
+                    if input.send(Input::Model(turn, output)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let (result, ()) = tokio::join!(model.run(ask, answer), forward);
+            if let Err(error) = result {
+                let output = ModelOutput::Failed { error: error.to_string() };
+                let _ = input.send(Input::Model(turn, output)).await;
+            }
+        });
+        self.turns.retain(|_, task| !task.is_finished());
+        self.turns.insert(turn, task);
+        Ok(())
+    }
+
+    pub(super) fn abandon(&mut self, turn: TurnId) {
+        if let Some(task) = self.turns.remove(&turn) {
+            task.abort();
+        }
+    }
+
+    pub(super) fn fetch(&mut self, id: u32, request: HttpRequest, fetcher: Arc<dyn Fetcher>) {
+        let input = self.input.clone();
+        let task = spawn(async move {
+            let body = fetcher.fetch(request).await;
+            let _ = input.send(Input::Fetched(id, body)).await;
+        });
+        self.fetches.retain(|task| !task.is_finished());
+        self.fetches.push(task);
+    }
+
+    /// Ends everything that runs.
+    pub(super) fn stop(&mut self) {
+        let voices = self.voices.drain().map(|(_, voice)| voice.task);
+        let others = self.ears.drain().map(|(_, task)| task).chain(self.turns.drain().map(|(_, task)| task));
+        for task in voices.chain(others).chain(self.fetches.drain(..)) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the task's end is kept by the call, which aborts it with itself"
+)]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    tokio::spawn(task).abort_handle()
+}

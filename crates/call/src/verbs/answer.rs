@@ -1,0 +1,83 @@
+//! `invite`, `accept`, `reject`, `ringing`.
+
+use protocol::CallTime;
+use protocol::command::{Invite, Reject, Ringing};
+use protocol::event::Event;
+use protocol::option::Over;
+use protocol::rest::CallKind;
+
+use crate::core::{Core, State};
+use crate::end::End;
+
+/// Status of a `reject` without code.
+const DECLINE: u16 = 603;
+
+impl Core {
+    pub(super) fn invite(&mut self, now: CallTime, invite: Invite) {
+        match (&self.state, self.facts.kind) {
+            (State::Idle, CallKind::WebSocket) => self.accept(now, invite.option),
+            (State::Idle, kind) => {
+                let what =
+                    format!("invite: outbound {} calls are not implemented by this server", kind.lower());
+                self.error(now, "invite", what, 501);
+            }
+            // The client of a waiting call means `accept`.
+            (State::Pending, _) => self.accept(now, invite.option),
+            _ => self.error(now, "invite", "the call has already begun", 409),
+        }
+    }
+
+    pub(super) fn accepted(&mut self, now: CallTime, accept: Invite) {
+        if matches!(self.state, State::Pending) {
+            return self.accept(now, accept.option);
+        }
+        if self.is_up() {
+            return self.error(now, "accept", "the call is already answered", 409);
+        }
+        let event = Event::Reject {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            reason: "no pending call".into(),
+            code: Some(486),
+            refer: Some(false),
+        };
+        self.emit(event);
+        self.error(now, "accept", "no pending call", 486);
+        self.end(now, End::new(protocol::HangupReason::Failed, 486).because("no pending call"));
+    }
+
+    pub(super) fn reject(&mut self, now: CallTime, reject: &Reject) {
+        if !matches!(self.state, State::Pending) {
+            return self.error(now, "command", "reject: no pending call", 409);
+        }
+        let code = reject.code.unwrap_or(DECLINE);
+        if !(400..700).contains(&code) {
+            return self.error(now, "command", format!("code: {code} is no refusal; use 400 to 699"), 400);
+        }
+        self.refuse(now, code, &reject.reason);
+    }
+
+    pub(super) fn ringing(&mut self, now: CallTime, ringing: Ringing) {
+        if !matches!(self.state, State::Pending) {
+            return self.error(now, "ringing", "no pending call", 409);
+        }
+        if let Some(recorder) = ringing.recorder {
+            // What is set here stays, whatever `accept` brings.
+            self.option.recorder = Some(match self.option.recorder.take() {
+                Some(earlier) => earlier.over(&recorder),
+                None => recorder,
+            });
+        }
+        let early = ringing.early_media == Some(true) || ringing.ringtone.is_some();
+        self.ring(now, early);
+        if early {
+            self.start_recording();
+        }
+        if let Some(url) = ringing.ringtone
+            && self.rate.is_some()
+        {
+            let id = self.begin_utterance(now, Some(url.clone()), true);
+            self.say_file(now, id, url);
+        }
+    }
+}

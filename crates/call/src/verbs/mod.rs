@@ -1,0 +1,55 @@
+//! What commands do: one file each. [`Core::command`] is the only door, for clients and playbooks alike.
+
+mod answer;
+mod hangup;
+mod history;
+mod interrupt;
+mod mute;
+mod play;
+mod send_digits;
+mod tts;
+
+use protocol::{CallTime, Command};
+
+use crate::core::{Core, State};
+
+impl Core {
+    /// Carries out a command. None waits for another: what takes long goes on beside the call.
+    pub(crate) fn command(&mut self, now: CallTime, command: Command) {
+        if matches!(self.state, State::Ending(_) | State::Over) {
+            return;
+        }
+        match command {
+            Command::Invite(invite) => self.invite(now, invite),
+            Command::Accept(accept) => self.accepted(now, accept),
+            Command::Reject(reject) => self.reject(now, &reject),
+            Command::Ringing(ringing) => self.ringing(now, ringing),
+            Command::Tts(tts) => self.tts(now, tts),
+            Command::Play(play) => self.play(now, play),
+            Command::Interrupt(interrupt) => self.interrupt(now, interrupt),
+            Command::Pause(_) => self.pause(true),
+            Command::Resume(_) => self.pause(false),
+            Command::Hangup(hangup) => self.hangup(now, hangup),
+            Command::Mute(mute) => self.mute(now, mute, true),
+            Command::Unmute(mute) => self.mute(now, mute, false),
+            Command::History(history) => self.history(now, history),
+            Command::Dtmf(dtmf) => self.send_digits(now, &dtmf),
+            other @ (Command::Refer(_) | Command::Candidate(_)) => self.not_built(now, &other),
+        }
+    }
+
+    /// A command whose behaviour this server does not have.
+    fn not_built(&mut self, now: CallTime, command: &Command) {
+        let name = command.name();
+        self.error(now, "command", format!("{name} is not implemented by this server"), 501);
+    }
+
+    /// Whether the call can be heard; else says so.
+    fn audible(&mut self, now: CallTime, verb: &str) -> bool {
+        if self.rate.is_some() {
+            return true;
+        }
+        self.error(now, "command", format!("{verb}: the call is not answered yet"), 409);
+        false
+    }
+}

@@ -1,0 +1,24 @@
+//! `play`.
+
+use std::time::Duration;
+
+use protocol::CallTime;
+use protocol::command::Play;
+
+use crate::core::Core;
+
+impl Core {
+    pub(super) fn play(&mut self, now: CallTime, play: Play) {
+        if !self.audible(now, "play") {
+            return;
+        }
+        self.interrupt_voice(now, false, Duration::ZERO);
+        let play_id = play.play_id.unwrap_or_else(|| play.url.clone());
+        let id = self.begin_utterance(now, Some(play_id), true);
+        if let Some(utterance) = self.voice.utterances.iter_mut().find(|u| u.id == id) {
+            utterance.auto_hangup = play.auto_hangup == Some(true);
+            utterance.wait_input = play.wait_input_timeout.map(|t| t.0);
+        }
+        self.say_file(now, id, play.url);
+    }
+}

@@ -1,0 +1,111 @@
+//! `tts`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use protocol::CallTime;
+use protocol::command::Tts;
+use protocol::option::{Over, SynthesisOption};
+
+use crate::core::Core;
+use crate::media::order::UtteranceId;
+
+/// Rate of base64 sound.
+const BASE64_RATE: u32 = 16_000;
+
+impl Core {
+    pub(super) fn tts(&mut self, now: CallTime, tts: Tts) {
+        if !self.audible(now, "tts") {
+            return;
+        }
+        let (streaming, base64) = (tts.streaming == Some(true), tts.base64 == Some(true));
+        if streaming && base64 {
+            return self.error(now, "tts", "base64 does not go with streaming", 400);
+        }
+        let sound = match base64.then(|| decode(&tts.text)).transpose() {
+            Ok(sound) => sound,
+            Err(why) => return self.error(now, "tts", why, 400),
+        };
+        let mut option = self.option.tts.clone().unwrap_or_default();
+        if let Some(own) = tts.option {
+            option = own.over(&option);
+        }
+        option.speaker = tts.speaker.or(option.speaker);
+        let id = match self.joined(&tts.play_id) {
+            Some(id) => id,
+            None => {
+                self.interrupt_voice(now, false, std::time::Duration::ZERO);
+                self.begin_utterance(now, tts.play_id, false)
+            }
+        };
+        let wait = tts.wait_input_timeout.or(option.wait_input_timeout).map(|t| t.0);
+        if let Some(utterance) = self.voice.utterances.iter_mut().find(|u| u.id == id) {
+            utterance.streaming |= streaming;
+            // A later command without it does not take it back.
+            utterance.auto_hangup |= tts.auto_hangup == Some(true);
+            utterance.wait_input = wait.or(utterance.wait_input);
+        }
+        match sound {
+            Some(sound) => self.say_sound(now, id, BASE64_RATE, &sound),
+            None => self.speak(now, id, tts.text, option),
+        }
+        if tts.end_of_stream == Some(true) {
+            self.close_utterance(now, id);
+        }
+    }
+
+    fn speak(&mut self, now: CallTime, id: UtteranceId, text: String, option: SynthesisOption) {
+        let text = without_emoji(&text);
+        if text.is_empty() {
+            return;
+        }
+        if option.provider.is_none() {
+            self.error(
+                now,
+                "tts",
+                "tts.provider is missing: name one in the call's or the command's option",
+                400,
+            );
+            return self.close_utterance(now, id);
+        }
+        self.say(now, id, text, option);
+    }
+
+    /// The utterance this command adds to: the one with the same `playId`, or, when neither has one, the last.
+    fn joined(&self, play_id: &Option<String>) -> Option<UtteranceId> {
+        let last = self.voice.utterances.last()?;
+        (!last.file && last.play_id == *play_id && (last.open || !last.streaming)).then_some(last.id)
+    }
+}
+
+fn decode(text: &str) -> Result<Vec<i16>, String> {
+    let bytes = STANDARD.decode(text.trim()).map_err(|e| format!("text: not valid base64: {e}"))?;
+    if bytes.len() % 2 == 1 {
+        return Err("text: an odd number of bytes is no s16le sound".into());
+    }
+    Ok(bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
+}
+
+/// Emoji are not spoken; synthesizers would spell out their names.
+fn without_emoji(text: &str) -> String {
+    let spoken = |c: &char| {
+        !matches!(u32::from(*c),
+            0x1f000..=0x1faff | 0x2600..=0x27bf | 0xfe0f | 0x200d | 0xe0020..=0xe007f)
+    };
+    text.chars().filter(spoken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emoji_are_silent_and_words_of_all_scripts_are_not() {
+        assert_eq!(without_emoji("Hi 👋🏽 你好 é!"), "Hi  你好 é!");
+    }
+
+    #[test]
+    fn base64_sound_is_little_endian() {
+        assert_eq!(decode("AQD//w=="), Ok(vec![1, -1]));
+        assert!(decode("AQ==").is_err() && decode("*").is_err());
+    }
+}
