@@ -241,7 +241,6 @@ impl Wheel {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
     fn note_lateness(&self, due: Instant) {
         let late = due.elapsed();
         let bucket = [1, 2, 5, 20].iter().position(|ms| late <= Duration::from_millis(*ms)).unwrap_or(4);
@@ -444,7 +443,6 @@ impl Wheel {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
 fn since(start: Instant) -> Duration {
     start.elapsed()
 }

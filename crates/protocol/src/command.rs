@@ -50,7 +50,7 @@ pub enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Invite {
     /// What the call is to be.
-    pub option: CallOption,
+    pub option: Box<CallOption>,
 }
 
 /// `reject`.
@@ -104,7 +104,7 @@ pub struct Tts {
     pub wait_input_timeout: Option<InputTimeout>,
     /// Laid over the call's `tts` option.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub option: Option<SynthesisOption>,
+    pub option: Option<Box<SynthesisOption>>,
     /// `text` is base64 of s16le mono PCM at 16000 Hz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base64: Option<bool>,
@@ -174,7 +174,7 @@ pub struct Refer {
     pub callee: String,
     /// How to call it.
     #[serde(default, alias = "option", skip_serializing_if = "Option::is_none")]
-    pub options: Option<ReferOption>,
+    pub options: Option<Box<ReferOption>>,
 }
 
 /// `mute` and `unmute`.

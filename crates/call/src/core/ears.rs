@@ -45,7 +45,7 @@ impl Core {
                 self.end(now, End::new(protocol::HangupReason::InactivityTimeout, 200));
             }
             FromMedia::TapeLost => {
-                self.error(now, "media", "a second of the recording was lost: disk too slow", 500)
+                self.error(now, "media", "a second of the recording was lost: disk too slow", 500);
             }
             FromMedia::Gone => {
                 let end = crate::StopReason::MediaLost("internal error in the call's sound".into()).end(true);

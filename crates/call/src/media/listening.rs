@@ -51,7 +51,7 @@ impl Detector {
         let event = self.vad.scored(speech);
         match event {
             Some(VadEvent::Onset { start, .. } | VadEvent::Speaking { start, .. }) => {
-                self.voice = Some(start)
+                self.voice = Some(start);
             }
             Some(VadEvent::Dismissed { .. } | VadEvent::Silence { .. }) => self.voice = None,
             Some(VadEvent::Quiet { .. }) | None => {}

@@ -15,21 +15,21 @@ const DECLINE: u16 = 603;
 impl Core {
     pub(super) fn invite(&mut self, now: CallTime, invite: Invite) {
         match (&self.state, self.facts.kind) {
-            (State::Idle, CallKind::WebSocket) => self.accept(now, invite.option),
+            (State::Idle, CallKind::WebSocket) => self.accept(now, *invite.option),
             (State::Idle, kind) => {
                 let what =
                     format!("invite: outbound {} calls are not implemented by this server", kind.lower());
                 self.error(now, "invite", what, 501);
             }
             // The client of a waiting call means `accept`.
-            (State::Pending, _) => self.accept(now, invite.option),
+            (State::Pending, _) => self.accept(now, *invite.option),
             _ => self.error(now, "invite", "the call has already begun", 409),
         }
     }
 
     pub(super) fn accepted(&mut self, now: CallTime, accept: Invite) {
         if matches!(self.state, State::Pending) {
-            return self.accept(now, accept.option);
+            return self.accept(now, *accept.option);
         }
         if self.is_up() {
             return self.error(now, "accept", "the call is already answered", 409);

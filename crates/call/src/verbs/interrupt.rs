@@ -12,7 +12,7 @@ use crate::media::order::ToMedia;
 const MAX_FADE_MS: u32 = 10_000;
 
 impl Core {
-    pub(super) fn interrupt(&mut self, now: CallTime, interrupt: Interrupt) {
+    pub(super) fn interrupt(&mut self, now: CallTime, interrupt: &Interrupt) {
         let fade = Duration::from_millis(u64::from(interrupt.fade_out_ms.unwrap_or(0).min(MAX_FADE_MS)));
         self.interrupt_voice(now, interrupt.graceful == Some(true), fade);
     }

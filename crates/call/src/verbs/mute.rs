@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::media::order::ToMedia;
 
 impl Core {
-    pub(super) fn mute(&mut self, now: CallTime, mute: Mute, on: bool) {
+    pub(super) fn mute(&mut self, now: CallTime, mute: &Mute, on: bool) {
         let server_track = &self.facts.rules.server_track;
         let (server, remote) = match mute.track_id.as_deref() {
             None => (true, true),

@@ -46,15 +46,15 @@ impl Core {
         }
         match sound {
             Some(sound) => self.say_sound(now, id, BASE64_RATE, &sound),
-            None => self.speak(now, id, tts.text, option),
+            None => self.speak(now, id, &tts.text, option),
         }
         if tts.end_of_stream == Some(true) {
             self.close_utterance(now, id);
         }
     }
 
-    fn speak(&mut self, now: CallTime, id: UtteranceId, text: String, option: SynthesisOption) {
-        let text = without_emoji(&text);
+    fn speak(&mut self, now: CallTime, id: UtteranceId, text: &str, option: SynthesisOption) {
+        let text = without_emoji(text);
         if text.is_empty() {
             return;
         }

@@ -404,7 +404,7 @@ impl Conversation {
         self.mode = Mode::Transferred;
         self.silence.end();
         let options = ReferOption { pause_parent_asr: Some(true), ..ReferOption::default() };
-        out.push(Action::Do(Command::Refer(Refer { caller: String::new(), callee, options: Some(options) })));
+        out.push(Action::Do(Command::Refer(Refer { caller: String::new(), callee, options: Some(Box::new(options)) })));
     }
 
     /// The transfer did not succeed: the caller is back.
