@@ -30,7 +30,9 @@ pub struct Config {
     pub t4: Duration,
     /// Dialogs at once; a further INVITE gets 503 with `Retry-After`, without any state.
     pub max_dialogs: usize,
-    /// Transactions and remembered answers at once; a further request gets 503 without any state.
+    /// Transactions at once, 4 kB each; a further INVITE outside dialogs gets 503 without any state.
+    /// Four times as many answers (under 1 kB each) are remembered for copies of their requests;
+    /// beyond that the oldest is forgotten. A call needs two of them for 32 seconds.
     pub max_transactions: usize,
     /// Value of `Retry-After` in every 503.
     pub retry_after: Duration,
@@ -48,7 +50,7 @@ impl Config {
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
             max_dialogs: 2_000,
-            max_transactions: 40_000,
+            max_transactions: 8_000,
             retry_after: Duration::from_secs(5),
         }
     }
@@ -66,6 +68,7 @@ pub enum Admission {
     #[default]
     Open,
     /// INVITE and OPTIONS outside dialogs get 503 with `Retry-After`; calls that stand go on. For a
-    /// server that is full or is being stopped.
+    /// server that is full or is being stopped: it costs nothing, whereas `reject` keeps a
+    /// transaction for each call.
     Refusing,
 }

@@ -9,6 +9,7 @@ use sipx_sip::{HeaderName, Headers, Host, Request, Response, Uri};
 use crate::config::Time;
 use crate::event::{DialogId, EndCause, HeaderList, OfferMethod};
 use crate::message::{Draft, Identity, cseq, from_tag, to_tag, value};
+use crate::schedule::Chore;
 use crate::transactions::TxId;
 
 /// A dialog with its call.
@@ -183,6 +184,16 @@ impl Dialog {
         let unfixed = matches!(self.state, State::Calling(_));
         value(headers, &HeaderName::CallId) == self.call_id
             && (unfixed || from_tag(headers) == self.remote_tag)
+    }
+
+    /// Whether an alarm still means anything.
+    pub(crate) fn awaits(&self, chore: Chore) -> bool {
+        match chore {
+            Chore::RepeatAnswer(seq) => self.unacked.as_ref().is_some_and(|unacked| unacked.seq == seq),
+            Chore::GiveUpReoffer(seq) => self.reoffer.as_ref().is_some_and(|reoffer| reoffer.seq == seq),
+            Chore::GiveUpRinging => matches!(self.state, State::Invited { .. } | State::Calling(_)),
+            Chore::GiveUpCancel => matches!(self.state, State::Calling(_)),
+        }
     }
 
     /// The next request of ours in this dialog, without its end, and where it goes.

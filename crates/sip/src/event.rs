@@ -52,7 +52,8 @@ pub struct Invite {
     pub sdp: Option<String>,
     /// Where the datagram came from.
     pub source: SocketAddr,
-    /// The dialog's name in webhooks and URLs: `<call_id>-<local tag>-<remote tag>`. Opaque.
+    /// The dialog's name in webhooks: `<call_id>-<local tag>-<remote tag>`. Opaque, and partly the
+    /// peer's choice: `/`, `..` and quotes may stand in it.
     pub dialog_id: String,
 }
 

@@ -261,7 +261,7 @@ impl Endpoint {
     }
 
     /// Alarms of what has ended stay until their time; this keeps their number near that of what
-    /// lives.
+    /// lives, each of which has a handful at most.
     fn sweep_schedule(&mut self) {
         let living = self.transactions.len().saturating_add(self.dialogs.by_id.len());
         let slack = if living == 0 { 0 } else { living.saturating_mul(8).saturating_add(4_096) };
@@ -269,7 +269,7 @@ impl Endpoint {
             let (transactions, dialogs) = (&self.transactions, &self.dialogs);
             self.wire.schedule.retain(|due| match due {
                 Due::Transaction(tx, _) => transactions.contains(*tx),
-                Due::Dialog(dialog, _) => dialogs.by_id.contains_key(dialog),
+                Due::Dialog(dialog, chore) => dialogs.by_id.get(dialog).is_some_and(|d| d.awaits(*chore)),
             });
         }
     }

@@ -90,3 +90,20 @@ fn a_thousand_calls_leave_nothing() {
     let idle = desk.endpoint.counters();
     assert_eq!((idle.transactions, idle.dialogs, desk.endpoint.timeout()), (0, 0, None));
 }
+
+#[test]
+fn a_peer_that_offers_without_end_costs_no_more_than_one_offer() {
+    let mut desk = Desk::new();
+    let (mut phone, dialog) = desk.call();
+    for _ in 0..20_000 {
+        desk.hear(phone.request("INVITE", SDP));
+        desk.endpoint.answer_reoffer(desk.now, dialog, Ok(SDP)).unwrap();
+        desk.sent();
+        desk.hear(phone.ack(""));
+        desk.wait(Duration::from_micros(100));
+    }
+    assert_eq!(desk.endpoint.counters().dialogs, 1);
+    desk.wait(Duration::from_secs(200));
+    assert_eq!(desk.endpoint.counters().transactions, 0);
+    assert_eq!(desk.endpoint.timeout(), None, "every alarm has rung or was swept");
+}
