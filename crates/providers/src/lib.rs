@@ -1,1 +1,22 @@
-//! Recognizers, synthesizers, chat models and realtime models: one file a vendor.
+//! Speech to text, text to speech, chat models and speech-to-speech models: one file a vendor, one row a
+//! table, and one wrapper around all of them.
+//!
+//! Must not: know of calls, SIP or playbooks. A provider is a function from a channel to a channel; dropping
+//! its future or closing its channels ends it and everything it started.
+//!
+//! Rooms in reading order: [`contract`] holds the four traits and what flows through them, [`error`] what can
+//! go wrong, [`tables`] who is there and how to get one.
+#![forbid(unsafe_code)]
+
+pub mod contract;
+pub mod error;
+pub mod tables;
+
+pub use contract::{
+    ChatModel, Heard, Hearing, Realtime, RealtimeInput, RealtimeOutput, Recognizer, Spoken, Synthesizer, Text,
+    WordTime, Words,
+};
+pub use error::ProviderError;
+pub use tables::{
+    CHAT_MODELS, Make, REALTIMES, RECOGNIZERS, Row, SYNTHESIZERS, chat_model, realtime, recognizer, synthesizer,
+};

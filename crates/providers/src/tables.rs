@@ -1,0 +1,76 @@
+//! Who is there: one row a provider. `--list-providers` and the documentation print these tables.
+
+use protocol::option::{LlmOption, RealtimeOption, SynthesisOption, TranscriptionOption};
+
+use crate::{ChatModel, ProviderError, Realtime, Recognizer, Synthesizer};
+
+/// Makes a provider of an option. It opens nothing; errors are about the option or a missing program.
+pub type Make<T, O> = fn(&O) -> Result<Box<T>, ProviderError>;
+
+/// One provider.
+pub struct Row<T: ?Sized, O> {
+    /// Name in `provider`, lower case.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// Options it reads, as written on the wire.
+    pub options: &'static [&'static str],
+    /// Environment variables it reads where an option is absent.
+    pub environment: &'static [&'static str],
+    /// Makes one.
+    pub make: Make<T, O>,
+}
+
+/// Speech to text.
+pub static RECOGNIZERS: &[Row<dyn Recognizer, TranscriptionOption>] = &[];
+
+/// Text to speech.
+pub static SYNTHESIZERS: &[Row<dyn Synthesizer, SynthesisOption>] = &[];
+
+/// Language models.
+pub static CHAT_MODELS: &[Row<dyn ChatModel, LlmOption>] = &[];
+
+/// Speech-to-speech models.
+pub static REALTIMES: &[Row<dyn Realtime, RealtimeOption>] = &[];
+
+/// The recognizer that `option.provider` names, in any case. Errors: an unknown name, a bad option, a missing
+/// program.
+pub fn recognizer(option: &TranscriptionOption) -> Result<Box<dyn Recognizer>, ProviderError> {
+    made("asr", RECOGNIZERS, option.provider.as_deref(), option)
+}
+
+/// The synthesizer that `option.provider` names, in any case. Errors as for [`recognizer`].
+pub fn synthesizer(option: &SynthesisOption) -> Result<Box<dyn Synthesizer>, ProviderError> {
+    made("tts", SYNTHESIZERS, option.provider.as_deref(), option)
+}
+
+/// The language model that `option.provider` names, in any case. Errors as for [`recognizer`].
+pub fn chat_model(option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
+    made("llm", CHAT_MODELS, option.provider.as_deref(), option)
+}
+
+/// The speech-to-speech model that `option.provider` names, in any case. Errors as for [`recognizer`].
+pub fn realtime(option: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
+    made("realtime", REALTIMES, option.provider.as_deref(), option)
+}
+
+fn made<T: ?Sized, O>(
+    kind: &'static str,
+    table: &[Row<T, O>],
+    name: Option<&str>,
+    option: &O,
+) -> Result<Box<T>, ProviderError> {
+    let name = name.unwrap_or_default().trim();
+    match table.iter().find(|row| row.name.eq_ignore_ascii_case(name)) {
+        Some(row) => (row.make)(option),
+        None => Err(ProviderError::UnknownProvider {
+            kind,
+            name: name.chars().take(40).collect(),
+            known: if table.is_empty() {
+                "none, there is no provider of this kind".to_owned()
+            } else {
+                table.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
+            },
+        }),
+    }
+}
