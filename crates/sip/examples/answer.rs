@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listen: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:5060").parse()?;
     let mut config = Config::new(listen, rand::random());
     config.max_dialogs = 20_000;
-    let (driver, handle, mut calls) = Driver::bind(listen, config)?;
+    let (driver, handle, mut calls) = Driver::bind(listen, config).await?;
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(driver.run());
     loop {

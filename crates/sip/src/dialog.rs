@@ -270,9 +270,18 @@ fn target(headers: &Headers) -> Option<Uri> {
 fn next_hop(uri: &Uri, peer: SocketAddr) -> SocketAddr {
     let Some(Host::Ip(ip)) = uri.host() else { return peer };
     let port = uri.port().unwrap_or(5060);
+    let source = peer.ip().to_canonical();
     let unusable = ip.is_unspecified() || ip.is_multicast() || port == 0 || is_broadcast(*ip);
-    let behind_nat = is_private(*ip) && !is_private(peer.ip());
-    if unusable || behind_nat || ip.is_ipv4() != peer.is_ipv4() { peer } else { SocketAddr::new(*ip, port) }
+    let behind_nat = is_private(*ip) && !is_private(source);
+    if unusable || behind_nat || ip.is_ipv4() != source.is_ipv4() {
+        return peer;
+    }
+    // A socket for both families writes IPv4 addresses in the form of IPv6.
+    let ip = match (ip, peer) {
+        (IpAddr::V4(v4), SocketAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        _ => *ip,
+    };
+    SocketAddr::new(ip, port)
 }
 
 fn is_broadcast(ip: IpAddr) -> bool {
@@ -302,6 +311,7 @@ mod tests {
         assert_eq!(hop("sip:a@10.0.0.5:5060", "198.51.100.1:40000"), "198.51.100.1:40000");
         assert_eq!(hop("sip:a@10.0.0.5:5060", "10.0.0.9:40000"), "10.0.0.5:5060");
         assert_eq!(hop("sip:a@255.255.255.255", "198.51.100.1:40000"), "198.51.100.1:40000");
+        assert_eq!(hop("sip:a@192.0.2.1:5070", "[::ffff:192.0.2.9]:40000"), "[::ffff:192.0.2.1]:5070");
         assert_eq!(hop("sip:a@[2001:db8::1]:5061", "[2001:db8::2]:5060"), "[2001:db8::1]:5061");
     }
 }

@@ -94,11 +94,13 @@ impl Driver {
     ///
     /// # Errors
     /// Those of binding the socket.
-    pub fn bind(
+    pub async fn bind(
         listen: SocketAddr,
         mut config: Config,
     ) -> io::Result<(Self, SipHandle, mpsc::Receiver<Incoming>)> {
         let socket = open(listen)?;
+        // Before its first readiness is known a socket takes no datagram at once.
+        socket.writable().await?;
         let local = socket.local_addr()?;
         if config.advertised.ip().is_unspecified() {
             config.advertised.set_ip(local.ip());
@@ -126,8 +128,6 @@ impl Driver {
         let mut buffer = vec![0; 65_536];
         let mut sweep = SWEEP;
         let mut farewell = None;
-        // A socket takes no datagram at once before its first readiness is known.
-        let _ = self.socket.writable().await;
         loop {
             self.deliver();
             if farewell.is_some_and(|until| self.owners.is_empty() || self.now() >= until) {

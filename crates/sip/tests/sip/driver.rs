@@ -16,9 +16,9 @@ struct Station {
     task: JoinHandle<()>,
 }
 
-fn station(seed: u8) -> Station {
+async fn station(seed: u8) -> Station {
     let config = Config::new("0.0.0.0:0".parse().unwrap(), [seed; 32]);
-    let (driver, handle, calls) = Driver::bind("127.0.0.1:0".parse().unwrap(), config).unwrap();
+    let (driver, handle, calls) = Driver::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
     #[allow(clippy::disallowed_methods, reason = "the runtime of the test owns and ends the task")]
     let task = tokio::spawn(driver.run());
     Station { handle, calls, task }
@@ -46,7 +46,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn two_drivers_talk_and_the_channels_close_with_the_call() {
-    let (alice, mut bob) = (station(1), station(2));
+    let (alice, mut bob) = (station(1).await, station(2).await);
     let (dialog, mut events) = alice.handle.invite(call_to(&bob)).await.unwrap();
     let mut call = within(bob.calls.recv()).await.unwrap();
     assert_eq!(call.invite.source, alice.handle.local_addr());
@@ -66,7 +66,7 @@ async fn two_drivers_talk_and_the_channels_close_with_the_call() {
 
 #[tokio::test]
 async fn a_call_whose_owner_is_gone_is_hung_up() {
-    let (alice, mut bob) = (station(1), station(2));
+    let (alice, mut bob) = (station(1).await, station(2).await);
     let (_, mut events) = alice.handle.invite(call_to(&bob)).await.unwrap();
     drop(within(bob.calls.recv()).await.unwrap());
     assert_eq!(next(&mut events).await, "Rejected 480");
@@ -74,7 +74,7 @@ async fn a_call_whose_owner_is_gone_is_hung_up() {
 
 #[tokio::test]
 async fn an_owner_that_does_not_read_loses_the_call() {
-    let (alice, mut bob) = (station(1), station(2));
+    let (alice, mut bob) = (station(1).await, station(2).await);
     let (_, mut events) = alice.handle.invite(call_to(&bob)).await.unwrap();
     let call = within(bob.calls.recv()).await.unwrap();
     let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -95,7 +95,7 @@ async fn an_owner_that_does_not_read_loses_the_call() {
 
 #[tokio::test]
 async fn calls_that_nobody_takes_are_refused_with_503() {
-    let bob = station(2);
+    let bob = station(2).await;
     let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut buffer = vec![0; 4_096];
     for n in 0..300 {
@@ -120,7 +120,7 @@ async fn calls_that_nobody_takes_are_refused_with_503() {
 
 #[tokio::test]
 async fn stop_refuses_new_calls_and_hangs_up_the_others() {
-    let (alice, mut bob) = (station(1), station(2));
+    let (alice, mut bob) = (station(1).await, station(2).await);
     let (_, mut events) = alice.handle.invite(call_to(&bob)).await.unwrap();
     let call = within(bob.calls.recv()).await.unwrap();
     bob.handle.answer(call.dialog, SDP.into(), vec![]).await.unwrap();
@@ -136,7 +136,7 @@ async fn stop_refuses_new_calls_and_hangs_up_the_others() {
 
 #[tokio::test]
 async fn garbage_and_keep_alives_do_not_stop_it() {
-    let bob = station(2);
+    let bob = station(2).await;
     let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for bytes in [&b""[..], b"\r\n\r\n", &[0; 60_000], &[0xff; 1_000]] {
         phone.send_to(bytes, bob.handle.local_addr()).await.unwrap();
