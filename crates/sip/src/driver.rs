@@ -31,7 +31,7 @@ const BATCH: usize = 64;
 /// The socket's receive buffer in bytes: about a second of 1,000 calls per second.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// How often calls are looked for whose owner is gone.
-const SWEEP: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long a stop waits for the answers to its BYEs.
 const FAREWELL: Duration = Duration::from_secs(2);
 

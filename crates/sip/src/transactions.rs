@@ -131,13 +131,25 @@ impl Transactions {
     }
 
     /// Sends a response of ours through its transaction, which repeats it as its state asks.
-    pub(crate) fn respond(&mut self, now: Time, wire: &mut Wire, tx: TxId, response: Vec<u8>) {
-        let Some(entry) = self.entries.get(&tx) else { return };
-        let Ok(Message::Response(response)) = parse_datagram(Bytes::from(response), &OWN) else {
-            return;
+    ///
+    /// # Errors
+    /// The response, if the grammar does not take it, which what it copies from an odd request can
+    /// bring about.
+    pub(crate) fn respond(
+        &mut self,
+        now: Time,
+        wire: &mut Wire,
+        tx: TxId,
+        response: Vec<u8>,
+    ) -> Result<(), Vec<u8>> {
+        let Some(entry) = self.entries.get(&tx) else { return Ok(()) };
+        let bytes = Bytes::from(response);
+        let Ok(Message::Response(response)) = parse_datagram(bytes.clone(), &OWN) else {
+            return Err(bytes.to_vec());
         };
         let outputs = self.server.layer.send_response(&entry.key, response);
         self.perform(now, wire, tx, outputs);
+        Ok(())
     }
 
     /// Takes a transaction out before its end and returns its key.

@@ -55,7 +55,11 @@ impl Endpoint {
             Some(sdp) => draft.finish_sdp(sdp)?,
             None => draft.finish(),
         };
-        self.transactions.respond(now, &mut self.wire, tx, bytes);
+        let to = self.transactions.request(tx).map(|(_, to)| to);
+        let sent = self.transactions.respond(now, &mut self.wire, tx, bytes);
+        if let (Err(bytes), Some(to)) = (sent, to) {
+            self.wire.send(to, bytes);
+        }
         Ok(())
     }
 

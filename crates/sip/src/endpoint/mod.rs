@@ -33,6 +33,26 @@ const RINGING: Time = Time::from_secs(180);
 ///
 /// After each call drain [`poll`](Self::poll) to `None`; then wait until [`timeout`](Self::timeout)
 /// or the next datagram.
+///
+/// ```
+/// use std::time::Duration;
+/// use sip::{Config, Endpoint, Output, SipEvent};
+///
+/// let mut endpoint = Endpoint::new(Config::new("192.0.2.2:5060".parse()?, [7; 32]));
+/// let now = Duration::ZERO;
+/// endpoint.receive(now, "192.0.2.1:5060".parse()?, b"OPTIONS sip:us SIP/2.0\r\n\
+///     Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1\r\nFrom: <sip:a@192.0.2.1>;tag=1\r\n\
+///     To: <sip:us@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n");
+/// while let Some(output) = endpoint.poll() {
+///     match output {
+///         Output::Send { to, bytes } => assert!(bytes.starts_with(b"SIP/2.0 200 OK"), "to {to}"),
+///         Output::Event(SipEvent::Invited { dialog, .. }) => endpoint.ring(now, dialog, None)?,
+///         Output::Event(_) => {}
+///     }
+/// }
+/// assert_eq!(endpoint.timeout(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Endpoint {
     config: Config,
@@ -234,11 +254,16 @@ impl Endpoint {
 
     /// Refuses an INVITE that has a transaction; it repeats the response until the ACK comes.
     fn refuse_invite(&mut self, now: Time, tx: TxId, tag: &str, refusal: &Rejection) {
-        let Some((request, _)) = self.transactions.request(tx) else { return };
+        let Some((request, to)) = self.transactions.request(tx) else { return };
         let mut draft = response(request, refusal.code, &refusal.reason, tag);
         draft.extra(&refusal.headers);
         draft.line("Server", &self.identity.agent);
-        self.transactions.respond(now, &mut self.wire, tx, draft.finish());
+        let sent = self.transactions.respond(now, &mut self.wire, tx, draft.finish());
+        if let Err(bytes) = sent {
+            // Without its state machine it is sent once, and again for every copy of the INVITE.
+            self.wire.send(to, bytes.clone());
+            self.conclude(now, tx, Answer::Repeat(to, bytes));
+        }
     }
 
     fn happened(&mut self, now: Time, happenings: Vec<Happening>) {
