@@ -1,0 +1,207 @@
+//! The demonstration: a server with the offline playbook, and a caller who phones it by SIP over loopback.
+//!
+//! The caller is a phone of its own: it knows nothing of the server but its SIP address, speaks with another
+//! voice than the agent, and waits for the agent's voice like a person would. What the server understood and
+//! did is printed from the call's events.
+
+pub mod phone;
+mod print;
+mod voice;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::handle::ToCall;
+use protocol::Event;
+use protocol::record::CallRecord;
+use tokio::sync::mpsc;
+
+use crate::cli;
+use crate::config::Config;
+use crate::server::Server;
+use phone::{Heard, Line, Phone, PhoneError};
+use print::Printer;
+
+/// The playbook that answers, and the words that the built-in caller says.
+const PLAYBOOK: &str = "demo.md";
+/// What the caller says, one after the other. The last makes the agent say goodbye and hang up.
+const QUESTIONS: &[&str] = &[
+    "what are your opening hours",
+    "where are you",
+    "i want to reserve a book",
+    "thank you goodbye",
+];
+/// Voice of the caller; the agent's is another.
+const CALLER_VOICE: &str = "rms";
+/// Events waiting to be printed. When full the demonstration misses some; the call does not wait.
+const EVENTS: usize = 1024;
+
+/// Why the demonstration cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The server does not start.
+    #[error(transparent)]
+    Start(#[from] crate::server::StartError),
+    /// The caller's phone.
+    #[error("the built-in caller: {0}")]
+    Phone(#[from] PhoneError),
+    /// The caller's voice.
+    #[error("the built-in caller cannot speak: {0}")]
+    Voice(#[from] providers::ProviderError),
+    /// Standard output.
+    #[error("cannot print: {0}")]
+    Print(#[from] std::io::Error),
+    /// No record was written.
+    #[error("the call left no record under {0}")]
+    NoRecord(PathBuf),
+}
+
+/// Runs the demonstration, then serves until it is told to stop, or stops at once with `exit`.
+///
+/// # Errors
+/// [`DemoError`].
+pub async fn run(args: &cli::Demo) -> Result<(), DemoError> {
+    let config = config(args);
+    let cdr = config.callrecord.as_ref().map(|table| table.root.clone()).unwrap_or_default();
+    let mut printer = Printer::new();
+    let server = start(config, args).await?;
+    printer.title("active-call is up; a caller phones it now")?;
+    let record = converse(&server, &mut printer, &cdr).await?;
+    printer.files(&record)?;
+    if !args.exit {
+        printer.addresses(server.sip_addr(), server.http_addr())?;
+        crate::stopped().await;
+        printer.title("stopping")?;
+    }
+    server.stop().await;
+    Ok(())
+}
+
+fn config(args: &cli::Demo) -> Config {
+    let mut config = Config::default();
+    let flags = cli::Serve {
+        http: args.http,
+        sip: args.sip,
+        handler: Some(cli::Handler::Playbook(PLAYBOOK.into())),
+        ..cli::Serve::default()
+    };
+    flags.apply(&mut config);
+    config.callrecord = Some(crate::config::RecordTable::local());
+    config.recording.enabled = true;
+    config.recording.auto_start = true;
+    config
+}
+
+/// Starts the server; where an address that nobody asked for is taken, on a free port instead.
+async fn start(mut config: Config, args: &cli::Demo) -> Result<Server, DemoError> {
+    use crate::server::StartError;
+    loop {
+        match Server::start(config.clone()).await {
+            Err(StartError::Http(..)) if args.http.is_none() && config.http_addr.port() != 0 => {
+                config.http_addr.set_port(0);
+            }
+            Err(StartError::Sip(..)) if args.sip.is_none() && config.udp_port != 0 => config.udp_port = 0,
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// The conversation, printed as it happens. Gives the call's record.
+async fn converse(server: &Server, printer: &mut Printer, cdr: &Path) -> Result<CallRecord, DemoError> {
+    let mut questions = Vec::new();
+    for text in QUESTIONS {
+        questions.push((*text, voice::speech(text, CALLER_VOICE).await?));
+    }
+    let phone = Phone::open().await?;
+    let port = server.sip_addr().port();
+    let mut line = phone.dial(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), "demo").await?;
+    let (observer, mut events) = mpsc::channel(EVENTS);
+    let call = server.app().calls.all().into_iter().next();
+    let id = call.as_ref().map(|call| call.id().to_owned()).unwrap_or_default();
+    if let Some(call) = &call {
+        // A call that is over already shows in what the caller hears.
+        let _ = call.send(ToCall::Observe(observer)).await;
+    }
+    printer.title("the call is answered")?;
+    let caller = talk(&mut line, &questions);
+    let mut caller = std::pin::pin!(caller);
+    let mut heard = None;
+    loop {
+        tokio::select! {
+            biased;
+            event = events.recv() => match event {
+                Some(event) => printer.event(&event)?,
+                None => break,
+            },
+            done = &mut caller, if heard.is_none() => {
+                heard = Some(done?);
+            }
+        }
+    }
+    let heard = match heard {
+        Some(heard) => heard,
+        None => caller.await?,
+    };
+    printer.waits(&heard)?;
+    phone.close().await;
+    find_record(cdr, &id).await.ok_or_else(|| DemoError::NoRecord(cdr.to_owned()))
+}
+
+/// What the caller does: hears the greeting, asks, hears each answer out. Gives how long each was waited for.
+async fn talk(line: &mut Line, questions: &[(&str, Arc<[i16]>)]) -> Result<Vec<Duration>, PhoneError> {
+    let mut waits = Vec::new();
+    line.hear_out().await?;
+    for (_, sound) in questions {
+        line.say(sound).await?;
+        match line.hear_out().await? {
+            Heard::Answer { after } => waits.push(after),
+            Heard::Nothing => {}
+            Heard::HungUp => break,
+        }
+    }
+    line.wait_for_end().await;
+    Ok(waits)
+}
+
+/// The record of call `id`, which is written when the call is over.
+async fn find_record(root: &Path, id: &str) -> Option<CallRecord> {
+    let mut patience = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..50 {
+        patience.tick().await;
+        for file in json_files(root) {
+            let record = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<CallRecord>(&text).ok());
+            if let Some(record) = record.filter(|record| record.call_id == id) {
+                return Some(record);
+            }
+        }
+    }
+    None
+}
+
+/// Records lie in one folder a day.
+fn json_files(root: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let list = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        list.map(|entry| entry.path()).collect()
+    };
+    let days = entries(root).into_iter().filter(|path| path.is_dir());
+    let files = days.flat_map(|day| entries(&day));
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect()
+}
+
+/// Whether an event is worth a line.
+pub(crate) fn shown(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::AsrDelta(_)
+            | Event::AsrFinal(_)
+            | Event::AddHistory { .. }
+            | Event::Dtmf { .. }
+            | Event::Interruption { .. }
+            | Event::Error { .. }
+            | Event::Metrics { .. }
+            | Event::Hangup(_)
+    )
+}

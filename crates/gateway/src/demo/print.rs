@@ -1,0 +1,113 @@
+//! What the demonstration shows: the conversation turn by turn.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use protocol::Event;
+use protocol::record::CallRecord;
+
+/// Writes to standard output; with colours when it is a terminal.
+pub(super) struct Printer {
+    out: io::Stdout,
+    terminal: bool,
+    /// A partial transcript stands on the last line.
+    open: bool,
+}
+
+impl Printer {
+    pub(super) fn new() -> Self {
+        let out = io::stdout();
+        Printer { terminal: out.is_terminal(), out, open: false }
+    }
+
+    pub(super) fn title(&mut self, text: &str) -> io::Result<()> {
+        self.line(&format!("── {text}"), "1")
+    }
+
+    /// One event of the call, if it is worth a line.
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
+        if !super::shown(event) {
+            return Ok(());
+        }
+        match event {
+            Event::AsrDelta(words) => self.partial(&format!("  caller …   {}", words.text)),
+            Event::AsrFinal(words) => self.line(&format!("  caller     {}", words.text), "36"),
+            Event::AddHistory { speaker, text, .. } if speaker == "assistant" => {
+                self.line(&format!("  agent      {text}"), "32")
+            }
+            Event::Dtmf { digit, .. } => self.line(&format!("  caller     presses {digit}"), "36"),
+            Event::Interruption { current, .. } => {
+                self.line(&format!("             (interrupted after {current} ms)"), "33")
+            }
+            Event::Metrics { key, duration, .. } if key == "response_time" => {
+                self.line(&format!("             the reply began {duration} ms after the caller's last word"), "2")
+            }
+            Event::Error { sender, error, .. } => self.line(&format!("  {sender}: {error}"), "31"),
+            Event::Hangup(end) => {
+                let reason = end.reason.as_deref().unwrap_or("unknown");
+                self.title(&format!("the call is over ({reason})"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How long the caller waited for each answer, as heard at its end of the line.
+    pub(super) fn waits(&mut self, waits: &[Duration]) -> io::Result<()> {
+        let list: Vec<String> = waits.iter().map(|wait| format!("{} ms", wait.as_millis())).collect();
+        self.line(&format!("  heard at the caller's end, from its last sample: {}", list.join(", ")), "2")
+    }
+
+    /// Where the call's files lie.
+    pub(super) fn files(&mut self, record: &CallRecord) -> io::Result<()> {
+        self.title("what is left of the call")?;
+        for recording in &record.recorder {
+            let size = recording.size;
+            self.line(&format!("  recording    {} ({size} bytes; caller left, agent right)", recording.path), "0")?;
+        }
+        if let Some(log) = &record.dump_event_file {
+            self.line(&format!("  event log    {log}"), "0")?;
+        }
+        self.line(&format!("  call record  of {}: {} lines of transcript", record.call_id, record.transcript.len()), "0")
+    }
+
+    /// Where the server can be reached.
+    pub(super) fn addresses(&mut self, sip: SocketAddr, http: SocketAddr) -> io::Result<()> {
+        let host = |ip: std::net::IpAddr| if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
+        let http = format!("{}:{}", host(http.ip()), http.port());
+        self.title("the server goes on; Ctrl-C stops it")?;
+        for line in [
+            format!("  SIP phone        sip:demo@{}:{} (UDP)", host(sip.ip()), sip.port()),
+            format!("  WebSocket audio  ws://{http}/call"),
+            format!("  calls            http://{http}/call/lists"),
+            format!("  health, metrics  http://{http}/health  http://{http}/metrics"),
+        ] {
+            self.line(&line, "0")?;
+        }
+        Ok(())
+    }
+
+    /// A line that the next one replaces, on a terminal.
+    fn partial(&mut self, text: &str) -> io::Result<()> {
+        if !self.terminal {
+            return self.line(text, "0");
+        }
+        let mut out = self.out.lock();
+        write!(out, "\r\x1b[2K\x1b[2m{text}\x1b[0m")?;
+        self.open = true;
+        out.flush()
+    }
+
+    fn line(&mut self, text: &str, colour: &str) -> io::Result<()> {
+        let mut out = self.out.lock();
+        if std::mem::take(&mut self.open) {
+            write!(out, "\r\x1b[2K")?;
+        }
+        if self.terminal {
+            writeln!(out, "\x1b[{colour}m{text}\x1b[0m")?;
+        } else {
+            writeln!(out, "{text}")?;
+        }
+        out.flush()
+    }
+}

@@ -1,0 +1,152 @@
+//! Rules of the house that a machine can check: room limits, purity of the sans-IO crates, and leftovers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of one file; a file that outgrows this does more than its name says.
+const MAX_LINES: usize = 600;
+/// Crates whose code opens nothing, starts nothing and reads no clock, with the dependencies that would.
+const PURE: &[&str] = &["protocol", "audio", "rtp", "playbook"];
+const IMPURE_DEPENDENCIES: &[&str] =
+    &["tokio", "mio", "socket2", "reqwest", "axum", "hyper", "nix", "tracing", "async-trait", "sqlx", "redis"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if name != "target" && name != ".git" {
+                files(&path, ending, found);
+            }
+        } else if path.extension().is_some_and(|e| e == ending) {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let root = root();
+    let mut found = Vec::new();
+    for folder in ["crates", "tests"] {
+        files(&root.join(folder), "rs", &mut found);
+    }
+    assert!(found.len() > 50, "the sources are not where this test looks: {}", root.display());
+    let relative = |path: &PathBuf| path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+    found.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn files_hold_no_more_than_their_name_says() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| format!("{path}: {lines} lines"))
+        .collect();
+    assert!(long.is_empty(), "split these files (limit {MAX_LINES}): {long:#?}");
+}
+
+#[test]
+fn pure_crates_depend_on_nothing_that_does_io() {
+    for name in PURE {
+        let manifest = fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+        for banned in IMPURE_DEPENDENCIES {
+            let named = dependencies.lines().any(|line| line.split(['.', ' ', '=']).next() == Some(banned));
+            assert!(!named, "crates/{name} must stay without IO, but depends on {banned}");
+        }
+    }
+}
+
+#[test]
+fn the_sip_core_is_pure_without_its_driver() {
+    let manifest = fs::read_to_string(root().join("crates/sip/Cargo.toml")).unwrap();
+    for line in manifest.lines().filter(|line| line.starts_with("tokio") || line.starts_with("tracing")) {
+        let switch = line.starts_with("tokio = [") || line.contains("optional = true");
+        assert!(switch, "crates/sip: only the driver's feature may bring {line}");
+    }
+}
+
+#[test]
+fn pure_rooms_of_a_call_name_no_task_socket_or_clock() {
+    let banned = ["tokio::", "std::net::UdpSocket", "Instant::now", "SystemTime", "std::fs", "std::env"];
+    for (path, text) in sources() {
+        let pure = ["crates/call/src/core/", "crates/call/src/media/", "crates/call/src/verbs/"];
+        if pure.iter().any(|room| path.starts_with(room)) {
+            for word in banned {
+                assert!(!text.contains(word), "{path} is a pure room and names {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_the_lint_table() {
+    for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {
+        let manifest = fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{} has its own lints", entry.path().display());
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_room_only() {
+    for (path, text) in sources() {
+        if path.ends_with("src/lib.rs") {
+            let word = if path.starts_with("crates/audio/") { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+            assert!(text.contains(word), "{path} lacks {word}");
+        }
+        let allowed = ["allow(", "expect("].iter().any(|attribute| text.contains(&format!("{attribute}unsafe_code")));
+        assert!(!allowed || path.starts_with("crates/audio/src/vad/silero/"), "{path} allows unsafe code");
+    }
+}
+
+#[test]
+fn tests_wait_for_conditions_instead_of_time() {
+    // The words are put together here so that this file does not find itself.
+    let sleep = ["sleep", "("].concat();
+    for (path, text) in sources() {
+        let is_test = path.contains("/tests/") || path.starts_with("tests/");
+        assert!(!is_test || !text.contains(&sleep), "{path} sleeps; wait for a condition with a deadline");
+    }
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let words = [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["todo", "!("], ["unimpl", "emented!("], ["dbg", "!("]];
+    let ignored = ["#[ig", "nore"].concat();
+    for (path, text) in sources() {
+        for word in words.iter().map(|parts| parts.concat()).chain([ignored.clone()]) {
+            assert!(!text.contains(&word), "{path} holds {word}");
+        }
+    }
+}
+
+#[test]
+fn the_repository_knows_no_machine() {
+    let root = root();
+    let mut found = Vec::new();
+    for ending in ["md", "toml", "rs", "py", "yaml", "sh"] {
+        for folder in ["crates", "docs", "config", "scripts", "tests"] {
+            files(&root.join(folder), ending, &mut found);
+        }
+    }
+    let paths = [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"]].map(|parts| parts.concat());
+    for path in found {
+        let text = fs::read_to_string(&path).unwrap();
+        for machine in &paths {
+            assert!(!text.contains(machine.as_str()), "{} holds a machine's path {machine}", path.display());
+        }
+    }
+}
+
+#[test]
+fn queues_are_bounded() {
+    let unbounded = ["unbounded", "_channel"].concat();
+    for (path, text) in sources() {
+        assert!(!text.contains(&unbounded), "{path} makes a queue without a bound");
+    }
+}
