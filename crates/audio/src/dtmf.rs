@@ -119,10 +119,10 @@ impl Bank {
         for sample in pcm {
             let sample = f32::from(*sample);
             self.energy += sample * sample;
-            for n in 0..8 {
-                let next = sample + steps[n] * self.last[n] - self.before[n];
-                self.before[n] = self.last[n];
-                self.last[n] = next;
+            for ((step, last), before) in steps.iter().zip(&mut self.last).zip(&mut self.before) {
+                let next = sample + step * *last - *before;
+                *before = *last;
+                *last = next;
             }
         }
         self.filled += pcm.len();

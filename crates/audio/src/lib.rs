@@ -12,6 +12,7 @@ pub mod denoise;
 pub mod dtmf;
 pub mod frame;
 pub mod jitter;
+mod lanes;
 pub mod mix;
 pub mod resample;
 pub mod vad;

@@ -3,6 +3,8 @@
 use std::f64::consts::PI;
 use std::time::Duration;
 
+use crate::lanes::{LANES, dot};
+
 /// Half of the filter, which is also its delay: the longest that a turn of conversation does not notice.
 const HALF_MS: usize = 2;
 /// Kaiser window shape: about 65 dB beside the transition.
@@ -10,8 +12,6 @@ const BETA: f64 = 6.2;
 /// Middle of the transition below the lower of both Nyquist frequencies. The band of the telephone
 /// (to 3400 Hz) stays whole and its mirror image is gone.
 const MARGIN_HZ: f64 = 200.0;
-/// Taps are summed in this many lanes, so that the compiler makes vector instructions of them.
-const LANES: usize = 8;
 
 /// A polyphase filter from one rate to another, for a stream cut into chunks of any size.
 ///
@@ -89,16 +89,6 @@ fn phases(from: usize, to: usize, up: usize) -> Vec<Box<[f32]>> {
             taps.iter().map(|t| (t / sum) as f32).collect()
         })
         .collect()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        for n in 0..LANES {
-            lanes[n] += a[n] * b[n];
-        }
-    }
-    lanes.iter().sum()
 }
 
 /// Modified Bessel function of order zero, by its series.

@@ -94,9 +94,10 @@ impl Wav {
     /// Reads a whole WAV file. Sizes in it that promise more than there is are taken as "to the end", as in
     /// files that were streamed or cut off.
     pub fn parse(bytes: &[u8]) -> Result<Wav, WavError> {
-        let mut rest = match bytes.split_first_chunk::<12>() {
-            Some(([b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E'], rest)) => rest,
-            _ => return Err(WavError::NotWav),
+        let Some(([b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E'], mut rest)) =
+            bytes.split_first_chunk::<12>()
+        else {
+            return Err(WavError::NotWav);
         };
         let mut format = None;
         while let Some((name, body, next)) = chunk(rest) {

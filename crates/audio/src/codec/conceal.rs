@@ -1,6 +1,8 @@
 //! Hides lost packets of codecs that have no concealment of their own: the last pitch period is repeated
 //! and fades out.
 
+use crate::lanes::dot;
+
 /// Sound older than this is not needed to find a pitch period.
 const HISTORY_MS: usize = 40;
 /// Shortest pitch period looked for (400 Hz).
@@ -72,35 +74,22 @@ impl Concealer {
 
 /// The lag in samples at which the end of `history` resembles what came before it most.
 fn pitch(history: &[i16], rate: usize) -> usize {
-    let shortest = rate * SHORTEST_US / 1_000_000;
-    let longest = (rate * LONGEST_US / 1_000_000).min(history.len() / 2);
-    // Half the samples of wideband sound are enough to tell a voice's pitch.
+    // Every second sample of wideband sound is enough to tell a voice's pitch.
     let stride = (rate / 8000).max(1);
-    let mut best = (0.0f32, longest);
-    for lag in (shortest..=longest).step_by(stride) {
-        let likeness = likeness(history, lag, longest, stride);
-        if likeness > best.0 {
-            best = (likeness, lag);
-        }
-    }
-    best.1
+    let coarse: Vec<f32> = history.iter().rev().step_by(stride).map(|s| f32::from(*s)).collect();
+    let longest = (rate * LONGEST_US / 1_000_000 / stride).min(coarse.len() / 2);
+    let shortest = rate * SHORTEST_US / 1_000_000 / stride;
+    let likenesses = (shortest..=longest).map(|lag| (likeness(&coarse, lag, longest), lag));
+    likenesses.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(longest, |best| best.1) * stride
 }
 
-/// Normalised correlation of the last `span` samples with those `lag` earlier; 0 when they do not
-/// resemble each other.
-fn likeness(history: &[i16], lag: usize, span: usize, stride: usize) -> f32 {
-    let end = history.len();
-    let (Some(now), Some(then)) =
-        (history.get(end - span..), history.get(end - span - lag..end - lag))
-    else {
+/// Normalised correlation of the latest `span` samples with those `lag` earlier, the latest first; 0 when
+/// they do not resemble each other.
+fn likeness(backwards: &[f32], lag: usize, span: usize) -> f32 {
+    let (Some(now), Some(then)) = (backwards.get(..span), backwards.get(lag..lag + span)) else {
         return 0.0;
     };
-    let (mut product, mut energy) = (0.0f32, 1.0f32);
-    for (a, b) in now.iter().zip(then).step_by(stride) {
-        product += f32::from(*a) * f32::from(*b);
-        energy += f32::from(*b) * f32::from(*b);
-    }
-    if product > 0.0 { product / energy.sqrt() } else { 0.0 }
+    dot(now, then).max(0.0) / (dot(then, then) + 1.0).sqrt()
 }
 
 #[cfg(test)]
@@ -121,7 +110,8 @@ mod tests {
             concealer.heard(&mut sound[..2 * frame]);
             let mut made = Vec::new();
             concealer.conceal(frame, &mut made);
-            let error: f64 = made.iter().zip(&sound[2 * frame..]).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            let error: f64 =
+                made.iter().zip(&sound[2 * frame..]).map(|(a, b)| f64::from(a - b).powi(2)).sum();
             let power: f64 = sound[2 * frame..].iter().map(|s| f64::from(*s).powi(2)).sum();
             assert!(error < 0.1 * power, "at {rate} Hz the error is {:.2} of the power", error / power);
         }

@@ -59,7 +59,10 @@ impl Receiver {
     }
 
     fn numbers(&self) -> Vec<u16> {
-        self.played.iter().filter_map(|(_, p)| if let Played::Packet(n) = p { Some(*n) } else { None }).collect()
+        self.played
+            .iter()
+            .filter_map(|(_, p)| if let Played::Packet(n) = p { Some(*n) } else { None })
+            .collect()
     }
 
     /// How long a sound sent at `sent` waited until it was played: of the last packet with number `n`.
@@ -288,7 +291,8 @@ fn another_source_is_heard_at_once() {
     for n in 0..100 {
         let mut sound = packet(n, 20);
         if n >= 50 {
-            (sound.ssrc, sound.sequence, sound.timestamp) = (2, (n + 40_000) as u16, (n * 160) as u32 ^ 0x8000_0000);
+            (sound.ssrc, sound.sequence, sound.timestamp) =
+                (2, (n + 40_000) as u16, (n * 160) as u32 ^ 0x8000_0000);
         }
         receiver.arrives(20 * n, sound);
     }

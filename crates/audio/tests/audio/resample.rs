@@ -56,7 +56,8 @@ fn the_delay_is_what_it_says_and_at_most_2_ms() {
         assert!(delay.as_micros() <= 2000);
         // The same sound at both rates, shifted by the delay.
         let beat = |rate: u32| {
-            let (a, b) = (tone(rate, 310.0, 8000.0, rate as usize), tone(rate, 1730.0, 8000.0, rate as usize));
+            let (a, b) =
+                (tone(rate, 310.0, 8000.0, rate as usize), tone(rate, 1730.0, 8000.0, rate as usize));
             a.iter().zip(&b).map(|(a, b)| a + b).collect::<Vec<i16>>()
         };
         let (like, at) = likeness(&beat(to), &resampled(from, to, &beat(from)), to as usize / 250);

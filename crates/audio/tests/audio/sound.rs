@@ -87,9 +87,8 @@ pub(crate) fn vowel(rate: u32, vowel: Vowel, pitch: f64, glide: f64, samples: us
         .map(|n| {
             let hz = pitch * (1.0 + glide * n as f64 / f64::from(rate));
             phase += TAU * hz / f64::from(rate);
-            let sum: f64 = (1..=harmonics.min(40))
-                .map(|k| weight(hz * k as f64) * (phase * k as f64).sin())
-                .sum();
+            let sum: f64 =
+                (1..=harmonics.min(40)).map(|k| weight(hz * k as f64) * (phase * k as f64).sin()).sum();
             (sum * 4000.0).clamp(-32768.0, 32767.0) as i16
         })
         .collect()
