@@ -1,12 +1,95 @@
-//! From the text of a file to a [`Playbook`].
+//! From the text of a file to a [`Playbook`]. The only room of this crate that knows serde.
+//!
+//! `yaml` keeps the place of every key, `front` reads the settings, `body` the scenes, `lint` says what is
+//! probably a mistake.
+
+mod body;
+mod front;
+mod lint;
+mod yaml;
 
 use crate::error::PlaybookError;
 use crate::playbook::Playbook;
+use crate::transfer::Allowed;
 
 /// Largest playbook that is read, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-pub(crate) fn playbook(markdown: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Playbook, PlaybookError> {
-    let _ = env;
-    Err(PlaybookError::TooLarge { bytes: markdown.len(), max: MAX_BYTES })
+/// Most scenes of a playbook.
+pub const MAX_SCENES: usize = 1000;
+
+/// Looks up a variable of the environment.
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, PlaybookError> {
+    if markdown.len() > MAX_BYTES {
+        return Err(PlaybookError::TooLarge { bytes: markdown.len(), max: MAX_BYTES });
+    }
+    let markdown = markdown.strip_prefix('\u{feff}').unwrap_or(markdown);
+    let parts = split(markdown)?;
+    let yaml = yaml::read(parts.front, parts.front_line, env)?;
+    let mut warnings = yaml.warnings();
+    let (front, mut option) = front::read(&yaml, &mut warnings)?;
+    let mut scenes = body::scenes(parts.body, parts.body_line, &mut warnings)?;
+
+    if let Some(first) = scenes.first_mut().filter(|first| first.prompt.is_empty()) {
+        let of_model = front.llm.as_ref().and_then(|llm| llm.prompt.clone());
+        first.prompt = of_model.or(front.prompt.clone()).unwrap_or_default();
+    }
+    front.complete_option(&mut option);
+    let allowed = Allowed::new(front.transfers.iter().map(String::as_str), &yaml.texts(markdown));
+    let mut playbook = Playbook {
+        title: front.title.clone(),
+        greeting: front.greeting.clone(),
+        interruption: front.interruption(),
+        dtmf: front.dtmf(&yaml)?,
+        dtmf_collectors: front.collectors(&yaml)?,
+        follow_up: front.follow_up(),
+        posthook: front.posthook(),
+        phrases: front.phrases(),
+        llm: front.llm,
+        allowed,
+        scenes,
+        warnings,
+        option,
+    };
+    lint::check(&mut playbook, &yaml)?;
+    Ok(playbook)
+}
+
+/// The two parts of a file and the lines they begin at, from 1.
+struct Parts<'a> {
+    front: &'a str,
+    front_line: usize,
+    body: &'a str,
+    body_line: usize,
+}
+
+/// Fences are lines of their own, so that `---` within a value is none.
+fn split(markdown: &str) -> Result<Parts<'_>, PlaybookError> {
+    let mut offset = 0;
+    let mut opened: Option<(usize, usize)> = None;
+    for (index, line) in markdown.split_inclusive('\n').enumerate() {
+        let number = index + 1;
+        offset += line.len();
+        let is_fence = line.trim_end() == "---";
+        match opened {
+            None if is_fence => opened = Some((number, offset)),
+            None if line.trim().is_empty() => {}
+            None => return Err(PlaybookError::NoFrontMatter { line: number }),
+            Some((fence, start)) if is_fence => {
+                return Ok(Parts {
+                    front: markdown.get(start..offset - line.len()).unwrap_or_default(),
+                    front_line: fence + 1,
+                    body: markdown.get(offset..).unwrap_or_default(),
+                    body_line: number + 1,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    match opened {
+        Some((line, _)) => Err(PlaybookError::Unclosed { line }),
+        None => Err(PlaybookError::NoFrontMatter { line: 1 }),
+    }
 }

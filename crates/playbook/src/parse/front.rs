@@ -1,0 +1,400 @@
+//! The settings of a playbook.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::CallOption;
+use protocol::option::{self, LlmOption};
+use protocol::read::{self, Read};
+use protocol::value::{Headers, Millis, Seconds};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
+use serde_json::{Map, Value};
+
+use super::yaml::Yaml;
+use crate::collector;
+use crate::error::{PlaybookError, Warning, nearest};
+use crate::playbook::{
+    Collect, DtmfAction, FollowUp, Interruption, Phrases, Posthook, Strategy, Summary,
+};
+
+/// The keys that are the playbook's own; all others are those of a call's option.
+#[derive(serde::Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Front {
+    pub(super) title: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) greeting: Option<String>,
+    pub(super) llm: Option<LlmOption>,
+    pub(super) transfers: Vec<String>,
+    voice: Option<String>,
+    interruption: Option<InterruptionFront>,
+    dtmf: BTreeMap<String, DtmfFront>,
+    #[serde(alias = "dtmf_collectors")]
+    dtmf_collectors: BTreeMap<String, CollectFront>,
+    #[serde(alias = "followup", alias = "follow_up")]
+    follow_up: Option<FollowUpFront>,
+    posthook: Option<PosthookFront>,
+    phrases: PhrasesFront,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct InterruptionFront {
+    #[serde(deserialize_with = "strategy")]
+    strategy: Option<Strategy>,
+    #[serde(alias = "min_speech_ms")]
+    min_speech_ms: Option<Millis>,
+    #[serde(alias = "filler_word_filter")]
+    filler_word_filter: Option<bool>,
+    #[serde(alias = "volume_fade_ms")]
+    volume_fade_ms: Option<Millis>,
+    #[serde(alias = "ignore_first_ms")]
+    ignore_first_ms: Option<Millis>,
+}
+
+#[derive(serde::Deserialize)]
+struct DtmfFront {
+    action: String,
+    scene: Option<String>,
+    target: Option<String>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct CollectFront {
+    description: String,
+    digits: Option<usize>,
+    #[serde(alias = "min_digits")]
+    min_digits: Option<usize>,
+    #[serde(alias = "max_digits")]
+    max_digits: Option<usize>,
+    #[serde(alias = "finish_key")]
+    finish_key: Option<String>,
+    timeout: Option<Seconds>,
+    #[serde(alias = "inter_digit_timeout")]
+    inter_digit_timeout: Option<Seconds>,
+    validation: ValidationFront,
+    #[serde(alias = "retry_times")]
+    retry_times: Option<u32>,
+    interruptible: bool,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ValidationFront {
+    pattern: Option<String>,
+    #[serde(alias = "error_message")]
+    error_message: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FollowUpFront {
+    timeout: Millis,
+    #[serde(default = "default_follow_ups", alias = "max", alias = "max_count")]
+    max_count: u32,
+    #[serde(default, alias = "texts", deserialize_with = "one_or_many")]
+    text: Vec<String>,
+}
+
+/// How often a caller is asked whether he is there, when the playbook does not say.
+const fn default_follow_ups() -> u32 {
+    2
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PosthookFront {
+    url: String,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    headers: Headers,
+    #[serde(default)]
+    summary: Option<String>,
+    #[serde(default, alias = "include_history")]
+    include_history: Option<bool>,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(default)]
+struct PhrasesFront {
+    apology: String,
+    goodbye: String,
+    refusal: String,
+    unreachable: String,
+}
+
+/// The keys of the object at a path; a `*` stands for a name of the author's.
+const KEYS: &[(&str, fn() -> &'static [&'static str])] = &[
+    ("asr", keys_of::<option::TranscriptionOption>),
+    ("tts", keys_of::<option::SynthesisOption>),
+    ("vad", keys_of::<option::VadOption>),
+    ("recorder", keys_of::<option::RecorderOption>),
+    ("eou", keys_of::<option::EouOption>),
+    ("realtime", keys_of::<option::RealtimeOption>),
+    ("ambiance", keys_of::<option::AmbianceOption>),
+    ("sip", keys_of::<option::SipOption>),
+    ("llm", keys_of::<LlmOption>),
+    ("llm.rules.*", keys_of::<option::Rule>),
+    ("interruption", keys_of::<InterruptionFront>),
+    ("dtmf.*", keys_of::<DtmfFront>),
+    ("dtmfCollectors.*", keys_of::<CollectFront>),
+    ("dtmfCollectors.*.validation", keys_of::<ValidationFront>),
+    ("followUp", keys_of::<FollowUpFront>),
+    ("followup", keys_of::<FollowUpFront>),
+    ("follow_up", keys_of::<FollowUpFront>),
+    ("posthook", keys_of::<PosthookFront>),
+    ("phrases", keys_of::<PhrasesFront>),
+];
+
+/// Reads the settings: the playbook's own and the call's option.
+pub(super) fn read(yaml: &Yaml, warnings: &mut Vec<Warning>) -> Result<(Front, CallOption), PlaybookError> {
+    let own_keys = keys_of::<Front>();
+    let given = yaml.value.iter().filter(|(_, value)| !value.is_null());
+    let (own, option): (Vec<_>, Vec<_>) = given.partition(|(key, _)| own_keys.contains(&key.as_str()));
+    let front: Front = read_part(own, yaml, warnings)?;
+    let option: CallOption = read_part(option, yaml, warnings)?;
+    Ok((front, option))
+}
+
+fn read_part<T: DeserializeOwned>(
+    entries: Vec<(&String, &Value)>,
+    yaml: &Yaml,
+    warnings: &mut Vec<Warning>,
+) -> Result<T, PlaybookError> {
+    let object: Map<String, Value> = entries.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let Read { value, unknown } = read::value(Value::Object(object)).map_err(|error| {
+        let nearest = nearest_variant(&error.message);
+        yaml.error(&error.field, error.message, nearest)
+    })?;
+    warnings.extend(unknown.iter().map(|path| unknown_key(path, yaml)));
+    Ok(value)
+}
+
+fn unknown_key(path: &str, yaml: &Yaml) -> Warning {
+    let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let candidates: Vec<&str> = if parent.is_empty() {
+        [keys_of::<Front>(), keys_of::<CallOption>()].concat()
+    } else {
+        let row = KEYS.iter().find(|(pattern, _)| matches_path(pattern, parent));
+        row.map(|(_, keys)| keys().to_vec()).unwrap_or_default()
+    };
+    Warning {
+        line: yaml.line_of(path),
+        message: format!("unknown key `{path}`"),
+        nearest: nearest(key, candidates),
+    }
+}
+
+fn matches_path(pattern: &str, path: &str) -> bool {
+    let (mut steps, mut own) = (pattern.split('.'), path.split('.'));
+    loop {
+        match (steps.next(), own.next()) {
+            (None, None) => return true,
+            (Some(step), Some(name)) if step == "*" || step == name => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The valid word nearest to the one that serde refuses: its message lists them in backticks.
+fn nearest_variant(message: &str) -> Option<String> {
+    let (refused, expected) = message.split_once("expected")?;
+    let word = refused.split('`').nth(1)?;
+    nearest(word, expected.split('`').skip(1).step_by(2))
+}
+
+impl Front {
+    /// Puts into a call's option what the playbook says elsewhere.
+    pub(super) fn complete_option(&self, option: &mut CallOption) {
+        if let Some(voice) = &self.voice {
+            option.tts.get_or_insert_default().speaker.get_or_insert_with(|| voice.clone());
+        }
+        let Some(key) = self.llm.as_ref().and_then(|llm| llm.api_key.clone()) else { return };
+        let keys = [
+            option.asr.as_mut().map(|asr| &mut asr.secret_key),
+            option.tts.as_mut().map(|tts| &mut tts.secret_key),
+            option.eou.as_mut().map(|eou| &mut eou.secret_key),
+            option.realtime.as_mut().map(|realtime| &mut realtime.secret_key),
+        ];
+        for own in keys.into_iter().flatten() {
+            own.get_or_insert_with(|| key.clone());
+        }
+    }
+
+    pub(super) fn interruption(&self) -> Interruption {
+        let Some(own) = &self.interruption else { return Interruption::default() };
+        let default = Interruption::default();
+        Interruption {
+            strategy: own.strategy.unwrap_or(default.strategy),
+            min_speech: own.min_speech_ms.map_or(default.min_speech, |ms| ms.0),
+            filler_word_filter: own.filler_word_filter.unwrap_or(default.filler_word_filter),
+            volume_fade: own.volume_fade_ms.map_or(default.volume_fade, |ms| ms.0),
+            ignore_first: own.ignore_first_ms.map_or(default.ignore_first, |ms| ms.0),
+        }
+    }
+
+    pub(super) fn dtmf(&self, yaml: &Yaml) -> Result<BTreeMap<char, DtmfAction>, PlaybookError> {
+        let mut actions = BTreeMap::new();
+        for (key, own) in &self.dtmf {
+            let path = format!("dtmf.{key}");
+            let digit = digit(key).ok_or_else(|| yaml.error(&path, ONE_KEY.into(), None))?;
+            let action = dtmf_action(&own.action, own.scene.as_deref(), own.target.as_deref())
+                .map_err(|(message, nearest)| yaml.error(&path, message, nearest))?;
+            actions.insert(digit, action);
+        }
+        Ok(actions)
+    }
+
+    pub(super) fn collectors(&self, yaml: &Yaml) -> Result<BTreeMap<String, Collect>, PlaybookError> {
+        let mut collectors = BTreeMap::new();
+        for (name, own) in &self.dtmf_collectors {
+            let path = format!("dtmfCollectors.{name}");
+            let collect = own.collect().map_err(|message| yaml.error(&path, message, None))?;
+            collectors.insert(name.clone(), collect);
+        }
+        Ok(collectors)
+    }
+
+    pub(super) fn follow_up(&self) -> Option<FollowUp> {
+        let own = self.follow_up.as_ref()?;
+        Some(FollowUp { timeout: own.timeout.0, max: own.max_count, texts: own.text.clone() })
+    }
+
+    pub(super) fn posthook(&self) -> Option<Posthook> {
+        let own = self.posthook.as_ref()?;
+        Some(Posthook {
+            url: own.url.clone(),
+            method: own.method.as_deref().unwrap_or("POST").to_ascii_uppercase(),
+            headers: own.headers.clone(),
+            summary: own.summary.as_deref().map(Summary::from_text),
+            include_history: own.include_history.unwrap_or(true),
+        })
+    }
+
+    pub(super) fn phrases(&self) -> Phrases {
+        let PhrasesFront { apology, goodbye, refusal, unreachable } = &self.phrases;
+        Phrases {
+            apology: apology.clone(),
+            goodbye: goodbye.clone(),
+            refusal: refusal.clone(),
+            unreachable: unreachable.clone(),
+        }
+    }
+}
+
+impl CollectFront {
+    fn collect(&self) -> Result<Collect, String> {
+        let default = collector::any_digits();
+        let max_digits = self.max_digits.or(self.digits).unwrap_or(default.max_digits);
+        let min_digits = self.min_digits.or(self.digits).unwrap_or(default.min_digits);
+        if min_digits > max_digits || max_digits == 0 || max_digits > 100 {
+            return Err(format!("minDigits {min_digits} and maxDigits {max_digits} allow no entry of 1 to 100 digits"));
+        }
+        let finish_key = match self.finish_key.as_deref() {
+            Some("") | None => None,
+            Some(key) => Some(digit(key).ok_or("finishKey is one key of the telephone, such as \"#\"")?),
+        };
+        if let Some(pattern) = &self.validation.pattern
+            && collector::pattern_of(pattern).is_none()
+        {
+            return Err("validation.pattern is not a regular expression".into());
+        }
+        let span = |own: Option<Seconds>, default: Duration| own.map_or(default, |seconds| seconds.0);
+        Ok(Collect {
+            description: self.description.clone(),
+            min_digits,
+            max_digits,
+            finish_key,
+            timeout: span(self.timeout, default.timeout),
+            inter_digit_timeout: span(self.inter_digit_timeout, default.inter_digit_timeout),
+            pattern: self.validation.pattern.clone(),
+            error_message: self.validation.error_message.clone(),
+            retry_times: self.retry_times.unwrap_or(default.retry_times),
+            interruptible: self.interruptible,
+        })
+    }
+}
+
+/// What is said of a key that a telephone does not have.
+pub(super) const ONE_KEY: &str = "a key is one of 0 to 9, * and #, A to D";
+
+/// The key of a telephone that `text` names.
+pub(super) fn digit(text: &str) -> Option<char> {
+    let mut chars = text.trim().chars();
+    let key = chars.next()?.to_ascii_uppercase();
+    (chars.next().is_none() && (key.is_ascii_digit() || "*#ABCD".contains(key))).then_some(key)
+}
+
+/// What is wrong and what is spelled alike.
+type Wrong = (String, Option<String>);
+
+/// What pressing a key does, from its attributes.
+pub(super) fn dtmf_action(action: &str, scene: Option<&str>, target: Option<&str>) -> Result<DtmfAction, Wrong> {
+    let given = |value: Option<&str>, what: &str| {
+        let value = value.map(str::trim).filter(|value| !value.is_empty());
+        value.map(str::to_owned).ok_or_else(|| (format!("action `{action}` needs a `{what}`"), None))
+    };
+    match action.trim().to_ascii_lowercase().as_str() {
+        "goto" => given(scene, "scene").map(DtmfAction::Goto),
+        "transfer" | "refer" => given(target, "target").map(DtmfAction::Transfer),
+        "hangup" => Ok(DtmfAction::Hangup),
+        other => {
+            let message = format!("unknown action `{other}`; there are goto, transfer and hangup");
+            Err((message, nearest(other, ["goto", "transfer", "hangup"])))
+        }
+    }
+}
+
+fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strategy>, D::Error> {
+    const WORDS: &[&str] = &["both", "vad", "asr", "none"];
+    let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let found = Strategy::WORDS.iter().find(|(own, _)| own.eq_ignore_ascii_case(word.trim()));
+    found.map(|(_, strategy)| Some(*strategy)).ok_or_else(|| de::Error::unknown_variant(&word, WORDS))
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Shape::deserialize(deserializer)? {
+        Shape::One(text) => vec![text],
+        Shape::Many(texts) => texts,
+    })
+}
+
+/// The keys that a type reads, as its derived reader announces them.
+fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut keys: &'static [&'static str] = &[];
+    let _ = T::deserialize(KeysReader(&mut keys));
+    keys
+}
+
+struct KeysReader<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for KeysReader<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("only keys are wanted"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        Err(de::Error::custom("only keys are wanted"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
