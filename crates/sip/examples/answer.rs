@@ -14,8 +14,7 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listen: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:5060").parse()?;
-    let mut config = Config::new(listen, rand::random());
-    config.max_dialogs = 20_000;
+    let config = Config::new(listen, rand::random());
     let (driver, handle, mut calls) = Driver::bind(listen, config).await?;
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(driver.run());
