@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn a_name_does_not_lead_out_of_the_folder() {
         let folder = Path::new("config/playbook");
-        for name in ["/etc/passwd", "../a.md", "a/../../b.md", "config/playbook/../../x", "", ".", "a\0b", "..\\a"] {
+        for name in
+            ["/etc/passwd", "../a.md", "a/../../b.md", "config/playbook/../../x", "", ".", "a\0b", "..\\a"]
+        {
             assert!(relative(folder, name).is_err(), "{name:?}");
         }
     }

@@ -1,6 +1,46 @@
 //! The active-call server as a library, so that tests can start it.
+//!
+//! Must not: hold rules of a call, of SIP or of sound; it joins the crates that do to sockets, files and the
+//! command line.
+//!
+//! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense;
+//! [`server`] starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`];
+//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes; [`http`] is the
+//! other door; [`playbooks`], [`library`], [`egress`] and [`sinks`] are what calls need of the world; [`files`]
+//! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod calls;
+pub mod check;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod egress;
+pub mod files;
+pub mod http;
 pub mod inbound;
+pub mod library;
+pub mod logging;
+pub mod playbooks;
+pub mod ports;
+pub mod server;
+pub mod sinks;
+pub mod sip_io;
+pub mod webhook;
+
+/// Waits until the process is told to stop, by SIGTERM or SIGINT. Each call waits for a further signal.
+///
+/// A process that cannot hear signals is ended by them, so the wait is for ever then.
+pub async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

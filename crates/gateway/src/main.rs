@@ -1,2 +1,120 @@
 //! The `active-call` command.
-fn main() {}
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use active_call::check;
+use active_call::cli::{Cli, Command, Demo, Serve};
+use active_call::config::Config;
+use active_call::config::read::{self, Loaded, process_environment};
+use active_call::logging;
+use active_call::server::Server;
+use active_call::{demo, stopped};
+use clap::Parser;
+use miette::{GraphicalReportHandler, Report};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(flags)) => serve(&flags),
+        Some(Command::Check(files)) => checked(&files.files),
+        Some(Command::Demo(flags)) => demonstrate(&flags),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // Nobody is left to be told of a closed standard error.
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checked(files: &[PathBuf]) -> Result<(), String> {
+    match check::run(files, &mut io::stdout()) {
+        Ok(0) => Ok(()),
+        Ok(faults) => Err(format!("{faults} found to be wrong")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn demonstrate(flags: &Demo) -> Result<(), String> {
+    // The conversation is what is to be seen; RUST_LOG shows more.
+    let quiet = Config { log_level: None, ..Config::default() };
+    let level = process_environment("RUST_LOG").unwrap_or_else(|| "warn".into());
+    logging::start(&quiet, Some(level)).map_err(|e| format!("the log: {e}"))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(demo::run(flags)).map_err(|e| e.to_string())
+}
+
+fn serve(flags: &Serve) -> Result<(), String> {
+    if flags.list_providers {
+        return list_providers().map_err(|e| e.to_string());
+    }
+    if let Some(missing) = flags.not_built() {
+        return Err(missing.into());
+    }
+    let mut loaded = load(flags.conf.as_deref())?;
+    flags.apply(&mut loaded.config);
+    logging::start(&loaded.config, process_environment("RUST_LOG")).map_err(|e| format!("the log: {e}"))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(run(loaded))
+}
+
+/// A file that was named must be there; the one in the working folder may be.
+fn load(named: Option<&Path>) -> Result<Loaded, String> {
+    let default = Path::new(check::DEFAULT_CONF);
+    let path = match named {
+        Some(path) => path,
+        None if default.exists() => default,
+        None => return Ok(Loaded::default()),
+    };
+    read::file(path, &process_environment).map_err(|error| {
+        let mut shown = String::new();
+        let report = Report::new(*error);
+        match GraphicalReportHandler::new().render_report(&mut shown, report.as_ref()) {
+            Ok(()) => shown,
+            Err(_) => report.to_string(),
+        }
+    })
+}
+
+async fn run(loaded: Loaded) -> Result<(), String> {
+    let server = Server::start(loaded.config).await.map_err(|e| e.to_string())?;
+    tracing::info!(http = %server.http_addr(), sip = %server.sip_addr(), "ready");
+    stopped().await;
+    tracing::info!(
+        "stopping: new calls are refused, those that are up may end; a second signal stops at once"
+    );
+    tokio::select! {
+        hung_up = server.stop() => {
+            tracing::info!(hung_up, "stopped");
+            Ok(())
+        }
+        () = stopped() => Err("stopped at once by a second signal".into()),
+    }
+}
+
+fn list_providers() -> io::Result<()> {
+    let mut out = io::stdout();
+    rows(&mut out, "asr", providers::RECOGNIZERS)?;
+    rows(&mut out, "tts", providers::SYNTHESIZERS)?;
+    rows(&mut out, "llm", providers::CHAT_MODELS)?;
+    rows(&mut out, "realtime", providers::REALTIMES)
+}
+
+fn rows<T: ?Sized, O>(out: &mut impl Write, kind: &str, rows: &[providers::Row<T, O>]) -> io::Result<()> {
+    for row in rows {
+        writeln!(out, "{kind:<9} {:<14} {}", row.name, row.about)?;
+        writeln!(out, "{:24} options: {}", "", row.options.join(", "))?;
+        if !row.environment.is_empty() {
+            writeln!(out, "{:24} environment: {}", "", row.environment.join(", "))?;
+        }
+    }
+    Ok(())
+}

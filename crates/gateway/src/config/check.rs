@@ -53,7 +53,9 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
 fn ports(config: &Config, findings: &mut Vec<Finding>) {
     let (start, end) = (config.rtp_start_port, config.rtp_end_port);
     if start < 1024 {
-        findings.push(Finding::new("rtp_start_port", format!("{start} is below 1024")).help("the usual value is 12000"));
+        findings.push(
+            Finding::new("rtp_start_port", format!("{start} is below 1024")).help("the usual value is 12000"),
+        );
     } else if start % 2 != 0 {
         let even = start.saturating_add(1);
         findings.push(
@@ -62,7 +64,10 @@ fn ports(config: &Config, findings: &mut Vec<Finding>) {
         );
     }
     if end <= start {
-        findings.push(Finding::new("rtp_end_port", format!("{end} is not above rtp_start_port, which is {start}")));
+        findings.push(Finding::new(
+            "rtp_end_port",
+            format!("{end} is not above rtp_start_port, which is {start}"),
+        ));
     }
 }
 
@@ -83,7 +88,9 @@ fn numbers(config: &Config, findings: &mut Vec<Finding>) {
         let message = format!("{} threads are more than 256", config.media_threads);
         findings.push(Finding::new("media_threads", message).help("0 takes one for each processor"));
     }
-    for (key, span) in [("accept_timeout", config.accept_timeout), ("webhook_timeout", config.webhook_timeout)] {
+    for (key, span) in
+        [("accept_timeout", config.accept_timeout), ("webhook_timeout", config.webhook_timeout)]
+    {
         if span.0.is_zero() {
             findings.push(Finding::new(key, "no time at all").help("write a span such as \"50s\""));
         }
@@ -97,7 +104,8 @@ fn numbers(config: &Config, findings: &mut Vec<Finding>) {
 fn handler(handler: Option<&HandlerTable>, findings: &mut Vec<Finding>) {
     let Some(handler) = handler else { return };
     match handler.r#type {
-        None => findings.push(Finding::new("handler", "has no \"type\"").help("write \"webhook\" or \"playbook\"")),
+        None => findings
+            .push(Finding::new("handler", "has no \"type\"").help("write \"webhook\" or \"playbook\"")),
         Some(HandlerKind::Webhook) => webhook(handler, findings),
         Some(HandlerKind::Playbook) => {
             for (index, rule) in handler.rules.iter().enumerate() {
@@ -107,7 +115,8 @@ fn handler(handler: Option<&HandlerTable>, findings: &mut Vec<Finding>) {
                 }
             }
             if handler.rules.is_empty() && handler.default.is_none() {
-                let finding = Finding::new("handler", "has neither \"default\" nor rules, so it refuses every call");
+                let finding =
+                    Finding::new("handler", "has neither \"default\" nor rules, so it refuses every call");
                 findings.push(finding.help("write default = \"hello.md\""));
             }
         }
@@ -127,7 +136,8 @@ fn webhook(handler: &HandlerTable, findings: &mut Vec<Finding>) {
         }
     }
     if !["POST", "GET", "PUT"].contains(&handler.method.to_ascii_uppercase().as_str()) {
-        let finding = Finding::new("handler.method", format!("\"{}\" is no method of a webhook", handler.method));
+        let finding =
+            Finding::new("handler.method", format!("\"{}\" is no method of a webhook", handler.method));
         findings.push(finding.help("write \"POST\""));
     }
     for (name, value) in &handler.headers {
@@ -142,7 +152,7 @@ fn call_record(config: &Config, findings: &mut Vec<Finding>) {
     let Some(table) = &config.callrecord else { return };
     match table.r#type {
         None => findings.push(Finding::new("callrecord", "has no \"type\"").help("write type = \"local\"")),
-        Some(RecordSink::Local) if table.root.is_empty() => {
+        Some(RecordSink::Local) if table.root.as_os_str().is_empty() => {
             findings.push(Finding::new("callrecord.root", "is empty").help("write a folder"));
         }
         Some(RecordSink::Local) => {}
@@ -186,11 +196,14 @@ fn not_built(config: &Config, findings: &mut Vec<Finding>) {
         findings.push(finding.help("write false to send sound in the clear"));
     }
     if config.recording.format != RecorderFormat::Wav {
-        let message = format!("recordings as \"{}\" are not built into this version", config.recording.format.as_str());
+        let message =
+            format!("recordings as \"{}\" are not built into this version", config.recording.format.as_str());
         findings.push(Finding::new("recording.format", message).help("write \"wav\""));
     }
     if config.http_gzip {
-        findings.push(Finding::new("http_gzip", "is not built into this version: answers go uncompressed").only_warn());
+        findings.push(
+            Finding::new("http_gzip", "is not built into this version: answers go uncompressed").only_warn(),
+        );
     }
     if !config.rewrites.is_empty() {
         let message = "outbound SIP calls are not built into this version: rewrites have no effect";

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use keys::table;
 pub use problem::{ConfigError, Problem};
 pub use read::Loaded;
-pub use sections::{CallRecordTable, HandlerTable, Recording, RegisterUser, Rewrite, Rule, UserCredential};
+pub use sections::{HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential};
 use words::{CodecName, HandlerKind, Pattern, RecordSink};
 
 const fn seconds(seconds: u64) -> Seconds {
@@ -95,7 +95,7 @@ table! {
         ws_pcm_out_rate: u32 = 16_000,
         /// Where call records go; absent: nowhere.
         #[serde(alias = "call_record")]
-        callrecord: Option<CallRecordTable> = None,
+        callrecord: Option<RecordTable> = None,
         /// Recording of calls, and the folder of recordings and event logs.
         recording: Recording = Recording::default(),
         /// Folder of rendered speech.

@@ -78,7 +78,9 @@ impl Source {
                 Some((key, value)) => {
                     covered.push_str(key);
                     covered.push('=');
-                    covered.extend(value.bytes().map(|b| if b.is_ascii_whitespace() { char::from(b) } else { '*' }));
+                    covered.extend(
+                        value.bytes().map(|b| if b.is_ascii_whitespace() { char::from(b) } else { '*' }),
+                    );
                 }
                 None => covered.push_str(line),
             }
@@ -125,6 +127,7 @@ impl Diagnostic for ConfigError {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let label = LabeledSpan::new_with_span(Some("here".into()), self.problem.span.clone());
-        (self.problem.line > 0).then(|| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = LabeledSpan>>)
+        (self.problem.line > 0)
+            .then(|| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = LabeledSpan>>)
     }
 }

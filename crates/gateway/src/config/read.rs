@@ -10,7 +10,9 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
-use super::{CallRecordTable, Config, HandlerTable, Recording, RegisterUser, Rewrite, Rule, UserCredential, check};
+use super::{
+    Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential, check,
+};
 
 /// Largest file that is read.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -31,29 +33,29 @@ pub struct Loaded {
 ///
 /// # Errors
 /// When the file is missing, too large, no TOML, or holds a value that is wrong.
-pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigError> {
+pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<ConfigError>> {
     let name = path.display().to_string();
     let unreadable = |why: String| {
         let source = Source { name: name.clone(), text: String::new() };
-        ConfigError::new(&source, Problem::at(&source, None, why))
+        Box::new(ConfigError::new(&source, Problem::at(&source, None, why)))
     };
     let size = std::fs::metadata(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?.len();
     if size > MAX_FILE {
         return Err(unreadable(format!("has {size} bytes; a configuration has at most {MAX_FILE}")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
-    self::text(Source { name: name.clone(), text }, environment)
+    self::text(&Source { name: name.clone(), text }, environment)
 }
 
 /// Reads a configuration from its text.
 ///
 /// # Errors
 /// When it is no TOML or holds a value that is wrong.
-pub fn text(source: Source, environment: Environment<'_>) -> Result<Loaded, ConfigError> {
-    let fail = |problem| ConfigError::new(&source, problem);
-    let toml_problem = |e: &toml::de::Error| Problem::at(&source, e.span(), e.message());
+pub fn text(source: &Source, environment: Environment<'_>) -> Result<Loaded, Box<ConfigError>> {
+    let fail = |problem| Box::new(ConfigError::new(source, problem));
+    let toml_problem = |e: &toml::de::Error| Problem::at(source, e.span(), e.message());
     let mut tree = DeTable::parse(&source.text).map_err(|e| fail(toml_problem(&e)))?;
-    let mut reading = Reading { source: &source, environment, warnings: Vec::new() };
+    let mut reading = Reading { source, environment, warnings: Vec::new() };
     reading.prepare(tree.get_mut(), "").map_err(fail)?;
     reading.lift_ua(tree.get_mut());
     let places = tree.clone();
@@ -67,10 +69,10 @@ pub fn text(source: Source, environment: Environment<'_>) -> Result<Loaded, Conf
     }
     let mut warnings = reading.warnings;
     for finding in check::findings(&config) {
-        let mut problem = Problem::at(&source, place(&places, &finding.path), finding.message);
+        let mut problem = Problem::at(source, place(&places, &finding.path), finding.message);
         problem.help = finding.help;
         if finding.fatal {
-            return Err(ConfigError::new(&source, problem));
+            return Err(fail(problem));
         }
         warnings.push(problem);
     }
@@ -132,7 +134,8 @@ impl Reading<'_> {
             DeValue::Table(table) => {
                 for (key, value) in table {
                     if root.contains_key(&key) {
-                        let message = format!("\"{0}\" in [ua] has no effect beside \"{0}\" at the top", key.get_ref());
+                        let message =
+                            format!("\"{0}\" in [ua] has no effect beside \"{0}\" at the top", key.get_ref());
                         self.warnings.push(Problem::at(self.source, Some(key.span()), message));
                     } else {
                         root.insert(key, value);
@@ -156,14 +159,18 @@ impl Reading<'_> {
 
 /// The keys of the table that the last step of `path` stands in.
 fn known_keys(path: &[String]) -> impl Iterator<Item = &'static str> {
-    let tables: Vec<&str> =
-        path.iter().take(path.len().saturating_sub(1)).filter(|s| s.parse::<usize>().is_err()).map(String::as_str).collect();
+    let tables: Vec<&str> = path
+        .iter()
+        .take(path.len().saturating_sub(1))
+        .filter(|s| s.parse::<usize>().is_err())
+        .map(String::as_str)
+        .collect();
     let keys = match tables.as_slice() {
         ["handler"] => HandlerTable::KEYS,
         ["handler", "rules"] => Rule::KEYS,
         ["register_users"] => RegisterUser::KEYS,
         ["register_users", "credential"] => UserCredential::KEYS,
-        ["callrecord" | "call_record"] => CallRecordTable::KEYS,
+        ["callrecord" | "call_record"] => RecordTable::KEYS,
         ["recording"] => Recording::KEYS,
         ["rewrites"] => Rewrite::KEYS,
         ["ice_servers"] => &["urls", "username", "credential", "credential_type"],
@@ -184,7 +191,7 @@ fn place(root: &Spanned<DeTable<'_>>, path: &[String]) -> Option<Range<usize>> {
             value = Some(inner.get_ref());
         } else if let Some(inner) = value
             .and_then(|v| v.as_array())
-            .and_then(|list| step.parse::<usize>().ok().and_then(|index| list.iter().nth(index)))
+            .and_then(|list| step.parse::<usize>().ok().and_then(|index| list.get(index)))
         {
             span = Some(inner.span());
             value = Some(inner.get_ref());
@@ -230,4 +237,10 @@ fn fill(text: &str, environment: Environment<'_>) -> Result<String, (String, Str
     }
     filled.push_str(rest);
     Ok(filled)
+}
+
+/// The environment of this process, read where configuration and playbooks name it.
+#[allow(clippy::disallowed_methods, reason = "configuration is the place that reads the environment")]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

@@ -74,12 +74,12 @@ table! {
 
 table! {
     /// `[callrecord]`: where call records go. Which keys count depends on `type`.
-    CallRecordTable {
+    RecordTable {
         /// `local`, `s3` or `http`.
         #[serde(rename = "type")]
         r#type: Option<RecordSink> = None,
         /// Folder or key prefix.
-        root: String = "./config/cdr".into(),
+        root: PathBuf = "./config/cdr".into(),
         /// S3: `aliyun`, `tencent`, `minio`, `aws`, `gcp`, `azure`, `digitalocean`.
         vendor: Option<String> = None,
         /// S3: bucket.
@@ -101,6 +101,13 @@ table! {
         with_media: Option<bool> = None,
         /// S3 and HTTP: keep the local copy of what was sent.
         keep_media_copy: Option<bool> = None,
+    }
+}
+
+impl RecordTable {
+    /// Records as files in the folder that is the default.
+    pub fn local() -> Self {
+        RecordTable { r#type: Some(RecordSink::Local), ..RecordTable::default() }
     }
 }
 

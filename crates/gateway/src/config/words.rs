@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use protocol::value::Headers;
 use regex::Regex;
-use serde::de::{self, Deserializer};
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 /// A word out of a fixed set, read in any case.
 macro_rules! words {
@@ -123,7 +123,9 @@ impl<'de> Deserialize<'de> for Pattern {
 }
 
 /// An IP address, or the empty text for none.
-pub(super) fn address_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+pub(super) fn address_or_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<IpAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {
         return Ok(None);

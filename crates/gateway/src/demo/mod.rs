@@ -27,12 +27,8 @@ use print::Printer;
 /// The playbook that answers, and the words that the built-in caller says.
 const PLAYBOOK: &str = "demo.md";
 /// What the caller says, one after the other. The last makes the agent say goodbye and hang up.
-const QUESTIONS: &[&str] = &[
-    "what are your opening hours",
-    "where are you",
-    "i want to reserve a book",
-    "thank you goodbye",
-];
+const QUESTIONS: &[&str] =
+    &["what are your opening hours", "where are you", "i want to reserve a book", "thank you goodbye"];
 /// Voice of the caller; the agent's is another.
 const CALLER_VOICE: &str = "rms";
 /// Events waiting to be printed. When full the demonstration misses some; the call does not wait.
@@ -171,7 +167,8 @@ async fn find_record(root: &Path, id: &str) -> Option<CallRecord> {
     for _ in 0..50 {
         patience.tick().await;
         for file in json_files(root) {
-            let record = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<CallRecord>(&text).ok());
+            let record =
+                std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<CallRecord>(&text).ok());
             if let Some(record) = record.filter(|record| record.call_id == id) {
                 return Some(record);
             }

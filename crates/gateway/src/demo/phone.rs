@@ -94,8 +94,10 @@ impl Phone {
     /// [`PhoneError::Network`].
     #[expect(clippy::disallowed_methods, reason = "the phone owns its driver and ends it in `close`")]
     pub async fn open() -> Result<Phone, PhoneError> {
-        let config = sip::Config { user_agent: "active-call-demo".into(), ..sip::Config::default() };
-        let (driver, sip, _incoming) = Driver::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), config).await?;
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut config = sip::Config::new(here, rand::random());
+        config.user_agent = "active-call-demo".into();
+        let (driver, sip, _incoming) = Driver::bind(here, config).await?;
         let driver = tokio::spawn(driver.run());
         Ok(Phone { sip, driver })
     }

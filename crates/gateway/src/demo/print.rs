@@ -40,9 +40,10 @@ impl Printer {
             Event::Interruption { current, .. } => {
                 self.line(&format!("             (interrupted after {current} ms)"), "33")
             }
-            Event::Metrics { key, duration, .. } if key == "response_time" => {
-                self.line(&format!("             the reply began {duration} ms after the caller's last word"), "2")
-            }
+            Event::Metrics { key, duration, .. } if key == "response_time" => self.line(
+                &format!("             the reply began {duration} ms after the caller's last word"),
+                "2",
+            ),
             Event::Error { sender, error, .. } => self.line(&format!("  {sender}: {error}"), "31"),
             Event::Hangup(end) => {
                 let reason = end.reason.as_deref().unwrap_or("unknown");
@@ -63,17 +64,24 @@ impl Printer {
         self.title("what is left of the call")?;
         for recording in &record.recorder {
             let size = recording.size;
-            self.line(&format!("  recording    {} ({size} bytes; caller left, agent right)", recording.path), "0")?;
+            self.line(
+                &format!("  recording    {} ({size} bytes; caller left, agent right)", recording.path),
+                "0",
+            )?;
         }
         if let Some(log) = &record.dump_event_file {
             self.line(&format!("  event log    {log}"), "0")?;
         }
-        self.line(&format!("  call record  of {}: {} lines of transcript", record.call_id, record.transcript.len()), "0")
+        self.line(
+            &format!("  call record  of {}: {} lines of transcript", record.call_id, record.transcript.len()),
+            "0",
+        )
     }
 
     /// Where the server can be reached.
     pub(super) fn addresses(&mut self, sip: SocketAddr, http: SocketAddr) -> io::Result<()> {
-        let host = |ip: std::net::IpAddr| if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
+        let host =
+            |ip: std::net::IpAddr| if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
         let http = format!("{}:{}", host(http.ip()), http.port());
         self.title("the server goes on; Ctrl-C stops it")?;
         for line in [

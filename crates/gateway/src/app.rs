@@ -1,0 +1,133 @@
+//! What HTTP and SIP share: the configuration, the calls, and how a call is begun.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use call::setup::{EventLog, Rules};
+use call::{CallHandle, Services, Setup};
+use chrono::{SecondsFormat, Utc};
+use protocol::CallOption;
+use protocol::rest::CallKind;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::calls::{Calls, NoPlace, Place};
+use crate::config::Config;
+use crate::inbound::Routes;
+use crate::playbooks::Folder;
+use crate::ports::{Port, Ports};
+use crate::sinks::{events, records};
+use crate::webhook::Webhook;
+
+/// The server as its doors see it. Shared by reference count.
+pub struct App {
+    /// The configuration, flags applied.
+    pub config: Config,
+    /// Every call.
+    pub calls: Calls,
+    /// What calls need of the world.
+    pub services: Services,
+    /// Where inbound calls go.
+    pub routes: Routes,
+    /// Playbooks.
+    pub playbooks: Folder,
+    /// Told of inbound calls, when a webhook handles them.
+    pub webhook: Option<Webhook>,
+    /// RTP ports.
+    pub ports: Ports,
+    /// Where records go; absent: nowhere.
+    pub records: Option<records::Local>,
+    /// Owner of every task of the server.
+    pub tasks: TaskTracker,
+    /// Ends the doors: HTTP, SIP, timers.
+    pub closing: CancellationToken,
+}
+
+/// How a call begins, beyond its [`Setup`].
+pub struct Beginning {
+    /// What the call begins with.
+    pub setup: Setup,
+    /// Its place in the table.
+    pub place: Place,
+    /// Its RTP port, which rests when the call is over.
+    pub port: Option<Port>,
+    /// A client may take command of it later.
+    pub unclaimed: bool,
+}
+
+impl App {
+    /// A place for a call.
+    ///
+    /// # Errors
+    /// When the server is full or being stopped, or the id is in use.
+    pub fn reserve(&self, id: &str) -> Result<Place, NoPlace> {
+        self.calls.reserve(id)
+    }
+
+    /// Begins a call; its place and port are given back when it is over.
+    pub async fn begin(self: &Arc<Self>, beginning: Beginning) -> CallHandle {
+        let Beginning { setup, place, port, unclaimed } = beginning;
+        if let Some(local) = self.records.clone() {
+            let record = records::beginning(&setup, now());
+            // The note is there before the call can end, since the record of the call takes it back.
+            let _ = tokio::task::spawn_blocking(move || local.note(&record)).await;
+        }
+        let handle = call::spawn(setup, &self.services);
+        place.fill(handle.clone(), unclaimed);
+        let (app, over) = (self.clone(), handle.clone());
+        self.tasks.spawn(async move {
+            over.over().await;
+            app.forget_unborn(&over);
+            drop(port);
+            drop(place);
+        });
+        handle
+    }
+
+    /// A client that leaves without `invite` leaves no record, so nothing else takes its note back.
+    fn forget_unborn(&self, over: &CallHandle) {
+        let unborn = over.kind() == CallKind::WebSocket && over.info().answered_ms.is_none();
+        if let Some(local) = self.records.as_ref().filter(|_| unborn) {
+            local.forget(over.id());
+        }
+    }
+
+    /// The event log of the call `id`, written by a task of its own.
+    pub fn event_log(&self, id: &str) -> EventLog {
+        let (log, writer) = events::open(&self.config.recording.path, id);
+        self.tasks.spawn(writer.run());
+        log
+    }
+
+    /// Times and switches of the configuration.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            accept_timeout: self.config.accept_timeout.0,
+            ws_pcm_out_rate: self.config.ws_pcm_out_rate,
+            auto_record: self.config.recording.enabled && self.config.recording.auto_start,
+            ..Rules::default()
+        }
+    }
+
+    /// Options below those of commands and playbooks.
+    pub fn defaults(&self) -> CallOption {
+        CallOption { ambiance: self.config.ambiance.clone(), ..CallOption::default() }
+    }
+
+    /// The folder of recordings and event logs.
+    pub fn recordings(&self) -> &PathBuf {
+        &self.config.recording.path
+    }
+}
+
+/// The time now, RFC 3339 in UTC.
+#[allow(clippy::disallowed_methods, reason = "wall time is added here, at the edge")]
+pub fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The time now, milliseconds since the Unix epoch.
+#[allow(clippy::disallowed_methods, reason = "wall time is added here, at the edge")]
+pub fn now_ms() -> u64 {
+    u64::try_from(Utc::now().timestamp_millis()).unwrap_or_default()
+}

@@ -1,0 +1,63 @@
+//! `active-call check`: everything that would be wrong after a start, without starting.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::config::read::{self, process_environment};
+use crate::inbound::Routes;
+use crate::playbooks::{self, Folder};
+
+/// Configuration that is read when none is named.
+pub const DEFAULT_CONF: &str = "active-call.toml";
+
+/// Checks `files`, or the default configuration when there is none, and writes what is wrong to `out`, one line
+/// each. Gives the number of faults.
+///
+/// # Errors
+/// Those of writing to `out`.
+pub fn run(files: &[impl AsRef<Path>], out: &mut dyn Write) -> std::io::Result<usize> {
+    let named: Vec<&Path> = match files {
+        [] => vec![Path::new(DEFAULT_CONF)],
+        files => files.iter().map(AsRef::as_ref).collect(),
+    };
+    let mut faults = 0;
+    for path in named {
+        let found = if is_playbook(path) { playbook(path) } else { configuration(path) };
+        for fault in &found {
+            writeln!(out, "{fault}")?;
+        }
+        if found.is_empty() {
+            writeln!(out, "{}: good", path.display())?;
+        }
+        faults += found.len();
+    }
+    Ok(faults)
+}
+
+fn is_playbook(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
+}
+
+/// Unknown keys are faults here: whoever checks wants to know.
+fn configuration(path: &Path) -> Vec<String> {
+    match read::file(path, &process_environment) {
+        Err(error) => vec![error.to_string()],
+        Ok(loaded) => {
+            let mut faults: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+            let routes = Routes::from_config(&loaded.config);
+            faults.extend(Folder::new(loaded.config.playbook_path).validate(&routes.playbooks()));
+            faults
+        }
+    }
+}
+
+fn playbook(path: &Path) -> Vec<String> {
+    let shown = path.display();
+    match std::fs::read_to_string(path) {
+        Err(error) => vec![format!("{shown}: cannot be read: {error}")],
+        Ok(text) => match playbooks::parse(&text) {
+            Err(error) => vec![format!("{shown}: {error}")],
+            Ok(playbook) => playbook.warnings.iter().map(|warning| format!("{shown}: {warning}")).collect(),
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! The WebSocket endpoints: `/call`, `/call/sip`, `/call/webrtc`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use call::handle::{EVENTS, ToCall};
+use call::legs::websocket::WebSocketLeg;
+use call::media_thread::Wire;
+use call::{Client, Setup};
+use protocol::Extra;
+use protocol::read::MAX_MESSAGE;
+use protocol::rest::CallKind;
+use tokio::sync::mpsc;
+
+use super::no_call::{self, Why};
+use super::query::Parameters;
+use super::socket::{self, Pipes};
+use super::{Door, problem};
+use crate::app::{App, Beginning};
+use crate::calls::{NoClaim, NoPlace, Place};
+
+/// Binary messages waiting for the media thread: a second of 20 ms messages. When full the new one is dropped.
+const HEARD: usize = 50;
+/// Batches waiting for a client, of about three 20 ms messages each: a second. When full the media thread drops.
+const SPOKEN: usize = 17;
+
+/// What a handler of these endpoints is given.
+type Asked = Query<HashMap<String, String>>;
+
+/// `GET /call`: a call whose sound goes over the WebSocket itself.
+pub(super) async fn audio(
+    State(door): State<Door>,
+    Query(query): Asked,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let (parameters, id) = match new_call(&query) {
+        Ok(new) => new,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+    };
+    let place = match door.app.reserve(&id) {
+        Ok(place) => place,
+        Err(why) => return no_place(why),
+    };
+    let app = door.app;
+    let tasks = app.tasks.clone();
+    bounded(upgrade).on_upgrade(move |socket| {
+        tasks.track_future(async move {
+            let pipes = begin(&app, id, place, parameters).await;
+            socket::run(socket, pipes).await;
+        })
+    })
+}
+
+/// `GET /call/sip`: takes command of an inbound call that waits under this id.
+pub(super) async fn sip(
+    State(door): State<Door>,
+    Query(query): Asked,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let parameters = match Parameters::read(&query) {
+        Ok(parameters) => parameters,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+    };
+    let claimed = parameters.id.as_deref().map_or(Err(NoClaim::Unknown), |id| door.app.calls.claim(id));
+    let tasks = door.app.tasks.clone();
+    match claimed {
+        Ok(call) => {
+            let (events_in, events) = mpsc::channel(EVENTS);
+            let ping = parameters.ping;
+            bounded(upgrade).on_upgrade(move |socket| {
+                tasks.track_future(async move {
+                    // A call that has just ended closes the events at once.
+                    let _ = call.send(ToCall::Attach(Client { events: events_in })).await;
+                    socket::run(socket, Pipes { call, events, heard: None, spoken: None, ping }).await;
+                })
+            })
+        }
+        Err(NoClaim::Taken) => problem(StatusCode::CONFLICT, NoClaim::Taken.to_string()),
+        Err(NoClaim::Unknown) => {
+            let id = parameters.id.unwrap_or_else(|| format!("s.{}", uuid::Uuid::new_v4()));
+            bounded(upgrade)
+                .on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, Why::NothingPending)))
+        }
+    }
+}
+
+/// `GET /call/webrtc`.
+pub(super) async fn webrtc(
+    State(door): State<Door>,
+    Query(query): Asked,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let id = match new_call(&query) {
+        Ok((_, id)) => id,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+    };
+    let tasks = door.app.tasks.clone();
+    bounded(upgrade).on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, Why::NoWebrtc)))
+}
+
+/// The parser refuses what is larger and says so; twice as much is not even read.
+fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(2 * MAX_MESSAGE).max_frame_size(2 * MAX_MESSAGE)
+}
+
+fn new_call(query: &HashMap<String, String>) -> Result<(Parameters, String), String> {
+    let parameters = Parameters::read(query)?;
+    let id = parameters.new_id()?;
+    Ok((parameters, id))
+}
+
+fn no_place(why: NoPlace) -> Response {
+    let status = match why {
+        NoPlace::Full | NoPlace::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        NoPlace::Taken => StatusCode::CONFLICT,
+    };
+    problem(status, why.to_string())
+}
+
+async fn begin(app: &Arc<App>, id: String, place: Place, parameters: Parameters) -> Pipes {
+    let (heard, inbound) = mpsc::channel(HEARD);
+    let (outbound, spoken) = mpsc::channel(SPOKEN);
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let mut rules = app.rules();
+    rules.server_track = parameters.server_track.unwrap_or(rules.server_track);
+    tracing::info!(call = ?id, "a client has connected");
+    let setup = Setup {
+        kind: CallKind::WebSocket,
+        caller: String::new(),
+        callee: String::new(),
+        leg: Box::new(WebSocketLeg),
+        wire: Wire::Socket { inbound, outbound },
+        sip: None,
+        vars: Extra::new(),
+        playbook: None,
+        client: Some(Client { events: events_in }),
+        observers: Vec::new(),
+        log: parameters.dump.then(|| app.event_log(&id)),
+        defaults: app.defaults(),
+        rules,
+        id,
+    };
+    let call = app.begin(Beginning { setup, place, port: None, unclaimed: false }).await;
+    Pipes { call, events, heard: Some(heard), spoken: Some(spoken), ping: parameters.ping }
+}

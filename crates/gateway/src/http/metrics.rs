@@ -1,0 +1,111 @@
+//! `GET /metrics`: what the server counts, in the text format of Prometheus.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::Door;
+
+/// Content type of the text format.
+const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper limits of the lateness that media threads count, in seconds.
+const LATENESS: [&str; 5] = ["0.001", "0.002", "0.005", "0.02", "+Inf"];
+
+/// `GET /metrics`.
+pub(super) async fn text(State(door): State<Door>) -> Response {
+    let mut page = Page::default();
+    let calls = door.app.calls.counts();
+    page.gauge("active_call_calls", "Calls now.", calls.now as u64);
+    page.counter("active_call_calls_total", "Calls since the start.", calls.total);
+    page.counter("active_call_calls_refused_total", "Calls refused for want of a place.", calls.refused);
+    page.gauge("active_call_calls_limit", "Calls that may be up at once.", door.app.config.max_calls as u64);
+    page.gauge("active_call_draining", "1 while the server stops.", door.app.calls.draining().into());
+    if let Ok(sip) = door.sip.counters().await {
+        page.counter("active_call_sip_received_total", "SIP datagrams received.", sip.received);
+        page.counter("active_call_sip_sent_total", "SIP datagrams sent.", sip.sent);
+        page.counter(
+            "active_call_sip_parse_errors_total",
+            "Datagrams that are no SIP message.",
+            sip.parse_errors,
+        );
+        page.counter("active_call_sip_refused_total", "Requests refused without state.", sip.refused);
+        page.counter("active_call_sip_retransmissions_total", "Messages sent again.", sip.retransmissions);
+        page.counter("active_call_sip_unsent_total", "Datagrams the socket did not take.", sip.unsent);
+        page.gauge("active_call_sip_transactions", "Transactions now.", sip.transactions as u64);
+        page.gauge("active_call_sip_dialogs", "Dialogs now.", sip.dialogs as u64);
+    }
+    media(&mut page, &door);
+    ([(CONTENT_TYPE, FORMAT)], page.text).into_response()
+}
+
+fn media(page: &mut Page, door: &Door) {
+    let counters = door.app.services.media.counters();
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    page.gauge(
+        "active_call_media_calls",
+        "Calls on media threads now.",
+        counters.calls.load(Ordering::Relaxed) as u64,
+    );
+    page.counter("active_call_media_slips_total", "Ticks skipped for lateness.", read(&counters.slips));
+    page.counter(
+        "active_call_media_unsent_total",
+        "RTP packets the kernel did not take.",
+        read(&counters.unsent),
+    );
+    page.counter("active_call_media_unheard_total", "Chunks no recognizer took.", read(&counters.unheard));
+    page.counter(
+        "active_call_media_panics_total",
+        "Calls ended by an error in their sound.",
+        read(&counters.panics),
+    );
+    let name = "active_call_media_tick_late_seconds";
+    page.head(name, "How late the last call of a slot was sent.", "histogram");
+    let mut sum = 0;
+    for (limit, count) in LATENESS.iter().zip(&counters.lateness) {
+        sum += read(count);
+        page.line(&format!("{name}_bucket{{le=\"{limit}\"}}"), sum);
+    }
+    page.line(&format!("{name}_count"), sum);
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "gauge");
+        self.line(name, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "counter");
+        self.line(name, value);
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        // Writing to a text cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, value: u64) {
+        let _ = writeln!(self.text, "{name} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_its_help_and_its_type() {
+        let mut page = Page::default();
+        page.counter("x_total", "Things.", 7);
+        assert_eq!(page.text, "# HELP x_total Things.\n# TYPE x_total counter\nx_total 7\n");
+    }
+}

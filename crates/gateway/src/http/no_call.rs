@@ -1,0 +1,128 @@
+//! Connections to an endpoint where no call waits and none can be made: each command gets an answer.
+
+use axum::extract::ws::{Message, WebSocket};
+use protocol::event::HangupEvent;
+use protocol::{Command, Event, HangupReason};
+
+use super::socket::{CLOSE_NORMAL, close, complaint, send_event};
+use crate::app;
+
+/// Why there is no call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// `/call/sip` without a pending call: SIP calls are taken, and not placed.
+    NothingPending,
+    /// `/call/webrtc`.
+    NoWebrtc,
+}
+
+impl Why {
+    /// What the client is told of `invite`.
+    fn cannot_invite(self) -> &'static str {
+        match self {
+            Why::NothingPending => {
+                "no inbound call waits under this id, and placing SIP calls is not built into this version"
+            }
+            Why::NoWebrtc => {
+                "calls from browsers are not built into this version; use /call with binary audio"
+            }
+        }
+    }
+}
+
+/// Answers commands until one ends the connection.
+pub(super) async fn run(mut socket: WebSocket, id: String, why: Why) {
+    while let Some(Ok(message)) = socket.recv().await {
+        let Message::Text(text) = message else { continue };
+        let (events, last) = answer(&text, &id, why);
+        for event in &events {
+            if send_event(&mut socket, event).await.is_err() {
+                return;
+            }
+        }
+        if last {
+            close(&mut socket, CLOSE_NORMAL, "no call").await;
+            return;
+        }
+    }
+}
+
+/// The events a command gets, and whether the connection ends with them.
+fn answer(text: &str, id: &str, why: Why) -> (Vec<Event>, bool) {
+    let command = match Command::parse(text) {
+        Ok(read) => read.value,
+        Err(error) => return (vec![failure(id, "command", 400, error.to_string())], false),
+    };
+    match command {
+        Command::Invite(_) => {
+            let told = why.cannot_invite();
+            (vec![reject(id, 501, told), hangup(id), failure(id, "invite", 501, told.into())], true)
+        }
+        Command::Accept(_) | Command::Reject(_) | Command::Ringing(_) => {
+            let told = "no pending call";
+            (vec![reject(id, 486, told), hangup(id), failure(id, command.name(), 486, told.into())], true)
+        }
+        Command::Hangup(_) => (vec![hangup(id)], true),
+        other => {
+            let told = format!("\"{}\" needs a call, and there is none", other.name());
+            (vec![failure(id, "command", 409, told)], false)
+        }
+    }
+}
+
+fn reject(id: &str, code: u16, reason: &str) -> Event {
+    Event::Reject {
+        track_id: id.into(),
+        timestamp: app::now_ms(),
+        reason: reason.into(),
+        code: Some(code),
+        refer: Some(false),
+    }
+}
+
+fn hangup(id: &str) -> Event {
+    let now = app::now();
+    Event::Hangup(Box::new(HangupEvent {
+        track_id: id.into(),
+        timestamp: app::now_ms(),
+        reason: Some(HangupReason::Rejected.wire().into()),
+        initiator: Some("system".into()),
+        start_time: now.clone(),
+        hangup_time: now,
+        ..HangupEvent::default()
+    }))
+}
+
+fn failure(id: &str, sender: &str, code: u16, error: String) -> Event {
+    complaint(id, sender, code, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str, why: Why) -> (Vec<String>, bool) {
+        let (events, last) = answer(text, "s1", why);
+        let name = |event: &Event| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
+        (events.iter().map(name).collect(), last)
+    }
+
+    #[test]
+    fn accepting_what_is_not_there_is_rejected_hung_up_and_told() {
+        let (events, last) = names(r#"{"command":"accept","option":{}}"#, Why::NothingPending);
+        assert_eq!((events, last), (vec!["reject".into(), "hangup".into(), "error".into()], true));
+    }
+
+    #[test]
+    fn an_invite_says_what_is_missing() {
+        let (events, _) = answer(r#"{"command":"invite","option":{}}"#, "s1", Why::NoWebrtc);
+        let told = serde_json::to_string(&events).unwrap();
+        assert!(told.contains("501") && told.contains("not built"), "{told}");
+    }
+
+    #[test]
+    fn other_commands_leave_the_connection_open() {
+        assert_eq!(names(r#"{"command":"pause"}"#, Why::NoWebrtc), (vec!["error".into()], false));
+        assert_eq!(names("nonsense", Why::NoWebrtc), (vec!["error".into()], false));
+    }
+}

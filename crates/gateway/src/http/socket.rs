@@ -1,0 +1,233 @@
+//! One WebSocket of a call: commands and sound in, events and sound out.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bytes::Bytes;
+use call::handle::{CallOver, ToCall};
+use call::{CallHandle, StopReason};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{Sink, SinkExt, StreamExt};
+use protocol::{Command, Event};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::app;
+
+/// A client that does not take a message for so long is dropped.
+const SLOW: Duration = Duration::from_secs(5);
+/// How long a client may take to answer our close.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The call has ended.
+pub(super) const CLOSE_NORMAL: u16 = 1000;
+/// A message was too large or broken.
+const CLOSE_TOO_LARGE: u16 = 1009;
+/// The client did not read its events.
+const CLOSE_TOO_SLOW: u16 = 1013;
+
+/// The ends of a call that a client holds.
+pub(super) struct Pipes {
+    /// Where commands go.
+    pub(super) call: CallHandle,
+    /// Its events; closed after `hangup`, or without one when the client is too slow.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Sound of the client, where the call has its sound over this socket. When full the new message is
+    /// dropped.
+    pub(super) heard: Option<mpsc::Sender<Bytes>>,
+    /// Sound for the client, in batches of 20 ms messages.
+    pub(super) spoken: Option<mpsc::Receiver<Vec<Bytes>>>,
+    /// Time between pings.
+    pub(super) ping: Option<Duration>,
+}
+
+/// Why one direction ended.
+enum Stopped {
+    /// The call is over and the client has its `hangup`.
+    HungUp,
+    /// The call closed the events because the client did not read them.
+    TooSlow,
+    /// The client has closed, or cannot be reached.
+    Gone,
+    /// The client sent what is no WebSocket message, or too large a one.
+    Broken,
+}
+
+/// Carries messages both ways until the call or the client ends.
+pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
+    let Pipes { call, events, heard, spoken, ping } = pipes;
+    let (mut sink, mut stream) = socket.split();
+    let stopped = tokio::select! {
+        stopped = read(&mut stream, &call, heard) => stopped,
+        stopped = write(&mut sink, Outgoing { events, spoken, ping }) => stopped,
+    };
+    match stopped {
+        Stopped::HungUp => close(&mut sink, CLOSE_NORMAL, "the call has ended").await,
+        Stopped::TooSlow => {
+            let told = "too slow: events are not read; the connection is closed";
+            // Whoever is too slow to read may be too slow for this too.
+            let _ = send_event(&mut sink, &complaint(call.id(), "socket", 503, told.into())).await;
+            close(&mut sink, CLOSE_TOO_SLOW, "too slow").await;
+        }
+        Stopped::Broken => close(&mut sink, CLOSE_TOO_LARGE, "a message is broken or too large").await,
+        Stopped::Gone => {}
+    }
+    call.stop(StopReason::ClientGone).await;
+    // What the client still sends is taken, since closing over unread data would throw away what it has not
+    // read yet.
+    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = timeout(FAREWELL, rest).await;
+}
+
+async fn read(
+    stream: &mut SplitStream<WebSocket>,
+    call: &CallHandle,
+    heard: Option<mpsc::Sender<Bytes>>,
+) -> Stopped {
+    while let Some(message) = stream.next().await {
+        match message {
+            Ok(Message::Text(text)) => {
+                if let Err(CallOver) = order(&text, call).await {
+                    // The events say so, and then the other direction ends.
+                    return std::future::pending().await;
+                }
+            }
+            Ok(Message::Binary(bytes)) => {
+                // Sound that does not fit is late already; the queue holds half a second and more.
+                let _ = heard.as_ref().map(|heard| heard.try_send(bytes));
+            }
+            Ok(Message::Close(_)) => return Stopped::Gone,
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Err(error) => {
+                tracing::debug!(call = ?call.id(), %error, "a client's message cannot be read");
+                return Stopped::Broken;
+            }
+        }
+    }
+    Stopped::Gone
+}
+
+/// Hands a command to the call, or what is wrong with it.
+pub(super) async fn order(text: &str, call: &CallHandle) -> Result<(), CallOver> {
+    match Command::parse(text) {
+        Ok(read) => {
+            for field in read.unknown {
+                let message = "unknown key, ignored".to_owned();
+                call.send(ToCall::Complaint { field, message, refused: false }).await?;
+            }
+            call.send(ToCall::Command(Box::new(read.value))).await
+        }
+        Err(error) => {
+            let complaint = ToCall::Complaint { field: error.field, message: error.message, refused: true };
+            call.send(complaint).await
+        }
+    }
+}
+
+/// What goes to the client.
+struct Outgoing {
+    events: mpsc::Receiver<Event>,
+    spoken: Option<mpsc::Receiver<Vec<Bytes>>>,
+    ping: Option<Duration>,
+}
+
+async fn write(sink: &mut SplitSink<WebSocket, Message>, mut out: Outgoing) -> Stopped {
+    let mut pings = out.ping.map(interval);
+    if let Some(pings) = &mut pings {
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pings.reset();
+    }
+    let mut hung_up = false;
+    loop {
+        let sent = tokio::select! {
+            biased;
+            event = out.events.recv() => match event {
+                Some(event) => {
+                    hung_up |= matches!(&event, Event::Hangup(hangup) if hangup.refer != Some(true));
+                    send_event(sink, &event).await
+                }
+                None => return if hung_up { Stopped::HungUp } else { Stopped::TooSlow },
+            },
+            batch = next(&mut out.spoken) => send_all(sink, batch).await,
+            () = tick(&mut pings) => send_ping(sink).await,
+        };
+        if sent.is_err() {
+            return Stopped::Gone;
+        }
+    }
+}
+
+/// The next batch of sound; pending for ever when none can come.
+async fn next(spoken: &mut Option<mpsc::Receiver<Vec<Bytes>>>) -> Vec<Bytes> {
+    if let Some(receiver) = spoken {
+        match receiver.recv().await {
+            Some(batch) => return batch,
+            None => *spoken = None,
+        }
+    }
+    std::future::pending().await
+}
+
+async fn tick(pings: &mut Option<tokio::time::Interval>) {
+    match pings {
+        Some(pings) => {
+            pings.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The client did not take a message.
+pub(super) struct NotSent;
+
+async fn send(sink: &mut (impl Sink<Message> + Unpin), message: Message) -> Result<(), NotSent> {
+    match timeout(SLOW, sink.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(NotSent),
+    }
+}
+
+async fn send_all(sink: &mut SplitSink<WebSocket, Message>, batch: Vec<Bytes>) -> Result<(), NotSent> {
+    for bytes in batch {
+        send(sink, Message::Binary(bytes)).await?;
+    }
+    Ok(())
+}
+
+/// Clients differ in what they understand: the event is sent, and the control frame.
+async fn send_ping(sink: &mut SplitSink<WebSocket, Message>) -> Result<(), NotSent> {
+    let payload = app::now();
+    send_event(sink, &Event::Ping { timestamp: app::now_ms(), payload: Some(payload.clone()) }).await?;
+    send(sink, Message::Ping(Bytes::from(payload))).await
+}
+
+/// Sends an event as text.
+pub(super) async fn send_event(
+    sink: &mut (impl Sink<Message> + Unpin),
+    event: &Event,
+) -> Result<(), NotSent> {
+    match serde_json::to_string(event) {
+        Ok(text) => send(sink, Message::Text(text.into())).await,
+        Err(error) => {
+            tracing::error!(%error, "an event cannot be written");
+            Ok(())
+        }
+    }
+}
+
+/// Says goodbye with a code.
+pub(super) async fn close(sink: &mut (impl Sink<Message> + Unpin), code: u16, reason: &'static str) {
+    // A client that is gone needs no goodbye.
+    let _ = send(sink, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+}
+
+/// An `error` event.
+pub(super) fn complaint(id: &str, sender: &str, code: u16, error: String) -> Event {
+    Event::Error {
+        track_id: id.into(),
+        timestamp: app::now_ms(),
+        sender: sender.into(),
+        error,
+        code: Some(code),
+    }
+}

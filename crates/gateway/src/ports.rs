@@ -1,0 +1,165 @@
+//! The pool of RTP ports.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+#[allow(
+    clippy::disallowed_types,
+    reason = "the pool belongs to no call; the lock is held for a look into a set"
+)]
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a port rests after its call: packets of the old call that are still under way reach nobody.
+const REST: Duration = Duration::from_secs(10);
+/// Expedited forwarding, RFC 4594 section 4.1, as the value of the TOS byte.
+const EXPEDITED: u32 = 0xb8;
+
+/// Hands out bound sockets on even ports of a range, in turn, so that a port comes again as late as possible.
+#[derive(Clone, Debug)]
+#[allow(clippy::disallowed_types, reason = "as above")]
+pub struct Ports {
+    bind: IpAddr,
+    first: u16,
+    count: u16,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u16,
+    busy: HashSet<u16>,
+    resting: VecDeque<(Instant, u16)>,
+}
+
+/// A port in use; dropping it begins its rest.
+#[derive(Debug)]
+pub struct Port {
+    pool: Ports,
+    number: u16,
+}
+
+impl Ports {
+    /// The even ports from `first` to `last`, bound on `bind`.
+    pub fn new(bind: IpAddr, first: u16, last: u16) -> Self {
+        let first = first.saturating_add(first % 2);
+        let count = if last < first { 0 } else { (last - first) / 2 + 1 };
+        Ports { bind, first, count, state: Arc::default() }
+    }
+
+    /// A non-blocking socket on a free port, or `None` when none is left. `now` is the time by which rests end.
+    pub fn take(&self, now: Instant) -> Option<(UdpSocket, Port)> {
+        for _ in 0..self.count {
+            let number = self.reserve(now)?;
+            let port = Port { pool: self.clone(), number };
+            match bind(SocketAddr::new(self.bind, number)) {
+                Ok(socket) => return Some((socket, port)),
+                Err(error) => tracing::debug!(port = number, %error, "an RTP port is taken by someone else"),
+            }
+        }
+        None
+    }
+
+    fn reserve(&self, now: Instant) -> Option<u16> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.resting.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, port)) = state.resting.pop_front() {
+                state.busy.remove(&port);
+            }
+        }
+        for _ in 0..self.count {
+            let number = self.first + 2 * (state.next % self.count);
+            state.next = (state.next + 1) % self.count;
+            if state.busy.insert(number) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the pool is a driver: its rests are spans of real time")]
+    fn rest(&self, number: u16) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.resting.push_back((Instant::now() + REST, number));
+    }
+}
+
+impl Port {
+    /// The port number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.pool.rest(self.number);
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv4() {
+        // Without the mark the packets go as all others do.
+        let _ = socket2::SockRef::from(&socket).set_tos_v4(EXPEDITED);
+    }
+    Ok(socket)
+}
+
+/// The address by which this machine reaches `peer`; loopback when it reaches nothing.
+pub fn address_towards(peer: SocketAddr) -> IpAddr {
+    let any = if peer.is_ipv4() { SocketAddr::from(([0; 4], 0)) } else { SocketAddr::from(([0; 16], 0)) };
+    let loopback =
+        if peer.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]) };
+    UdpSocket::bind(any)
+        .and_then(|socket| {
+            socket.connect(peer)?;
+            socket.local_addr()
+        })
+        .map_or(loopback, |address| address.ip())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests move the time given to `take` by hand, from now on")]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn numbers(pool: &Ports, now: Instant) -> Vec<(UdpSocket, Port)> {
+        std::iter::from_fn(|| pool.take(now)).collect()
+    }
+
+    #[test]
+    fn ports_are_even_and_never_given_twice() {
+        let now = Instant::now();
+        let pool = Ports::new(HERE, 34_001, 34_020);
+        let taken = numbers(&pool, now);
+        assert!(taken.len() <= 10 && !taken.is_empty());
+        assert!(taken.iter().all(|(_, port)| port.number() % 2 == 0));
+        let distinct: HashSet<u16> = taken.iter().map(|(_, port)| port.number()).collect();
+        assert_eq!(distinct.len(), taken.len());
+    }
+
+    #[test]
+    fn a_port_rests_after_its_call() {
+        let now = Instant::now();
+        let pool = Ports::new(HERE, 34_040, 34_044);
+        let count = numbers(&pool, now).len();
+        assert!(count > 0);
+        assert!(pool.take(now).is_none(), "all rest");
+        assert!(pool.take(now + REST + Duration::from_secs(1)).is_some());
+    }
+
+    #[test]
+    fn a_range_without_ports_gives_none() {
+        assert!(Ports::new(HERE, 34_060, 34_050).take(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn loopback_is_reached_from_loopback() {
+        assert_eq!(address_towards(SocketAddr::from(([127, 0, 0, 1], 5060))), HERE);
+    }
+}

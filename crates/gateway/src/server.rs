@@ -1,0 +1,239 @@
+//! The whole server: started, reachable at its addresses, and stopped without losing anything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::setup::Vendors;
+use call::{MediaThreads, Services, StopReason};
+use protocol::record::CallRecord;
+use sip::{Admission, SipHandle};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{self, App};
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::config::words::{HandlerKind, RecordSink};
+use crate::egress::Egress;
+use crate::http;
+use crate::inbound::Routes;
+use crate::library::Sounds;
+use crate::playbooks::Folder;
+use crate::ports::Ports;
+use crate::sinks::recording::Recorder;
+use crate::sinks::records;
+use crate::sip_io::{self, SipDoor};
+use crate::webhook::Webhook;
+
+/// How long calls that were hung up may take to end.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How long what is left to write may take.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// A running server. Dropping it leaves it running; [`Server::stop`] ends it.
+pub struct Server {
+    app: Arc<App>,
+    sip: SipHandle,
+    http_addr: SocketAddr,
+    sip_addr: SocketAddr,
+    driver: JoinHandle<()>,
+    records: JoinHandle<()>,
+    recorder: std::thread::JoinHandle<()>,
+    stop_records: CancellationToken,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// HTTP cannot listen.
+    #[error("HTTP cannot listen on {0}: {1}; change http_addr or --http")]
+    Http(SocketAddr, io::Error),
+    /// SIP cannot listen.
+    #[error("SIP cannot listen on UDP port {0}: {1}; change addr, udp_port or --sip")]
+    Sip(u16, io::Error),
+    /// The thread of recordings cannot be started.
+    #[error("the thread of recordings cannot be started: {0}")]
+    Recorder(io::Error),
+    /// The threads that compute sound cannot be started.
+    #[error("the threads that compute sound cannot be started: {0}")]
+    Media(io::Error),
+    /// The TLS library does not start.
+    #[error("the TLS library does not start: {0}")]
+    Tls(#[from] reqwest::Error),
+}
+
+impl Server {
+    /// Starts a server with the real vendors.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        Self::start_with(config, Arc::new(Vendors)).await
+    }
+
+    /// Starts a server with the given vendors, inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(
+        config: Config,
+        providers: Arc<dyn call::setup::Providers>,
+    ) -> Result<Server, StartError> {
+        let listener =
+            TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
+        let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
+        let SipDoor { driver, handle, incoming } =
+            sip_io::bind(&config).await.map_err(|e| StartError::Sip(config.udp_port, e))?;
+        let (recorder, recorder_thread) =
+            Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
+        let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
+        let egress = Egress::new(&config.useragent)?;
+        let playbooks = Folder::new(config.playbook_path.clone());
+        let services = Services {
+            media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
+            providers,
+            library: Arc::new(Sounds::new(config.media_roots.clone(), egress.clone())),
+            studio: Arc::new(recorder),
+            playbooks: Arc::new(playbooks.clone()),
+            fetcher: Arc::new(egress),
+            records: records_in,
+        };
+        let app = Arc::new(build(config, services, playbooks)?);
+        let stop_records = CancellationToken::new();
+        let driver = spawn(driver.run());
+        let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
+        app.tasks.spawn(sip_io::take(app.clone(), handle.clone(), incoming));
+        app.tasks.spawn(http::serve(app.clone(), handle.clone(), listener));
+        let sip_addr = handle.local_addr();
+        Ok(Server {
+            app,
+            sip: handle,
+            http_addr,
+            sip_addr,
+            driver,
+            records,
+            recorder: recorder_thread,
+            stop_records,
+        })
+    }
+
+    /// Where HTTP listens.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where SIP listens.
+    pub fn sip_addr(&self) -> SocketAddr {
+        self.sip_addr
+    }
+
+    /// What the doors share.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Stops: refuses new calls, lets those that are up end until the deadline, says goodbye to the rest,
+    /// writes what is left. Gives the number of calls that were hung up.
+    pub async fn stop(self) -> usize {
+        self.app.calls.drain();
+        // A driver that is gone takes no calls anyway.
+        let _ = self.sip.set_admission(Admission::Refusing).await;
+        let patience = if self.app.config.graceful_shutdown {
+            self.app.config.shutdown_timeout.0
+        } else {
+            Duration::ZERO
+        };
+        let hung_up = end_calls(&self.app.calls, patience).await;
+        self.app.closing.cancel();
+        self.sip.stop().await;
+        self.app.tasks.close();
+        for (what, ended) in [
+            ("SIP", timeout(GOODBYE, self.driver).await.is_ok()),
+            ("tasks", timeout(GOODBYE, self.app.tasks.wait()).await.is_ok()),
+        ] {
+            if !ended {
+                tracing::error!(what, "did not end in time");
+            }
+        }
+        self.stop_records.cancel();
+        if timeout(FLUSH, self.records).await.is_err() {
+            tracing::error!("call records could not be written in time");
+        }
+        drop(self.app);
+        let recorder = tokio::task::spawn_blocking(move || self.recorder.join());
+        if timeout(FLUSH, recorder).await.is_err() {
+            tracing::error!("recordings could not be written in time");
+        }
+        hung_up
+    }
+}
+
+/// Waits for calls to end, and hangs up those that do not.
+async fn end_calls(calls: &Calls, patience: Duration) -> usize {
+    if timeout(patience, calls.empty()).await.is_ok() {
+        return 0;
+    }
+    let left = calls.all();
+    for call in &left {
+        call.stop(StopReason::Shutdown).await;
+    }
+    if timeout(GOODBYE, calls.empty()).await.is_err() {
+        tracing::error!(calls = calls.counts().now, "calls did not end in time");
+    }
+    left.len()
+}
+
+fn build(config: Config, services: Services, playbooks: Folder) -> Result<App, StartError> {
+    let routes = Routes::from_config(&config);
+    for finding in playbooks.validate(&routes.playbooks()) {
+        tracing::error!(finding, "a playbook that calls are sent to is not good");
+    }
+    let webhook = match &config.handler {
+        Some(table) if table.r#type == Some(HandlerKind::Webhook) => {
+            Some(Webhook::new(table, &config.useragent, config.webhook_timeout.0)?)
+        }
+        _ => None,
+    };
+    let records = config
+        .callrecord
+        .as_ref()
+        .filter(|table| table.r#type == Some(RecordSink::Local))
+        .map(|table| records::Local::new(&table.root));
+    if let Some(local) = &records {
+        let recovered = local.recover(&app::now());
+        if recovered > 0 {
+            tracing::warn!(recovered, "calls were cut off by a crash; their records say aborted");
+        }
+    }
+    let bind = config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip());
+    Ok(App {
+        calls: Calls::new(config.max_calls),
+        ports: Ports::new(bind, config.rtp_start_port, config.rtp_end_port),
+        tasks: TaskTracker::new(),
+        closing: CancellationToken::new(),
+        config,
+        services,
+        routes,
+        playbooks,
+        webhook,
+        records,
+    })
+}
+
+fn media_threads(config: &Config) -> usize {
+    match config.media_threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        count => count,
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the server owns these tasks and waits for them in `stop`")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(task)
+}

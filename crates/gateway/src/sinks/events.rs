@@ -1,0 +1,74 @@
+//! Event logs: `<id>.events.jsonl` beside the recordings.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use call::setup::EventLog;
+use protocol::record::LogLine;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::files;
+
+/// Lines waiting to be written. When full the call drops a line and counts it.
+const LINES: usize = 256;
+/// Lines are on disk at most so long after they came.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Bytes gathered before a write that does not wait for [`FLUSH`].
+const GATHER: usize = 64 * 1024;
+
+/// The end of an event log that writes; give it to a task.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    lines: mpsc::Receiver<LogLine>,
+}
+
+/// The event log of the call `id`, in `folder`.
+pub fn open(folder: &Path, id: &str) -> (EventLog, Writer) {
+    let path = folder.join(format!("{}.events.jsonl", files::stem(id)));
+    let (sender, lines) = mpsc::channel(LINES);
+    (EventLog { path: path.display().to_string(), lines: sender }, Writer { path, lines })
+}
+
+impl Writer {
+    /// Writes until the call closes its end. A disk that fails is logged once and the lines are dropped.
+    #[allow(clippy::disallowed_methods, reason = "a sink is a driver: it waits for a second of real time")]
+    pub async fn run(mut self) {
+        let mut healthy = true;
+        while let Some(first) = self.lines.recv().await {
+            let mut text = Vec::new();
+            push(&mut text, &first);
+            let until = Instant::now() + FLUSH;
+            while text.len() < GATHER {
+                match tokio::time::timeout_at(until, self.lines.recv()).await {
+                    Ok(Some(line)) => push(&mut text, &line),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            let path = self.path.clone();
+            let written = tokio::task::spawn_blocking(move || append(&path, &text)).await;
+            if let Ok(Err(error)) = written
+                && std::mem::replace(&mut healthy, false)
+            {
+                tracing::error!(path = %self.path.display(), %error, "the event log cannot be written");
+            }
+        }
+    }
+}
+
+fn push(text: &mut Vec<u8>, line: &LogLine) {
+    let start = text.len();
+    match serde_json::to_writer(&mut *text, line) {
+        Ok(()) => text.push(b'\n'),
+        Err(_) => text.truncate(start),
+    }
+}
+
+fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(text)
+}

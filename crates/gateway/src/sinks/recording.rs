@@ -1,0 +1,253 @@
+//! Recordings: one thread writes them all, a second of sound at a time, and makes the header valid with each.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use audio::wav;
+use call::setup::{Studio, TAPE_PIECES, Tape, TapePiece};
+use protocol::Extra;
+use protocol::option::{RecorderFormat, RecorderOption};
+use protocol::record::Recording as Written;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Recording;
+use crate::files;
+
+/// Remote party left, what the server plays right.
+const CHANNELS: u16 = 2;
+/// Bytes of one frame of both channels.
+const FRAME: usize = 4;
+/// New recordings waiting for the thread. When full the call goes on without a recording and is told.
+const OPENED: usize = 4096;
+/// Most frames of silence put in for one gap: an hour at 48 kHz. More is no gap but a broken clock.
+const LONGEST_GAP: u64 = 48_000 * 3600;
+/// Tries to find a name that is not taken.
+const NAMES: u32 = 1000;
+
+/// Opens recordings and hands them to the writing thread.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    option: Recording,
+    opened: mpsc::Sender<Open>,
+}
+
+/// A recording on its way to the thread.
+#[derive(Debug)]
+struct Open {
+    id: String,
+    path: PathBuf,
+    file: File,
+    rate: u32,
+    pieces: mpsc::Receiver<TapePiece>,
+    done: oneshot::Sender<Written>,
+}
+
+impl Recorder {
+    /// A recorder and its thread, which ends when every clone is gone and every recording has ended.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(option: Recording) -> io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (opened, mut recordings) = mpsc::channel::<Open>(OPENED);
+        // A runtime of its own, so that a slow disk holds up recordings and nothing else.
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let thread = std::thread::Builder::new().name("recordings".into()).spawn(move || {
+            runtime.block_on(async move {
+                let mut writing = tokio::task::JoinSet::new();
+                while let Some(open) = recordings.recv().await {
+                    writing.spawn(write(open));
+                    while writing.try_join_next().is_some() {}
+                }
+                while writing.join_next().await.is_some() {}
+            });
+        })?;
+        Ok((Recorder { option, opened }, thread))
+    }
+
+    fn create(&self, id: &str, option: &RecorderOption) -> Result<(PathBuf, File), String> {
+        let stem = files::stem(id);
+        let pattern = option.recorder_file.as_deref().or(self.option.filename_pattern.as_deref());
+        let mut name = pattern.filter(|name| !name.is_empty()).unwrap_or("{id}.wav").replace("{id}", &stem);
+        if !name.to_ascii_lowercase().ends_with(".wav") {
+            name.push_str(".wav");
+        }
+        let path = files::place_for(&self.option.path, &name)?;
+        for attempt in 0..NAMES {
+            let path = numbered(&path, attempt);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok((path, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
+        }
+        Err(format!("{}: every name like it is taken", path.display()))
+    }
+}
+
+/// `a.wav`, then `a-1.wav`: an older recording is never written over.
+fn numbered(path: &Path, attempt: u32) -> PathBuf {
+    if attempt == 0 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{attempt}.wav"))
+}
+
+impl Studio for Recorder {
+    fn open(&self, id: &str, option: &RecorderOption) -> Result<Tape, String> {
+        let format = option.format.unwrap_or(self.option.format);
+        if format != RecorderFormat::Wav {
+            return Err(format!(
+                "recordings as \"{}\" are not built into this version; use wav",
+                format.as_str()
+            ));
+        }
+        let rate = option.samplerate.unwrap_or(self.option.samplerate);
+        if ![8_000, 16_000, 24_000, 48_000].contains(&rate) {
+            return Err(format!("a recording at {rate} Hz is not possible; use 8000, 16000, 24000 or 48000"));
+        }
+        let (path, file) = self.create(id, option)?;
+        let (sender, pieces) = mpsc::channel(TAPE_PIECES);
+        let (done_in, done) = oneshot::channel();
+        let open = Open { id: id.to_owned(), path, file, rate, pieces, done: done_in };
+        self.opened.try_send(open).map_err(|_| "too many recordings begin at once".to_owned())?;
+        Ok(Tape { rate, pieces: sender, done })
+    }
+}
+
+/// Writes one recording to its end. A disk that fails ends it at once, and `done` says why.
+async fn write(mut open: Open) {
+    let mut reel = Reel { file: open.file, rate: open.rate, bytes: 0 };
+    let mut failure = reel.header().err();
+    while failure.is_none() {
+        let Some(piece) = open.pieces.recv().await else { break };
+        failure = reel.piece(&piece).err();
+    }
+    open.pieces.close();
+    let extra = failure.map(|error| {
+        let path = open.path.display();
+        tracing::error!(call = ?open.id, %path, %error, "a recording ends early");
+        Extra::from([("error".to_owned(), error.to_string().into())])
+    });
+    let size = reel.file.metadata().map_or(0, |meta| meta.len());
+    let path = open.path.display().to_string();
+    // A call that no longer listens has its record already.
+    let _ = open.done.send(Written { track_id: open.id, path, size, extra });
+}
+
+/// The file of a recording.
+#[derive(Debug)]
+struct Reel {
+    file: File,
+    rate: u32,
+    bytes: u64,
+}
+
+impl Reel {
+    fn piece(&mut self, piece: &TapePiece) -> io::Result<()> {
+        match piece {
+            TapePiece::Sound(samples) => {
+                let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+                self.append(&bytes)?;
+            }
+            TapePiece::Gap(frames) => {
+                let silence = vec![0; FRAME * self.rate as usize];
+                let mut left = (*frames).min(LONGEST_GAP) as usize * FRAME;
+                while left > 0 {
+                    let some = left.min(silence.len());
+                    self.append(silence.get(..some).unwrap_or_default())?;
+                    left -= some;
+                }
+            }
+        }
+        self.header()
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(wav::HEADER_BYTES as u64 + self.bytes))?;
+        self.file.write_all(bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// A reader that finds the file at any moment plays what is there.
+    fn header(&mut self) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&wav::header(self.rate, CHANNELS, self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorder(folder: &Path) -> (Recorder, std::thread::JoinHandle<()>) {
+        Recorder::start(Recording { path: folder.into(), ..Recording::default() }).unwrap()
+    }
+
+    fn parsed(path: &Path) -> wav::Wav {
+        wav::Wav::parse(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_recording_holds_its_sound_and_silence_for_what_was_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, thread) = recorder(folder.path());
+        let tape = recorder.open("s1", &RecorderOption::default()).unwrap();
+        tape.pieces.blocking_send(TapePiece::Sound(vec![1, -1, 2, -2])).unwrap();
+        tape.pieces.blocking_send(TapePiece::Gap(3)).unwrap();
+        tape.pieces.blocking_send(TapePiece::Sound(vec![3, -3])).unwrap();
+        drop(tape.pieces);
+        let written = tape.done.blocking_recv().unwrap();
+        assert_eq!(written.track_id, "s1");
+        assert!(written.path.ends_with("s1.wav") && written.extra.is_none());
+        let wav = parsed(Path::new(&written.path));
+        assert_eq!(wav.samples, [1, -1, 2, -2, 0, 0, 0, 0, 0, 0, 3, -3]);
+        assert_eq!((wav.rate, wav.channels), (16_000, 2));
+        assert_eq!(written.size, 44 + 24);
+        drop(recorder);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn an_older_recording_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, _thread) = recorder(folder.path());
+        let option =
+            RecorderOption { recorder_file: Some("calls/fixed".into()), ..RecorderOption::default() };
+        let names: Vec<String> = (0..2)
+            .map(|_| {
+                let tape = recorder.open("s1", &option).unwrap();
+                drop(tape.pieces);
+                tape.done.blocking_recv().unwrap().path
+            })
+            .collect();
+        assert!(names[0].ends_with("calls/fixed.wav") && names[1].ends_with("calls/fixed-1.wav"));
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, _thread) = recorder(folder.path());
+        for name in ["/tmp/x.wav", "../x.wav", "a/../../x.wav", "a\0.wav"] {
+            let option = RecorderOption { recorder_file: Some(name.into()), ..RecorderOption::default() };
+            assert!(recorder.open("s1", &option).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_ends_the_recording_and_says_so() {
+        let (sender, pieces) = mpsc::channel(TAPE_PIECES);
+        let (done_in, done) = oneshot::channel();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("read_only.wav");
+        std::fs::write(&path, "").unwrap();
+        let file = File::open(&path).unwrap();
+        let open = Open { id: "s1".into(), path, file, rate: 8000, pieces, done: done_in };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(write(open));
+        assert!(done.blocking_recv().unwrap().extra.unwrap().contains_key("error"));
+        assert!(sender.blocking_send(TapePiece::Gap(1)).is_err());
+    }
+}

@@ -1,0 +1,249 @@
+//! The SIP door: takes inbound calls from the driver and sends each where the rules say.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use audio::Codec;
+use call::handle::ToCall;
+use call::legs::sip::SipLeg;
+use call::legs::sip_media::{LocalMedia, SipMedia};
+use call::media_thread::Wire;
+use call::{CallHandle, Setup};
+use playbook::Playbook;
+use protocol::Extra;
+use protocol::command::{Command, Reject};
+use protocol::rest::{CallKind, InviteWebhook};
+use sip::{DialogId, Driver, Incoming, Invite, Rejection, SipHandle};
+use tokio::sync::mpsc;
+
+use crate::app::{self, App, Beginning};
+use crate::calls::{NoPlace, Place};
+use crate::config::Config;
+use crate::config::words::CodecName;
+use crate::inbound::Route;
+use crate::ports::{self, Port};
+
+/// Transactions for each call that may be up: its INVITE, its end, and what is still remembered of others.
+const TRANSACTIONS_PER_CALL: usize = 20;
+/// What `Retry-After` says, in seconds.
+const RETRY_AFTER: &str = "5";
+
+/// The bound SIP socket.
+pub struct SipDoor {
+    /// Runs the socket; to be spawned.
+    pub driver: Driver,
+    /// The verbs.
+    pub handle: SipHandle,
+    /// New calls.
+    pub incoming: mpsc::Receiver<Incoming>,
+}
+
+/// Binds the SIP socket that `config` describes.
+///
+/// # Errors
+/// Those of binding it.
+pub async fn bind(config: &Config) -> io::Result<SipDoor> {
+    let listen = SocketAddr::new(config.addr.unwrap_or_else(own_address), config.udp_port);
+    let advertised = config
+        .external_ip
+        .unwrap_or_else(|| if listen.ip().is_unspecified() { own_address() } else { listen.ip() });
+    let mut sip = sip::Config::new(SocketAddr::new(advertised, config.udp_port), rand::random());
+    sip.user_agent.clone_from(&config.useragent);
+    sip.max_dialogs = config.max_calls.saturating_add(config.max_calls / 4 + 16);
+    sip.max_transactions = config.max_calls.saturating_mul(TRANSACTIONS_PER_CALL).max(1000);
+    let (driver, handle, incoming) = Driver::bind(listen, sip).await?;
+    Ok(SipDoor { driver, handle, incoming })
+}
+
+/// The address by which the rest of the world is reached. Nothing is sent to find it.
+fn own_address() -> IpAddr {
+    ports::address_towards(SocketAddr::from(([192, 0, 2, 1], 9)))
+}
+
+/// Takes inbound calls until the driver ends.
+pub async fn take(app: Arc<App>, handle: SipHandle, mut incoming: mpsc::Receiver<Incoming>) {
+    while let Some(call) = incoming.recv().await {
+        let (app, handle) = (app.clone(), handle.clone());
+        // Each call by itself: a slow webhook or folder holds up no other call.
+        app.tasks.clone().spawn(async move {
+            let dialog = call.dialog;
+            let id = call.invite.dialog_id.clone();
+            if let Err(refusal) = admit(&app, &handle, call).await {
+                refuse(&handle, dialog, &id, &refusal).await;
+            }
+        });
+    }
+}
+
+/// Why an inbound call gets 503.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    #[error("{0}")]
+    NoRoute(&'static str),
+    #[error("{0}")]
+    Playbook(String),
+    #[error("no RTP port is free")]
+    NoPort,
+}
+
+impl Refusal {
+    /// What the caller is told; files and lines are for the log.
+    fn told(&self) -> String {
+        match self {
+            Refusal::NoPlace(why) => why.to_string(),
+            Refusal::NoRoute(why) => (*why).to_owned(),
+            Refusal::Playbook(_) => "The playbook cannot be used".into(),
+            Refusal::NoPort => "No RTP port is free".into(),
+        }
+    }
+}
+
+async fn refuse(handle: &SipHandle, dialog: DialogId, id: &str, refusal: &Refusal) {
+    tracing::warn!(call = ?id, reason = ?refusal.to_string(), "an inbound call is refused with 503");
+    let rejection = Rejection {
+        headers: vec![
+            ("Retry-After".into(), RETRY_AFTER.into()),
+            ("Reason".into(), format!("SIP;cause=503;text=\"{}\"", refusal.told())),
+        ],
+        ..Rejection::new(503)
+    };
+    if let Err(error) = handle.reject(dialog, rejection).await {
+        tracing::debug!(call = ?id, %error, "the refusal came too late");
+    }
+}
+
+async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(), Refusal> {
+    let place = app.reserve(&call.invite.dialog_id)?;
+    let playbook = match app.routes.route(&call.invite.from_uri, &call.invite.to_uri) {
+        Route::Refuse(why) => return Err(Refusal::NoRoute(why)),
+        Route::Webhook => None,
+        Route::Playbook(name) => Some(load(app, name).await?),
+    };
+    let (wire, port) = socket(app)?;
+    let announcement = playbook.is_none().then(|| announcement(&call.invite));
+    let parts = Parts { place, wire, port, playbook };
+    let begun = begin(app, handle, call, parts).await;
+    if let Some(announcement) = announcement {
+        announce(app, &begun, &announcement).await;
+    }
+    Ok(())
+}
+
+async fn load(app: &App, name: String) -> Result<Arc<Playbook>, Refusal> {
+    let folder = app.playbooks.clone();
+    let loaded = tokio::task::spawn_blocking(move || folder.load(&name)).await;
+    let playbook =
+        loaded.map_err(|error| Refusal::Playbook(error.to_string()))?.map_err(Refusal::Playbook)?;
+    Ok(Arc::new(playbook))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the door is a driver: ports rest in real time")]
+fn socket(app: &App) -> Result<(Wire, Port), Refusal> {
+    let (socket, port) = app.ports.take(std::time::Instant::now()).ok_or(Refusal::NoPort)?;
+    Ok((Wire::Udp(socket), port))
+}
+
+/// What an inbound call begins with, beside what the INVITE says.
+struct Parts {
+    place: Place,
+    wire: Wire,
+    port: Port,
+    playbook: Option<Arc<Playbook>>,
+}
+
+async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts) -> CallHandle {
+    let Incoming { dialog, invite, events } = call;
+    let Invite { from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
+    tracing::info!(call = ?dialog_id, from = ?from_uri, to = ?to_uri, %source, "inbound call");
+    let config = &app.config;
+    let media = LocalMedia {
+        address: config.external_ip.unwrap_or_else(|| media_address(config, source)),
+        port: parts.port.number(),
+        codecs: codecs(&config.codecs),
+        telephone_event: config.codecs.contains(&CodecName::TelephoneEvent),
+        latching: config.enable_rtp_latching,
+        name: "active-call".into(),
+        origin_id: rand::random(),
+    };
+    let unclaimed = parts.playbook.is_none();
+    let setup = Setup {
+        id: dialog_id.clone(),
+        kind: CallKind::Sip,
+        caller: from_uri,
+        callee: to_uri,
+        leg: Box::new(SipLeg::inbound(handle.clone(), dialog, events)),
+        wire: parts.wire,
+        sip: Some(SipMedia::inbound(sdp, media)),
+        vars: variables(headers),
+        playbook: parts.playbook,
+        client: None,
+        observers: Vec::new(),
+        log: Some(app.event_log(&dialog_id)),
+        defaults: app.defaults(),
+        rules: app.rules(),
+    };
+    app.begin(Beginning { setup, place: parts.place, port: Some(parts.port), unclaimed }).await
+}
+
+/// The address for SDP: the bound one, or the one by which the peer is reached.
+fn media_address(config: &Config, peer: SocketAddr) -> IpAddr {
+    config
+        .rtp_bind_ip
+        .or(config.addr)
+        .filter(|address| !address.is_unspecified())
+        .unwrap_or_else(|| ports::address_towards(peer))
+}
+
+/// The rows of the codec table that the configuration allows, in its order.
+fn codecs(names: &[CodecName]) -> Vec<&'static Codec> {
+    names
+        .iter()
+        .filter_map(|name| {
+            audio::CODECS.iter().copied().find(|codec| codec.name.eq_ignore_ascii_case(name.as_str()))
+        })
+        .collect()
+}
+
+/// Headers of the INVITE for playbooks: `sip["X-Name"]`. Of several with one name the first counts.
+fn variables(headers: Vec<(String, String)>) -> Extra {
+    let mut sip = serde_json::Map::new();
+    for (name, value) in headers {
+        sip.entry(name).or_insert(value.into());
+    }
+    BTreeMap::from([("sip".to_owned(), sip.into())])
+}
+
+fn announcement(invite: &Invite) -> InviteWebhook {
+    InviteWebhook {
+        event: "invite".into(),
+        dialog_id: invite.dialog_id.clone(),
+        caller: invite.from_uri.clone(),
+        callee: invite.to_uri.clone(),
+        created_at: app::now(),
+        headers: invite.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
+        offer: invite.sdp.clone().unwrap_or_default(),
+        call_id: invite.call_id.clone(),
+        from_tag: invite.from_tag.clone(),
+        to_tag: invite.local_tag.clone(),
+    }
+}
+
+/// Tells the webhook, and refuses the call when nobody there wants it.
+async fn announce(app: &App, call: &CallHandle, announcement: &InviteWebhook) {
+    let Some(webhook) = &app.webhook else { return };
+    let told = tokio::select! {
+        told = webhook.announce(announcement) => told,
+        // The caller has given up meanwhile.
+        () = call.over() => return,
+    };
+    if let Err(error) = told {
+        tracing::error!(call = ?call.id(), ?error, "no webhook takes the call; it is refused with 503");
+        let reject = Reject { reason: "Service Unavailable".into(), code: Some(503) };
+        // A call that is over needs no refusal.
+        let _ = call.send(ToCall::Command(Box::new(Command::Reject(reject)))).await;
+    }
+}
