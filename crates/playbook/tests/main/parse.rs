@@ -1,0 +1,171 @@
+//! What the reader of playbooks takes, and what it says of bad ones.
+
+use std::time::Duration;
+
+use playbook::playbook::{DtmfAction, Summary};
+use playbook::{Playbook, PlaybookError, Strategy};
+
+fn parse(text: &str) -> Result<Playbook, PlaybookError> {
+    let env = |name: &str| match name {
+        "KEY" => Some("k-1".to_owned()),
+        "YES" => Some("true".to_owned()),
+        _ => None,
+    };
+    Playbook::parse(text, &env)
+}
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    parse(text).unwrap().warnings.iter().map(ToString::to_string).collect()
+}
+
+/// Every key of the wire contract's Appendix D.
+const FULL: &str = r##"---
+asr: { provider: sensevoice, language: auto, modelType: "", endpoint: "", extra: { vad_silence_padding: "300" } }
+tts: { provider: supertonic, speaker: F1, speed: 1.0, volume: 5, samplerate: 16000, model: "", language: en, emotion: neutral, maxConcurrentTasks: 1 }
+vad: { type: silero, speechPadding: 250, silencePadding: 100, voiceThreshold: 0.5, silenceTimeout: 5000 }
+llm: { provider: openai, model: "m", apiKey: "${KEY}", baseUrl: "", language: en, features: [rolling_summary], repairWindowMs: 3000, summaryLimit: 20, toolInstructions: "" }
+realtime: { provider: openai, model: gpt-realtime, turnDetection: { type: server_vad }, tools: [], extra: { voice: alloy, instructions: "" } }
+eou: { type: "", timeout: 800 }
+denoise: ${YES}
+greeting: "Hello {{ sip[\"X-Name\"] }} --- welcome"
+interruption: { strategy: asr, minSpeechMs: 300, fillerWordFilter: true, volumeFadeMs: 200, ignoreFirstMs: 900 }
+followUp: { timeout: 10000, maxCount: 3 }
+dtmf: { "0": { action: hangup }, "1": { action: goto, scene: sales }, 2: { action: transfer, target: "sip:x@h" } }
+dtmfCollectors: { phone: { description: "", digits: 11, minDigits: 11, maxDigits: 11, finishKey: "#", timeout: 15, interDigitTimeout: 5, validation: { pattern: "^1\\d{10}$", errorMessage: "No." }, retryTimes: 3, interruptible: false } }
+recorder: { recorderFile: "call_{id}.wav", samplerate: 16000, ptime: 200, format: wav }
+ambiance: { path: ./config/office.wav, duckLevel: 0.1, normalLevel: 0.3, transitionSpeed: 0.01 }
+sip: { username: "", password: "", realm: "", headers: {}, extract_headers: [X-Name], hangup_headers: { X-Result: "{{ result }}" } }
+posthook: { url: "https://h", method: post, headers: {}, summary: detailed, includeHistory: true }
+extra: {}
+---
+# Scene: main
+Say hello.
+# Scene: sales
+<dtmf digit='9' scene="main" action="goto"/>
+<play file="sales.wav"/>
+<followup timeout="5000" max="1"/>
+Sell. Write `<play file="x.wav"/>` to play.
+"##;
+
+#[test]
+fn every_key_of_the_contract_is_read() {
+    let playbook = parse(FULL).unwrap();
+    assert_eq!(playbook.warnings, Vec::new());
+    let option = playbook.option();
+    assert_eq!(option.asr.unwrap().secret_key.unwrap().expose(), "k-1");
+    assert_eq!(option.tts.unwrap().secret_key.unwrap().expose(), "k-1");
+    assert_eq!(option.realtime.unwrap().secret_key.unwrap().expose(), "k-1");
+    assert_eq!(option.denoise, Some(true));
+    assert_eq!(playbook.greeting.as_deref(), Some("Hello {{ sip[\"X-Name\"] }} --- welcome"));
+    assert_eq!(playbook.interruption.strategy, Strategy::Asr);
+    assert_eq!(playbook.interruption.ignore_first, Duration::from_millis(900));
+    assert_eq!(playbook.follow_up.as_ref().unwrap().max, 3);
+    assert_eq!(playbook.dtmf[&'2'], DtmfAction::Transfer("sip:x@h".into()));
+    assert_eq!(playbook.dtmf_collectors["phone"].finish_key, Some('#'));
+    assert_eq!(playbook.posthook.as_ref().unwrap().summary, Some(Summary::Detailed));
+    let sales = playbook.scene("sales").unwrap();
+    assert_eq!(sales.dtmf[&'9'], DtmfAction::Goto("main".into()));
+    assert_eq!(sales.play.as_deref(), Some("sales.wav"));
+    assert_eq!(sales.follow_up.as_ref().unwrap().timeout, Duration::from_secs(5));
+    assert_eq!(sales.prompt, "Sell. Write `<play file=\"x.wav\"/>` to play.");
+    assert_eq!(playbook.scenes[0].id, "main");
+}
+
+#[test]
+fn follow_ups_are_read_in_every_spelling() {
+    for key in ["followUp", "followup", "follow_up"] {
+        for max in ["max", "maxCount", "max_count"] {
+            let playbook = parse(&format!("---\ngreeting: Hi.\n{key}: {{timeout: 8000, {max}: 4}}\n---\n")).unwrap();
+            let follow_up = playbook.follow_up.unwrap();
+            assert_eq!((follow_up.timeout.as_millis(), follow_up.max), (8000, 4), "{key} {max}");
+            assert_eq!(playbook.warnings, Vec::new());
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_empty_lines_are_no_obstacle() {
+    let playbook = parse("\u{feff}\n\n---\r\ngreeting: Hi.\r\n---\r\nBe kind.\r\n").unwrap();
+    assert_eq!((playbook.greeting.as_deref(), playbook.scenes[0].prompt.as_str()), (Some("Hi."), "Be kind."));
+}
+
+#[test]
+fn text_before_the_first_header_is_the_first_scene() {
+    let playbook = parse("---\ngreeting: Hi.\n---\nFirst.\n# Scene: b\nSecond.\n").unwrap();
+    let ids: Vec<&str> = playbook.scenes.iter().map(|scene| scene.id.as_str()).collect();
+    assert_eq!(ids, ["default", "b"]);
+    assert_eq!(playbook.scenes[1].line, 5);
+}
+
+#[test]
+fn errors_name_line_and_key() {
+    assert_eq!(
+        error("---\ngreeting: Hi.\ninterruption:\n  strategy: bth\n---\n"),
+        "line 4, key `interruption.strategy`: unknown variant `bth`, expected one of `both`, `vad`, `asr`, `none`; \
+         did you mean `both`?"
+    );
+    assert!(error("---\ngreeting: Hi.\nvad:\n  voiceThreshold: loud\n---\n").starts_with("line 4, key `vad.voiceThreshold`"));
+    assert_eq!(
+        error("---\ndtmf:\n  1:\n    action: gotoo\n---\n"),
+        "line 3, key `dtmf.1`: unknown action `gotoo`; there are goto, transfer and hangup; did you mean `goto`?"
+    );
+    assert!(error("---\nllm:\n  rules:\n    - when: '('\n      say: x\n---\n").starts_with("line 4, key `llm.rules.0.when`"));
+    assert!(error("---\ngreeting: [\n---\n").starts_with("line "));
+    assert!(error("---\ngreeting: Hi.\n").contains("line 1"));
+    assert!(error("Hello.\n").starts_with("line 1: a playbook begins with"));
+}
+
+#[test]
+fn slips_are_warned_about_with_the_nearest_name() {
+    assert_eq!(
+        warnings("---\ngreeting: Hi.\ngreting: x\nvad:\n  speechPading: 3\n---\n"),
+        [
+            "line 3: unknown key `greting`; did you mean `greeting`?",
+            "line 5: unknown key `vad.speechPading`; did you mean `speechPadding`?",
+        ]
+    );
+    assert_eq!(
+        warnings("---\ngreeting: ${NAME}\n---\n<dtmf digit=\"1\" action=\"goto\" scene=\"sale\"/>\n# Scene: sales\n<dtmf digt=\"1\"/>\n"),
+        [
+            "line 2: `greeting` names ${NAME}, which the environment does not have",
+            "line 4: there is no scene `sale`; did you mean `sales`?",
+            "line 6: <dtmf>: needs the attribute `digit`; did you mean `digit`?",
+        ]
+    );
+    assert_eq!(warnings("---\n---\n"), ["line 1: no greeting, no file in the first scene and no `llm`: the caller hears silence"]);
+}
+
+#[test]
+fn hostile_playbooks_end_in_an_error() {
+    assert!(matches!(parse(&"x".repeat(2_000_000)), Err(PlaybookError::TooLarge { .. })));
+    let mut bomb = String::from("---\na: &a [x, x, x, x, x, x, x, x, x]\n");
+    for (name, of) in ('b'..='i').zip('a'..) {
+        bomb.push_str(&format!("{name}: &{name} [*{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}]\n"));
+    }
+    bomb.push_str("---\n");
+    assert!(matches!(parse(&bomb), Err(PlaybookError::Yaml { .. })));
+    let many: String = (0..10_000).map(|n| format!("# Scene: s{n}\nx\n")).collect();
+    assert!(matches!(parse(&format!("---\ngreeting: Hi.\n---\n{many}")), Err(PlaybookError::TooManyScenes { .. })));
+    let deep = format!("---\na: {}{}\n---\n", "[".repeat(10_000), "]".repeat(10_000));
+    assert!(parse(&deep).is_err());
+}
+
+#[test]
+fn shipped_playbooks_are_free_of_warnings() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/playbook");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let playbook = Playbook::parse(&text, &|_| Some("set".to_owned())).unwrap();
+            assert_eq!(playbook.warnings, Vec::new(), "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 3);
+}
