@@ -17,6 +17,10 @@ const MARGIN_HZ: f64 = 200.0;
 ///
 /// The ratio is a fraction up/down of small whole numbers. In the thought-up stream at `up` times the input
 /// rate all but every `up`-th sample are zero, so each output needs one of `up` sets of taps.
+///
+/// Below the lower of both Nyquist frequencies the band is flat within 0.15 dB up to 600 Hz from it, 1.5 dB
+/// down at 400 Hz and 6 dB at 200 Hz from it. Aliases and mirror images of what lies more than 450 Hz from it
+/// are 66 dB down.
 pub struct Resampler {
     up: usize,
     down: usize,

@@ -72,15 +72,15 @@ fn the_telephone_band_passes_unchanged() {
         for hz in [50.0, 300.0, 1000.0, 2500.0, 3200.0, 3400.0] {
             let out = resampled(from, to, &tone(from, hz, 10_000.0, from as usize));
             let gain = db(amplitude(&out[to as usize / 10..], to, hz) / 10_000.0);
-            assert!(gain.abs() < 0.5, "{hz} Hz from {from} to {to}: {gain:.2} dB");
+            assert!(gain.abs() < 0.15, "{hz} Hz from {from} to {to}: {gain:.2} dB");
         }
     }
 }
 
-/// What lies above the new Nyquist frequency must not come back below it. From 450 Hz above it is 60 dB
+/// What lies above the new Nyquist frequency must not come back below it. From 450 Hz above it is 66 dB
 /// down; nearer it is in the transition.
 #[test]
-fn what_does_not_fit_the_new_rate_is_60_db_down() {
+fn what_does_not_fit_the_new_rate_is_66_db_down() {
     for (from, to) in pairs().filter(|(from, to)| to < from) {
         let nyquist = f64::from(to) / 2.0;
         for over in [450.0, 700.0, 1500.0, 3000.0] {
@@ -90,20 +90,20 @@ fn what_does_not_fit_the_new_rate_is_60_db_down() {
             }
             let out = resampled(from, to, &tone(from, hz, 20_000.0, from as usize));
             let alias = db(amplitude(&out[to as usize / 10..], to, nyquist - over) / 20_000.0);
-            assert!(alias < -60.0, "{hz} Hz from {from} to {to}: {alias:.1} dB");
+            assert!(alias < -66.0, "{hz} Hz from {from} to {to}: {alias:.1} dB");
         }
     }
 }
 
 #[test]
-fn mirror_images_are_60_db_down() {
+fn mirror_images_are_66_db_down() {
     for (from, to) in pairs().filter(|(from, to)| to > from) {
         for hz in [300.0, 1000.0, 3400.0] {
             let out = resampled(from, to, &tone(from, hz, 20_000.0, from as usize));
             let image = f64::from(from) - hz;
             if image < f64::from(to) / 2.0 {
                 let level = db(amplitude(&out[to as usize / 10..], to, image) / 20_000.0);
-                assert!(level < -60.0, "image of {hz} Hz from {from} to {to}: {level:.1} dB");
+                assert!(level < -66.0, "image of {hz} Hz from {from} to {to}: {level:.1} dB");
             }
         }
     }
