@@ -221,6 +221,13 @@ impl Task {
             Effect::Abandon(turn) => self.running.abandon(turn),
             Effect::Fetch(id, request) => self.running.fetch(id, request, Arc::clone(&self.services.fetcher)),
             Effect::Emit(event) => self.emit(event),
+            Effect::Ambience(path, ducking) => {
+                if let Some((seat, orders)) = &self.seat {
+                    let (seat, orders) = (*seat, orders.clone());
+                    let play = move |rate, sound| Order::Media(seat, ToMedia::Ambience(rate, sound, ducking));
+                    self.running.load_ambience(path, orders, play);
+                }
+            }
             Effect::Record(option) => return self.record(&option).await,
             Effect::Finish(record) => self.over = Some(record),
         }

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audio::mix::Ducking;
 use playbook::{Conversation, HttpRequest, Playbook};
 use protocol::chat::{Ask, ModelOutput, TurnId};
 use protocol::event::Event;
@@ -123,6 +124,8 @@ pub enum Effect {
     Emit(Event),
     /// Begin a recording.
     Record(Box<RecorderOption>),
+    /// Load a background sound and play it under everything.
+    Ambience(String, Ducking),
     /// The call is over.
     Finish(Box<CallRecord>),
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use audio::mix::Ducking;
 use protocol::event::Event;
 use protocol::option::{AudioCodec, CallOption, Over};
 use protocol::rest::CallKind;
@@ -203,6 +204,42 @@ impl Core {
         self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
         self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(false) });
         self.start_recording();
+        self.start_ambience();
+        self.tell_unbuilt(now);
+    }
+
+    fn start_ambience(&mut self) {
+        let Some(option) = self.option.ambiance.clone().filter(|option| option.enabled != Some(false)) else {
+            return;
+        };
+        let Some(path) = option.path else { return };
+        let default = Ducking::default();
+        let ducking = Ducking {
+            normal_level: option.normal_level.unwrap_or(default.normal_level),
+            duck_level: option.duck_level.unwrap_or(default.duck_level),
+            transition_speed: option.transition_speed.unwrap_or(default.transition_speed),
+        };
+        self.effect(Effect::Ambience(path, ducking));
+    }
+
+    /// Options that were asked for and have no behaviour here are said, once, after the answer: a client must
+    /// not believe that it is encrypted or bridged when it is not.
+    fn tell_unbuilt(&mut self, now: CallTime) {
+        let option = &self.option;
+        let asked = [
+            ("mediaPass", option.media_pass.is_some()),
+            ("realtime", option.realtime.is_some()),
+            ("eou", option.eou.is_some()),
+            ("subscribe", option.subscribe == Some(true)),
+            (
+                "ringbackDetection",
+                option.ringback_detection.as_ref().is_some_and(|r| r.enabled == Some(true)),
+            ),
+            ("sip.enableSrtp", option.sip.as_ref().is_some_and(|sip| sip.enable_srtp == Some(true))),
+        ];
+        for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+            self.error(now, "command", format!("option.{name} is not implemented by this server"), 501);
+        }
     }
 
     /// Agrees on media with the far end, once; a call that cannot agree is refused with what the far end's

@@ -54,6 +54,8 @@ pub(crate) struct Utterance {
     /// Sound given since Media last asked for more.
     ahead: Duration,
     ended: bool,
+    /// Cut off; it waits for Media to say how much went out, and takes nothing more.
+    pub(crate) cut: bool,
     answers_turn: bool,
 }
 
@@ -169,6 +171,7 @@ impl Core {
             given: Duration::ZERO,
             ahead: Duration::ZERO,
             ended: false,
+            cut: false,
             answers_turn,
         });
         self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
@@ -320,8 +323,9 @@ impl Core {
         self.order(ToMedia::Interrupt { below, fade });
         for id in self.voice.utterances.iter().map(|u| u.id).collect::<Vec<_>>() {
             self.stop_making(id);
-            let silent = self.voice.utterance(id).is_none_or(|u| u.given.is_zero());
-            if silent {
+            let Some(utterance) = self.voice.utterance(id) else { continue };
+            utterance.cut = true;
+            if utterance.given.is_zero() {
                 self.over(now, id, Duration::ZERO, Ended::Cut);
             }
         }
@@ -405,7 +409,7 @@ impl Core {
     }
 
     fn tell_interruption(&mut self, now: CallTime, utterance: &Utterance, played: Duration, heard: &str) {
-        if utterance.file {
+        if utterance.file || !self.is_up() {
             return;
         }
         let known: Duration = utterance.pieces.iter().map(|piece| piece.length).sum();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use playbook::HttpRequest;
 use protocol::chat::{Ask, ModelOutput, TurnId};
@@ -13,7 +14,7 @@ use tokio::task::AbortHandle;
 use crate::core::Input;
 use crate::core::voice::VoiceId;
 use crate::media::order::DoorId;
-use crate::media_thread::HEARING;
+use crate::media_thread::{HEARING, Order};
 use crate::setup::{Fetcher, Library, Providers, Sound};
 
 /// Texts waiting for a synthesizer. When full, text is refused and the utterance goes on without it: a model
@@ -23,6 +24,9 @@ const TEXTS: usize = 256;
 const SPOKEN: usize = 16;
 /// Pieces of a model's answer waiting for the rules. When full the model waits.
 const ANSWERS: usize = 64;
+
+/// Longest background sound; it is looped.
+const AMBIENCE: Duration = Duration::from_secs(60);
 
 /// What runs for one call.
 pub(super) struct Running {
@@ -168,6 +172,39 @@ impl Running {
             let _ = input.send(Input::Silent(voice, result)).await;
         });
         self.voices.insert(voice, Voice { task, text: None, flow });
+    }
+
+    /// Loads a background sound, at most [`AMBIENCE`] of it, and hands it to the call's sound. A file that cannot
+    /// be opened is logged: a call without its background noise is still a good call.
+    pub(super) fn load_ambience(
+        &mut self,
+        path: String,
+        orders: mpsc::Sender<Order>,
+        play: impl FnOnce(u32, Box<[i16]>) -> Order + Send + 'static,
+    ) {
+        let (sound, mut sounds) = mpsc::channel::<Sound>(SPOKEN);
+        let library = self.library.clone();
+        let task = spawn(async move {
+            let gather = async {
+                let (mut rate, mut whole) = (0, Vec::new());
+                while let Some(sound) = sounds.recv().await {
+                    rate = sound.rate;
+                    whole.extend_from_slice(&sound.samples);
+                    if whole.len() as u64 >= u64::from(rate) * AMBIENCE.as_secs() {
+                        break;
+                    }
+                }
+                sounds.close();
+                (rate, whole)
+            };
+            let (result, (rate, whole)) = tokio::join!(library.open(&path, sound), gather);
+            if whole.is_empty() {
+                tracing::warn!(path, error = result.err(), "the background sound cannot be played");
+            } else {
+                let _ = orders.send(play(rate, whole.into())).await;
+            }
+        });
+        self.fetches.push(task);
     }
 
     /// Asks a chat model.

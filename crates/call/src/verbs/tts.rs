@@ -73,7 +73,8 @@ impl Core {
     /// The utterance this command adds to: the one with the same `playId`, or, when neither has one, the last.
     fn joined(&self, play_id: &Option<String>) -> Option<UtteranceId> {
         let last = self.voice.utterances.last()?;
-        (!last.file && last.play_id == *play_id && (last.open || !last.streaming)).then_some(last.id)
+        (!last.file && !last.cut && last.play_id == *play_id && (last.open || !last.streaming))
+            .then_some(last.id)
     }
 }
 
