@@ -1,10 +1,10 @@
-//! CPU time of Silero for 60 s of sound per stream, on one core.
+//! Time of Silero for 60 s of sound per stream, on one core.
 //!
 //! `cargo bench -p active-call-audio --bench vad [-- quick]`
 //!
 //! Hot: the same streams over and over, as when the caches hold nothing else. Cold: 8 MB are swept through the
-//! caches before each pass, as a busy server does between two windows; only the scoring is timed. "best" sums the
-//! smallest time of each window over all passes, "median" is the median pass; shared machines need the first.
+//! caches before each pass, as a busy server does between two windows; only the scoring is timed. "best" sums
+//! the smallest time of each window over all passes, "median" each window's median.
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
@@ -16,6 +16,7 @@ use std::time::Instant;
 const WINDOWS: usize = 1875;
 const SWEEP: usize = 8 << 20;
 
+#[derive(Clone, Copy)]
 struct Run {
     path: Path,
     rate: u32,
@@ -27,18 +28,21 @@ struct Run {
 }
 
 impl Run {
+    fn print(&self, sound: &[i16], what: &str) {
+        let (best, median) = self.measure(sound);
+        let (path, rate, count) = (format!("{:?}", self.path), self.rate, self.count);
+        println!("{path:<8} {rate:>5} Hz x{count} {what:<12} {best:>9.1} {median:>7.1}");
+    }
+
     /// Milliseconds per 60 s and stream: best and median.
-    fn measure(&self) -> (f64, f64) {
-        let sound = sound(self.rate);
-        let mut best = vec![f64::INFINITY; WINDOWS / self.every];
-        let mut totals = Vec::new();
+    fn measure(&self, sound: &[i16]) -> (f64, f64) {
+        let mut times = vec![Vec::new(); WINDOWS / self.every];
         let mut sweep = vec![0_u8; if self.cold { SWEEP } else { 0 }];
         for _ in 0..self.passes {
             let mut streams = vec![Stream::new(self.rate); self.count];
             let mut out = vec![0.0; self.count];
             let windows = sound.chunks_exact(streams[0].window()).cycle();
-            let mut total = 0.0;
-            for (window, best) in windows.zip(&mut best) {
+            for (window, times) in windows.zip(&mut times) {
                 for stream in &mut streams {
                     assert!(stream.push(window).is_empty());
                 }
@@ -48,15 +52,13 @@ impl Run {
                 }
                 let start = Instant::now();
                 score_batch_on(self.path, black_box(&mut streams), &mut out);
-                let took = start.elapsed().as_secs_f64();
-                *best = best.min(took);
-                total += took;
+                times.push(start.elapsed().as_secs_f64());
             }
-            totals.push(total);
         }
-        totals.sort_by(f64::total_cmp);
+        times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
         let scale = 1e3 * self.every as f64 / self.count as f64;
-        (best.iter().sum::<f64>() * scale, totals[totals.len() / 2] * scale)
+        let sum = |place: usize| times.iter().map(|times| times[place]).sum::<f64>() * scale;
+        (sum(0), sum(self.passes / 2))
     }
 }
 
@@ -72,27 +74,16 @@ fn sound(rate: u32) -> Vec<i16> {
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "quick");
-    println!(
-        "{:<10} {:>6} {:>6} {:>5}  {:>7} {:>7}  ms per 60 s and stream",
-        "path", "Hz", "batch", "", "best", "median"
-    );
+    println!("ms per 60 s and stream                best  median");
     for path in Path::ALL.into_iter().filter(|path| path.available()) {
         for rate in [16_000, 8_000] {
+            let hot = Run { path, rate, count: 1, passes: if quick { 8 } else { 25 }, every: 1, cold: false };
+            let cold = Run { passes: 5, every: 16, cold: true, ..hot };
             for count in [1, 4, 8] {
-                for cold in [false, true] {
-                    let (passes, every) = match (cold, quick) {
-                        (false, false) => (25, 1),
-                        (false, true) => (8, 1),
-                        (true, _) => (5, 16),
-                    };
-                    let (best, median) = Run { path, rate, count, passes, every, cold }.measure();
-                    let caches = if cold { "cold" } else { "hot" };
-                    println!(
-                        "{:<10} {rate:>6} {count:>6} {caches:>5}  {best:>7.1} {median:>7.1}",
-                        format!("{path:?}")
-                    );
-                }
+                Run { count, ..hot }.print(&sound(rate), "hot");
+                Run { count, ..cold }.print(&sound(rate), "cold");
             }
+            hot.print(&vec![0; rate as usize], "digital zero");
         }
     }
 }

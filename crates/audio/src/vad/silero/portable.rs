@@ -68,8 +68,8 @@ fn power_of_two(t: V) -> V {
 
 const ROWS1: usize = 2;
 const STREAMS: usize = 1;
-const ROWS: usize = 2;
-const COLUMNS: usize = 4;
+const ROWS: usize = 4;
+const COLUMNS: usize = 2;
 
 super::kernels::kernels! {
     layers: [],

@@ -82,6 +82,7 @@ impl<V: Pod, const P: usize> Matrix<V, P> {
     pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize) -> Self {
         let lanes = size_of::<V>() / size_of::<f32>();
         let rows = weights.len() / (inputs * taps);
+        assert!(rows.is_multiple_of(lanes * P), "{rows} rows do not fill panels of {P} vectors");
         let mut entries = Vec::with_capacity(weights.len() / (lanes * P));
         for panel in 0..rows / (lanes * P) {
             for tap in 0..taps {
