@@ -17,9 +17,35 @@ const MAX_MARK: usize = 24;
 
 /// Emotions a model may mark, as in `[happy]Good news![/happy]`.
 const EMOTIONS: &[&str] = &[
-    "neutral", "sad", "happy", "angry", "fear", "news", "story", "radio", "poetry", "call", "sajiao",
-    "disgusted", "amaze", "peaceful", "exciting", "aojiao", "jieshuo", "excited", "calm", "surprised",
-    "serious", "gentle", "cheerful", "worried", "laugh", "laughs", "sigh", "sighs", "whisper",
+    "neutral",
+    "sad",
+    "happy",
+    "angry",
+    "fear",
+    "news",
+    "story",
+    "radio",
+    "poetry",
+    "call",
+    "sajiao",
+    "disgusted",
+    "amaze",
+    "peaceful",
+    "exciting",
+    "aojiao",
+    "jieshuo",
+    "excited",
+    "calm",
+    "surprised",
+    "serious",
+    "gentle",
+    "cheerful",
+    "worried",
+    "laugh",
+    "laughs",
+    "sigh",
+    "sighs",
+    "whisper",
 ];
 
 /// What a text consists of.
@@ -280,7 +306,8 @@ mod tests {
 
     #[test]
     fn what_is_no_tag_is_words() {
-        for text in ["3 < 5 and 7 > 2", "a<b and c>d", "I <3 you", "<http://example.com>", "[1] and [maybe]"] {
+        for text in ["3 < 5 and 7 > 2", "a<b and c>d", "I <3 you", "<http://example.com>", "[1] and [maybe]"]
+        {
             assert_eq!(scan(text), text);
         }
     }

@@ -7,9 +7,9 @@ const LONGEST: usize = 600;
 
 /// Words with a full stop that does not end a sentence, in lower case.
 const ABBREVIATIONS: &[&str] = &[
-    "mr", "mrs", "ms", "dr", "prof", "st", "sr", "jr", "nr", "vs", "etc", "e.g", "i.e", "a.m", "p.m",
-    "inc", "ltd", "co", "corp", "dept", "approx", "ca", "ext", "tel", "fig", "jan", "feb", "mar", "apr",
-    "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "z.b", "d.h", "bzw", "hr", "fr", "rev", "gen",
+    "mr", "mrs", "ms", "dr", "prof", "st", "sr", "jr", "nr", "vs", "etc", "e.g", "i.e", "a.m", "p.m", "inc",
+    "ltd", "co", "corp", "dept", "approx", "ca", "ext", "tel", "fig", "jan", "feb", "mar", "apr", "jun",
+    "jul", "aug", "sep", "sept", "oct", "nov", "dec", "z.b", "d.h", "bzw", "hr", "fr", "rev", "gen",
 ];
 
 /// Cuts a text that comes piece by piece into sentences.
@@ -83,7 +83,8 @@ impl Sentences {
         let word = words.rsplit([' ', '(', '"']).next().unwrap_or_default();
         let lower = word.to_lowercase();
         let initial = word.chars().count() == 1 && word.chars().all(|c| c.is_alphabetic() && c != 'I');
-        let numbered = word == words.trim_start() && !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+        let numbered =
+            word == words.trim_start() && !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
         initial || numbered || ABBREVIATIONS.contains(&lower.as_str())
     }
 }

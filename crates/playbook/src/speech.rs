@@ -83,12 +83,13 @@ impl Speech {
         self.current().is_some_and(|current| current.audible.is_some())
     }
 
-    /// Says `words` after everything else of `turn`.
+    /// Says `words` after everything else of `turn`; a space that sets them apart is not needed first.
     pub fn say(&mut self, turn: TurnId, words: &str, out: &mut Vec<Action>) {
         if !self.line.back().is_some_and(|last| last.turn == turn && last.file.is_none() && !last.complete) {
             self.append(turn, None);
         }
         let Some(last) = self.line.back_mut() else { return };
+        let words = if last.said.is_empty() { words.trim_start() } else { words };
         last.said.push_str(words);
         if last.begun {
             out.push(words_of(last, words, false));

@@ -146,7 +146,8 @@ pub fn row(name: &str) -> Option<&'static TagRow> {
 
 /// Whether some tag's name begins with `part`; the empty text begins none.
 pub fn begins_name(part: &str) -> bool {
-    let begins = |row: &TagRow| row.name.get(..part.len()).is_some_and(|head| head.eq_ignore_ascii_case(part));
+    let begins =
+        |row: &TagRow| row.name.get(..part.len()).is_some_and(|head| head.eq_ignore_ascii_case(part));
     !part.is_empty() && TAGS.iter().any(begins)
 }
 

@@ -16,9 +16,10 @@ impl Allowed {
     /// The targets listed in `transfers` and every address written in `source`, the text of the playbook.
     pub fn new<'a>(transfers: impl IntoIterator<Item = &'a str>, source: &str) -> Self {
         let listed = transfers.into_iter().map(str::to_owned);
-        let written = source.split(ends_address).filter(|word| has_scheme(word)).map(|word| {
-            word.trim_end_matches(['.', ':', '!', '?']).to_owned()
-        });
+        let written = source
+            .split(ends_address)
+            .filter(|word| has_scheme(word))
+            .map(|word| word.trim_end_matches(['.', ':', '!', '?']).to_owned());
         Allowed(listed.chain(written).map(|target| normal(&target)).collect())
     }
 
@@ -29,7 +30,9 @@ impl Allowed {
 }
 
 fn has_scheme(word: &str) -> bool {
-    SCHEMES.iter().any(|scheme| word.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
+    SCHEMES
+        .iter()
+        .any(|scheme| word.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
 }
 
 /// A character that cannot be part of an address in running text. Braces end it, so that a template is never
@@ -68,7 +71,8 @@ mod tests {
 
     #[test]
     fn parts_and_variations_may_not() {
-        for target in ["sip:1", "sip:100@pbx.example;x=1", "sip:1000@pbx.example", "sip:Desk@pbx.example", ""] {
+        for target in ["sip:1", "sip:100@pbx.example;x=1", "sip:1000@pbx.example", "sip:Desk@pbx.example", ""]
+        {
             assert!(!allowed().permits(target), "{target}");
         }
     }

@@ -35,14 +35,16 @@ impl Conversation {
             out.push(Action::Note(Note::Trouble(format!("<{tag}/> lacks an attribute it needs"))));
             return;
         };
-        if reply.after.hangup.is_some() && !matches!(act, Act::SetVar { .. }) {
+        if reply.has_ended && !matches!(act, Act::SetVar { .. }) {
             return;
         }
         reply.counts = true;
-        let data = json!({ "tool": tag.name(), "params": tag.to_string(), "playId": format!("turn-{}", turn.0) });
+        let data =
+            json!({ "tool": tag.name(), "params": tag.to_string(), "playId": format!("turn-{}", turn.0) });
         out.push(Action::Note(Note::Metric { key: "tool_invocation", duration: Duration::ZERO, data }));
         match act {
             Act::Hangup => {
+                reply.has_ended = true;
                 reply.after.hangup = Some(Reason { reason: Some("system".to_owned()), initiator: None });
             }
             Act::Goto(scene) => self.go_to(&scene, out),
@@ -67,7 +69,9 @@ impl Conversation {
     /// The model goes to a scene. If it says nothing more there, it is asked again.
     fn go_to(&mut self, scene: &str, out: &mut Vec<Action>) {
         let Some(index) = self.playbook.scenes.iter().position(|own| own.id == scene) else {
-            out.push(Action::Note(Note::Trouble(format!("the model goes to scene {scene}, which does not exist"))));
+            out.push(Action::Note(Note::Trouble(format!(
+                "the model goes to scene {scene}, which does not exist"
+            ))));
             return;
         };
         self.enter(index, out);
@@ -88,11 +92,16 @@ impl Conversation {
 
     fn refuse(&mut self, turn: TurnId, target: &str, out: &mut Vec<Action>) {
         let shown = protocol::read::shown(target);
-        out.push(Action::Note(Note::Trouble(format!("transfer to {shown} refused: the playbook does not name it"))));
-        self.history.push(turn, Role::System, format!("The transfer to {shown} was refused: it is not allowed."));
+        out.push(Action::Note(Note::Trouble(format!(
+            "transfer to {shown} refused: the playbook does not name it"
+        ))));
+        self.history.push(
+            turn,
+            Role::System,
+            format!("The transfer to {shown} was refused: it is not allowed."),
+        );
         let text = self.render(&self.phrases.refusal.clone(), out);
-        let apart = if self.speech.is_idle() { "" } else { " " };
-        self.speech.say(turn, &format!("{apart}{}", text.trim()), out);
+        self.speech.say(turn, &format!(" {}", text.trim()), out);
     }
 
     fn fetch(&mut self, turn: TurnId, mut request: HttpRequest, var: Option<String>, out: &mut Vec<Action>) {
@@ -110,7 +119,13 @@ impl Conversation {
     }
 
     /// What was fetched goes to the model, once the agent has finished speaking.
-    pub(super) fn fetched(&mut self, now: CallTime, id: u32, body: Result<String, String>, out: &mut Vec<Action>) {
+    pub(super) fn fetched(
+        &mut self,
+        now: CallTime,
+        id: u32,
+        body: Result<String, String>,
+        out: &mut Vec<Action>,
+    ) {
         let Some(at) = self.fetches.iter().position(|fetch| fetch.id == id) else { return };
         let Fetch { turn, what, var, .. } = self.fetches.remove(at);
         let text = match body {

@@ -95,7 +95,9 @@ impl Conversation {
         self.silence.end();
         if let Some(cut) = &mut self.cut {
             cut.deadline = now + WORDS_PENDING;
-        } else if self.start.on(now, words, self.agent(now)) == Some(Turn::Start) || self.answers_too_early(now) {
+        } else if self.start.on(now, words, self.agent(now)) == Some(Turn::Start)
+            || self.answers_too_early(now)
+        {
             self.cut_by_words(now, out);
             if let Some(cut) = &mut self.cut {
                 cut.deadline = now + WORDS_PENDING;
@@ -116,7 +118,8 @@ impl Conversation {
     }
 
     fn agent(&self, now: CallTime) -> Agent {
-        let audible_for = self.speech.current().and_then(|current| current.audible).map(|since| now.since(since));
+        let audible_for =
+            self.speech.current().and_then(|current| current.audible).map(|since| now.since(since));
         Agent { audible_for, last_final: self.last_final }
     }
 
@@ -153,6 +156,18 @@ impl Conversation {
         }
     }
 
+    /// Nothing more was understood for a while: words whose final text never came are answered as they are,
+    /// and without words the agent goes on.
+    pub(super) fn words_or_resume(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        let so_far = Transcript { text: self.stop.so_far().to_owned(), ..Transcript::default() };
+        if so_far.text.is_empty() || self.start.is_filler(&so_far) {
+            self.resume(now, out);
+        } else if let Some(Turn::Stop(text)) = self.stop.on_complete() {
+            self.cut = None;
+            self.answer(now, &text, out);
+        }
+    }
+
     fn keep_waiting(&mut self, text: String) {
         self.waiting = Some(match self.waiting.take() {
             Some(first) => format!("{first} {text}"),
@@ -183,7 +198,8 @@ impl Conversation {
 
     fn is_repaired_by_words(&self, now: CallTime, question: &Question) -> bool {
         let heard = self.history.heard(question.reply).chars().count();
-        let window = self.playbook.llm.as_ref().and_then(|llm| llm.repair_window_ms).unwrap_or(REPAIR_WINDOW_MS);
+        let window =
+            self.playbook.llm.as_ref().and_then(|llm| llm.repair_window_ms).unwrap_or(REPAIR_WINDOW_MS);
         let soon = now.since(question.at) <= Duration::from_millis(window.into());
         heard == 0 || (heard < FEW_CHARS && soon)
     }

@@ -1,10 +1,12 @@
 //! A running playbook: what happens in a call in, what shall be done out.
 //!
 //! Reading order: [`types`] (in and out), this file (state, the one entry, time), `reply` (an answer from its
-//! first word to what follows it), `caller` (what the caller says and presses), `acts` (what tags do).
+//! first word to what follows it), `caller` (what the caller says and presses), `acts` (what tags do), `json_reply`
+//! (answers that are JSON).
 
 mod acts;
 mod caller;
+mod json_reply;
 mod reply;
 mod types;
 
@@ -154,10 +156,15 @@ impl Conversation {
         if self.mode != Mode::Talking {
             return None;
         }
-        [self.model_deadline(), self.cut.as_ref().map(|cut| cut.deadline), self.entry_deadline(), self.silence_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.model_deadline(),
+            self.cut.as_ref().map(|cut| cut.deadline),
+            self.entry_deadline(),
+            self.silence_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Variables as they stand.
@@ -260,7 +267,7 @@ impl Conversation {
             self.fail(now, "the model did not answer in time", out);
         }
         if due(self.cut.as_ref().map(|cut| cut.deadline)) {
-            self.resume(now, out);
+            self.words_or_resume(now, out);
         }
         if due(self.entry_deadline())
             && let Some(entry) = self.collector.as_mut().and_then(|collector| collector.expire(now))
@@ -278,7 +285,9 @@ impl Conversation {
         match self.silence.expire(now, rule.as_ref()) {
             Some(Prompt::Say(text)) => self.say_fixed(now, &text, After::default(), out),
             Some(Prompt::Ask) => {
-                let hint = format!("The caller has said nothing for {seconds} seconds. Ask briefly if they are there.");
+                let hint = format!(
+                    "The caller has said nothing for {seconds} seconds. Ask briefly if they are there."
+                );
                 self.ask(now, Some(&hint), out);
             }
             Some(Prompt::Goodbye) => {

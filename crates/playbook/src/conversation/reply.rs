@@ -9,6 +9,7 @@ use protocol::value::Headers;
 use protocol::{CallTime, Command};
 use serde_json::json;
 
+use super::json_reply::Shape;
 use super::{Action, Conversation, Ended, MAX_UNPROMPTED, Mode, Note};
 use crate::prompt;
 use crate::scanner::{Scan, Scanner};
@@ -40,8 +41,11 @@ pub(super) struct Reply {
     scanner: Scanner,
     sentences: Sentences,
     text: String,
+    shape: Shape,
     /// Whether it says or does anything.
     pub(super) counts: bool,
+    /// Words after the tag that ends the call are not said.
+    pub(super) has_ended: bool,
 }
 
 /// What follows when an answer has been heard.
@@ -119,10 +123,15 @@ impl Conversation {
 
     /// Asks the model once more although the caller said nothing, as often as that is sensible.
     pub(super) fn ask_unprompted(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        let hint = if self.news {
+            "What was fetched is told above. Go on with it.".to_owned()
+        } else {
+            format!("This is the scene {} now. Go on.", self.scene())
+        };
         self.news = false;
         self.unprompted = self.unprompted.saturating_add(1);
         if self.unprompted <= MAX_UNPROMPTED {
-            self.ask(now, None, out);
+            self.ask(now, Some(&hint), out);
         } else {
             let text = format!("the model took {MAX_UNPROMPTED} turns in a row; it waits for the caller now");
             out.push(Action::Note(Note::Trouble(text)));
@@ -148,14 +157,17 @@ impl Conversation {
     }
 
     pub(super) fn model(&mut self, now: CallTime, turn: TurnId, output: ModelOutput, out: &mut Vec<Action>) {
-        let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn == turn && reply.generating) else { return };
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn == turn && reply.generating) else {
+            return;
+        };
         reply.last_output = now;
         match output {
             ModelOutput::Text(text) => {
                 reply.first_output.get_or_insert(now);
                 reply.text.push_str(&text);
                 let endless = reply.text.len() > MAX_REPLY;
-                self.feed(&text, out);
+                let words = reply.shape.take(&text);
+                self.feed(words, out);
                 if endless {
                     out.push(Action::Abandon(turn));
                     out.push(Action::Note(Note::Trouble("the model's answer is too long; it is cut".into())));
@@ -175,7 +187,6 @@ impl Conversation {
                 });
                 let duration = reply.asked.map_or(Duration::ZERO, |asked| now.since(asked));
                 out.push(Action::Note(Note::Metric { key: "llm_response", duration, data }));
-                self.failures = 0;
                 self.complete(now, out);
             }
             ModelOutput::Failed { error } => self.fail(now, &error, out),
@@ -191,11 +202,11 @@ impl Conversation {
         scans.into_iter().for_each(|scan| self.take(scan, out));
     }
 
-    fn take(&mut self, scan: Scan, out: &mut Vec<Action>) {
+    pub(super) fn take(&mut self, scan: Scan, out: &mut Vec<Action>) {
         match scan {
             Scan::Text(text) => {
                 let mut sentences = Vec::new();
-                if let Some(reply) = self.reply.as_mut().filter(|reply| reply.after.hangup.is_none()) {
+                if let Some(reply) = self.reply.as_mut().filter(|reply| !reply.has_ended) {
                     reply.sentences.push(&text, &mut sentences);
                 }
                 sentences.iter().for_each(|sentence| self.say(sentence, out));
@@ -233,10 +244,15 @@ impl Conversation {
     }
 
     fn complete(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        let shape = self.reply.as_mut().map(|reply| std::mem::take(&mut reply.shape));
+        if let Some(Shape::Json(text)) = shape {
+            self.speak_json(&text, out);
+        }
         self.finish_words(out);
         let Some(reply) = &mut self.reply else { return };
         reply.generating = false;
         if reply.counts {
+            self.failures = 0;
             self.settle(now, out);
         } else {
             self.fail(now, "the model's answer is empty", out);
@@ -322,6 +338,7 @@ impl Conversation {
     /// The caller said nothing after all: the answer goes on where it was cut off.
     pub(super) fn resume(&mut self, now: CallTime, out: &mut Vec<Action>) {
         let Some(cut) = self.cut.take() else { return };
+        self.stop.forget();
         match cut.rest {
             Rest::Ask => {
                 let turn = self.next_turn();
@@ -404,7 +421,11 @@ impl Conversation {
         self.mode = Mode::Transferred;
         self.silence.end();
         let options = ReferOption { pause_parent_asr: Some(true), ..ReferOption::default() };
-        out.push(Action::Do(Command::Refer(Refer { caller: String::new(), callee, options: Some(Box::new(options)) })));
+        out.push(Action::Do(Command::Refer(Refer {
+            caller: String::new(),
+            callee,
+            options: Some(Box::new(options)),
+        })));
     }
 
     /// The transfer did not succeed: the caller is back.
@@ -431,7 +452,9 @@ impl Reply {
             scanner: Scanner::default(),
             sentences: Sentences::default(),
             text: String::new(),
+            shape: Shape::default(),
             counts: false,
+            has_ended: false,
         }
     }
 }

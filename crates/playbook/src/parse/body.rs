@@ -19,7 +19,11 @@ type Apply = fn(&Attributes, &mut Scene) -> Result<(), (String, Option<String>)>
 
 /// Cuts the body, which begins at `line` of the file, into scenes. The text before the first header is the
 /// scene `default`; without any header the whole body is.
-pub(super) fn scenes(body: &str, line: usize, warnings: &mut Vec<Warning>) -> Result<Vec<Scene>, PlaybookError> {
+pub(super) fn scenes(
+    body: &str,
+    line: usize,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Scene>, PlaybookError> {
     let mut scenes: Vec<Scene> = Vec::new();
     let mut open = Scene { id: "default".into(), line, ..Scene::default() };
     let mut fenced = false;
@@ -64,7 +68,8 @@ fn close(mut scene: Scene, scenes: &mut Vec<Scene>, warnings: &mut Vec<Warning>)
         return;
     }
     if let Some(earlier) = scenes.iter_mut().find(|own| own.id == scene.id) {
-        let message = format!("scene `{}` is already defined at line {}; this one counts", scene.id, earlier.line);
+        let message =
+            format!("scene `{}` is already defined at line {}; this one counts", scene.id, earlier.line);
         warnings.push(Warning { line: scene.line, message, nearest: None });
         *earlier = scene;
     } else {
@@ -78,7 +83,8 @@ fn take_tags(scene: &mut Scene, first_line: usize, warnings: &mut Vec<Warning>) 
     let mut prompt = String::with_capacity(text.len());
     let (mut rest, mut line, mut quoted) = (text.as_str(), first_line, false);
     while let Some(c) = rest.chars().next() {
-        if c == '<' && !quoted
+        if c == '<'
+            && !quoted
             && let Some((name, inner, length)) = scene_tag(rest)
         {
             apply(name, inner, scene, (line, &mut *warnings));
@@ -150,7 +156,8 @@ fn dtmf(attributes: &Attributes, scene: &mut Scene) -> Result<(), (String, Optio
     let key = attributes.required(&["digit", "key"])?;
     let key = front::digit(key).ok_or((ONE_KEY.to_owned(), None))?;
     let action = attributes.required(&["action"])?;
-    let action = front::dtmf_action(action, attributes.value(&["scene"]), attributes.value(&["target", "to"]))?;
+    let action =
+        front::dtmf_action(action, attributes.value(&["scene"]), attributes.value(&["target", "to"]))?;
     scene.dtmf.insert(key, action);
     Ok(())
 }
@@ -166,7 +173,8 @@ fn play(attributes: &Attributes, scene: &mut Scene) -> Result<(), (String, Optio
 
 fn follow_up(attributes: &Attributes, scene: &mut Scene) -> Result<(), (String, Option<String>)> {
     let timeout = attributes.required(&["timeout"])?;
-    let timeout: u32 = timeout.trim().parse().map_err(|_| ("timeout is a number of milliseconds".into(), None))?;
+    let timeout: u32 =
+        timeout.trim().parse().map_err(|_| ("timeout is a number of milliseconds".into(), None))?;
     let max = attributes.value(&["max", "maxCount", "max_count"]).unwrap_or("2");
     let max: u32 = max.trim().parse().map_err(|_| ("max is a number".into(), None))?;
     let texts = attributes.value(&["text"]).map(str::to_owned).into_iter().collect();

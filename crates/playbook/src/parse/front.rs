@@ -13,9 +13,7 @@ use serde_json::{Map, Value};
 use super::yaml::Yaml;
 use crate::collector;
 use crate::error::{PlaybookError, Warning, nearest};
-use crate::playbook::{
-    Collect, DtmfAction, FollowUp, Interruption, Phrases, Posthook, Strategy, Summary,
-};
+use crate::playbook::{Collect, DtmfAction, FollowUp, Interruption, Phrases, Posthook, Strategy, Summary};
 
 /// The keys that are the playbook's own; all others are those of a call's option.
 #[derive(serde::Deserialize, Default)]
@@ -125,8 +123,11 @@ struct PhrasesFront {
     unreachable: String,
 }
 
+/// The keys that a type reads.
+type Keys = fn() -> &'static [&'static str];
+
 /// The keys of the object at a path; a `*` stands for a name of the author's.
-const KEYS: &[(&str, fn() -> &'static [&'static str])] = &[
+const KEYS: &[(&str, Keys)] = &[
     ("asr", keys_of::<option::TranscriptionOption>),
     ("tts", keys_of::<option::SynthesisOption>),
     ("vad", keys_of::<option::VadOption>),
@@ -163,7 +164,8 @@ fn read_part<T: DeserializeOwned>(
     yaml: &Yaml,
     warnings: &mut Vec<Warning>,
 ) -> Result<T, PlaybookError> {
-    let object: Map<String, Value> = entries.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let object: Map<String, Value> =
+        entries.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let Read { value, unknown } = read::value(Value::Object(object)).map_err(|error| {
         let nearest = nearest_variant(&error.message);
         yaml.error(&error.field, error.message, nearest)
@@ -290,7 +292,9 @@ impl CollectFront {
         let max_digits = self.max_digits.or(self.digits).unwrap_or(default.max_digits);
         let min_digits = self.min_digits.or(self.digits).unwrap_or(default.min_digits);
         if min_digits > max_digits || max_digits == 0 || max_digits > 100 {
-            return Err(format!("minDigits {min_digits} and maxDigits {max_digits} allow no entry of 1 to 100 digits"));
+            return Err(format!(
+                "minDigits {min_digits} and maxDigits {max_digits} allow no entry of 1 to 100 digits"
+            ));
         }
         let finish_key = match self.finish_key.as_deref() {
             Some("") | None => None,
@@ -331,7 +335,11 @@ pub(super) fn digit(text: &str) -> Option<char> {
 type Wrong = (String, Option<String>);
 
 /// What pressing a key does, from its attributes.
-pub(super) fn dtmf_action(action: &str, scene: Option<&str>, target: Option<&str>) -> Result<DtmfAction, Wrong> {
+pub(super) fn dtmf_action(
+    action: &str,
+    scene: Option<&str>,
+    target: Option<&str>,
+) -> Result<DtmfAction, Wrong> {
     let given = |value: Option<&str>, what: &str| {
         let value = value.map(str::trim).filter(|value| !value.is_empty());
         value.map(str::to_owned).ok_or_else(|| (format!("action `{action}` needs a `{what}`"), None))

@@ -31,9 +31,11 @@ pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml) -> Result<(), Playbook
             }
         }
     }
-    let greets = playbook.greeting.is_some() || playbook.scenes.first().is_some_and(|first| first.play.is_some());
+    let greets =
+        playbook.greeting.is_some() || playbook.scenes.first().is_some_and(|first| first.play.is_some());
     if !greets && playbook.llm.is_none() && playbook.option.realtime.is_none() {
-        let message = "no greeting, no file in the first scene and no `llm`: the caller hears silence".to_owned();
+        let message =
+            "no greeting, no file in the first scene and no `llm`: the caller hears silence".to_owned();
         found.push(Warning { line: 1, message, nearest: None });
     }
     playbook.warnings.append(&mut found);
@@ -50,7 +52,11 @@ fn rules(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) -> Result<(
             if let Err(error) = compiled {
                 let why = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
                 let path = format!("{path}.when");
-                return Err(yaml.error(&path, format!("`{pattern}` is not a regular expression: {why}"), None));
+                return Err(yaml.error(
+                    &path,
+                    format!("`{pattern}` is not a regular expression: {why}"),
+                    None,
+                ));
             }
         }
         if rule.say.is_empty() {
@@ -71,7 +77,9 @@ fn rules(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) -> Result<(
 fn tags_in(playbook: &Playbook, text: &str, line: usize, found: &mut Vec<Warning>) {
     for tag in tags_of(text) {
         match tag.act() {
-            Some(Act::Goto(scene)) if !template::is_template(&scene) => missing_scene(playbook, &scene, line, found),
+            Some(Act::Goto(scene)) if !template::is_template(&scene) => {
+                missing_scene(playbook, &scene, line, found);
+            }
             Some(Act::Refer(target)) if !playbook.allowed.permits(&target) => {
                 let message = format!("transfer to `{target}` is not allowed; list it under `transfers`");
                 found.push(Warning { line, message, nearest: None });

@@ -108,7 +108,9 @@ impl Yaml {
             Node::List(list) => {
                 let mut values = Vec::with_capacity(list.len());
                 for (index, node) in list.into_iter().enumerate() {
-                    values.push(self.within(path, &index.to_string(), |yaml, path| yaml.place(node, path, env)));
+                    values.push(
+                        self.within(path, &index.to_string(), |yaml, path| yaml.place(node, path, env)),
+                    );
                 }
                 Value::Array(values)
             }
@@ -129,7 +131,12 @@ impl Yaml {
         }
     }
 
-    fn within<T>(&mut self, path: &mut String, step: &str, run: impl FnOnce(&mut Self, &mut String) -> T) -> T {
+    fn within<T>(
+        &mut self,
+        path: &mut String,
+        step: &str,
+        run: impl FnOnce(&mut Self, &mut String) -> T,
+    ) -> T {
         let length = path.len();
         if length > 0 {
             path.push('.');

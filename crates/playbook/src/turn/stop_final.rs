@@ -21,6 +21,9 @@ pub struct StopFinal {
 impl StopFinal {
     /// Words are still being spoken.
     pub fn on_delta(&mut self, words: &Transcript) {
+        if self.ended_early != Some(words.index) {
+            self.ended_early = None;
+        }
         self.index = words.index;
         self.so_far = cut(&words.text);
     }
@@ -33,6 +36,16 @@ impl StopFinal {
         }
         let text = cut(&words.text);
         (!text.is_empty()).then_some(Turn::Stop(text))
+    }
+
+    /// The words of the utterance that is not complete yet.
+    pub fn so_far(&self) -> &str {
+        &self.so_far
+    }
+
+    /// The words so far were nothing.
+    pub fn forget(&mut self) {
+        self.so_far.clear();
     }
 
     /// A detector says that the utterance is complete.

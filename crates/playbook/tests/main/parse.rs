@@ -79,7 +79,8 @@ fn every_key_of_the_contract_is_read() {
 fn follow_ups_are_read_in_every_spelling() {
     for key in ["followUp", "followup", "follow_up"] {
         for max in ["max", "maxCount", "max_count"] {
-            let playbook = parse(&format!("---\ngreeting: Hi.\n{key}: {{timeout: 8000, {max}: 4}}\n---\n")).unwrap();
+            let playbook =
+                parse(&format!("---\ngreeting: Hi.\n{key}: {{timeout: 8000, {max}: 4}}\n---\n")).unwrap();
             let follow_up = playbook.follow_up.unwrap();
             assert_eq!((follow_up.timeout.as_millis(), follow_up.max), (8000, 4), "{key} {max}");
             assert_eq!(playbook.warnings, Vec::new());
@@ -108,12 +109,18 @@ fn errors_name_line_and_key() {
         "line 4, key `interruption.strategy`: unknown variant `bth`, expected one of `both`, `vad`, `asr`, `none`; \
          did you mean `both`?"
     );
-    assert!(error("---\ngreeting: Hi.\nvad:\n  voiceThreshold: loud\n---\n").starts_with("line 4, key `vad.voiceThreshold`"));
+    assert!(
+        error("---\ngreeting: Hi.\nvad:\n  voiceThreshold: loud\n---\n")
+            .starts_with("line 4, key `vad.voiceThreshold`")
+    );
     assert_eq!(
         error("---\ndtmf:\n  1:\n    action: gotoo\n---\n"),
         "line 3, key `dtmf.1`: unknown action `gotoo`; there are goto, transfer and hangup; did you mean `goto`?"
     );
-    assert!(error("---\nllm:\n  rules:\n    - when: '('\n      say: x\n---\n").starts_with("line 4, key `llm.rules.0.when`"));
+    assert!(
+        error("---\nllm:\n  rules:\n    - when: '('\n      say: x\n---\n")
+            .starts_with("line 4, key `llm.rules.0.when`")
+    );
     assert!(error("---\ngreeting: [\n---\n").starts_with("line "));
     assert!(error("---\ngreeting: Hi.\n").contains("line 1"));
     assert!(error("Hello.\n").starts_with("line 1: a playbook begins with"));
@@ -129,14 +136,19 @@ fn slips_are_warned_about_with_the_nearest_name() {
         ]
     );
     assert_eq!(
-        warnings("---\ngreeting: ${NAME}\n---\n<dtmf digit=\"1\" action=\"goto\" scene=\"sale\"/>\n# Scene: sales\n<dtmf digt=\"1\"/>\n"),
+        warnings(
+            "---\ngreeting: ${NAME}\n---\n<dtmf digit=\"1\" action=\"goto\" scene=\"sale\"/>\n# Scene: sales\n<dtmf digt=\"1\"/>\n"
+        ),
         [
             "line 2: `greeting` names ${NAME}, which the environment does not have",
             "line 4: there is no scene `sale`; did you mean `sales`?",
             "line 6: <dtmf>: needs the attribute `digit`; did you mean `digit`?",
         ]
     );
-    assert_eq!(warnings("---\n---\n"), ["line 1: no greeting, no file in the first scene and no `llm`: the caller hears silence"]);
+    assert_eq!(
+        warnings("---\n---\n"),
+        ["line 1: no greeting, no file in the first scene and no `llm`: the caller hears silence"]
+    );
 }
 
 #[test]
@@ -144,12 +156,17 @@ fn hostile_playbooks_end_in_an_error() {
     assert!(matches!(parse(&"x".repeat(2_000_000)), Err(PlaybookError::TooLarge { .. })));
     let mut bomb = String::from("---\na: &a [x, x, x, x, x, x, x, x, x]\n");
     for (name, of) in ('b'..='i').zip('a'..) {
-        bomb.push_str(&format!("{name}: &{name} [*{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}]\n"));
+        bomb.push_str(&format!(
+            "{name}: &{name} [*{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}, *{of}]\n"
+        ));
     }
     bomb.push_str("---\n");
     assert!(matches!(parse(&bomb), Err(PlaybookError::Yaml { .. })));
     let many: String = (0..10_000).map(|n| format!("# Scene: s{n}\nx\n")).collect();
-    assert!(matches!(parse(&format!("---\ngreeting: Hi.\n---\n{many}")), Err(PlaybookError::TooManyScenes { .. })));
+    assert!(matches!(
+        parse(&format!("---\ngreeting: Hi.\n---\n{many}")),
+        Err(PlaybookError::TooManyScenes { .. })
+    ));
     let deep = format!("---\na: {}{}\n---\n", "[".repeat(10_000), "]".repeat(10_000));
     assert!(parse(&deep).is_err());
 }

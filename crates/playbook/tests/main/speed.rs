@@ -9,7 +9,8 @@ use protocol::{CallTime, Command, Event};
 
 #[test]
 fn a_thousand_turns_keep_bounded_questions() {
-    let playbook = Playbook::parse("---\nllm: {provider: openai}\ngreeting: Hi.\n---\nBe kind.", &|_| None).unwrap();
+    let playbook =
+        Playbook::parse("---\nllm: {provider: openai}\ngreeting: Hi.\n---\nBe kind.", &|_| None).unwrap();
     let mut conversation = Conversation::new(Arc::new(playbook), Vars::default());
     let mut out = Vec::new();
     conversation.handle(CallTime::ZERO, Input::Answered, &mut out);

@@ -30,6 +30,7 @@ pub(crate) struct World {
     inputs: VecDeque<(u64, Input)>,
     turn: TurnId,
     fetch: u32,
+    prompt: String,
     log: String,
 }
 
@@ -57,6 +58,7 @@ impl World {
             inputs: VecDeque::new(),
             turn: TurnId(0),
             fetch: 0,
+            prompt: String::new(),
             log: String::new(),
         };
         let end = lines.iter().map(|line| line.until).max().unwrap_or(0) + 3000;
@@ -101,6 +103,12 @@ impl World {
             Action::Do(command) => self.command(now, command),
             Action::Ask(ask) => {
                 self.turn = ask.turn;
+                let prompt = ask.messages.first().filter(|first| first.role == Role::System);
+                let prompt = prompt.map_or("", |first| first_line(&first.content)).to_owned();
+                if self.prompt != prompt {
+                    self.tell(now, &format!("prompt \"{prompt}\""));
+                    self.prompt = prompt;
+                }
                 let last = ask.messages.last().map_or(String::new(), |message| {
                     format!("{} \"{}\"", message.role.as_str(), first_line(&message.content))
                 });
@@ -124,13 +132,15 @@ impl World {
                 let play_id = tts.play_id.unwrap();
                 if self.voice.play_id != play_id {
                     self.cut_voice(now);
-                    self.voice = Voice { play_id: play_id.clone(), since: now + VOICE_DELAY_MS, ..Voice::default() };
+                    self.voice =
+                        Voice { play_id: play_id.clone(), since: now + VOICE_DELAY_MS, ..Voice::default() };
                 }
                 if !tts.text.is_empty() {
                     self.tell(now, &format!("{play_id} says \"{}\"", tts.text));
                     if self.voice.reported >= self.voice.text.chars().count() {
                         let behind = self.voice.text.chars().count() as u64 * MS_PER_CHAR;
-                        self.voice.since = self.voice.since.max((now + VOICE_DELAY_MS).saturating_sub(behind));
+                        self.voice.since =
+                            self.voice.since.max((now + VOICE_DELAY_MS).saturating_sub(behind));
                     }
                 }
                 self.voice.text.push_str(&tts.text);
@@ -143,14 +153,22 @@ impl World {
                 self.voice = Voice { play_id, since: now, file: true, ends: true, ..Voice::default() };
             }
             Command::Interrupt(interrupt) => {
-                let fade = interrupt.fade_out_ms.map_or(String::new(), |ms| format!(", fading out over {ms} ms"));
+                let fade =
+                    interrupt.fade_out_ms.map_or(String::new(), |ms| format!(", fading out over {ms} ms"));
                 self.tell(now, &format!("stop talking{fade}"));
                 self.cut_voice(now);
             }
             Command::Hangup(hangup) => {
-                let headers: String =
-                    hangup.headers.iter().flatten().map(|(name, value)| format!(", {name}: {value}")).collect();
-                self.tell(now, &format!("hang up, {}{headers}", hangup.reason.as_deref().unwrap_or("no reason")));
+                let headers: String = hangup
+                    .headers
+                    .iter()
+                    .flatten()
+                    .map(|(name, value)| format!(", {name}: {value}"))
+                    .collect();
+                self.tell(
+                    now,
+                    &format!("hang up, {}{headers}", hangup.reason.as_deref().unwrap_or("no reason")),
+                );
             }
             Command::Refer(refer) => self.tell(now, &format!("transfer to {}", refer.callee)),
             other => self.tell(now, &format!("{other:?}")),
@@ -173,7 +191,8 @@ impl World {
         let voice = std::mem::take(&mut self.voice);
         let text = voice.heard(now);
         self.tell(now, &format!("{} is cut off after \"{text}\"", voice.play_id));
-        self.inputs.push_front((now, Input::Heard { play_id: voice.play_id, text, ended: Ended::Interrupted }));
+        self.inputs
+            .push_front((now, Input::Heard { play_id: voice.play_id, text, ended: Ended::Interrupted }));
     }
 
     fn speak(&mut self, now: u64) {
@@ -204,7 +223,10 @@ impl World {
                 later(at(VAD_MS), speaking());
                 let half: Vec<&str> = text.split(' ').collect();
                 let half = half[..half.len().div_ceil(2)].join(" ");
-                later(line.from + (line.until - line.from) / 2 + VAD_MS, Input::Call(Event::AsrDelta(words(&half))));
+                later(
+                    line.from + (line.until - line.from) / 2 + VAD_MS,
+                    Input::Call(Event::AsrDelta(words(&half))),
+                );
                 later(line.until + VAD_MS, silence());
                 later(line.until + RECOGNIZER_MS, Input::Call(Event::AsrFinal(words(&text))));
             }
@@ -214,6 +236,7 @@ impl World {
             }
             "recognizer hears" => later(now, Input::Call(Event::AsrDelta(words(&text)))),
             "recognizer understands" => later(now, Input::Call(Event::AsrFinal(words(&text)))),
+            "detector ends the utterance" => later(now, end_of_utterance()),
             "caller presses" => {
                 let dtmf = Event::Dtmf { track_id: String::new(), timestamp: 0, digit: text };
                 later(now, Input::Call(dtmf));
@@ -231,7 +254,10 @@ impl World {
             "fetch fails" => later(now, Input::Fetched { id: self.fetch, body: Err(text) }),
             "transfer fails" => {
                 let (track_id, refer) = (String::new(), Some(true));
-                later(now, Input::Call(Event::Reject { track_id, timestamp: 0, reason: text, code: None, refer }));
+                later(
+                    now,
+                    Input::Call(Event::Reject { track_id, timestamp: 0, reason: text, code: None, refer }),
+                );
             }
             "caller hangs up" => later(now, Input::Call(Event::Hangup(Box::<HangupEvent>::default()))),
             "the end" => {}
@@ -278,20 +304,29 @@ struct Line {
 }
 
 fn read(script: &str) -> (Playbook, Vars, Vec<Line>) {
-    let mut vars = Vars::new(BuiltIns { session_id: "s1".into(), caller: "sip:ada@example.com".into(), ..BuiltIns::default() });
+    let mut vars = Vars::new(BuiltIns {
+        session_id: "s1".into(),
+        caller: "sip:ada@example.com".into(),
+        ..BuiltIns::default()
+    });
     let (mut markdown, mut lines) = (String::new(), Vec::new());
     for line in script.lines() {
         if let Some(text) = line.strip_prefix("  ") {
             markdown.push_str(text);
             markdown.push('\n');
-        } else if let Some((name, value)) = line.strip_prefix("header ").and_then(|rest| rest.split_once(": ")) {
+        } else if let Some((name, value)) =
+            line.strip_prefix("header ").and_then(|rest| rest.split_once(": "))
+        {
             vars.set_header(name, value);
         } else if line.starts_with(|c: char| c.is_ascii_digit()) {
             lines.push(Line::read(line));
         } else if line.is_empty() {
             markdown.push('\n');
         } else {
-            assert!(line.starts_with('#') || line == "playbook", "a line of the script is not understood: {line}");
+            assert!(
+                line.starts_with('#') || line == "playbook",
+                "a line of the script is not understood: {line}"
+            );
         }
     }
     let playbook = Playbook::parse(markdown.trim_start(), &|_| None).unwrap();
@@ -320,11 +355,22 @@ fn words(text: &str) -> Transcript {
 
 fn speaking() -> Input {
     let (is_filler, confidence) = (None, None);
-    Input::Call(Event::Speaking { track_id: String::new(), timestamp: 0, start_time: 0, is_filler, confidence })
+    Input::Call(Event::Speaking {
+        track_id: String::new(),
+        timestamp: 0,
+        start_time: 0,
+        is_filler,
+        confidence,
+    })
 }
 
 fn silence() -> Input {
     Input::Call(Event::Silence { track_id: String::new(), timestamp: 0, start_time: 0, duration: 0 })
+}
+
+fn end_of_utterance() -> Input {
+    let (completed, complete, interrupt_point) = (true, true, None);
+    Input::Call(Event::Eou { track_id: String::new(), timestamp: 0, completed, complete, interrupt_point })
 }
 
 fn hold(on_hold: bool) -> Input {
