@@ -206,6 +206,7 @@ impl Wheel {
 
     #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
     fn run(mut self) {
+        warm_up();
         let mut origin = Instant::now();
         let mut tick: u64 = 0;
         loop {
@@ -440,6 +441,18 @@ impl Wheel {
                 .min_by_key(|at| self.slots[*at].len())
                 .unwrap_or(0)
         })
+    }
+}
+
+/// Packs the detector's weights before the first call needs them.
+fn warm_up() {
+    for rate in [8_000, 16_000] {
+        if let Ok(mut scorer) = Scorer::new(audio::vad::DEFAULT_VAD, rate) {
+            let window = vec![1; scorer.window()];
+            // The window fits an empty scorer.
+            let _ = scorer.push(&window);
+            scorer.score();
+        }
     }
 }
 

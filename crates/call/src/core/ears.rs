@@ -27,8 +27,8 @@ pub(crate) struct Ears {
     index: u32,
     /// A delta of it was told.
     begun: Option<CallTime>,
-    /// The last stretch of speech.
-    speech: Option<(CallTime, CallTime)>,
+    /// The last stretch of speech: its beginning and, once known, its end.
+    speech: Option<(CallTime, Option<CallTime>)>,
     protected_until: CallTime,
 }
 
@@ -121,7 +121,7 @@ impl Core {
             timestamp: self.unix_ms(now),
             index: self.ears.index,
             start_time: words.start.or(speech.map(|s| s.0)).map(|at| self.unix_ms(at)),
-            end_time: words.end.or(speech.map(|s| s.1).filter(|_| last)).map(|at| self.unix_ms(at)),
+            end_time: words.end.or(speech.and_then(|s| s.1).filter(|_| last)).map(|at| self.unix_ms(at)),
             text: words.text.clone(),
             is_filler: None,
             confidence: words.confidence,
@@ -131,12 +131,13 @@ impl Core {
             return self.emit(Event::AsrDelta(transcript));
         }
         let provider = self.recognizer_name();
-        let since = speech.map_or(Duration::ZERO, |(_, end)| now.since(end));
+        let ended = speech.and_then(|(_, end)| end);
+        let since = ended.map_or(Duration::ZERO, |end| now.since(end));
         let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
         self.metric(now, &format!("completed.asr.{provider}"), since, data);
         self.ears.index += 1;
         self.ears.begun = None;
-        self.draft.caller(now, &words.text, speech.map(|(_, end)| end));
+        self.draft.caller(now, &words.text, ended);
         self.ears.protected_until = now + PROTECTED;
         self.deadlines.drop_where(|due| *due == Due::Rearm);
         self.deadlines.set(now + PROTECTED, Due::Rearm);
@@ -191,13 +192,13 @@ impl Core {
             VadEvent::Speaking { start, confidence } => {
                 self.input_came();
                 let start_time = self.unix_ms(start);
-                self.ears.speech = Some((start, now));
+                self.ears.speech = Some((start, None));
                 let confidence = Some(confidence);
                 self.emit(Event::Speaking { track_id, timestamp, start_time, is_filler: None, confidence });
             }
             VadEvent::Silence { start, duration } => {
                 let start_time = self.unix_ms(start);
-                self.ears.speech = Some((start, start + duration));
+                self.ears.speech = Some((start, Some(start + duration)));
                 let duration = duration.as_millis() as u64;
                 self.emit(Event::Silence { track_id, timestamp, start_time, duration });
             }

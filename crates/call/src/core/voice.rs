@@ -120,6 +120,11 @@ impl Utterance {
         heard.trim_end().to_owned()
     }
 
+    /// The text of which there was sound: a piece that no voice could make was not heard.
+    fn audible_text(&self) -> String {
+        self.pieces.iter().filter(|piece| !piece.length.is_zero()).map(|piece| piece.text.as_str()).collect()
+    }
+
     pub(crate) fn text(&self) -> String {
         self.pieces.iter().map(|piece| piece.text.as_str()).collect()
     }
@@ -374,7 +379,7 @@ impl Core {
         let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
         let utterance = self.voice.utterances.remove(at);
         let heard = match ended {
-            Ended::Whole => utterance.text(),
+            Ended::Whole => utterance.audible_text(),
             Ended::Cut => utterance.heard_until(played),
         };
         if ended == Ended::Cut {
