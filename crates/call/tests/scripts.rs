@@ -1,0 +1,50 @@
+//! Conversations as text, one test each: `scripts/*.call`. `UPDATE=1 cargo test` rewrites their lower halves.
+
+use std::path::Path;
+
+fn check(name: &str) {
+    testkit::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/scripts/{name}.call")));
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { check(stringify!($name)); })*
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+scripts! {
+    accept_timeout
+    auto_hangup_after_speech
+    barge_in_stops_within_a_frame
+    caller_hangs_up_mid_reply
+    cancel_before_accept
+    command_not_built_is_501
+    different_play_id_replaces
+    dtmf_goto
+    graceful_interrupt
+    greeting_then_answer
+    hold_and_resume
+    inactivity_hangs_up
+    interruption_event_positions
+    late_provider_output_is_dropped
+    offer_without_codec_is_488
+    sound_files_and_pause
+    streaming_tts_end_of_stream
+    tts_provider_failure_is_an_error_event_and_track_end
+    tts_provider_that_cannot_be_made
+    tts_same_play_id_joins
+    unacknowledged_answer
+    unknown_vad_type_goes_on_with_silero
+    wait_input_timeout_sends_silence
+}
+
+#[test]
+fn every_script_has_a_test() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(NAMES.contains(&name), "add {name} to the list in scripts.rs");
+    }
+}

@@ -1,0 +1,248 @@
+//! The far end of a simulated call: a voice of real speech, keys, and an ear that knows tones.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use audio::codec::{self, Codec, Decoder, Encoder};
+use audio::{Frame, Resampler};
+use protocol::CallTime;
+use rtp::{DigitSender, Outgoing, Rtp};
+
+use crate::cast::{LOWEST_TONE, RATE, TONE_STEP, TONES};
+
+/// Recorded speech, 16 kHz s16le.
+const RECORDING: &[u8] = include_bytes!("../../audio/fixtures/silero_16k.s16");
+/// The longest stretch of it without a pause, in samples. It is repeated for longer speech.
+const SPEECH: std::ops::Range<usize> = 33 * 512..106 * 512;
+/// Payload type of digits.
+pub(crate) const DIGIT_PAYLOAD: u8 = 101;
+/// A frame whose end is quieter than this is silence.
+const LOUD: u16 = 500;
+const FRAME: Duration = Duration::from_millis(20);
+
+/// Where the far end's sound comes from.
+pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 40_000);
+
+/// `length` of real speech without pauses, at [`RATE`].
+pub fn speech(length: Duration) -> Vec<i16> {
+    let samples = (length.as_micros() * u128::from(RATE) / 1_000_000) as usize;
+    speech_from(0).take(samples).collect()
+}
+
+/// Speech without end from sample `start` on.
+fn speech_from(start: usize) -> impl Iterator<Item = i16> {
+    let sample = |n: usize| i16::from_le_bytes([RECORDING[n * 2], RECORDING[n * 2 + 1]]);
+    (start..).map(move |n| sample(SPEECH.start + n % SPEECH.len()))
+}
+
+/// Something the caller says.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) from: CallTime,
+    pub(crate) to: CallTime,
+    pub(crate) text: String,
+}
+
+/// How the far end's sound travels.
+pub(crate) enum Line {
+    /// Bare codec bytes.
+    Raw,
+    /// RTP with this payload type.
+    Rtp { payload_type: u8, stream: Outgoing, digit: Option<DigitSender> },
+}
+
+/// The caller.
+pub(crate) struct Caller {
+    pub(crate) said: Vec<Said>,
+    /// Sends nothing at all: its network is gone.
+    pub(crate) dead: bool,
+    line: Line,
+    codec: &'static Codec,
+    encoder: Box<dyn Encoder>,
+    resampler: Resampler,
+    ear: Ear,
+}
+
+impl Caller {
+    pub(crate) fn new(line: Line, codec: &'static Codec) -> Self {
+        Caller {
+            said: Vec::new(),
+            dead: false,
+            line,
+            codec,
+            encoder: (codec.encoder)(),
+            resampler: Resampler::new(RATE, codec.rate),
+            ear: Ear::new(codec),
+        }
+    }
+
+    /// Presses a key; only where digits travel as RTP.
+    pub(crate) fn press(&mut self, digit: char) {
+        if let Line::Rtp { stream, digit: pressed, .. } = &mut self.line {
+            *pressed = DigitSender::new(digit, Duration::from_millis(100), 8_000, stream.timestamp());
+        }
+    }
+
+    /// The packet that leaves at `now`: the 20 ms before it.
+    pub(crate) fn packet(&mut self, now: CallTime) -> Option<Vec<u8>> {
+        let sound = self.sound(now.back(FRAME));
+        let mut narrowed = Vec::new();
+        self.resampler.process(&sound, &mut narrowed);
+        let mut payload = Vec::new();
+        self.encoder.encode(&narrowed, &mut payload);
+        if self.dead {
+            return None;
+        }
+        let clock = self.codec.rtp_clock / 50;
+        match &mut self.line {
+            Line::Raw => Some(payload),
+            Line::Rtp { payload_type, stream, digit } => {
+                let mut packet = Vec::new();
+                match digit.as_mut().and_then(Iterator::next) {
+                    Some(event) => {
+                        stream.event(DIGIT_PAYLOAD, &event, &mut packet);
+                        stream.skip(clock);
+                    }
+                    None => {
+                        *digit = None;
+                        stream.sound(*payload_type, clock, &payload, &mut packet);
+                    }
+                }
+                Some(packet)
+            }
+        }
+    }
+
+    /// Takes what the call sends; answers the tone that is heard, if that has changed.
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Option<u32>> {
+        let payload = match &self.line {
+            Line::Raw => bytes,
+            Line::Rtp { .. } => Rtp::parse(bytes).map_or(&[][..], |rtp| rtp.payload),
+        };
+        self.ear.hear(payload)
+    }
+
+    /// Nothing was sent in a tick.
+    pub(crate) fn hear_nothing(&mut self) -> Option<Option<u32>> {
+        self.ear.note(None)
+    }
+
+    fn sound(&self, from: CallTime) -> Vec<i16> {
+        let mut frame = vec![0; Frame::len_at(RATE)];
+        let at = |time: CallTime| (time.0.as_micros() * u128::from(RATE) / 1_000_000) as usize;
+        let begin = at(from);
+        for said in &self.said {
+            let (start, end) = (at(said.from), at(said.to));
+            let first = begin.max(start);
+            let last = (begin + frame.len()).min(end);
+            if first < last {
+                let speech = speech_from(first - start);
+                for (to, sample) in frame[first - begin..last - begin].iter_mut().zip(speech) {
+                    *to = sample;
+                }
+            }
+        }
+        frame
+    }
+}
+
+/// Hears which tone is playing.
+struct Ear {
+    decoder: Box<dyn Decoder>,
+    rate: u32,
+    now: Option<u32>,
+}
+
+impl Ear {
+    fn new(codec: &'static Codec) -> Self {
+        Ear { decoder: (codec.decoder)(), rate: codec.rate, now: None }
+    }
+
+    fn hear(&mut self, payload: &[u8]) -> Option<Option<u32>> {
+        let mut sound = Vec::new();
+        self.decoder.decode(payload, &mut sound);
+        self.note(pitch(&sound[sound.len() / 2..], self.rate))
+    }
+
+    fn note(&mut self, tone: Option<u32>) -> Option<Option<u32>> {
+        (self.now != tone).then(|| {
+            self.now = tone;
+            tone
+        })
+    }
+}
+
+/// The tone in a piece of sound, by its crossings of zero.
+fn pitch(sound: &[i16], rate: u32) -> Option<u32> {
+    let tail = &sound[sound.len() / 2..];
+    if !tail.iter().any(|s| s.unsigned_abs() > LOUD) {
+        return None;
+    }
+    let crossings: Vec<usize> =
+        (1..sound.len()).filter(|n| (sound[n - 1] < 0) != (sound[*n] < 0)).collect();
+    let (first, last) = (*crossings.first()?, *crossings.last()?);
+    let halves = crossings.len() as u32 - 1;
+    let hz = halves * rate / (2 * (last - first).max(1) as u32);
+    let step = (hz + TONE_STEP / 2).saturating_sub(LOWEST_TONE) / TONE_STEP;
+    Some(LOWEST_TONE + step.min(TONES - 1) * TONE_STEP)
+}
+
+/// The codec that a script names, and its payload type; `None` for one that is not ours.
+pub(crate) fn codec_named(name: &str) -> Option<(&'static Codec, u8)> {
+    let codec = codec::by_name(name)?;
+    Some((codec, codec.static_pt.unwrap_or(codec.dynamic_pt)))
+}
+
+/// A phone's offer of one codec.
+pub(crate) fn offer(codec: &str, direction: &str, version: u64) -> String {
+    let (name, clock, payload_type) = match codec_named(codec) {
+        Some((codec, payload_type)) => (codec.name, codec.rtp_clock, payload_type),
+        None => (codec, 8_000, 18),
+    };
+    format!(
+        "v=0\r\no=- 7 {version} IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+         m=audio 40000 RTP/AVP {payload_type} {DIGIT_PAYLOAD}\r\n\
+         a=rtpmap:{payload_type} {name}/{clock}\r\n\
+         a=rtpmap:{DIGIT_PAYLOAD} telephone-event/8000\r\na={direction}\r\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cast::{tone, tone_of};
+
+    #[test]
+    fn the_ear_tells_every_tone_from_the_others() {
+        for name in ["pcmu", "g722"] {
+            let (codec, _) = codec_named(name).unwrap();
+            for n in 0..TONES as usize {
+                let (mut encoder, mut ear) = ((codec.encoder)(), Ear::new(codec));
+                let mut resampler = Resampler::new(RATE, codec.rate);
+                let mut heard = Vec::new();
+                for frame in tone(tone_of(n), Duration::from_millis(200)).chunks(320) {
+                    let (mut sound, mut payload) = (Vec::new(), Vec::new());
+                    resampler.process(frame, &mut sound);
+                    encoder.encode(&sound, &mut payload);
+                    heard.extend(ear.hear(&payload));
+                }
+                assert_eq!(heard.last(), Some(&Some(tone_of(n))), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_voice_is_taken_for_speech_without_a_pause() {
+        use audio::vad::{Scorer, Vad, VadEvent, VadSettings};
+        let mut scorer = Scorer::new("silero", RATE).unwrap();
+        let mut vad = Vad::new(VadSettings::default(), RATE, scorer.window(), CallTime::ZERO);
+        let mut events = Vec::new();
+        for frame in speech(Duration::from_secs(10)).chunks(320) {
+            assert!(scorer.push(frame).is_empty());
+            while scorer.ready() {
+                events.extend(vad.scored(scorer.score()));
+            }
+        }
+        assert!(matches!(events[..], [VadEvent::Onset { .. }, VadEvent::Speaking { .. }]), "{events:?}");
+    }
+}

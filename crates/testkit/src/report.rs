@@ -1,0 +1,106 @@
+//! What happened in a call, one line each, for people.
+
+use call::core::Effect;
+use call::legs::LegRequest;
+use protocol::event::Event;
+use protocol::record::CallRecord;
+
+/// The line for something the rules do; `None` for what needs no telling.
+pub fn effect(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::Request(_, request) => Some(format!("leg {}", leg(request))),
+        Effect::Emit(event) => self::event(event).map(|text| format!("event {text}")),
+        Effect::Speak(_, _, text) => Some(format!("synthesizer is given {text:?}")),
+        Effect::OpenFile(_, url) => Some(format!("file {url} opens")),
+        Effect::Ask(_, ask) => {
+            let last = ask.messages.last().map_or("", |message| message.content.as_str());
+            Some(format!("model is asked turn {}: {last:?}", ask.turn.0))
+        }
+        Effect::Abandon(turn) => Some(format!("model is told to drop turn {}", turn.0)),
+        Effect::Fetch(_, request) => Some(format!("fetch {} {}", request.method, request.url)),
+        Effect::Ambience(url, _) => Some(format!("background {url}")),
+        Effect::Record(_) => Some("recording begins".into()),
+        _ => None,
+    }
+}
+
+/// The lines for the record of a call.
+pub fn record(record: &CallRecord) -> Vec<String> {
+    let reason = record.hangup_reason.as_ref().map_or("no reason", |reason| reason.wire());
+    let said = record.hangup_messages.iter().filter_map(|message| message.reason.as_deref());
+    let why: String = said.map(|text| format!(": {text}")).collect();
+    let mut lines = vec![format!("record {} {reason}{why}", record.status_code)];
+    lines.extend(record.transcript.iter().map(|line| {
+        let cut = if line.interrupted { ", interrupted" } else { "" };
+        format!("record at {} {}{cut}: {:?}", seconds(line.at), line.speaker, line.text)
+    }));
+    lines
+}
+
+fn leg(request: &LegRequest) -> String {
+    match request {
+        LegRequest::Ring { sdp: None } => "rings".into(),
+        LegRequest::Ring { sdp: Some(_) } => "rings with sound".into(),
+        LegRequest::Answer { sdp } => format!("answers {}", media(sdp)),
+        LegRequest::Reject { code, reason } => format!("refuses {code} {reason}"),
+        LegRequest::AnswerReoffer(Ok(sdp)) => format!("agrees to {}", media(sdp)),
+        LegRequest::AnswerReoffer(Err(code)) => format!("refuses other media {code}"),
+        LegRequest::Hangup { headers } if headers.is_empty() => "hangs up".into(),
+        LegRequest::Hangup { headers } => format!("hangs up with {headers:?}"),
+    }
+}
+
+/// Codec and direction of a description.
+fn media(sdp: &str) -> String {
+    let directions = ["sendrecv", "sendonly", "recvonly", "inactive"];
+    let direction = directions.into_iter().find(|word| sdp.contains(&format!("a={word}")));
+    let codec = sdp.lines().find_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+    format!("{} {}", codec.map_or("nothing", |(_, name)| name), direction.unwrap_or("sendrecv"))
+}
+
+fn event(event: &Event) -> Option<String> {
+    let id = |play_id: &Option<String>| play_id.as_ref().map_or(String::new(), |id| format!(" {id}"));
+    Some(match event {
+        Event::Incoming { caller, callee, .. } => format!("incoming from {caller} to {callee}"),
+        Event::Answer { .. } => "answer".into(),
+        Event::Reject { reason, code, .. } => format!("reject {} {reason}", code.unwrap_or(0)),
+        Event::TrackStart { track_id, play_id, .. } => format!("trackStart {track_id}{}", id(play_id)),
+        Event::TrackEnd { track_id, play_id, duration, .. } => {
+            format!("trackEnd {track_id}{} after {duration} ms", id(play_id))
+        }
+        Event::Interruption { play_id, subtitle, position, total_duration, current, .. } => format!(
+            "interruption{} at {current} of {total_duration} ms, character {} of {:?}",
+            id(play_id),
+            position.unwrap_or(0),
+            subtitle.as_deref().unwrap_or("")
+        ),
+        Event::Speaking { start_time, .. } => format!("speaking since {}", seconds(*start_time)),
+        Event::Silence { track_id, start_time, duration, .. } => {
+            format!("silence {track_id} from {} for {duration} ms", seconds(*start_time))
+        }
+        Event::AsrDelta(words) => format!("asrDelta {:?}", words.text),
+        Event::AsrFinal(words) => format!("asrFinal {:?}", words.text),
+        Event::Metrics { key, duration, .. } if key == "response_time" => {
+            format!("metrics {key} {duration} ms")
+        }
+        Event::Metrics { .. } => return None,
+        Event::Dtmf { digit, .. } => format!("dtmf {digit}"),
+        Event::Hold { on_hold, .. } => format!("hold {on_hold}"),
+        Event::Inactivity { .. } => "inactivity".into(),
+        Event::Error { sender, error, code, .. } => format!("error {sender} {}: {error}", code.unwrap_or(0)),
+        Event::AddHistory { speaker, text, .. } => format!("addHistory {speaker}: {text:?}"),
+        Event::Other { sender, extra, .. } => {
+            format!("other {sender} {}", serde_json::to_string(extra).unwrap_or_default())
+        }
+        Event::Hangup(hangup) => format!(
+            "hangup {} by {}",
+            hangup.reason.as_deref().unwrap_or("without reason"),
+            hangup.initiator.as_deref().unwrap_or("nobody")
+        ),
+        other => serde_json::to_string(other).unwrap_or_default(),
+    })
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}

@@ -1,0 +1,336 @@
+//! Conversations as text that a telephone person can read.
+//!
+//! The upper half sets the scene and says who does what and when, in seconds; the lower half, after `---`, is
+//! what happened. [`check`] plays the upper half and compares.
+//!
+//! ```text
+//! leg          websocket                    or: sip pcmu
+//! phase        7ms                          of the call's tick against the caller's packets
+//! option       {"vad":{"silencePadding":200}}
+//! recognizer   final 200ms partials 300ms   or: refuses "why", breaks "why"
+//! synthesizer  first 100ms chars 15 pace 4  or: refuses "why", breaks "why"
+//! model        first 300ms token 20ms       or: refuses "why"
+//! reply        "We open at nine."           one for each question; or: fails "why", never
+//! file         hello.wav 2s
+//! obstinate                                 providers go on when nobody wants them
+//! accept       5s                           patience for a client to accept
+//! unconfirmed                               the far end never acknowledges our answer
+//! playbook                                  indented lines follow
+//!   0.0        client sends {"command":"invite","option":{}}
+//!   0.0        client attaches              or: leaves; server stops; operator kills
+//!   2.0-3.0    caller speaks "hours?"       or: presses 5, hangs up, cancels, holds, resumes,
+//!                                           vanishes, returns
+//!  20.0        end                          of the simulation, when the call is still up
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::StopReason;
+use call::legs::LegEvent;
+use playbook::Playbook;
+use protocol::CallTime;
+use protocol::option::{CallOption, Over};
+
+use crate::cast::{Fault, Reply};
+use crate::world::{Act, Opening, World};
+
+/// Between the halves.
+const DIVIDER: &str = "---\n";
+/// What every script's configuration gives.
+const USUAL_OPTION: &str = r#"{"asr":{"provider":"fake"},"tts":{"provider":"fake"}}"#;
+
+/// A script that cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct ScriptError {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Plays the script at `path` and compares what happens with its lower half. With `UPDATE=1` in the
+/// environment the lower half is written instead.
+///
+/// # Panics
+/// When the script cannot be read or played, and, with both texts, when something else happened.
+pub fn check(path: &Path) {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (upper, expected) = match text.starts_with(DIVIDER) {
+        true => ("", text.as_str()),
+        false => text.split_once(&format!("\n{DIVIDER}")).unwrap_or((text.trim_end(), "")),
+    };
+    let happened = play(upper).unwrap_or_else(|error| panic!("{name}: {error}"));
+    if updating() {
+        let whole = format!("{}\n{DIVIDER}{happened}", upper.trim_end());
+        if let Err(error) = std::fs::write(path, whole) {
+            panic!("{name}: {error}");
+        }
+        return;
+    }
+    assert!(
+        happened == expected,
+        "{name}: something else happened; UPDATE=1 writes it into the file\n--- expected\n{expected}\n+++ happened\n{happened}\n{}",
+        first_difference(expected, &happened)
+    );
+}
+
+/// Plays the upper half of a script; answers the lower half.
+///
+/// # Errors
+/// Names the line that is not understood.
+pub fn play(upper: &str) -> Result<String, ScriptError> {
+    let mut script = Script::default();
+    let mut rest = upper.lines().enumerate().peekable();
+    while let Some((at, line)) = rest.next() {
+        let read = match line.trim() {
+            "" => Ok(()),
+            "playbook" => {
+                let mut text = String::new();
+                while let Some((_, line)) = rest.next_if(|(_, line)| is_block(line)) {
+                    text.push_str(line.strip_prefix("    ").unwrap_or(""));
+                    text.push('\n');
+                }
+                script.playbook(&text)
+            }
+            comment if comment.starts_with('#') => Ok(()),
+            words => script.line(words),
+        };
+        read.map_err(|why| ScriptError { line: at + 1, why })?;
+    }
+    Ok(script.run())
+}
+
+/// Lines of the playbook are indented by four; empty ones belong to it too.
+fn is_block(line: &str) -> bool {
+    line.is_empty() || line.starts_with("    ")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one switch of the tests that rewrites their files")]
+fn updating() -> bool {
+    std::env::var("UPDATE").is_ok_and(|value| value == "1")
+}
+
+fn first_difference(expected: &str, happened: &str) -> String {
+    let mut pairs = expected.lines().zip(happened.lines());
+    match pairs.find(|(expected, happened)| expected != happened) {
+        Some((expected, happened)) => format!("first difference:\n- {expected}\n+ {happened}"),
+        None => "one of them is longer".into(),
+    }
+}
+
+/// A script as it is read.
+#[derive(Default)]
+struct Script {
+    opening: Opening,
+    acts: Vec<(CallTime, Act)>,
+    said: Vec<(CallTime, CallTime, String)>,
+    end: Option<CallTime>,
+}
+
+impl Script {
+    fn run(self) -> String {
+        let usual: CallOption = serde_json::from_str(USUAL_OPTION).unwrap_or_default();
+        let mut opening = self.opening;
+        opening.option = opening.option.over(&usual);
+        let mut world = World::new(opening);
+        let last = self.acts.iter().map(|(at, _)| *at).max().unwrap_or_default();
+        for (from, to, text) in &self.said {
+            world.speak(*from, *to, text);
+        }
+        for (at, act) in self.acts {
+            world.plan(at, act);
+        }
+        world.run(self.end.unwrap_or(last + Duration::from_secs(30)));
+        let line = |line: &crate::world::Line| format!("{:>8}  {}\n", line.at.to_string(), line.text);
+        world.lines().iter().map(line).collect()
+    }
+
+    fn playbook(&mut self, text: &str) -> Result<(), String> {
+        let playbook = Playbook::parse(text, &|_| None).map_err(|error| error.to_string())?;
+        self.opening.playbook = Some(Arc::new(playbook));
+        Ok(())
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        if first.starts_with(|c: char| c.is_ascii_digit()) {
+            return self.action(first, rest);
+        }
+        let cast = &mut self.opening.cast;
+        match first {
+            "leg" => match rest.split_once(' ') {
+                Some(("sip", codec)) => self.opening.sip = Some(codec.trim().to_owned()),
+                _ if rest == "websocket" => self.opening.sip = None,
+                _ => return Err(format!("leg {rest}: expected websocket, or sip and a codec")),
+            },
+            "phase" => self.opening.phase = span(rest)?,
+            "accept" => self.opening.rules.accept_timeout = span(rest)?,
+            "option" => self.opening.option = serde_json::from_str(rest).map_err(|e| e.to_string())?,
+            "obstinate" => cast.obstinate = true,
+            "unconfirmed" => self.opening.silent_ack = true,
+            "recognizer" => match fault(rest)? {
+                Some(fault) => cast.recognizer.fault = Some(fault),
+                None => pairs(rest, |key, value| {
+                    match key {
+                        "final" => cast.recognizer.last = span(value)?,
+                        "partials" => cast.recognizer.partials = Some(span(value)?),
+                        _ => return Err(unknown(key)),
+                    }
+                    Ok(())
+                })?,
+            },
+            "synthesizer" => match fault(rest)? {
+                Some(fault) => cast.synthesizer.fault = Some(fault),
+                None => pairs(rest, |key, value| {
+                    match key {
+                        "first" => cast.synthesizer.first = span(value)?,
+                        "chars" => cast.synthesizer.chars_per_second = number(value)?,
+                        "pace" => cast.synthesizer.pace = number(value)?,
+                        _ => return Err(unknown(key)),
+                    }
+                    Ok(())
+                })?,
+            },
+            "model" => match fault(rest)? {
+                Some(fault) => cast.model.fault = Some(fault),
+                None => pairs(rest, |key, value| {
+                    match key {
+                        "first" => cast.model.first = span(value)?,
+                        "token" => cast.model.token = span(value)?,
+                        _ => return Err(unknown(key)),
+                    }
+                    Ok(())
+                })?,
+            },
+            "reply" => cast.replies.push(reply(rest)?),
+            "file" => {
+                let (name, length) = rest.split_once(' ').ok_or("file: expected a name and a length")?;
+                cast.files.insert(name.to_owned(), span(length.trim())?);
+            }
+            other => return Err(unknown(other)),
+        }
+        Ok(())
+    }
+
+    fn action(&mut self, when: &str, what: &str) -> Result<(), String> {
+        let (from, to) = when.split_once('-').unwrap_or((when, when));
+        let (from, to) = (moment(from)?, moment(to)?);
+        if let Some(text) = what.strip_prefix("caller speaks ") {
+            if to <= from {
+                return Err("speech needs a beginning and an end: 2.0-3.0".into());
+            }
+            self.said.push((from, to, quoted(text)?));
+            return Ok(());
+        }
+        if what == "end" {
+            self.end = Some(from);
+            return Ok(());
+        }
+        self.acts.push((from, act(what)?));
+        Ok(())
+    }
+}
+
+fn act(what: &str) -> Result<Act, String> {
+    if let Some(command) = what.strip_prefix("client sends ") {
+        return Ok(Act::Command(command.to_owned()));
+    }
+    if let Some(digit) = what.strip_prefix("caller presses ") {
+        return digit.chars().next().map(Act::Press).ok_or_else(|| "which key?".to_owned());
+    }
+    Ok(match what {
+        "client attaches" => Act::Attach,
+        "client leaves" => Act::Stop(StopReason::ClientGone),
+        "server stops" => Act::Stop(StopReason::Shutdown),
+        "operator kills" => Act::Stop(StopReason::Killed),
+        "caller hangs up" => Act::Leg(LegEvent::Ended { remote: true, message: None }),
+        "caller cancels" => Act::Leg(LegEvent::Canceled),
+        "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
+        "caller holds" => Act::Hold(true),
+        "caller resumes" => Act::Hold(false),
+        "caller vanishes" => Act::Network(false),
+        "caller returns" => Act::Network(true),
+        other => return Err(unknown(other)),
+    })
+}
+
+/// `key value key value ...`
+fn pairs(
+    text: &str,
+    mut set: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut words = text.split_whitespace();
+    while let Some(key) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{key} needs a value"))?;
+        set(key, value)?;
+    }
+    Ok(())
+}
+
+fn fault(text: &str) -> Result<Option<Fault>, String> {
+    Ok(match text.split_once(' ') {
+        Some(("refuses", why)) => Some(Fault::Refuses(quoted(why)?)),
+        Some(("breaks", why)) => Some(Fault::Breaks(quoted(why)?)),
+        _ => None,
+    })
+}
+
+fn reply(text: &str) -> Result<Reply, String> {
+    if text == "never" {
+        return Ok(Reply::Never);
+    }
+    match text.strip_prefix("fails ") {
+        Some(why) => Ok(Reply::Fails(quoted(why)?)),
+        None => Ok(Reply::Says(quoted(text)?)),
+    }
+}
+
+fn quoted(text: &str) -> Result<String, String> {
+    serde_json::from_str(text.trim()).map_err(|_| format!("{text}: expected a text in quotes"))
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(digits), _) => (digits, 1e-3),
+        (None, Some(digits)) => (digits, 1.0),
+        (None, None) => return Err(format!("{text}: expected a span such as 200ms or 1.5s")),
+    };
+    Ok(Duration::from_secs_f64(number(digits)? * unit))
+}
+
+fn moment(text: &str) -> Result<CallTime, String> {
+    let ms = (number(text)? * 1000.0).round();
+    Ok(CallTime::ms(ms as u64))
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text}: expected a number"))?;
+    if number.is_finite() && (0.0..1e6).contains(&number) { Ok(number) } else { Err(format!("{text}: too much")) }
+}
+
+fn unknown(word: &str) -> String {
+    format!("\"{word}\" is nothing that a script knows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_not_understood_is_named() {
+        let error = play("leg websocket\n0.0 caller juggles\n").unwrap_err();
+        assert_eq!(error.line, 2);
+        assert_eq!(play("synthesizer furst 1s").unwrap_err().line, 1);
+        assert_eq!(play("2.0 caller speaks \"hi\"").unwrap_err().line, 1);
+    }
+
+    #[test]
+    fn a_call_that_nobody_begins_does_nothing() {
+        assert_eq!(play("leg websocket\n5.0 end\n"), Ok(String::new()));
+    }
+}

@@ -1,0 +1,445 @@
+//! A whole call without a thread, a task or a clock: one `Core` and one `Media`, ticked by hand, with caller,
+//! client and providers played by a [`Cast`].
+
+mod players;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::core::clock::Clock;
+use call::core::voice::VoiceId;
+use call::core::{Core, Effect, Facts, Input};
+use call::legs::sip_media::{LocalMedia, SipMedia};
+use call::legs::{LegEvent, LegId, LegRequest};
+use call::media::order::{DoorId, ToMedia};
+use call::media::{Media, Transmit};
+use call::setup::Rules;
+use call::StopReason;
+use playbook::Playbook;
+use protocol::chat::TurnId;
+use protocol::option::{CallOption, Over};
+use protocol::record::CallRecord;
+use protocol::rest::CallKind;
+use protocol::{CallTime, Command};
+use providers::{Heard, Words};
+
+use crate::caller::{ADDRESS, Caller, Line as Wire, Said, codec_named, offer};
+use crate::cast::{Cast, RATE};
+use crate::report;
+
+const FRAME: Duration = Duration::from_millis(20);
+/// Steps without time passing; more are a rule that calls itself for ever.
+const MOST_AT_ONCE: u32 = 10_000;
+/// From our answer to the far end's confirmation of it.
+const ACK: Duration = Duration::from_millis(20);
+
+/// How a simulated call begins.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// A codec of SDP for an inbound SIP call that offers it; `None` for a `/call` client with PCM at 16 kHz.
+    pub sip: Option<String>,
+    /// What the configuration gives: options below those of commands and playbook.
+    pub option: CallOption,
+    /// The playbook that answers.
+    pub playbook: Option<Arc<Playbook>>,
+    /// Providers and files.
+    pub cast: Cast,
+    /// The call's first tick; less than 20 ms. The caller's packets arrive at whole multiples of 20 ms.
+    pub phase: Duration,
+    /// Times and switches of the configuration.
+    pub rules: Rules,
+    /// The far end never confirms our answer.
+    pub silent_ack: bool,
+}
+
+/// What someone outside does.
+#[derive(Debug)]
+pub enum Act {
+    /// The client sends this text.
+    Command(String),
+    /// A client takes command.
+    Attach,
+    /// The client is gone, a client or operator kills the call, the server stops.
+    Stop(StopReason),
+    /// The caller's signalling.
+    Leg(LegEvent),
+    /// The caller presses a key.
+    Press(char),
+    /// The caller holds us, or takes us back.
+    Hold(bool),
+    /// The caller's network dies, or comes back.
+    Network(bool),
+}
+
+/// A line of what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When.
+    pub at: CallTime,
+    /// What.
+    pub text: String,
+}
+
+/// A simulated call.
+pub struct World {
+    core: Core,
+    media: Option<Media>,
+    now: CallTime,
+    next_tick: CallTime,
+    next_packet: CallTime,
+    agenda: Vec<Due>,
+    caller: Caller,
+    codec: String,
+    cast: Cast,
+    silent_ack: bool,
+    asked: usize,
+    spoken: usize,
+    /// What each tone says, for the report of what the caller hears.
+    tones: BTreeMap<u32, String>,
+    voices: BTreeMap<VoiceId, Voice>,
+    ears: Vec<Ears>,
+    lines: Vec<Line>,
+    records: Vec<CallRecord>,
+    /// Stereo samples of the recording.
+    recorded: u64,
+}
+
+/// What a fake has to say.
+struct Due {
+    at: CallTime,
+    from: From,
+    what: What,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Script,
+    Voice(VoiceId),
+    Turn(TurnId),
+    Door(DoorId),
+}
+
+enum What {
+    Input(Input),
+    Act(Act),
+    Partial(DoorId),
+    Final(DoorId, String),
+}
+
+/// A synthesizer at work.
+struct Voice {
+    /// When it has said all it was given.
+    busy: CallTime,
+    broken: bool,
+    /// What waits while its sound is not read.
+    held: Option<Vec<Input>>,
+}
+
+/// A recognizer at work.
+struct Ears {
+    door: DoorId,
+    speaking: bool,
+    /// Utterances of the caller that were understood.
+    understood: usize,
+    last: String,
+}
+
+impl World {
+    /// A call that begins now.
+    pub fn new(opening: Opening) -> Self {
+        let Opening { sip, option, playbook, cast, phase, rules, silent_ack } = opening;
+        let name = sip.clone().unwrap_or_default();
+        let (codec, payload_type) = codec_named(&name).unwrap_or((&audio::codec::pcm::PCM_16000, 18));
+        let wire = match &sip {
+            Some(_) => {
+                Wire::Rtp { payload_type, stream: rtp::Outgoing::new(0xca11, 1_000, 0), digit: None }
+            }
+            None => Wire::Raw,
+        };
+        let facts = Facts {
+            id: "test-call".into(),
+            kind: if sip.is_some() { CallKind::Sip } else { CallKind::WebSocket },
+            caller: sip.as_ref().map_or_else(String::new, |_| "sip:alice@example.com".into()),
+            callee: sip.as_ref().map_or_else(String::new, |_| "sip:agent@example.com".into()),
+            clock: Clock { began_unix_ms: 0 },
+            rules,
+            vars: protocol::Extra::default(),
+            random: (0x5eed, 1, 0),
+            dump: None,
+        };
+        let option = match &playbook {
+            Some(playbook) => playbook.option().over(&option),
+            None => option,
+        };
+        let media = sip.as_ref().map(|codec| SipMedia::inbound(Some(offer(codec, "sendrecv", 1)), local()));
+        let mut world = World {
+            core: Core::new(facts, option, media, playbook),
+            media: None,
+            now: CallTime::ZERO,
+            next_tick: CallTime(phase),
+            next_packet: CallTime::ZERO,
+            agenda: Vec::new(),
+            caller: Caller::new(wire, codec),
+            codec: name,
+            cast,
+            silent_ack,
+            asked: 0,
+            spoken: 0,
+            tones: BTreeMap::new(),
+            voices: BTreeMap::new(),
+            ears: Vec::new(),
+            lines: Vec::new(),
+            records: Vec::new(),
+            recorded: 0,
+        };
+        world.feed(Input::Begin);
+        world
+    }
+
+    /// Lets someone do something at a time that has not passed.
+    pub fn plan(&mut self, at: CallTime, act: Act) {
+        self.due(at, From::Script, What::Act(act));
+    }
+
+    /// Lets the caller say `text`, so that the recognizer understands it, in real speech.
+    pub fn speak(&mut self, from: CallTime, to: CallTime, text: &str) {
+        self.caller.said.push(Said { from, to, text: text.to_owned() });
+    }
+
+    /// Lets time pass until `end` or the end of the call.
+    pub fn run(&mut self, end: CallTime) {
+        let mut at_once = 0;
+        while self.records.is_empty() {
+            let due = self.agenda.iter().map(|due| due.at).min();
+            let sound = self.media.as_ref().map(|_| self.next_packet.min(self.next_tick));
+            let next = [due, self.core.timeout(), sound].into_iter().flatten().min();
+            match next {
+                Some(at) if at <= end => {
+                    at_once = if at > self.now { 0 } else { at_once + 1 };
+                    assert!(at_once < MOST_AT_ONCE, "time stands still at {}", self.now);
+                    self.step(at.max(self.now));
+                }
+                _ => break,
+            }
+        }
+        self.now = if self.records.is_empty() { end } else { self.now };
+    }
+
+    /// What has happened.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// When something like `text` happened first at or after `since`.
+    pub fn when(&self, since: CallTime, text: &str) -> Option<CallTime> {
+        self.lines.iter().find(|line| line.at >= since && line.text.contains(text)).map(|line| line.at)
+    }
+
+    /// The records of the call: none while it goes on, then one.
+    pub fn records(&self) -> &[CallRecord] {
+        &self.records
+    }
+
+    /// Stereo samples of the recording so far.
+    pub fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
+    fn step(&mut self, now: CallTime) {
+        self.now = now;
+        if self.media.is_none() {
+            self.next_tick = after(self.next_tick, now);
+            self.next_packet = after(self.next_packet, now);
+        } else if self.next_packet <= now {
+            self.next_packet += FRAME;
+            self.packet();
+        }
+        while let Some(at) = self.agenda.iter().position(|due| due.at <= now) {
+            let due = self.agenda.remove(at);
+            self.happen(due);
+        }
+        if self.core.timeout().is_some_and(|at| at <= now) {
+            self.feed(Input::Timeout);
+        }
+        if self.media.is_some() && self.next_tick <= now {
+            self.next_tick += FRAME;
+            self.tick();
+        }
+    }
+
+    fn packet(&mut self) {
+        let Some(packet) = self.caller.packet(self.now) else { return };
+        let from = if self.codec.is_empty() { None } else { Some(ADDRESS) };
+        if let Some(media) = &mut self.media {
+            media.packet(self.now, LegId::MAIN, from, &packet);
+        }
+    }
+
+    fn tick(&mut self) {
+        let Some(media) = &mut self.media else { return };
+        media.tick(self.now);
+        let sent: Vec<Transmit> = std::iter::from_fn(|| media.transmit()).collect();
+        let events: Vec<_> = std::iter::from_fn(|| media.poll()).collect();
+        let hearing: Vec<_> = std::iter::from_fn(|| media.poll_hearing()).collect();
+        self.recorded += std::iter::from_fn(|| media.poll_recording()).map(|s| s.len() as u64 / 2).sum::<u64>();
+        let mut heard = Vec::new();
+        for transmit in &sent {
+            let (Transmit::Datagram(_, _, bytes) | Transmit::Message(_, bytes)) = transmit;
+            heard.extend(self.caller.hear(bytes));
+        }
+        if sent.is_empty() {
+            heard.extend(self.caller.hear_nothing());
+        }
+        for tone in heard {
+            let text = match tone {
+                Some(hz) => self.tones.get(&hz).map_or("something unknown", String::as_str),
+                None => "nothing",
+            };
+            let text = format!("caller hears {text}");
+            self.note(text);
+        }
+        for (door, hearing) in hearing {
+            self.recognize(door, &hearing);
+        }
+        for event in events {
+            self.feed(Input::Media(event));
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.core.handle(self.now, input);
+            while let Some(effect) = self.core.poll() {
+                inputs.extend(self.carry_out(effect));
+            }
+        }
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due.what {
+            What::Input(input) => match due.from {
+                From::Voice(voice) => {
+                    match self.voices.get_mut(&voice).and_then(|voice| voice.held.as_mut()) {
+                        Some(held) => held.push(input),
+                        None => self.feed(input),
+                    }
+                }
+                _ => self.feed(input),
+            },
+            What::Act(act) => self.act(act),
+            What::Partial(door) => self.partial(door),
+            What::Final(door, text) => {
+                self.feed(Input::Heard(door, Heard::Final(Words { text, ..Words::default() })));
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Command(text) => match Command::parse(&text) {
+                Ok(read) => {
+                    self.feed(Input::Command(read.value));
+                    if !read.unknown.is_empty() {
+                        let (field, message) = (String::new(), read.unknown.join(", "));
+                        self.feed(Input::Complaint { field, message, refused: false });
+                    }
+                }
+                Err(error) => {
+                    let (field, message) = (error.field, error.message);
+                    self.feed(Input::Complaint { field, message, refused: true });
+                }
+            },
+            Act::Attach => self.feed(Input::Attached),
+            Act::Stop(reason) => self.feed(Input::Stop(reason)),
+            Act::Leg(event) => self.feed(Input::Leg(LegId::MAIN, event)),
+            Act::Press(digit) => self.caller.press(digit),
+            Act::Hold(on) => {
+                let direction = if on { "sendonly" } else { "sendrecv" };
+                let sdp = Some(offer(&self.codec, direction, self.now.as_ms() + 2));
+                self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp }));
+            }
+            Act::Network(up) => self.caller.dead = !up,
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        if let Some(text) = report::effect(&effect) {
+            self.note(text);
+        }
+        match effect {
+            Effect::Request(_, request) => self.request(&request),
+            Effect::Seat(rate) => self.media = Some(Media::new(rate)),
+            Effect::Media(order) => self.order(order),
+            Effect::Listen(door, _) => return self.listen(door),
+            Effect::Unlisten(door) => self.forget(From::Door(door)),
+            Effect::OpenVoice(voice, _) => return self.open(voice),
+            Effect::Speak(voice, piece, text) => self.say(voice, piece, &text),
+            Effect::CloseVoice(voice) => self.close(voice),
+            Effect::OpenFile(voice, url) => return self.open_file(voice, &url),
+            Effect::DropVoice(voice) => self.forget(From::Voice(voice)),
+            Effect::Flow(voice, on) => self.flow(voice, on),
+            Effect::Ask(_, ask) => return self.ask(&ask),
+            Effect::Abandon(turn) => self.forget(From::Turn(turn)),
+            Effect::Fetch(id, _) => return Some(Input::Fetched(id, Err("no network".into()))),
+            Effect::Emit(_) => {}
+            // What lies under the agent's voice is too soft for the ear that tells tones.
+            Effect::Ambience(..) => {}
+            Effect::Record(_) => self.order(ToMedia::Record(RATE)),
+            Effect::Finish(record) => self.finish(*record),
+        }
+        None
+    }
+
+    fn finish(&mut self, record: CallRecord) {
+        for line in report::record(&record) {
+            self.note(line);
+        }
+        self.records.push(record);
+    }
+
+    fn request(&mut self, request: &LegRequest) {
+        if matches!(request, LegRequest::Answer { .. }) && !self.silent_ack {
+            let event = LegEvent::Established { sdp: None };
+            self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
+        }
+    }
+
+    fn order(&mut self, order: ToMedia) {
+        if let Some(media) = &mut self.media {
+            media.handle(self.now, order);
+        }
+    }
+
+    fn due(&mut self, at: CallTime, from: From, what: What) {
+        // Kept in order of time, and of arrival within the same time.
+        let place = self.agenda.partition_point(|due| due.at <= at);
+        self.agenda.insert(place, Due { at, from, what });
+    }
+
+    fn note(&mut self, text: String) {
+        self.lines.push(Line { at: self.now, text });
+    }
+}
+
+/// The first of a row of times, 20 ms apart, that is not before `now`.
+fn after(mut next: CallTime, now: CallTime) -> CallTime {
+    while next < now {
+        next += FRAME;
+    }
+    next
+}
+
+fn local() -> LocalMedia {
+    LocalMedia {
+        address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        port: 20_000,
+        codecs: audio::CODECS.to_vec(),
+        telephone_event: true,
+        latching: false,
+        name: "active-call".into(),
+        origin_id: 1,
+    }
+}
