@@ -47,6 +47,14 @@ pub fn system(playbook: &Playbook, scene: &str) -> String {
             let _ = write!(text, "\n\n{snippet}");
         }
     }
+    for (name, rule) in &playbook.dtmf_collectors {
+        let _ = write!(
+            text,
+            "\n\nThe collect type {name} takes {} to {} digits.",
+            rule.min_digits, rule.max_digits
+        );
+        let _ = write!(text, " {}", rule.description.trim());
+    }
     match llm.tool_instructions.as_deref().map(str::trim) {
         Some("") | None => {
             text.push_str("\n\n");

@@ -1,6 +1,6 @@
 //! A running playbook: what happens in a call in, what shall be done out.
 //!
-//! Reading order: [`types`] (in and out), this file (state, the one entry, time), `reply` (an answer from its
+//! Reading order: `types` (in and out), this file (state, the one entry, time), `reply` (an answer from its
 //! first word to what follows it), `caller` (what the caller says and presses), `acts` (what tags do), `json_reply`
 //! (answers that are JSON).
 

@@ -1,6 +1,7 @@
 //! Conversations as scripts, the scanner's properties, and what the reader of playbooks says of bad ones.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod anything;
 mod parse;
 mod scanner;
 mod script;
