@@ -75,7 +75,7 @@ impl Call {
                     }
                 }
                 Action::Do(Command::Play(play)) => {
-                    self.said.push((play.play_id.clone().unwrap(), String::new()))
+                    self.said.push((play.play_id.clone().unwrap(), String::new()));
                 }
                 Action::Ask(ask) => self.turn = ask.turn,
                 Action::Fetch { id, .. } => self.fetch = *id,
