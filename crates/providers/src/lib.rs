@@ -5,18 +5,26 @@
 //! its future or closing its channels ends it and everything it started.
 //!
 //! Rooms in reading order: [`contract`] holds the four traits and what flows through them, [`error`] what can
-//! go wrong, [`tables`] who is there and how to get one.
+//! go wrong, [`tables`] who is there and how to get one, [`run`] the wrapper for retries, time limits and
+//! logging. Then the vendors: [`openai`], [`rules`], and [`offline`] for programs of this machine. The room
+//! `options` reads what options and environment give.
 #![forbid(unsafe_code)]
 
 pub mod contract;
 pub mod error;
+pub mod offline;
+pub mod openai;
+mod options;
+pub mod rules;
+pub mod run;
 pub mod tables;
 
 pub use contract::{
-    ChatModel, Heard, Hearing, Realtime, RealtimeInput, RealtimeOutput, Recognizer, Spoken, Synthesizer, Text,
-    WordTime, Words,
+    ChatModel, Heard, Hearing, Realtime, RealtimeInput, RealtimeOutput, Recognizer, Spoken, Synthesizer,
+    Text, WordTime, Words,
 };
 pub use error::ProviderError;
 pub use tables::{
-    CHAT_MODELS, Make, REALTIMES, RECOGNIZERS, Row, SYNTHESIZERS, chat_model, realtime, recognizer, synthesizer,
+    CHAT_MODELS, Make, REALTIMES, RECOGNIZERS, Row, SYNTHESIZERS, chat_model, realtime, recognizer,
+    synthesizer,
 };

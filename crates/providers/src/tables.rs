@@ -2,7 +2,8 @@
 
 use protocol::option::{LlmOption, RealtimeOption, SynthesisOption, TranscriptionOption};
 
-use crate::{ChatModel, ProviderError, Realtime, Recognizer, Synthesizer};
+use crate::offline::{espeak, flite, pocketsphinx};
+use crate::{ChatModel, ProviderError, Realtime, Recognizer, Synthesizer, openai, rules};
 
 /// Makes a provider of an option. It opens nothing; errors are about the option or a missing program.
 pub type Make<T, O> = fn(&O) -> Result<Box<T>, ProviderError>;
@@ -22,13 +23,49 @@ pub struct Row<T: ?Sized, O> {
 }
 
 /// Speech to text.
-pub static RECOGNIZERS: &[Row<dyn Recognizer, TranscriptionOption>] = &[];
+pub static RECOGNIZERS: &[Row<dyn Recognizer, TranscriptionOption>] = &[Row {
+    name: "pocketsphinx",
+    about: "English on this machine, best with a word list; needs wideband speech (16 kHz)",
+    options: pocketsphinx::OPTIONS,
+    environment: &[],
+    make: pocketsphinx::recognizer,
+}];
 
 /// Text to speech.
-pub static SYNTHESIZERS: &[Row<dyn Synthesizer, SynthesisOption>] = &[];
+pub static SYNTHESIZERS: &[Row<dyn Synthesizer, SynthesisOption>] = &[
+    Row {
+        name: "espeak",
+        about: "espeak-ng on this machine: many languages, a machine's voice",
+        options: espeak::OPTIONS,
+        environment: &[],
+        make: espeak::synthesizer,
+    },
+    Row {
+        name: "flite",
+        about: "flite on this machine: English, voices slt, rms, awb, kal16, kal",
+        options: flite::OPTIONS,
+        environment: &[],
+        make: flite::synthesizer,
+    },
+];
 
 /// Language models.
-pub static CHAT_MODELS: &[Row<dyn ChatModel, LlmOption>] = &[];
+pub static CHAT_MODELS: &[Row<dyn ChatModel, LlmOption>] = &[
+    Row {
+        name: "openai",
+        about: "chat completions of OpenAI or any compatible server, streamed",
+        options: openai::OPTIONS,
+        environment: openai::ENVIRONMENT,
+        make: openai::chat_model,
+    },
+    Row {
+        name: "rules",
+        about: "patterns to fixed replies, without a model",
+        options: rules::OPTIONS,
+        environment: &[],
+        make: rules::chat_model,
+    },
+];
 
 /// Speech-to-speech models.
 pub static REALTIMES: &[Row<dyn Realtime, RealtimeOption>] = &[];

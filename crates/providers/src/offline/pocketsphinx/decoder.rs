@@ -1,0 +1,146 @@
+//! One run of `pocketsphinx_continuous`: sound in on its standard input, words out when that closes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+use crate::ProviderError;
+
+/// The program.
+pub(super) const PROGRAM: &str = "pocketsphinx_continuous";
+/// Debian package of the program.
+pub(super) const PACKAGE: &str = "pocketsphinx";
+const ACOUSTICS: &str = "/usr/share/pocketsphinx/model/en-us/en-us";
+/// Sound that the program does not take for this long means that it hangs.
+const STALL: Duration = Duration::from_secs(5);
+/// Silence given after speech, so that the last word has an end: 250 ms.
+const TAIL: usize = 4000;
+/// Longest output that is read.
+const LONGEST: u64 = 64 << 10;
+
+/// A program that waits for sound or hears it.
+pub(super) struct Decoder {
+    child: Child,
+    sound: ChildStdin,
+}
+
+/// What was heard.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Found {
+    pub(super) text: String,
+    /// 0 to 1, where the vocabulary allows to tell.
+    pub(super) confidence: Option<f32>,
+}
+
+impl Decoder {
+    /// Starts the program; it loads its model while sound is collected.
+    pub(super) fn start(path: &PathBuf, vocabulary: &[String]) -> Result<Self, ProviderError> {
+        let mut command = Command::new(path);
+        command.args(["-infile", "/dev/stdin", "-logfn", "/dev/null", "-time", "yes"]);
+        // Where speech begins and ends is known already: the program must not cut it into pieces of its own.
+        command.args(["-remove_silence", "no", "-hmm", ACOUSTICS]);
+        command.args(vocabulary);
+        let mut child = super::super::start(&mut command)?;
+        let sound = child.stdin.take().ok_or_else(|| failed("it has no input"))?;
+        Ok(Decoder { child, sound })
+    }
+
+    /// Gives it sound. Errors: it has ended, or takes nothing for seconds.
+    pub(super) async fn give(&mut self, samples: &[i16]) -> Result<(), ProviderError> {
+        let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        match timeout(STALL, self.sound.write_all(&bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(failed("it ended early; a grammar must be valid JSGF")),
+            Err(_) => Err(ProviderError::Timeout { what: "attention to its input", after: STALL }),
+        }
+    }
+
+    /// Ends the sound and waits for the words.
+    pub(super) async fn finish(mut self) -> Result<Found, ProviderError> {
+        self.give(&silence()).await?;
+        let Decoder { mut child, sound } = self;
+        drop(sound);
+        let mut output = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout
+                .take(LONGEST)
+                .read_to_end(&mut output)
+                .await
+                .map_err(|error| failed(&error.to_string()))?;
+        }
+        super::super::ended(child, PROGRAM).await?;
+        Ok(found(&String::from_utf8_lossy(&output)))
+    }
+}
+
+fn failed(why: &str) -> ProviderError {
+    super::super::failed(PROGRAM, why)
+}
+
+/// Faint noise: of perfect silence the program takes the logarithm.
+fn silence() -> Vec<i16> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 30) as i16 - 2
+    };
+    (0..TAIL).map(|_| next()).collect()
+}
+
+/// The program's output: lines of text, each followed by lines of `word begin end probability`.
+fn found(output: &str) -> Found {
+    let mut text = String::new();
+    let (mut sum, mut count, mut certain) = (0.0, 0u16, true);
+    for line in output.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match word_line(line) {
+            Some((word, probability)) => {
+                if !word.starts_with(['<', '[']) {
+                    sum += probability;
+                    count = count.saturating_add(1);
+                    certain &= probability >= 0.9999;
+                }
+            }
+            None => {
+                if !text.is_empty() {
+                    text.push(' ');
+                }
+                text.push_str(line);
+            }
+        }
+    }
+    // Of a grammar every word is told to be certain, which says nothing.
+    let confidence = (count > 0 && !certain).then(|| (sum / f32::from(count)).clamp(0.0, 1.0));
+    Found { text, confidence }
+}
+
+fn word_line(line: &str) -> Option<(&str, f32)> {
+    let mut fields = line.split(' ');
+    let word = fields.next()?;
+    let numbers: Vec<f32> = fields.map(|field| field.parse().ok()).collect::<Option<_>>()?;
+    match numbers[..] {
+        [_, _, probability] => Some((word, probability)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::found;
+
+    #[test]
+    fn words_with_times_are_not_part_of_the_text() {
+        let output = "what are your hours\n<s> 0.0 0.17 0.99\nwhat 0.18 0.40 0.5\nhours(2) 1.0 1.1 0.7\n";
+        let found = found(output);
+        assert_eq!(found.text, "what are your hours");
+        assert!((found.confidence.unwrap() - 0.6).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_grammar_tells_no_confidence() {
+        assert_eq!(found("yes\nyes 0.1 0.2 1.000000\n").confidence, None);
+        assert_eq!(found("").text, "");
+    }
+}

@@ -1,0 +1,245 @@
+//! Chat completions as OpenAI documents them, streamed, from any server that speaks them.
+//!
+//! `baseUrl` is the address up to `/chat/completions`, which is added where it is missing.
+
+use async_trait::async_trait;
+use eventsource_stream::Eventsource;
+use futures::StreamExt;
+use protocol::Secret;
+use protocol::chat::{Ask, ModelOutput};
+use protocol::option::LlmOption;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use serde::Serialize;
+use tokio::sync::mpsc::Sender;
+
+use self::wire::{Answer, Chunk};
+use crate::options::{plain, secret_or, text_or};
+use crate::{ChatModel, ProviderError, rules};
+
+mod wire;
+
+/// Environment variables read where an option is absent.
+pub(crate) const ENVIRONMENT: &[&str] = &["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"];
+/// Options read.
+pub(crate) const OPTIONS: &[&str] = &["apiKey", "baseUrl", "model", "temperature", "maxTokens", "rules"];
+
+const ADDRESS: &str = "https://api.openai.com/v1";
+const SUFFIX: &str = "/chat/completions";
+const MODEL: &str = "gpt-4-turbo";
+/// Longest answer taken, all events together. A longer one is cut off with an error.
+const LONGEST_ANSWER: usize = 4 << 20;
+/// Longest part of an error's body that is looked at.
+const LONGEST_ERROR: usize = 8 << 10;
+/// Longest message of the vendor that is repeated.
+const LONGEST_MESSAGE: usize = 300;
+/// A server that cannot be reached within this time is not there.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A model behind an OpenAI-compatible server.
+pub struct OpenAi {
+    client: reqwest::Client,
+    address: reqwest::Url,
+    key: Option<Secret>,
+    model: String,
+    temperature: Option<f32>,
+    max_tokens: Option<u32>,
+}
+
+/// The model of `option`, behind its rules where it has any. Errors: an address that is none, a rule that
+/// does not compile.
+pub(crate) fn chat_model(option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
+    let model = OpenAi::new(option)?;
+    match &option.rules {
+        Some(list) if !list.is_empty() => Ok(Box::new(rules::First::new(list, Box::new(model))?)),
+        _ => Ok(Box::new(model)),
+    }
+}
+
+impl OpenAi {
+    /// A model as `option` and the environment describe it. Errors: an address that is none.
+    pub fn new(option: &LlmOption) -> Result<Self, ProviderError> {
+        let base = text_or(option.base_url.as_ref(), "OPENAI_BASE_URL").unwrap_or_else(|| ADDRESS.to_owned());
+        let model = text_or(option.model.as_ref(), "OPENAI_MODEL").unwrap_or_else(|| MODEL.to_owned());
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| ProviderError::Connect(error.to_string()))?;
+        Ok(OpenAi {
+            client,
+            address: address(&base)?,
+            key: secret_or(option.api_key.as_ref(), "OPENAI_API_KEY"),
+            model: plain("model", &model)?,
+            temperature: option.temperature,
+            max_tokens: option.max_tokens,
+        })
+    }
+
+    async fn ask(&self, ask: &Ask) -> Result<reqwest::Response, ProviderError> {
+        let body = Body {
+            model: &self.model,
+            messages: &ask.messages,
+            stream: true,
+            stream_options: StreamOptions { include_usage: true },
+            temperature: self.temperature,
+            max_tokens: self.max_tokens,
+        };
+        let mut request =
+            self.client.post(self.address.clone()).header(ACCEPT, "text/event-stream").json(&body);
+        if let Some(key) = &self.key {
+            let mut value =
+                HeaderValue::try_from(format!("Bearer {}", key.expose().trim())).map_err(|_| {
+                    ProviderError::Option { field: "apiKey", why: "no header can carry it".to_owned() }
+                })?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let response = request.send().await.map_err(|error| broken(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+    }
+
+    /// The vendor's message of a refusal, without our key.
+    async fn refused(&self, response: reqwest::Response) -> ProviderError {
+        let code = response.status().as_u16();
+        let mut body = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(Ok(bytes)) = stream.next().await {
+            body.extend_from_slice(&bytes);
+            if body.len() > LONGEST_ERROR {
+                break;
+            }
+        }
+        body.truncate(LONGEST_ERROR);
+        ProviderError::Status { code, body: self.redacted(&wire::message(&body)) }
+    }
+
+    fn redacted(&self, message: &str) -> String {
+        let message: String =
+            message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
+        let message = match &self.key {
+            Some(key) if !key.is_empty() => message.replace(key.expose().trim(), "***"),
+            _ => message,
+        };
+        // Vendors repeat a wrong key in part.
+        message
+            .split(' ')
+            .map(|word| if word.starts_with("sk-") || word.contains("***") { "***" } else { word })
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+#[async_trait]
+impl ChatModel for OpenAi {
+    async fn run(&self, ask: Ask, answer: Sender<ModelOutput>) -> Result<(), ProviderError> {
+        let response = self.ask(&ask).await?;
+        let mut taken = 0usize;
+        let bytes = response.bytes_stream().map(move |bytes| {
+            let bytes = bytes.map_err(|error| broken(&error))?;
+            taken = taken.saturating_add(bytes.len());
+            if taken > LONGEST_ANSWER {
+                return Err(ProviderError::Protocol("the answer is too long".to_owned()));
+            }
+            Ok(bytes)
+        });
+        let mut events = std::pin::pin!(bytes.eventsource());
+        let mut whole = Answer::default();
+        while let Some(event) = events.next().await {
+            let event = event.map_err(of_stream)?;
+            if event.data.trim() == "[DONE]" {
+                break;
+            }
+            let chunk = Chunk::read(&event.data).map_err(|why| match why {
+                wire::Bad::Shape(why) => ProviderError::Protocol(why),
+                wire::Bad::Vendor(code, message) => {
+                    ProviderError::Status { code, body: self.redacted(&message) }
+                }
+            })?;
+            for output in whole.take(chunk) {
+                answer.send(output).await.map_err(|_| ProviderError::Gone)?;
+            }
+        }
+        // A server that closes without [DONE] has finished if it said why it stopped.
+        for output in whole.finish()? {
+            answer.send(output).await.map_err(|_| ProviderError::Gone)?;
+        }
+        Ok(())
+    }
+}
+
+fn of_stream(error: eventsource_stream::EventStreamError<ProviderError>) -> ProviderError {
+    match error {
+        eventsource_stream::EventStreamError::Transport(error) => error,
+        eventsource_stream::EventStreamError::Utf8(_) | eventsource_stream::EventStreamError::Parser(_) => {
+            ProviderError::Protocol("the answer is no stream of events".to_owned())
+        }
+    }
+}
+
+/// A broken connection, without the address, which may carry a key.
+fn broken(error: &reqwest::Error) -> ProviderError {
+    let mut deepest = None;
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        deepest = Some(source);
+        next = source.source();
+    }
+    let what = if error.is_connect() { "connecting failed" } else { "the connection broke" };
+    let why = deepest.map(ToString::to_string).unwrap_or_default();
+    ProviderError::Connect(format!("{what}: {}", why.chars().take(LONGEST_MESSAGE).collect::<String>()))
+}
+
+/// `base` with the path of chat completions.
+fn address(base: &str) -> Result<reqwest::Url, ProviderError> {
+    let wrong = |why: &str| ProviderError::Option { field: "baseUrl", why: why.to_owned() };
+    let base = plain("baseUrl", base)?;
+    let mut url = reqwest::Url::parse(&base)
+        .map_err(|_| wrong("expected an address such as https://api.openai.com/v1"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("expected an address with http or https"));
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.ends_with(SUFFIX) {
+        url.set_path(&path);
+    } else {
+        url.set_path(&format!("{path}{SUFFIX}"));
+    }
+    Ok(url)
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: &'a [protocol::chat::Message],
+    stream: bool,
+    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn the_path_of_chat_completions_is_added_once() {
+        for (base, whole) in [
+            ("https://a.example/v1", "https://a.example/v1/chat/completions"),
+            ("https://a.example/v1/", "https://a.example/v1/chat/completions"),
+            ("https://a.example", "https://a.example/chat/completions"),
+            ("https://a.example/v1/chat/completions", "https://a.example/v1/chat/completions"),
+            ("https://a.example/v1?k=1", "https://a.example/v1/chat/completions?k=1"),
+        ] {
+            assert_eq!(address(base).unwrap().as_str(), whole);
+        }
+        assert!(address("a.example/v1").is_err());
+        assert!(address("file:///etc").is_err());
+    }
+}
