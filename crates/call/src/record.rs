@@ -82,6 +82,8 @@ impl Core {
     /// The record of the call; recordings are filled in by whoever wrote them.
     pub(crate) fn record(&mut self, now: CallTime, end: &End) -> CallRecord {
         let clock = self.facts.clock;
+        // What the agent said is known when it ends, and told by when it began.
+        self.draft.lines.sort_by_key(|line| line.at);
         let said = end.message.clone().map(|reason| HangupMessage {
             code: end.status,
             reason: Some(reason),

@@ -45,6 +45,8 @@ impl Core {
         }
         self.cut_all(now);
         let State::Ending(end) = std::mem::replace(&mut self.state, State::Over) else { return };
+        // What the playbook has to say about the last words comes before `hangup`, which is the last event.
+        self.converse(now);
         self.deadlines = super::Deadlines::default();
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         if let Some(answered) = self.answered {

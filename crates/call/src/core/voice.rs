@@ -109,9 +109,7 @@ impl Utterance {
         let mut heard = String::new();
         for piece in &self.pieces {
             let Some(from) = piece.from.filter(|from| *from < at) else { break };
-            let estimate = CHARACTER * u32::try_from(piece.text.chars().count()).unwrap_or(u32::MAX);
-            let length = if piece.done { piece.length } else { piece.length.max(estimate) };
-            let part = (at - from).as_secs_f64() / length.as_secs_f64().max(1e-3);
+            let part = (at - from).as_secs_f64() / piece.whole().as_secs_f64().max(1e-3);
             heard.push_str(words_within(&piece.text, part));
             if part < 1.0 {
                 break;
@@ -120,13 +118,29 @@ impl Utterance {
         heard.trim_end().to_owned()
     }
 
-    /// The text of which there was sound: a piece that no voice could make was not heard.
+    /// The text of which there was sound: a piece that no voice could make was not heard, and of one that was
+    /// broken off only the words that fit its sound.
     fn audible_text(&self) -> String {
-        self.pieces.iter().filter(|piece| !piece.length.is_zero()).map(|piece| piece.text.as_str()).collect()
+        let part = |piece: &Piece| piece.length.as_secs_f64() / piece.whole().as_secs_f64().max(1e-3);
+        let sounded = self.pieces.iter().filter(|piece| !piece.length.is_zero());
+        sounded.map(|piece| words_within(&piece.text, part(piece))).collect()
     }
 
     pub(crate) fn text(&self) -> String {
         self.pieces.iter().map(|piece| piece.text.as_str()).collect()
+    }
+}
+
+impl Piece {
+    /// How long its sound is, or will be by the length of its text.
+    fn whole(&self) -> Duration {
+        let estimate = CHARACTER * u32::try_from(self.text.chars().count()).unwrap_or(u32::MAX);
+        if self.done { self.length } else { self.length.max(estimate) }
+    }
+
+    /// Where its sound ends in the utterance, once all of it is there.
+    fn end(&self) -> Option<Duration> {
+        self.from.filter(|_| self.done).map(|from| from + self.length)
     }
 }
 
@@ -285,7 +299,7 @@ impl Core {
         let Some(running) = utterance.running.take() else { return };
         for piece in utterance.pieces.iter_mut().skip(running.first) {
             piece.from.get_or_insert(given);
-            piece.done = true;
+            piece.done |= result.is_ok();
         }
         let made: Duration = utterance.pieces.iter().skip(running.first).map(|piece| piece.length).sum();
         match result {
@@ -314,15 +328,13 @@ impl Core {
             && !first.streaming
             && !first.file
         {
-            first.waiting.clear();
-            first.open = false;
             let id = first.id;
             let later: Vec<UtteranceId> = self.voice.utterances.iter().skip(1).map(|u| u.id).collect();
             for other in later {
                 self.stop_making(other);
                 self.over(now, other, Duration::ZERO, Ended::Cut);
             }
-            return self.settle_utterance(now, id);
+            return self.finish_request(now, id);
         }
         let below = self.voice.end();
         self.order(ToMedia::Interrupt { below, fade });
@@ -334,6 +346,26 @@ impl Core {
                 self.over(now, id, Duration::ZERO, Ended::Cut);
             }
         }
+    }
+
+    /// Lets the request that plays end and drops those behind it, made or not. Where the sound stands is taken
+    /// from when it began: after a pause it stands earlier, and a request more than needed is heard.
+    fn finish_request(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.waiting.clear();
+        utterance.open = false;
+        let played = utterance.started.map_or(Duration::ZERO, |at| now.since(at));
+        let playing = utterance.pieces.iter().position(|piece| piece.end().is_none_or(|end| played < end));
+        let behind = playing.map_or(0, |playing| playing + 1);
+        if let Some(end) = playing.and_then(|at| utterance.pieces[at].end())
+            && behind < utterance.pieces.len()
+        {
+            utterance.pieces.truncate(behind);
+            utterance.given = end;
+            self.stop_making(id);
+            self.order(ToMedia::Cut { utterance: id, at: end });
+        }
+        self.settle_utterance(now, id);
     }
 
     /// What Media says about utterances.
