@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
+use playbook::Playbook;
+
 use crate::config::read::{self, process_environment};
+use crate::files;
 use crate::inbound::Routes;
-use crate::playbooks::{self, Folder};
 
 /// Configuration that is read when none is named.
 pub const DEFAULT_CONF: &str = "active-call.toml";
@@ -41,21 +43,29 @@ fn is_playbook(path: &Path) -> bool {
 /// Unknown keys are faults here: whoever checks wants to know.
 fn configuration(path: &Path) -> Vec<String> {
     match read::file(path, &process_environment) {
-        Err(error) => vec![error.to_string()],
+        Err(error) => vec![error.problem().to_string()],
         Ok(loaded) => {
             let mut faults: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+            let folder = loaded.config.playbook_path.clone();
             let routes = Routes::from_config(&loaded.config);
-            faults.extend(Folder::new(loaded.config.playbook_path).validate(&routes.playbooks()));
+            for name in routes.playbooks() {
+                match files::find_in(&folder, name) {
+                    Ok(found) => faults.extend(playbook(&found)),
+                    Err(error) => faults.push(format!("playbook {error} (in {})", folder.display())),
+                }
+            }
             faults
         }
     }
 }
 
+/// A variable that the environment lacks is no fault of the file: it may be set where the server runs.
 fn playbook(path: &Path) -> Vec<String> {
     let shown = path.display();
+    let anything = |name: &str| Some(process_environment(name).unwrap_or_else(|| format!("${{{name}}}")));
     match std::fs::read_to_string(path) {
         Err(error) => vec![format!("{shown}: cannot be read: {error}")],
-        Ok(text) => match playbooks::parse(&text) {
+        Ok(text) => match Playbook::parse(&text, &anything) {
             Err(error) => vec![format!("{shown}: {error}")],
             Ok(playbook) => playbook.warnings.iter().map(|warning| format!("{shown}: {warning}")).collect(),
         },

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -161,9 +161,10 @@ impl Serve {
                 });
             }
             Some(Handler::Playbook(file)) => {
+                let name = in_its_folder(file, config);
                 config.handler = Some(HandlerTable {
                     r#type: Some(HandlerKind::Playbook),
-                    default: Some(file.clone()),
+                    default: Some(name),
                     ..HandlerTable::default()
                 });
             }
@@ -189,6 +190,19 @@ impl Serve {
             );
         }
         None
+    }
+}
+
+/// Whoever starts the server may name a playbook anywhere: its folder becomes the folder of playbooks.
+fn in_its_folder(file: &str, config: &mut Config) -> String {
+    let path = Path::new(file);
+    match (path.is_file(), path.file_name()) {
+        (true, Some(name)) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            config.playbook_path = folder.unwrap_or(Path::new(".")).to_owned();
+            name.to_string_lossy().into_owned()
+        }
+        _ => file.to_owned(),
     }
 }
 

@@ -40,19 +40,30 @@ impl Folder {
         parse(&text).map_err(|e| format!("{shown}: {e}"))
     }
 
-    /// Looks into every playbook that calls may be sent to: what is wrong with each, and what is odd.
-    pub fn validate(&self, names: &[&str]) -> Vec<String> {
+    /// Looks into every playbook that calls may be sent to: those that cannot be used, and what is odd.
+    pub fn validate(&self, names: &[&str]) -> Vec<Finding> {
+        let finding = |text, refused| Finding { text, refused };
         let mut findings = Vec::new();
         for name in names {
             match self.load(name) {
                 Ok(playbook) => {
-                    findings.extend(playbook.warnings.iter().map(|warning| format!("{name}: {warning}")))
+                    findings
+                        .extend(playbook.warnings.iter().map(|odd| finding(format!("{name}: {odd}"), false)));
                 }
-                Err(error) => findings.push(error),
+                Err(error) => findings.push(finding(error, true)),
             }
         }
         findings
     }
+}
+
+/// Something about a playbook that calls are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, the line, and what is wrong.
+    pub text: String,
+    /// Calls sent to it are refused.
+    pub refused: bool,
 }
 
 /// Reads a playbook with `${NAME}` taken from the environment.

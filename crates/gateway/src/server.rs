@@ -192,7 +192,11 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
 fn build(config: Config, services: Services, playbooks: Folder) -> Result<App, StartError> {
     let routes = Routes::from_config(&config);
     for finding in playbooks.validate(&routes.playbooks()) {
-        tracing::error!(finding, "a playbook that calls are sent to is not good");
+        if finding.refused {
+            tracing::error!(finding.text, "a playbook cannot be used; calls sent to it get 503");
+        } else {
+            tracing::warn!(finding.text, "a playbook has something odd");
+        }
     }
     let webhook = match &config.handler {
         Some(table) if table.r#type == Some(HandlerKind::Webhook) => {

@@ -108,9 +108,10 @@ impl ConfigError {
     }
 }
 
+/// Without the suggestion, which whoever renders a diagnostic asks for by itself.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)
+        Problem { help: None, ..self.problem.clone() }.fmt(f)
     }
 }
 

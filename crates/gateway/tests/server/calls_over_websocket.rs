@@ -1,0 +1,226 @@
+//! `/call`: commands and sound in, events and sound out.
+
+use serde_json::json;
+
+use crate::rig::{Client, Rig};
+
+fn invite() -> serde_json::Value {
+    json!({"command": "invite", "option": {"codec": "pcm", "sampleRate": 16000}})
+}
+
+async fn answered(rig: &Rig, path: &str) -> Client {
+    let mut client = rig.connect(path).await;
+    client.send(invite()).await;
+    client.event("answer").await;
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_begins_plays_ends_and_leaves_one_record() {
+    let rig = Rig::start().await;
+    rig.tone("tone.wav");
+    let mut client = answered(&rig, "/call?id=first&dump=true").await;
+    assert_eq!(client.seen, ["trackStart", "answer"]);
+    client.send(json!({"command": "play", "url": "tone.wav", "playId": "p1"})).await;
+    let started = client.event("trackStart").await;
+    assert_eq!(started["trackId"], "server-side-track");
+    assert_eq!(started["playId"], "p1");
+    let ended = client.event("trackEnd").await;
+    assert_eq!(ended["playId"], "p1");
+    client.send(json!({"command": "hangup", "reason": "done"})).await;
+    let hangup = client.event("hangup").await;
+    assert_eq!(hangup["trackId"], "first");
+    assert_eq!(client.closed().await, 1000);
+    assert!((28_000..=36_000).contains(&client.sound.len()), "{} bytes of a second", client.sound.len());
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!((record.call_id.as_str(), record.status_code), ("first", 200));
+    let log = rig.path("recorders").join("first.events.jsonl");
+    let lines = rig.until("the log", |_| std::fs::read_to_string(&log).ok()).await;
+    let line: protocol::record::LogLine = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert!(["command", "event"].contains(&line.kind.as_str()));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_forms_of_the_path_are_the_same() {
+    let rig = Rig::start().await;
+    let mut client = answered(&rig, "/call/?ping_interval=0&serverSideTrack=agent").await;
+    client.send(json!({"command": "tts", "text": "AAAA", "base64": true, "playId": "x"})).await;
+    assert_eq!(client.event("trackStart").await["trackId"], "agent");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_command_is_told_and_the_call_goes_on() {
+    let rig = Rig::start().await;
+    let mut client = answered(&rig, "/call").await;
+    let deep = format!("{{\"command\":\"tts\",\"text\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    for text in ["nonsense", "[]", r#"{"command":"dance"}"#, r#"{"command":"tts","text":7}"#, &deep] {
+        client.text(text).await;
+        let error = client.event("error").await;
+        assert_eq!(
+            (error["sender"].as_str(), error["code"].as_u64()),
+            (Some("command"), Some(400)),
+            "{error}"
+        );
+    }
+    assert!(client.seen.iter().all(|event| event != "hangup"));
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_five_megabytes_is_read_and_one_of_eleven_is_told() {
+    let rig = Rig::start().await;
+    let mut client = answered(&rig, "/call").await;
+    let text = |megabytes: usize| json!({"command": "history", "speaker": "user", "text": "a".repeat(megabytes << 20)});
+    client.send(text(5)).await;
+    client.event("addHistory").await;
+    client.send(text(11)).await;
+    assert!(client.event("error").await["error"].as_str().unwrap().contains("larger than"));
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_sound_before_and_after_the_invite_does_no_harm() {
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call").await;
+    for size in [0, 1, 3, 641, 100_000] {
+        client.sound(vec![0; size]).await;
+    }
+    client.send(invite()).await;
+    client.event("answer").await;
+    for size in [0, 1, 3, 641, 100_000] {
+        client.sound(vec![7; size]).await;
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    assert_eq!(client.closed().await, 1000);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_in_use_and_an_id_that_is_no_name_are_refused() {
+    let rig = Rig::start().await;
+    let _first = answered(&rig, "/call?id=mine").await;
+    assert_eq!(rig.try_connect("/call?id=mine").await.err(), Some(409));
+    assert_eq!(rig.try_connect("/call/sip?id=mine").await.err(), Some(409), "no seizing of a live call");
+    for id in ["..%2Fx", "a%2Fb", "a%00", "%0d%0a"] {
+        assert_eq!(rig.try_connect(&format!("/call?id={id}")).await.err(), Some(400), "{id}");
+    }
+    assert_eq!(rig.try_connect("/call?ping=soon").await.err(), Some(400));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_says_so() {
+    let rig = Rig::start_with(|config| config.max_calls = 1).await;
+    let first = answered(&rig, "/call").await;
+    assert_eq!(rig.try_connect("/call").await.err(), Some(503));
+    drop(first);
+    rig.until("the place is free again", |rig| (rig.server.app().calls.counts().now == 0).then_some(()))
+        .await;
+    answered(&rig, "/call").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_outside_the_roots_are_not_played() {
+    let rig = Rig::start().await;
+    std::fs::write(rig.path("secret.wav"), "x").unwrap();
+    std::os::unix::fs::symlink(rig.path("secret.wav"), rig.path("sounds").join("link.wav")).unwrap();
+    let mut client = answered(&rig, "/call").await;
+    let outside = rig.path("secret.wav");
+    for url in [
+        "../secret.wav",
+        "link.wav",
+        outside.to_str().unwrap(),
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "gopher://h/x",
+    ] {
+        client.send(json!({"command": "play", "url": url})).await;
+        let error = client.event("error").await;
+        assert!(!error["error"].as_str().unwrap().contains("root:"), "{error}");
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ping_comes_as_an_event() {
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call?ping=1").await;
+    assert!(client.event("ping").await["timestamp"].as_u64().unwrap() > 1_600_000_000_000);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_without_a_call_say_why() {
+    let rig = Rig::start().await;
+    for (path, command, code) in [
+        ("/call/webrtc", json!({"command": "invite", "option": {"offer": "v=0"}}), 501),
+        ("/call/sip", json!({"command": "invite", "option": {"callee": "sip:a@h"}}), 501),
+        ("/call/sip?id=nobody", json!({"command": "accept", "option": {}}), 486),
+    ] {
+        let mut client = rig.connect(path).await;
+        client.send(command).await;
+        assert_eq!(client.event("reject").await["code"], code);
+        client.event("hangup").await;
+        client.event("error").await;
+        assert_eq!(client.closed().await, 1000);
+    }
+    assert!(rig.records().is_empty());
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_commands_at_once_are_all_answered() {
+    let rig = Rig::start().await;
+    let mut client = answered(&rig, "/call").await;
+    for index in 0..1000 {
+        client.send(json!({"command": "history", "speaker": "user", "text": index.to_string()})).await;
+        if index % 100 == 99 {
+            while client.event("addHistory").await["text"] != index.to_string() {}
+        }
+    }
+    assert_eq!(client.seen.iter().filter(|event| *event == "addHistory").count(), 1000);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_on_disk_and_in_the_record() {
+    let rig = Rig::start().await;
+    rig.tone("tone.wav");
+    let mut client = rig.connect("/call?id=taped").await;
+    client.send(json!({"command": "invite", "option": {"recorder": {"recorderFile": "day/{id}.wav"}}})).await;
+    client.event("answer").await;
+    client.send(json!({"command": "play", "url": "tone.wav", "autoHangup": true})).await;
+    client.event("hangup").await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let file = rig.path("recorders").join("day/taped.wav");
+    assert_eq!(record.recorder[0].path, file.display().to_string());
+    let wav = audio::wav::Wav::parse(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!((wav.channels, wav.rate), (2, 16_000));
+    let agent: Vec<i16> = wav.samples.chunks_exact(2).map(|both| both[1]).collect();
+    assert!(agent.iter().filter(|sample| sample.unsigned_abs() > 1000).count() > 10_000, "the tone is heard");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_ends_its_call() {
+    let rig = Rig::start().await;
+    let client = answered(&rig, "/call?id=left").await;
+    drop(client);
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!(record.call_id, "left");
+    let never_invited = rig.connect("/call?id=nothing").await;
+    drop(never_invited);
+    rig.until("no call", |rig| (rig.server.app().calls.counts().now == 0).then_some(())).await;
+    assert_eq!(rig.records().len(), 1);
+    let notes = std::fs::read_dir(rig.path("cdr").join(".up")).map_or(0, Iterator::count);
+    assert_eq!(notes, 0, "no note of a call is left");
+    rig.server.stop().await;
+}

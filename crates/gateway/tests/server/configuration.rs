@@ -1,0 +1,213 @@
+//! The configuration file: what it may hold, and how mistakes in it are told.
+
+use std::path::Path;
+
+use active_call::check;
+use active_call::config::problem::Source;
+use active_call::config::read::{self, Loaded};
+use active_call::config::words::{CodecName, HandlerKind, RecordSink};
+
+fn environment(name: &str) -> Option<String> {
+    (name == "KEY").then(|| "hunter2".to_owned())
+}
+
+fn read(text: &str) -> Result<Loaded, String> {
+    let source = Source { name: "a.toml".into(), text: text.into() };
+    read::text(&source, &environment).map_err(|error| error.problem().to_string())
+}
+
+fn good(text: &str) -> Loaded {
+    let loaded = read(text).unwrap();
+    assert_eq!(loaded.warnings, [], "{text}");
+    loaded
+}
+
+/// The place and a part of what is told.
+fn wrong(text: &str, place: &str, part: &str) {
+    let told = read(text).map(|loaded| loaded.config).expect_err(text);
+    assert!(told.starts_with(&format!("a.toml:{place}: ")) && told.contains(part), "{told}");
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    let config = good("").config;
+    assert_eq!(config.http_addr.to_string(), "0.0.0.0:8080");
+    assert_eq!((config.addr, config.udp_port), ("0.0.0.0".parse().ok(), 25060));
+    assert_eq!((config.rtp_start_port, config.rtp_end_port), (12000, 42000));
+    assert_eq!(config.accept_timeout.0.as_secs(), 50);
+    assert_eq!(config.codecs.first(), Some(&CodecName::Pcmu));
+    assert!(config.enable_rtp_latching && config.graceful_shutdown && config.callrecord.is_none());
+}
+
+#[test]
+fn the_example_is_good_and_says_the_defaults() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/active-call.example.toml");
+    let loaded = good(&std::fs::read_to_string(path).unwrap());
+    let default = active_call::config::Config::default();
+    assert_eq!(loaded.config.http_addr, default.http_addr);
+    assert_eq!(loaded.config.max_calls, default.max_calls);
+    assert_eq!(loaded.config.shutdown_timeout, default.shutdown_timeout);
+    assert_eq!(loaded.config.webhook_timeout, default.webhook_timeout);
+    assert_eq!(loaded.config.media_roots, default.media_roots);
+}
+
+#[test]
+fn every_key_of_the_contract_is_known() {
+    let loaded = good(
+        r#"
+        http_addr = "127.0.0.1:80"
+        addr = ""
+        udp_port = 5060
+        external_ip = "203.0.113.1"
+        rtp_bind_ip = "10.0.0.5"
+        rtp_start_port = 20000
+        rtp_end_port = 20100
+        enable_rtp_latching = false
+        codecs = ["PCMU", "g722", "g729", "dtmf"]
+        useragent = "x"
+        accept_timeout = "1min"
+        graceful_shutdown = false
+        log_level = "debug"
+        log_file = "/tmp/x.log"
+        http_access_skip_paths = ["/health"]
+        media_cache_path = "/tmp/cache"
+        [[ice_servers]]
+        urls = ["turn:h"]
+        username = "u"
+        credential = "c"
+        credential_type = "password"
+        [handler]
+        type = "Webhook"
+        url = "http://h/x"
+        urls = ["http://h/y"]
+        method = "post"
+        headers = [["X-Key", "${KEY}"]]
+        [callrecord]
+        type = "LOCAL"
+        root = "/tmp/cdr"
+        [recording]
+        enabled = true
+        auto_start = true
+        filename_pattern = "{id}"
+        samplerate = 8000
+        ptime = 20
+        path = "/tmp/rec"
+        format = "WAV"
+        [ambiance]
+        path = "x.wav"
+        duckLevel = 0.1
+        normal_level = 0.3
+        transitionSpeed = 0.01
+        enabled = false
+        "#,
+    );
+    let config = loaded.config;
+    assert_eq!(config.addr, None);
+    let handler = config.handler.unwrap();
+    assert_eq!(handler.r#type, Some(HandlerKind::Webhook));
+    assert_eq!(handler.headers["X-Key"], "hunter2");
+    assert_eq!(config.callrecord.unwrap().r#type, Some(RecordSink::Local));
+    assert_eq!(config.ambiance.unwrap().duck_level, Some(0.1));
+}
+
+#[test]
+fn older_layouts_and_spellings_are_read() {
+    let config = good(
+        "[ua]\nudp_port = 13050\naddr = \"127.0.0.1\"\n[ua.handler]\ntype = \"playbook\"\ndefault = \"a.md\"",
+    )
+    .config;
+    assert_eq!((config.udp_port, config.addr), (13050, "127.0.0.1".parse().ok()));
+    assert_eq!(config.handler.unwrap().default.as_deref(), Some("a.md"));
+    assert_eq!(good("rtpStartPort = 13000\nacceptTimeout = 7").config.accept_timeout.0.as_secs(), 7);
+    let table = good("handler = { type = \"webhook\", url = \"http://h\", headers = { \"X-A\" = \"1\" } }");
+    assert_eq!(table.config.handler.unwrap().headers["X-A"], "1");
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_line_and_column() {
+    wrong("\nudp_port = \"x\"", "2:12", "u16");
+    wrong("udp_port = 70000", "1:12", "70000");
+    wrong("addr = \"here\"", "1:8", "no IP address");
+    wrong("http_addr = \"here\"", "1:13", "socket address");
+    wrong("a = [1, 2", "1:10", "]");
+    wrong("accept_timeout = \"soon\"", "1:18", "soon");
+    wrong("[handler]\ntype = \"play\"", "2:8", "playbook");
+    wrong("[[handler.rules]]\ncaller = \"(\"\nplaybook = \"a.md\"", "2:10", "no regular expression");
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_at_its_key() {
+    wrong("rtp_start_port = 12001", "1:1", "write 12002");
+    wrong("udp_port = 1\nrtp_end_port = 9000", "2:1", "not above rtp_start_port");
+    wrong("external_ip = \"0.0.0.0\"", "1:1", "no peer");
+    wrong("ws_pcm_out_rate = 11025", "1:1", "16000");
+    wrong("max_calls = 0", "1:1", "every call");
+    wrong("[handler]\ntype = \"webhook\"", "1:2", "url");
+    wrong("[handler]\ntype = \"webhook\"\nurl = \"ftp://h\"", "3:1", "no http");
+    wrong("[handler]\ntype = \"playbook\"", "1:2", "refuses every call");
+    wrong("codecs = [\"g729\"]", "1:1", "no codec");
+    wrong("udpPort = 1\nudp_port = 2", "2:1", "twice");
+}
+
+#[test]
+fn what_is_not_built_stops_the_start_where_leaving_it_out_would_harm() {
+    wrong("enable_srtp = true", "1:1", "not built");
+    wrong("tls_port = 5061", "1:1", "not built");
+    wrong("[callrecord]\ntype = \"s3\"", "2:1", "not built");
+    wrong("[recording]\nformat = \"opus\"", "2:1", "not built");
+}
+
+#[test]
+fn unknown_keys_are_warned_about_with_the_nearest_name() {
+    let loaded = read(
+        "udp_prot = 1\n[[handler.rules]]\ncaler = \"x\"\nplaybook = \"a.md\"\n[handler]\ntype = \"playbook\"",
+    );
+    let told: Vec<String> = loaded.unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        told.contains(&"a.toml:1:1: unknown key \"udp_prot\"; did you mean \"udp_port\"?".to_owned()),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&"a.toml:3:1: unknown key \"caler\"; did you mean \"caller\"?".to_owned()),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_told_and_a_default_takes_its_place() {
+    wrong("useragent = \"${NOPE}\"", "1:13", "NOPE");
+    assert_eq!(good("useragent = \"a-${NOPE:-b}-${KEY}\"").config.useragent, "a-b-hunter2");
+    wrong("useragent = \"${KEY\"", "1:13", "}");
+}
+
+#[test]
+fn secrets_are_neither_printed_nor_shown_in_mistakes() {
+    let text = "[[register_users]]\nserver = \"h\"\nusername = \"u\"\ndisabled = true\n\
+                credential = { username = \"u\", password = \"${KEY}\" }\n";
+    assert!(!format!("{:?}", good(text).config).contains("hunter2"));
+    let source = Source { name: "a.toml".into(), text: "password = \"hunter2\"\nudp_port = 0x".into() };
+    let error = read::text(&source, &environment).unwrap_err();
+    let mut shown = String::new();
+    miette::GraphicalReportHandler::new().render_report(&mut shown, &*error).unwrap();
+    assert!(!shown.contains("hunter2") && shown.contains("udp_port"), "{shown}");
+}
+
+#[test]
+fn check_counts_faults_with_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let good_conf = write("good.toml", "udp_port = 0");
+    let bad_conf = write("bad.toml", "udp_prot = 0");
+    let bad_playbook = write("bad.md", "---\ninterruption:\n  strategy: loud\n---\nhi\n");
+    let mut out = Vec::new();
+    assert_eq!(check::run(&[&good_conf], &mut out).unwrap(), 0);
+    let faults = check::run(&[&bad_conf, &bad_playbook], &mut out).unwrap();
+    let told = String::from_utf8(out).unwrap();
+    assert_eq!(faults, 2, "{told}");
+    assert!(told.contains("bad.toml:1:1") && told.contains("line 3"), "{told}");
+    assert_eq!(check::run(&[Path::new("/nowhere.toml")], &mut Vec::new()).unwrap(), 1);
+}

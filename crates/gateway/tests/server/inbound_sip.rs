@@ -1,0 +1,194 @@
+//! Inbound calls: a phone on loopback, playbooks and webhooks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use active_call::config::words::{HandlerKind, Pattern};
+use active_call::config::{Config, HandlerTable, Rule};
+use active_call::demo::phone::{Phone, PhoneError};
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::rig::{PATIENCE, Rig};
+
+const PLAYBOOK: &str = "---\ntts: { provider: fake }\ngreeting: Good morning.\n---\n";
+
+fn playbooks(config: &mut Config, rules: Vec<Rule>, default: Option<&str>) {
+    config.handler = Some(HandlerTable {
+        r#type: Some(HandlerKind::Playbook),
+        rules,
+        default: default.map(str::to_owned),
+        ..HandlerTable::default()
+    });
+}
+
+fn webhooks(config: &mut Config, urls: &[String]) {
+    config.handler = Some(HandlerTable {
+        r#type: Some(HandlerKind::Webhook),
+        urls: urls.to_vec(),
+        headers: [("X-Key".to_owned(), "k".to_owned())].into(),
+        ..HandlerTable::default()
+    });
+}
+
+async fn refused(phone: &Phone, rig: &Rig, user: &str) -> u16 {
+    match timeout(PATIENCE, phone.dial(rig.server.sip_addr(), user)).await.unwrap() {
+        Err(PhoneError::Refused(code, _)) => code,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("the call was answered"),
+    }
+}
+
+/// A server that takes announcements and answers each with `status`.
+async fn hook(status: StatusCode) -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
+    let (told_in, told) = mpsc::channel(16);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let take = move |State(told): State<Arc<mpsc::Sender<(HeaderMap, Value)>>>, headers, Json(body)| async move {
+        told.send((headers, body)).await.unwrap();
+        status
+    };
+    let router = Router::new().route("/hook", post(take)).with_state(Arc::new(told_in));
+    #[expect(clippy::disallowed_methods, reason = "the stand-in server lives as long as its test")]
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_answers_and_one_record_is_left() {
+    let rig = Rig::start_with(|config| playbooks(config, Vec::new(), Some("hello.md"))).await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let phone = Phone::open().await.unwrap();
+    let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "anyone")).await.unwrap().unwrap();
+    line.listen_for(Duration::from_millis(1500)).await.unwrap();
+    let loud = line.recording().iter().filter(|sample| sample.unsigned_abs() > 1000).count();
+    assert!(loud > 4000, "the greeting is heard: {loud} loud samples");
+    line.hang_up().await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!(record.status_code, 200);
+    assert!(record.callee.contains("anyone"), "{}", record.callee);
+    assert!(std::fs::metadata(record.dump_event_file.unwrap()).is_ok());
+    phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_by_rule_and_those_that_lead_nowhere_get_503() {
+    let rule = |callee: &str, playbook: &str| Rule {
+        callee: Some(Pattern(regex::Regex::new(callee).unwrap())),
+        playbook: playbook.into(),
+        ..Rule::default()
+    };
+    let rules = vec![
+        rule("^good$", "good.md"),
+        rule("^bad$", "bad.md"),
+        rule("^gone$", "gone.md"),
+        rule("^out$", "../x.md"),
+    ];
+    let rig = Rig::start_with(|config| playbooks(config, rules, None)).await;
+    std::fs::write(rig.path("playbook/good.md"), PLAYBOOK).unwrap();
+    std::fs::write(rig.path("playbook/bad.md"), "---\nvad: 7\n---\n").unwrap();
+    std::fs::write(rig.path("x.md"), PLAYBOOK).unwrap();
+    let phone = Phone::open().await.unwrap();
+    for user in ["bad", "gone", "out", "nobody"] {
+        assert_eq!(refused(&phone, &rig, user).await, 503, "{user}");
+    }
+    let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "good")).await.unwrap().unwrap();
+    line.hang_up().await;
+    rig.until("a record", |rig| rig.records().pop()).await;
+    phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_announces_and_a_client_accepts() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let phone = Phone::open().await.unwrap();
+    let answering = async {
+        let (headers, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        assert_eq!((headers["x-key"].to_str().unwrap(), body["event"].as_str()), ("k", Some("invite")));
+        assert!(body["offer"].as_str().unwrap().starts_with("v=0"));
+        assert!(
+            body["headers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|line| line.as_str().unwrap().starts_with("Via: "))
+        );
+        let id = body["dialogId"].as_str().unwrap().to_owned();
+        let path = format!("/call/sip?id={id}");
+        let mut client = rig.connect(&path).await;
+        assert!(client.event("incoming").await["callee"].as_str().unwrap().contains("hooked"));
+        assert_eq!(rig.try_connect(&path).await.err(), Some(409), "a second client cannot seize it");
+        client.send(json!({"command": "ringing"})).await;
+        client.send(json!({"command": "accept", "option": {}})).await;
+        assert!(client.event("answer").await["sdp"].as_str().unwrap().starts_with("v=0"));
+        client.send(json!({"command": "hangup"})).await;
+        client.event("hangup").await;
+        assert_eq!(client.closed().await, 1000);
+    };
+    let calling = async {
+        let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "hooked")).await.unwrap().unwrap();
+        timeout(PATIENCE, line.wait_for_end()).await.unwrap();
+    };
+    tokio::join!(calling, answering);
+    assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 200);
+    phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_fails_is_passed_over_and_without_any_the_call_gets_503() {
+    let (broken, mut broken_told) = hook(StatusCode::INTERNAL_SERVER_ERROR).await;
+    let (redirecting, mut redirecting_told) = hook(StatusCode::FOUND).await;
+    let rig = Rig::start_with(|config| {
+        webhooks(config, &["http://127.0.0.1:9/nobody".into(), broken.clone(), redirecting.clone()]);
+    })
+    .await;
+    let phone = Phone::open().await.unwrap();
+    assert_eq!(refused(&phone, &rig, "anyone").await, 503);
+    assert!(broken_told.try_recv().is_ok() && redirecting_told.try_recv().is_ok());
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!(record.status_code, 503);
+    phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_and_one_without_ports_refuse_with_503() {
+    let rig = Rig::start_with(|config| {
+        playbooks(config, Vec::new(), Some("hello.md"));
+        config.rtp_start_port = 43_210;
+        config.rtp_end_port = 43_211;
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let phone = Phone::open().await.unwrap();
+    let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "one")).await.unwrap().unwrap();
+    assert_eq!(refused(&phone, &rig, "two").await, 503);
+    line.hang_up().await;
+    rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!(refused(&phone, &rig, "three").await, 503, "the port rests");
+    phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_handler_refuses_every_call() {
+    let rig = Rig::start().await;
+    let phone = Phone::open().await.unwrap();
+    assert_eq!(refused(&phone, &rig, "anyone").await, 503);
+    let nobody: SocketAddr = rig.server.sip_addr();
+    assert!(nobody.port() > 0 && rig.records().is_empty());
+    phone.close().await;
+    rig.server.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The server as its clients and phones see it: real sockets on loopback, free ports, temporary folders.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected is to fail there")]
+
+mod calls_over_websocket;
+mod configuration;
+mod documentation;
+mod inbound_sip;
+mod requests;
+mod rig;
+mod stopping;

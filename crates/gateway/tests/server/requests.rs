@@ -1,0 +1,96 @@
+//! What can be asked and done over HTTP without a WebSocket.
+
+use serde_json::{Value, json};
+
+use crate::rig::Rig;
+
+const SECRET: &str = "hunter2hunter2";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_show_calls_in_both_forms_without_their_secrets() {
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call?id=listed").await;
+    let option = json!({"tts": {"provider": "fake", "apiKey": SECRET}, "sip": {"password": SECRET}});
+    client.send(json!({"command": "invite", "option": option})).await;
+    client.event("answer").await;
+    let (status, documented) = rig.get("/call/lists").await;
+    let (_, deployed) = rig.get("/list").await;
+    assert_eq!(status, 200);
+    assert!(!documented.contains(SECRET) && !deployed.contains(SECRET));
+    let documented: Value = serde_json::from_str(&documented).unwrap();
+    assert_eq!(documented["calls"][0]["id"], "listed");
+    assert_eq!(documented["calls"][0]["call_type"], "websocket");
+    assert!(documented["calls"][0]["created_at"].as_str().unwrap().ends_with('Z'));
+    let deployed: Value = serde_json::from_str(&deployed).unwrap();
+    let call = &deployed["active_calls"][0];
+    assert_eq!((call["id"].as_str(), call["callType"].as_str()), (Some("listed"), Some("webSocket")));
+    assert_eq!(call["cs.option"]["tts"]["provider"], "fake");
+    assert_eq!(call["ringTime"], Value::Null);
+    assert!(call["startTime"].is_string());
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_killed_in_both_forms() {
+    let rig = Rig::start().await;
+    for form in ["documented", "deployed"] {
+        let mut client = rig.connect("/call?id=victim").await;
+        client.send(json!({"command": "invite", "option": {}})).await;
+        client.event("answer").await;
+        if form == "documented" {
+            let answer = reqwest::Client::new().post(rig.url("/call/kill/victim")).send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), "true");
+        } else {
+            let (_, body) = rig.get("/kill/victim").await;
+            assert_eq!(
+                serde_json::from_str::<Value>(&body).unwrap(),
+                json!({"status": "killed", "id": "victim"})
+            );
+        }
+        client.event("hangup").await;
+        rig.until("no call", |rig| (rig.server.app().calls.counts().now == 0).then_some(())).await;
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_what_is_not_there_is_told() {
+    let rig = Rig::start().await;
+    let answer = reqwest::Client::new().post(rig.url("/call/kill/nobody")).send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(rig.get("/kill/nobody").await, (200, r#"{"status":"not_found","id":"nobody"}"#.into()));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_ice_servers_and_metrics_answer() {
+    let rig = Rig::start().await;
+    let (status, health) = rig.get("/health").await;
+    assert_eq!(
+        (status, serde_json::from_str::<Value>(&health).unwrap()["status"].as_str()),
+        (200, Some("ok"))
+    );
+    let ice: Value = serde_json::from_str(&rig.get("/iceservers").await.1).unwrap();
+    assert_eq!(ice[0]["urls"][0], "stun:stun.l.google.com:19302");
+    assert_eq!(ice[0]["username"], Value::Null);
+    let _client = rig.connect("/call").await;
+    let metrics = rig
+        .until("the call is counted", |rig| (rig.server.app().calls.counts().total == 1).then_some(()))
+        .await;
+    let () = metrics;
+    let (_, metrics) = rig.get("/metrics").await;
+    assert!(metrics.contains("\nactive_call_calls 1\n"), "{metrics}");
+    assert!(metrics.contains("# TYPE active_call_sip_received_total counter"));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_paths_and_plain_requests_are_refused() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.get("/nothing").await.0, 404);
+    assert_eq!(rig.get("/../etc/passwd").await.0, 404);
+    assert!((400..500).contains(&rig.get("/call").await.0));
+    assert_eq!(rig.get("/call/kill/x").await.0, 405);
+    rig.server.stop().await;
+}

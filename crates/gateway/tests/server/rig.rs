@@ -1,0 +1,183 @@
+//! A server in a temporary folder, and a WebSocket client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use active_call::config::{Config, RecordTable};
+use active_call::server::Server;
+use futures::{SinkExt, StreamExt};
+use protocol::record::CallRecord;
+use protocol::value::Seconds;
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::Cast;
+use testkit::fake_providers::FakeProviders;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Nothing in these tests takes so long unless it is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Rig {
+    pub(crate) server: Server,
+    pub(crate) folder: TempDir,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Rig {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server on free ports of loopback whose files all lie in a temporary folder.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            http_addr: "127.0.0.1:0".parse().unwrap(),
+            addr: "127.0.0.1".parse().ok(),
+            udp_port: 0,
+            media_threads: 1,
+            shutdown_timeout: Seconds(Duration::from_millis(200)),
+            media_roots: vec![folder.path().join("sounds")],
+            playbook_path: folder.path().join("playbook"),
+            callrecord: Some(RecordTable { root: folder.path().join("cdr"), ..RecordTable::local() }),
+            ..Config::default()
+        };
+        config.recording.path = folder.path().join("recorders");
+        std::fs::create_dir_all(folder.path().join("sounds")).unwrap();
+        std::fs::create_dir_all(folder.path().join("playbook")).unwrap();
+        change(&mut config);
+        let providers = FakeProviders::new(Cast::default(), &["hello there"]);
+        let server = Server::start_with(config, Arc::new(providers)).await.unwrap();
+        Rig { server, folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A second of a 400 Hz tone at 16 kHz under the allowed folder.
+    pub(crate) fn tone(&self, name: &str) {
+        let tone = testkit::cast::tone(400, Duration::from_secs(1));
+        let mut bytes = audio::wav::header(16_000, 1, tone.len() as u64 * 2).to_vec();
+        bytes.extend(tone.iter().flat_map(|sample| sample.to_le_bytes()));
+        std::fs::write(self.path("sounds").join(name), bytes).unwrap();
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.http_addr())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(self.url(path)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    pub(crate) async fn connect(&self, path: &str) -> Client {
+        self.try_connect(path).await.unwrap()
+    }
+
+    /// The status of a refused upgrade is the error.
+    pub(crate) async fn try_connect(&self, path: &str) -> Result<Client, u16> {
+        match connect_async(format!("ws://{}{path}", self.server.http_addr())).await {
+            Ok((socket, _)) => Ok(Client { socket, sound: Vec::new(), seen: Vec::new() }),
+            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// Every call record there is, whole or not at all.
+    pub(crate) fn records(&self) -> Vec<CallRecord> {
+        let mut records = Vec::new();
+        for day in std::fs::read_dir(self.path("cdr")).into_iter().flatten().flatten() {
+            for file in std::fs::read_dir(day.path()).unwrap().flatten() {
+                if file.path().extension().is_some_and(|extension| extension == "json")
+                    && day.file_name() != ".up"
+                {
+                    records.push(serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap());
+                }
+            }
+        }
+        records
+    }
+
+    /// Waits until `there` gives something.
+    pub(crate) async fn until<T>(&self, what: &str, mut there: impl FnMut(&Rig) -> Option<T>) -> T {
+        let waiting = async {
+            let mut again = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                again.tick().await;
+                if let Some(found) = there(self) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+    }
+}
+
+pub(crate) struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// Sound received so far.
+    pub(crate) sound: Vec<u8>,
+    /// Names of events received so far.
+    pub(crate) seen: Vec<String>,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, command: Value) {
+        self.text(&command.to_string()).await;
+    }
+
+    pub(crate) async fn text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    pub(crate) async fn sound(&mut self, bytes: Vec<u8>) {
+        self.socket.send(Message::binary(bytes)).await.unwrap();
+    }
+
+    /// The next event of this name; others are passed over.
+    pub(crate) async fn event(&mut self, name: &str) -> Value {
+        loop {
+            match self.next().await {
+                Some(Message::Text(text)) => {
+                    let event: Value = serde_json::from_str(&text).unwrap();
+                    let got = event["event"].as_str().unwrap().to_owned();
+                    self.seen.push(got.clone());
+                    if got == name {
+                        return event;
+                    }
+                }
+                Some(Message::Binary(bytes)) => self.sound.extend(bytes),
+                Some(Message::Close(frame)) => {
+                    panic!("closed by {frame:?} before {name}; saw {:?}", self.seen)
+                }
+                Some(_) => {}
+                None => panic!("no {name}; saw {:?}", self.seen),
+            }
+        }
+    }
+
+    /// The code the server closes with.
+    pub(crate) async fn closed(&mut self) -> u16 {
+        loop {
+            match self.next().await {
+                Some(Message::Close(frame)) => return frame.map_or(1005, |frame| frame.code.into()),
+                Some(Message::Text(text)) => {
+                    let event: Value = serde_json::from_str(&text).unwrap();
+                    self.seen.push(event["event"].as_str().unwrap().to_owned());
+                }
+                Some(_) => {}
+                None => return 1006,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Message> {
+        let next = timeout(PATIENCE, self.socket.next()).await;
+        next.unwrap_or_else(|_| panic!("nothing came; saw {:?}", self.seen))?.ok()
+    }
+}
