@@ -3,9 +3,11 @@
 
 mod providers_of;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use protocol::CallTime;
 use protocol::event::Event;
 use protocol::option::Over;
@@ -113,8 +115,22 @@ impl Task {
         }
     }
 
+    /// Lives through the call; an error inside ends this call, with a record, and nothing else.
     async fn run(mut self) {
         tracing::info!(kind = self.kind.as_str(), "call begins");
+        if AssertUnwindSafe(self.live()).catch_unwind().await.is_err() {
+            tracing::error!("internal error: the call ends");
+            self.core.break_off(CallTime(now().saturating_duration_since(self.started)));
+            while let Some(effect) = self.core.poll() {
+                if matches!(effect, Effect::Request(..) | Effect::Emit(_) | Effect::Finish(_)) {
+                    self.carry_out(effect).await;
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    async fn live(&mut self) {
         self.feed(Input::Begin).await;
         if self.client.is_some() {
             self.feed(Input::Attached).await;
@@ -125,7 +141,6 @@ impl Task {
                 self.feed(input).await;
             }
         }
-        self.close().await;
     }
 
     /// Waits for the next thing to happen. What ends a call comes before what feeds it.

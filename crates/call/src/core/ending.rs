@@ -31,6 +31,16 @@ impl Core {
         self.settled(now);
     }
 
+    /// Ends the call at once after an error inside it: the playbook is not asked any more, and what was still
+    /// to be done is forgotten.
+    pub(crate) fn break_off(&mut self, now: CallTime) {
+        self.effects.clear();
+        self.inbox.clear();
+        self.conversation = None;
+        self.end(now, crate::StopReason::MediaLost("internal error".into()).end(true));
+        self.finish(now);
+    }
+
     /// Finishes an ending call once nothing plays any more.
     pub(crate) fn settled(&mut self, now: CallTime) {
         if matches!(self.state, State::Ending(_)) && self.voice.utterances.is_empty() {

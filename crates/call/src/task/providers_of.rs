@@ -1,9 +1,11 @@
 //! The providers a call has running: each in a task of its own that dies with the call.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use playbook::HttpRequest;
 use protocol::chat::{Ask, ModelOutput, TurnId};
 use protocol::option::{LlmOption, SynthesisOption, TranscriptionOption};
@@ -85,8 +87,7 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(recognizer.run(hearing, heard), forward);
-            let result = result.map(drop).map_err(|e| e.to_string());
+            let (result, ()) = tokio::join!(fenced(recognizer.run(hearing, heard)), forward);
             let _ = input.send(Input::Unheard(door, result)).await;
         });
         self.ears.insert(door, task);
@@ -118,8 +119,7 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(synthesizer.run(texts, spoken), forward);
-            let result = result.map(drop).map_err(|e| e.to_string());
+            let (result, ()) = tokio::join!(fenced(synthesizer.run(texts, spoken)), forward);
             let _ = input.send(Input::Silent(voice, result)).await;
         });
         self.voices.insert(voice, Voice { task, text: Some(text), flow });
@@ -168,7 +168,7 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(library.open(&url, sound), forward);
+            let (result, ()) = tokio::join!(fenced(library.open(&url, sound)), forward);
             let _ = input.send(Input::Silent(voice, result)).await;
         });
         self.voices.insert(voice, Voice { task, text: None, flow });
@@ -221,9 +221,9 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(model.run(ask, answer), forward);
+            let (result, ()) = tokio::join!(fenced(model.run(ask, answer)), forward);
             if let Err(error) = result {
-                let output = ModelOutput::Failed { error: error.to_string() };
+                let output = ModelOutput::Failed { error };
                 let _ = input.send(Input::Model(turn, output)).await;
             }
         });
@@ -241,7 +241,7 @@ impl Running {
     pub(super) fn fetch(&mut self, id: u32, request: HttpRequest, fetcher: Arc<dyn Fetcher>) {
         let input = self.input.clone();
         let task = spawn(async move {
-            let body = fetcher.fetch(request).await;
+            let body = fenced(fetcher.fetch(request)).await;
             let _ = input.send(Input::Fetched(id, body)).await;
         });
         self.fetches.retain(|task| !task.is_finished());
@@ -261,6 +261,14 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// The result of a provider's work, with an error inside it told as a failure: its call waits for the end.
+async fn fenced<T, E: ToString>(work: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("internal error".into()),
     }
 }
 
