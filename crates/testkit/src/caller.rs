@@ -21,7 +21,8 @@ const LOUD: u16 = 500;
 const FRAME: Duration = Duration::from_millis(20);
 
 /// Where the far end's sound comes from.
-pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 40_000);
+pub(crate) const ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 40_000);
 
 /// `length` of real speech without pauses, at [`RATE`].
 pub fn speech(length: Duration) -> Vec<i16> {
@@ -178,8 +179,7 @@ fn pitch(sound: &[i16], rate: u32) -> Option<u32> {
     if !tail.iter().any(|s| s.unsigned_abs() > LOUD) {
         return None;
     }
-    let crossings: Vec<usize> =
-        (1..sound.len()).filter(|n| (sound[n - 1] < 0) != (sound[*n] < 0)).collect();
+    let crossings: Vec<usize> = (1..sound.len()).filter(|n| (sound[n - 1] < 0) != (sound[*n] < 0)).collect();
     let (first, last) = (*crossings.first()?, *crossings.last()?);
     let halves = crossings.len() as u32 - 1;
     let hz = halves * rate / (2 * (last - first).max(1) as u32);

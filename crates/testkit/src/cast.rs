@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn an_answer_comes_word_by_word_and_ends() {
-        let times = ModelTimes { first: Duration::from_millis(300), token: Duration::from_millis(20), fault: None };
+        let times =
+            ModelTimes { first: Duration::from_millis(300), token: Duration::from_millis(20), fault: None };
         let answer = times.answer("We are open.");
         assert_eq!(answer.len(), 4);
         assert_eq!(answer[2], (Duration::from_millis(340), ModelOutput::Text("open.".into())));

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use call::media_thread::{MediaThreads, Wire};
-use call::setup::{Fetcher, Library, Playbooks, Providers, Services, Sound, Studio, TAPE_PIECES, Tape, TapePiece};
+use call::setup::{
+    Fetcher, Library, Playbooks, Providers, Services, Sound, Studio, TAPE_PIECES, Tape, TapePiece,
+};
 use playbook::{HttpRequest, Playbook};
 use protocol::chat::{Ask, ModelOutput, Usage};
 use protocol::option::{LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
@@ -116,11 +118,6 @@ async fn send_timed<T>(begin: Instant, things: Timed<T>, to: &Sender<T>) -> Resu
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "these fakes live in real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 /// Understands the next of its words whenever speech has ended.
 #[derive(Debug)]
 pub struct FakeRecognizer {
@@ -148,8 +145,9 @@ impl Recognizer for FakeRecognizer {
             let first = text.split_inclusive(' ').next().unwrap_or_default().trim().to_owned();
             let partial = Words { text: first, ..Words::default() };
             let last = Words { text, end: Some(end), ..Words::default() };
-            let things = vec![(Duration::ZERO, Heard::Partial(partial)), (self.times.last, Heard::Final(last))];
-            send_timed(now(), things, &heard).await?;
+            let things =
+                vec![(Duration::ZERO, Heard::Partial(partial)), (self.times.last, Heard::Final(last))];
+            send_timed(Instant::now(), things, &heard).await?;
         }
         Ok(())
     }
@@ -173,8 +171,9 @@ impl Synthesizer for FakeSynthesizer {
         while let Some(Text { piece, text }) = text.recv().await {
             breaks(&self.times.fault)?;
             let sound = self.times.speak(&text, tone_of(piece as usize));
-            let sound = sound.into_iter().map(|(at, samples)| (at, Spoken::Audio { piece, samples })).collect();
-            send_timed(now(), sound, &spoken).await?;
+            let sound =
+                sound.into_iter().map(|(at, samples)| (at, Spoken::Audio { piece, samples })).collect();
+            send_timed(Instant::now(), sound, &spoken).await?;
             spoken.send(Spoken::Done { piece }).await.map_err(|_| ProviderError::Gone)?;
         }
         Ok(())
@@ -195,7 +194,7 @@ impl ChatModel for FakeModel {
         let _running = Running::new(&self.running);
         breaks(&self.times.fault)?;
         match &self.reply {
-            Reply::Says(text) => send_timed(now(), self.times.answer(text), &answer).await,
+            Reply::Says(text) => send_timed(Instant::now(), self.times.answer(text), &answer).await,
             Reply::Fails(why) => Err(ProviderError::Protocol(why.clone())),
             Reply::Never => {
                 answer.closed().await;
@@ -241,7 +240,7 @@ impl Realtime for FakeRealtime {
             let sound = self.times.speak(text, tone_of(0)).into_iter();
             let mut things = vec![(Duration::ZERO, RealtimeOutput::Agent(text.clone()))];
             things.extend(sound.map(|(at, samples)| (at, RealtimeOutput::Audio(samples))));
-            send_timed(now(), things, &output).await?;
+            send_timed(Instant::now(), things, &output).await?;
             output.send(RealtimeOutput::Done(Usage::default())).await.map_err(|_| ProviderError::Gone)?;
         }
         Ok(())

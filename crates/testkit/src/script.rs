@@ -260,10 +260,7 @@ fn act(what: &str) -> Result<Act, String> {
 }
 
 /// `key value key value ...`
-fn pairs(
-    text: &str,
-    mut set: impl FnMut(&str, &str) -> Result<(), String>,
-) -> Result<(), String> {
+fn pairs(text: &str, mut set: impl FnMut(&str, &str) -> Result<(), String>) -> Result<(), String> {
     let mut words = text.split_whitespace();
     while let Some(key) = words.next() {
         let value = words.next().ok_or_else(|| format!("{key} needs a value"))?;
@@ -310,7 +307,11 @@ fn moment(text: &str) -> Result<CallTime, String> {
 
 fn number(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| format!("{text}: expected a number"))?;
-    if number.is_finite() && (0.0..1e6).contains(&number) { Ok(number) } else { Err(format!("{text}: too much")) }
+    if number.is_finite() && (0.0..1e6).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{text}: too much"))
+    }
 }
 
 fn unknown(word: &str) -> String {

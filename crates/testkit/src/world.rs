@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use call::StopReason;
 use call::core::clock::Clock;
 use call::core::voice::VoiceId;
 use call::core::{Core, Effect, Facts, Input};
@@ -16,7 +17,6 @@ use call::legs::{LegEvent, LegId, LegRequest};
 use call::media::order::{DoorId, ToMedia};
 use call::media::{Media, Transmit};
 use call::setup::Rules;
-use call::StopReason;
 use playbook::Playbook;
 use protocol::chat::TurnId;
 use protocol::option::{CallOption, Over};
@@ -153,9 +153,7 @@ impl World {
         let name = sip.clone().unwrap_or_default();
         let (codec, payload_type) = codec_named(&name).unwrap_or((&audio::codec::pcm::PCM_16000, 18));
         let wire = match &sip {
-            Some(_) => {
-                Wire::Rtp { payload_type, stream: rtp::Outgoing::new(0xca11, 1_000, 0), digit: None }
-            }
+            Some(_) => Wire::Rtp { payload_type, stream: rtp::Outgoing::new(0xca11, 1_000, 0), digit: None },
             None => Wire::Raw,
         };
         let facts = Facts {
@@ -283,7 +281,8 @@ impl World {
         let sent: Vec<Transmit> = std::iter::from_fn(|| media.transmit()).collect();
         let events: Vec<_> = std::iter::from_fn(|| media.poll()).collect();
         let hearing: Vec<_> = std::iter::from_fn(|| media.poll_hearing()).collect();
-        self.recorded += std::iter::from_fn(|| media.poll_recording()).map(|s| s.len() as u64 / 2).sum::<u64>();
+        self.recorded +=
+            std::iter::from_fn(|| media.poll_recording()).map(|s| s.len() as u64 / 2).sum::<u64>();
         let mut heard = Vec::new();
         for transmit in &sent {
             let (Transmit::Datagram(_, _, bytes) | Transmit::Message(_, bytes)) = transmit;

@@ -40,8 +40,12 @@ impl World {
                 ears.speaking = false;
                 let said = &self.caller.said;
                 let done = said.iter().filter(|said| said.to <= now).count();
-                let texts: Vec<&str> =
-                    said.get(ears.understood..done).unwrap_or_default().iter().map(|s| s.text.as_str()).collect();
+                let texts: Vec<&str> = said
+                    .get(ears.understood..done)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|s| s.text.as_str())
+                    .collect();
                 let text = texts.join(" ");
                 ears.understood = ears.understood.max(done);
                 ears.last.clear();
@@ -143,7 +147,8 @@ impl World {
         }
         let held = running.held.take().unwrap_or_default();
         // What waited comes before what is still to come.
-        let held = held.into_iter().map(|input| Due { at: now, from: From::Voice(voice), what: What::Input(input) });
+        let held =
+            held.into_iter().map(|input| Due { at: now, from: From::Voice(voice), what: What::Input(input) });
         self.agenda.splice(0..0, held);
     }
 

@@ -28,6 +28,7 @@ scripts! {
     inactivity_hangs_up
     interruption_event_positions
     late_provider_output_is_dropped
+    late_sound_is_dropped
     offer_without_codec_is_488
     sound_files_and_pause
     streaming_tts_end_of_stream

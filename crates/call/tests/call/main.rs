@@ -1,5 +1,7 @@
 //! Whole calls: scripts on a clock moved by hand, what they measure, and the real task with its threads.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests unwrap like tests")]
+
 mod live;
 mod measured;
 mod scripts;

@@ -211,13 +211,16 @@ async fn a_client_that_does_not_read_is_dropped_and_the_call_ends_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_stopped_once_and_by_the_first_reason() {
-    for (reason, status, word) in
-        [(StopReason::Killed, 200, HangupReason::System), (StopReason::Shutdown, 200, HangupReason::ServerUnavailable)]
-    {
+    for (reason, status, word) in [
+        (StopReason::Killed, 200, HangupReason::System),
+        (StopReason::Shutdown, 200, HangupReason::ServerUnavailable),
+    ] {
         let (services, mut records, providers) = world(Cast::default(), &[]);
         let mut live = Live::up("stopped", &services).await;
-        live.send(r#"{"command":"tts","text":"This sentence is too long to be heard to its end.","playId":"p"}"#)
-            .await;
+        live.send(
+            r#"{"command":"tts","text":"This sentence is too long to be heard to its end.","playId":"p"}"#,
+        )
+        .await;
         live.wait("start", |event| matches!(event, Event::TrackStart { play_id: Some(_), .. })).await;
         within("stop", live.handle.stop(reason)).await;
         within("stop", live.handle.stop(StopReason::ClientGone)).await;

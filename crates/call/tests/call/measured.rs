@@ -9,8 +9,11 @@ use protocol::option::CallOption;
 use testkit::cast::{Cast, Reply};
 use testkit::world::{Act, Opening, World};
 
-/// What the reply may take beyond the configured silence, with providers that take no time.
-const ALLOWED: Duration = Duration::from_millis(40);
+/// What the reply takes at most beyond the configured silence, with providers that take no time, after speech
+/// that stops within a word. Of it, up to 40 ms are the leg's buffer, 32 the window in which speech stops, 32
+/// the model's memory of it, 32 the silence counted in whole windows, and 12 the wait of a full window for the
+/// tick that scores it.
+const ALLOWED: Duration = Duration::from_millis(140);
 
 fn receptionist() -> Arc<Playbook> {
     let text = "---\nllm: { provider: fake }\nasr: { provider: fake }\ntts: { provider: fake }\n\
@@ -41,7 +44,7 @@ fn begin(opening: Opening) -> World {
 fn response(sip: Option<&str>, silence_ms: u64, phase_ms: u64, end_ms: u64) -> Duration {
     let mut world = begin(opening(sip, silence_ms, phase_ms, 1));
     world.speak(CallTime::ms(2_000), CallTime::ms(end_ms), "when are you open");
-    world.run(CallTime::ms(8_000));
+    world.run(CallTime::ms(5_000));
     let last = CallTime::ms(end_ms.next_multiple_of(20));
     let reply = world.when(CallTime::ms(2_000), "caller hears \"We open").unwrap();
     reply - last
@@ -53,7 +56,7 @@ fn the_reply_follows_the_configured_silence() {
         for silence_ms in [100, 200, 400] {
             let times: Vec<Duration> = (0..20)
                 .step_by(5)
-                .flat_map(|phase| (3_400..3_440).step_by(4).map(move |end| (phase, end)))
+                .flat_map(|phase| (3_400..3_440).step_by(8).map(move |end| (phase, end)))
                 .map(|(phase, end)| response(sip, silence_ms, phase, end))
                 .collect();
             let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
@@ -62,7 +65,7 @@ fn the_reply_follows_the_configured_silence() {
                 "{:<10} silence {silence_ms} ms: reply after {least:?} to {most:?}, mean {mean:?}",
                 sip.unwrap_or("websocket")
             );
-            if false { assert!(*most <= Duration::from_millis(silence_ms) + ALLOWED, "{most:?}"); }
+            assert!(*most <= Duration::from_millis(silence_ms) + ALLOWED, "{most:?}");
         }
     }
 }
