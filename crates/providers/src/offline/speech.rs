@@ -60,6 +60,9 @@ impl Synthesizer for SpeechProgram {
             {
                 working.push_back(self.start(part).await?);
             }
+            if text.is_none() && waiting.is_empty() && working.is_empty() {
+                return Ok(());
+            }
             let wants = waiting.is_empty();
             tokio::select! {
                 () = spoken.closed() => return Err(ProviderError::Gone),
@@ -70,7 +73,6 @@ impl Synthesizer for SpeechProgram {
                 step = step(&mut working), if !working.is_empty() => {
                     self.deliver(step?, &mut working, &spoken).await?;
                 }
-                else => return Ok(()),
             }
         }
     }

@@ -139,10 +139,11 @@ fn spoken(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// One or several of the phrases in a row.
+/// One of the phrases. (Several in a row could be told too, but then the breath after a phrase is often taken
+/// for a short one.)
 fn whole_phrases(phrases: &[Vec<String>]) -> String {
     let any: Vec<String> = phrases.iter().map(|phrase| phrase.join(" ")).collect();
-    format!("{HEADER}public <whole> = ( {} )+ ;\n", any.join(" | "))
+    format!("{HEADER}public <whole> = {} ;\n", any.join(" | "))
 }
 
 /// As [`whole_phrases`], but each phrase may break off after any word.
@@ -152,7 +153,7 @@ fn begun_phrases(phrases: &[Vec<String>]) -> String {
         format!("{open}{}", " ]".repeat(phrase.len() - 1))
     };
     let any: Vec<String> = phrases.iter().map(begun).collect();
-    format!("{HEADER}public <part> = ( {} )+ ;\n", any.join(" | "))
+    format!("{HEADER}public <part> = {} ;\n", any.join(" | "))
 }
 
 /// Every word that a grammar in JSGF says. Errors: it is too long, imports another, or has no words.
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn a_begun_phrase_may_break_off_after_any_word() {
         let phrases = [vec!["a".to_owned(), "b".to_owned(), "c".to_owned()], vec!["d".to_owned()]];
-        assert!(begun_phrases(&phrases).ends_with("= ( a [ b [ c ] ] | d )+ ;\n"));
+        assert!(begun_phrases(&phrases).ends_with("= a [ b [ c ] ] | d ;\n"));
     }
 
     #[test]
