@@ -44,8 +44,9 @@ async fn a_call_begins_plays_ends_and_leaves_one_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_forms_of_the_path_are_the_same() {
     let rig = Rig::start().await;
+    rig.tone("tone.wav");
     let mut client = answered(&rig, "/call/?ping_interval=0&serverSideTrack=agent").await;
-    client.send(json!({"command": "tts", "text": "AAAA", "base64": true, "playId": "x"})).await;
+    client.send(json!({"command": "play", "url": "tone.wav"})).await;
     assert_eq!(client.event("trackStart").await["trackId"], "agent");
     rig.server.stop().await;
 }
@@ -183,7 +184,8 @@ async fn a_thousand_commands_at_once_are_all_answered() {
     for index in 0..1000 {
         client.send(json!({"command": "history", "speaker": "user", "text": index.to_string()})).await;
         if index % 100 == 99 {
-            while client.event("addHistory").await["text"] != index.to_string() {}
+            let last = index.to_string();
+            while client.event("addHistory").await["text"] != last.as_str() {}
         }
     }
     assert_eq!(client.seen.iter().filter(|event| *event == "addHistory").count(), 1000);
@@ -222,5 +224,23 @@ async fn a_client_that_leaves_ends_its_call() {
     assert_eq!(rig.records().len(), 1);
     let notes = std::fs::read_dir(rig.path("cdr").join(".up")).map_or(0, Iterator::count);
     assert_eq!(notes, 0, "no note of a call is left");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_dropped_and_others_are_untouched() {
+    let rig = Rig::start().await;
+    let mut other = answered(&rig, "/call?id=other").await;
+    let mut slow = answered(&rig, "/call?id=slow").await;
+    let command = json!({"command": "history", "speaker": "user", "text": "a".repeat(200_000)}).to_string();
+    let pouring = async { while slow.pour(&command).await {} };
+    let dropped = rig
+        .until("the slow client is dropped", |rig| (!rig.server.app().calls.contains("slow")).then_some(()));
+    tokio::select! {
+        () = pouring => rig.until("the slow call ends", |rig| (!rig.server.app().calls.contains("slow")).then_some(())).await,
+        () = dropped => {}
+    }
+    other.send(json!({"command": "hangup"})).await;
+    other.event("hangup").await;
     rig.server.stop().await;
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected is to fail there")]
 
 mod calls_over_websocket;
+mod command;
 mod configuration;
 mod documentation;
 mod inbound_sip;

@@ -1,6 +1,6 @@
 //! A server in a temporary folder, and a WebSocket client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,41 +81,42 @@ impl Rig {
 
     /// The status of a refused upgrade is the error.
     pub(crate) async fn try_connect(&self, path: &str) -> Result<Client, u16> {
-        match connect_async(format!("ws://{}{path}", self.server.http_addr())).await {
-            Ok((socket, _)) => Ok(Client { socket, sound: Vec::new(), seen: Vec::new() }),
-            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
-            Err(other) => panic!("{other}"),
-        }
+        Client::connect(&format!("ws://{}{path}", self.server.http_addr())).await
     }
 
-    /// Every call record there is, whole or not at all.
+    /// Every call record there is.
     pub(crate) fn records(&self) -> Vec<CallRecord> {
-        let mut records = Vec::new();
-        for day in std::fs::read_dir(self.path("cdr")).into_iter().flatten().flatten() {
-            for file in std::fs::read_dir(day.path()).unwrap().flatten() {
-                if file.path().extension().is_some_and(|extension| extension == "json")
-                    && day.file_name() != ".up"
-                {
-                    records.push(serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap());
-                }
-            }
-        }
-        records
+        records_under(&self.path("cdr"))
     }
 
     /// Waits until `there` gives something.
     pub(crate) async fn until<T>(&self, what: &str, mut there: impl FnMut(&Rig) -> Option<T>) -> T {
-        let waiting = async {
-            let mut again = tokio::time::interval(Duration::from_millis(20));
-            loop {
-                again.tick().await;
-                if let Some(found) = there(self) {
-                    return found;
-                }
-            }
-        };
-        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+        until(what, || there(self)).await
     }
+}
+
+/// Waits until `there` gives something.
+pub(crate) async fn until<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+    let waiting = async {
+        let mut again = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            again.tick().await;
+            if let Some(found) = there() {
+                return found;
+            }
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Every call record under `root`. One that is not whole fails the test.
+pub(crate) fn records_under(root: &Path) -> Vec<CallRecord> {
+    let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().collect::<Vec<_>>();
+    let days = files(root).into_iter().filter(|day| day.file_name() != ".up");
+    days.flat_map(|day| files(&day.path()))
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "json"))
+        .map(|file| serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap())
+        .collect()
 }
 
 pub(crate) struct Client {
@@ -127,6 +128,19 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) async fn connect(url: &str) -> Result<Client, u16> {
+        match connect_async(url).await {
+            Ok((socket, _)) => Ok(Client { socket, sound: Vec::new(), seen: Vec::new() }),
+            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// Sends without a look at what comes, as long as the server takes it.
+    pub(crate) async fn pour(&mut self, text: &str) -> bool {
+        matches!(timeout(PATIENCE, self.socket.send(Message::text(text))).await, Ok(Ok(())))
+    }
+
     pub(crate) async fn send(&mut self, command: Value) {
         self.text(&command.to_string()).await;
     }

@@ -1,0 +1,132 @@
+//! The `active-call` command as a process: its exit codes, its signals, and what a crash leaves.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+use tokio::time::timeout;
+
+use crate::rig::{Client, PATIENCE, records_under, until};
+
+const ACTIVE_CALL: &str = env!("CARGO_BIN_EXE_active-call");
+
+/// A running command, killed when the test ends.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    http: String,
+}
+
+impl Running {
+    async fn start(folder: &Path) -> Running {
+        std::fs::create_dir_all(folder.join("config")).unwrap();
+        let conf = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
+                    media_threads = 1\n[callrecord]\ntype = \"local\"\n";
+        std::fs::write(folder.join("active-call.toml"), conf).unwrap();
+        let mut child = tokio::process::Command::new(ACTIVE_CALL)
+            .current_dir(folder)
+            .env("NO_COLOR", "1")
+            .env("RUST_LOG", "info")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("the log ends before it is ready");
+                if let Some((_, rest)) = line.split_once("ready http=") {
+                    return rest.split_whitespace().next().unwrap().to_owned();
+                }
+            }
+        };
+        let http = timeout(PATIENCE, ready).await.unwrap();
+        Running { child, lines, http }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// A recorded call with a tone in it.
+    async fn recorded_call(&self, folder: &Path, id: &str) -> Client {
+        let tone = testkit::cast::tone(400, Duration::from_secs(30));
+        let mut bytes = audio::wav::header(16_000, 1, tone.len() as u64 * 2).to_vec();
+        bytes.extend(tone.iter().flat_map(|sample| sample.to_le_bytes()));
+        std::fs::write(folder.join("config/tone.wav"), bytes).unwrap();
+        let mut client = Client::connect(&format!("ws://{}/call?id={id}", self.http)).await.unwrap();
+        client.send(json!({"command": "invite", "option": {"recorder": {}}})).await;
+        client.event("answer").await;
+        client.send(json!({"command": "play", "url": "config/tone.wav"})).await;
+        client.event("trackStart").await;
+        client
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_says_goodbye_to_calls_and_exits_with_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(folder.path()).await;
+    let mut client = running.recorded_call(folder.path(), "up").await;
+    running.signal("-TERM");
+    client.event("hangup").await;
+    let status = timeout(PATIENCE, running.child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(records_under(&folder.path().join("config/cdr")).len(), 1);
+    while let Some(line) = running.lines.next_line().await.unwrap() {
+        assert!(!line.contains("ERROR"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(folder.path()).await;
+    let _client = running.recorded_call(folder.path(), "cut").await;
+    let recording = folder.path().join("config/recorders/cut.wav");
+    let seconds = |path: &Path| {
+        let wav = audio::wav::Wav::parse(&std::fs::read(path).ok()?).ok()?;
+        Some(wav.samples.len() / 2 / wav.rate as usize)
+    };
+    until("two seconds on disk", || seconds(&recording).filter(|seconds| *seconds >= 2)).await;
+    running.signal("-KILL");
+    running.child.wait().await.unwrap();
+    assert!(seconds(&recording).unwrap() >= 2);
+    assert!(records_under(&folder.path().join("config/cdr")).is_empty());
+    let _again = Running::start(folder.path()).await;
+    let records = records_under(&folder.path().join("config/cdr"));
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].call_id, "cut");
+    assert_eq!(records[0].hangup_reason.as_ref().unwrap().wire(), "aborted");
+}
+
+#[test]
+fn mistakes_exit_with_1_and_say_where() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "\nudp_port = \"x\"\n").unwrap();
+    std::fs::write(folder.path().join("odd.toml"), "udp_prot = 1\n").unwrap();
+    for (arguments, part) in [
+        (&["--conf", "bad.toml"][..], "bad.toml:2:12"),
+        (&["--conf", "missing.toml"], "missing.toml"),
+        (&["check", "bad.toml"], "bad.toml:2:12"),
+        (&["check", "odd.toml"], "odd.toml:1:1"),
+        (&["--call", "sip:a@b"], "not built"),
+        (&["--download-models", "all"], "not built"),
+    ] {
+        let done = Command::new(ACTIVE_CALL).args(arguments).current_dir(folder.path()).output().unwrap();
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains(part), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let done = Command::new(ACTIVE_CALL).arg("--version").output().unwrap();
+    assert!(String::from_utf8_lossy(&done.stdout).contains(env!("CARGO_PKG_VERSION")));
+}
