@@ -1,7 +1,7 @@
 //! The HTTP door: the WebSocket endpoints of calls, and what can be asked and done without one.
 //!
-//! [`query`] reads the parameters of the endpoints, [`call_ws`] decides what a connection is for, [`socket`]
-//! carries commands, events and sound, [`no_call`] answers where no call can be; [`rest`] and [`metrics`] are
+//! `query` reads the parameters of the endpoints, `call_ws` decides what a connection is for, `socket`
+//! carries commands, events and sound, `no_call` answers where no call can be; `rest` and `metrics` are
 //! requests.
 
 mod call_ws;

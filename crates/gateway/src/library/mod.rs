@@ -1,6 +1,6 @@
 //! Sound files that clients and playbooks name: from allowed folders and over http(s).
 //!
-//! [`decode`] turns files into sound, [`rate`] brings odd sample rates to one that calls compute in.
+//! `decode` turns files into sound, `rate` brings odd sample rates to one that calls compute in.
 
 mod decode;
 mod rate;
