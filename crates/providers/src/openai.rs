@@ -2,6 +2,8 @@
 //!
 //! `baseUrl` is the address up to `/chat/completions`, which is added where it is missing.
 
+use std::sync::OnceLock;
+
 use async_trait::async_trait;
 use eventsource_stream::Eventsource;
 use futures::StreamExt;
@@ -60,13 +62,8 @@ impl OpenAi {
     pub fn new(option: &LlmOption) -> Result<Self, ProviderError> {
         let base = text_or(option.base_url.as_ref(), "OPENAI_BASE_URL").unwrap_or_else(|| ADDRESS.to_owned());
         let model = text_or(option.model.as_ref(), "OPENAI_MODEL").unwrap_or_else(|| MODEL.to_owned());
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| ProviderError::Connect(error.to_string()))?;
         Ok(OpenAi {
-            client,
+            client: client()?,
             address: address(&base)?,
             key: secret_or(option.api_key.as_ref(), "OPENAI_API_KEY"),
             model: plain("model", &model)?,
@@ -165,6 +162,21 @@ impl ChatModel for OpenAi {
         }
         Ok(())
     }
+}
+
+/// The client of all calls: it keeps connections open, and loading certificates takes a while.
+fn client() -> Result<reqwest::Client, ProviderError> {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    if let Some(client) = CLIENT.get() {
+        return Ok(client.clone());
+    }
+    let client = reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        // The key would go with them.
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| ProviderError::Connect(error.to_string()))?;
+    Ok(CLIENT.get_or_init(|| client).clone())
 }
 
 fn of_stream(error: eventsource_stream::EventStreamError<ProviderError>) -> ProviderError {

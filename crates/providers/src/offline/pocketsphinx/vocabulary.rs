@@ -54,11 +54,13 @@ impl Vocabulary {
 
     fn of_model(model: &Path) -> Self {
         let file = |name: &str| model.join(name).display().to_string();
-        let whole: Vec<String> =
+        let mut whole: Vec<String> =
             ["-lm".to_owned(), file("en-us.lm.bin"), "-dict".to_owned(), file("cmudict-en-us.dict")].into();
+        // The second pass begins when the sound ends and would keep the caller waiting.
+        whole.extend(["-fwdflat", "no"].map(str::to_owned));
         let mut part = whole.clone();
-        // The first pass alone is right about most words, at half the cost.
-        part.extend(["-fwdflat", "no", "-bestpath", "no", "-maxhmmpf", "3000"].map(str::to_owned));
+        // The best path only matters to confidence and rare words.
+        part.extend(["-bestpath", "no", "-maxhmmpf", "3000"].map(str::to_owned));
         Vocabulary { whole, part, _folder: None }
     }
 
