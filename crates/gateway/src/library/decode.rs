@@ -152,3 +152,54 @@ fn raw(mut source: Box<dyn MediaSource>, sound: &mpsc::Sender<Sound>) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn decoded(bytes: Vec<u8>, extension: &str) -> Result<(u32, Vec<i16>), String> {
+        let (sender, mut sound) = mpsc::channel(1000);
+        decode(Box::new(Cursor::new(bytes)), Some(extension), &sender)?;
+        drop(sender);
+        let pieces: Vec<Sound> = std::iter::from_fn(|| sound.blocking_recv()).collect();
+        let rate = pieces.first().map_or(0, |piece| piece.rate);
+        Ok((rate, pieces.iter().flat_map(|piece| piece.samples.iter().copied()).collect()))
+    }
+
+    fn bytes(samples: &[i16]) -> Vec<u8> {
+        samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn stereo_at_an_odd_rate_becomes_mono_at_a_rate_of_calls() {
+        let both = [8000_i16, 2000].repeat(44_100);
+        let mut file = audio::wav::header(44_100, 2, both.len() as u64 * 2).to_vec();
+        file.extend(bytes(&both));
+        let (rate, sound) = decoded(file, "wav").unwrap();
+        assert_eq!(rate, 24_000);
+        assert!(sound.len().abs_diff(24_000) <= 2, "{}", sound.len());
+        assert!(sound[1000..23_000].iter().all(|sample| (4990..=5010).contains(sample)));
+    }
+
+    #[test]
+    fn sound_without_a_header_is_taken_as_16_khz_and_an_odd_last_byte_is_dropped() {
+        let mut file = bytes(&[1, -2, 3]);
+        file.push(9);
+        assert_eq!(decoded(file, "PCM").unwrap(), (16_000, vec![1, -2, 3]));
+    }
+
+    #[test]
+    fn what_is_no_sound_file_is_refused_with_the_formats_there_are() {
+        for file in [Vec::new(), b"hello".repeat(1000), b"RIFF\xff\xff\xff\xffWAVEfmt ".to_vec()] {
+            assert!(decoded(file, "wav").unwrap_err().contains("mp3"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_played_as_far_as_it_goes() {
+        let mut file = audio::wav::header(16_000, 1, 64_000).to_vec();
+        file.extend(bytes(&[7; 1000]));
+        assert_eq!(decoded(file, "wav").unwrap().1.len(), 1000);
+    }
+}
