@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use audio::resample::Resampler;
 use protocol::CallTime;
 use protocol::option::{SynthesisOption, TranscriptionOption};
 use providers::run::{self, Limits};
@@ -124,6 +125,48 @@ async fn phrases_of_a_list_are_understood_from_every_voice() {
         })
         .await;
     }
+}
+
+/// What is left of speech after a narrowband call.
+fn narrowband(samples: &[i16]) -> Vec<i16> {
+    let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+    Resampler::new(16_000, 8_000).process(samples, &mut narrow);
+    Resampler::new(8_000, 16_000).process(&narrow, &mut wide);
+    wide
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phrases_of_a_list_are_mostly_understood_on_a_narrowband_line() {
+    let mut right = Vec::new();
+    for voice in ["slt", "rms", "awb"] {
+        conversation(made(&[("words", json!(PHRASES))]), async |audio, mut heard| {
+            for phrase in PHRASES {
+                audio.send(Hearing::SpeechStarted { at: CallTime::ZERO }).await.unwrap();
+                for chunk in narrowband(&speech(voice, phrase).await).chunks(CHUNK) {
+                    audio.send(Hearing::Audio { at: CallTime::ZERO, samples: chunk.into() }).await.unwrap();
+                }
+                audio.send(Hearing::SpeechEnded { at: CallTime::ZERO }).await.unwrap();
+                // Nothing at all may be heard, which only time tells.
+                let last = async {
+                    loop {
+                        match heard.recv().await.unwrap() {
+                            Heard::Final(words) => break words.text,
+                            Heard::Partial(_) => {}
+                        }
+                    }
+                };
+                let text = tokio::time::timeout(Duration::from_secs(2), last).await.unwrap_or_default();
+                if text == *phrase {
+                    right.push(text);
+                } else {
+                    println!("{voice} {phrase:?} heard as {text:?}");
+                }
+            }
+        })
+        .await;
+    }
+    println!("narrowband: {} of {}", right.len(), 3 * PHRASES.len());
+    assert!(right.len() >= 2 * PHRASES.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,7 +100,12 @@ impl Vocabulary {
             Ok(file.display().to_string())
         };
         let dictionary = write("words.dict", &dictionary)?;
-        let arguments = |file: String| vec!["-jsgf".to_owned(), file, "-dict".to_owned(), dictionary.clone()];
+        let arguments = |file: String| {
+            let mut arguments = vec!["-jsgf".to_owned(), file, "-dict".to_owned(), dictionary.clone()];
+            // Wider than by default: few words cost little, and on a narrowband line the right ones score badly.
+            arguments.extend(["-beam", "1e-100", "-pbeam", "1e-100", "-wbeam", "1e-80"].map(str::to_owned));
+            arguments
+        };
         let (whole, part) = (arguments(write("whole.jsgf", whole)?), arguments(write("part.jsgf", part)?));
         Ok(Vocabulary { whole, part, _folder: Some(folder) })
     }
