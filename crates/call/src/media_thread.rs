@@ -42,6 +42,10 @@ const MOST_LATE: u64 = 5 * SLOTS;
 const MESSAGES: usize = 3;
 /// Datagrams read of one socket in one tick; more than a far end sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
+/// WebSocket messages read of one call in one tick. The rest waits, and the client with it.
+const MOST_MESSAGES: usize = 50;
+/// Places of a recognizer's queue that sound leaves free, so that the marks of speech always fit.
+const FOR_MARKS: usize = 4;
 /// Rounds of scoring in one tick: a detector of 10 ms windows needs two.
 const ROUNDS: usize = 4;
 
@@ -295,7 +299,8 @@ impl Wheel {
                     }
                 }
                 Wire::Socket { inbound, .. } => {
-                    while let Ok(message) = inbound.try_recv() {
+                    for _ in 0..MOST_MESSAGES {
+                        let Ok(message) = inbound.try_recv() else { break };
                         seat.media.packet(time, *leg, None, &message);
                     }
                 }
@@ -322,7 +327,12 @@ impl Wheel {
             }
             self.scores.clear();
             self.scores.resize(scorers.len(), 0.0);
-            score_all(&mut scorers, &mut self.scores);
+            // An error inside one detector must not take the thread with it: this round then hears silence.
+            let scores = &mut self.scores;
+            if catch_unwind(AssertUnwindSafe(|| score_all(&mut scorers, scores))).is_err() {
+                self.counters.panics.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             for (at, speech) in ready.into_iter().zip(&self.scores) {
                 seats[at].media.scored(*speech);
             }
@@ -376,7 +386,8 @@ impl Wheel {
 
     fn give(&self, seat: &mut Seat, door: DoorId, hearing: Hearing) {
         let Some((_, sender)) = seat.doors.iter().find(|(id, _)| *id == door) else { return };
-        if sender.try_send(hearing).is_err() {
+        let crowded = matches!(hearing, Hearing::Audio { .. }) && sender.capacity() <= FOR_MARKS;
+        if crowded || sender.try_send(hearing).is_err() {
             self.counters.unheard.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -414,11 +425,16 @@ impl Wheel {
             Order::Leave(id) => {
                 if let Some((slot, at)) = self.find(id) {
                     let mut seat = self.slots[slot].swap_remove(at);
-                    seat.media.handle(CallTime(since(seat.started)), ToMedia::StopRecording);
-                    while let Some(second) = seat.media.poll_recording() {
-                        record(&mut seat, second);
+                    let finished = self.fence(&mut seat, |_, seat| {
+                        seat.media.handle(CallTime(since(seat.started)), ToMedia::StopRecording);
+                        while let Some(second) = seat.media.poll_recording() {
+                            record(seat, second);
+                        }
+                        true
+                    });
+                    if finished {
+                        self.left();
                     }
-                    self.left();
                 }
             }
         }
@@ -476,6 +492,7 @@ fn record(seat: &mut Seat, second: Vec<i16>) {
     }
     if tape.try_send(TapePiece::Sound(second)).is_err() {
         seat.gap += frames;
+        seat.media.lost_second();
     }
 }
 

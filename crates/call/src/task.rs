@@ -20,7 +20,7 @@ use crate::core::clock::Clock;
 use crate::core::{Core, Effect, Facts, Input};
 use crate::end::StopReason;
 use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
-use crate::legs::{Leg, LegId, LegRequest};
+use crate::legs::{Failed, Leg, LegError, LegId, LegRequest};
 use crate::media::order::{FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
 use crate::setup::{EventLog, Services, Setup, Tape};
@@ -53,7 +53,8 @@ struct Task {
     wire: Option<Wire>,
     seat: Option<(SeatId, mpsc::Sender<Order>)>,
     from_media: mpsc::Receiver<FromMedia>,
-    to_task: mpsc::Sender<FromMedia>,
+    /// The media thread's end, until the call is seated: then only the thread holds it, and its end is heard.
+    to_task: Option<mpsc::Sender<FromMedia>>,
     inbox: mpsc::Receiver<ToCall>,
     info: watch::Sender<CallInfo>,
     client: Option<Client>,
@@ -102,7 +103,7 @@ impl Task {
             wire: Some(wire),
             seat: None,
             from_media,
-            to_task,
+            to_task: Some(to_task),
             inbox,
             info,
             client,
@@ -145,12 +146,13 @@ impl Task {
 
     /// Waits for the next thing to happen. What ends a call comes before what feeds it.
     async fn next(&mut self) -> Vec<Input> {
-        let deadline = self.core.timeout().map(|at| self.started + at.0);
+        let deadline = self.core.timeout().and_then(|at| self.started.checked_add(at.0));
         tokio::select! {
             biased;
             event = self.leg.next() => vec![Input::Leg(LegId::MAIN, event)],
-            Some(event) = self.from_media.recv() => vec![Input::Media(event)],
-            order = self.inbox.recv() => self.order(order),
+            // The thread lets go of a call whose sound has failed.
+            event = self.from_media.recv() => vec![Input::Media(event.unwrap_or(FromMedia::Gone))],
+            order = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => self.order(order),
             Some(input) = self.inputs.recv() => vec![input],
             () = until(deadline) => vec![Input::Timeout],
         }
@@ -202,7 +204,7 @@ impl Task {
     async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Request(leg, request) => return self.request(leg, request).await,
-            Effect::Seat(rate) => self.sit(rate).await,
+            Effect::Seat(rate) => return self.sit(rate).await,
             Effect::Media(order) => self.tell_media(order).await,
             Effect::Listen(door, option) => {
                 let heard = self.running.listen(door, &option);
@@ -250,21 +252,28 @@ impl Task {
     }
 
     async fn request(&mut self, leg: LegId, request: LegRequest) -> Option<Input> {
-        let done = self.leg.request(request).await;
-        done.err().map(|error| Input::LegFailed(leg, error.to_string()))
+        let answers = matches!(request, LegRequest::Answer { .. });
+        let error = self.leg.request(request).await.err()?;
+        let failed = match (answers, &error) {
+            (true, LegError::Gone) => Failed::Gone,
+            (true, LegError::Refused(_)) => Failed::Answer,
+            // What was asked of a leg that has just ended is answered by its last event.
+            (false, LegError::Gone) => return None,
+            (false, LegError::Refused(_)) => Failed::Other,
+        };
+        Some(Input::LegFailed(leg, failed, error.to_string()))
     }
 
     /// Takes a seat on a media thread.
-    async fn sit(&mut self, rate: u32) {
-        if self.seat.is_some() {
-            return;
-        }
+    async fn sit(&mut self, rate: u32) -> Option<Input> {
+        let events = self.to_task.take()?;
         let (id, orders) = self.services.media.place();
         let wire = self.wire.take().unwrap_or(Wire::None);
-        let seat = Seat::new(id, rate, (LegId::MAIN, wire), self.to_task.clone(), self.started);
-        // The thread lives as long as the services that hold it.
-        let _ = orders.send(Order::Seat(Box::new(seat))).await;
+        let seat = Seat::new(id, rate, (LegId::MAIN, wire), events, self.started);
+        let seated = orders.send(Order::Seat(Box::new(seat))).await;
         self.seat = Some((id, orders));
+        // A thread that is gone takes nobody.
+        seated.err().map(|_| Input::Media(FromMedia::Gone))
     }
 
     async fn tell_media(&mut self, order: ToMedia) {
@@ -318,9 +327,9 @@ impl Task {
 
     /// The call is over: its sound leaves, its recording is closed, its record is handed over, once.
     async fn close(mut self) {
-        let Some(mut record) = self.over.take() else { return };
         self.tell_thread(Order::Leave).await;
         self.running.stop();
+        let Some(mut record) = self.over.take() else { return };
         if let Some(recording) = self.recording().await {
             record.recorder.push(recording);
         }

@@ -130,7 +130,7 @@ impl Speech {
     pub fn report(&mut self, now: CallTime, report: Report<'_>, out: &mut Vec<Action>) -> Option<Utterance> {
         if let Some(at) = self.leaving.iter().position(|own| own.play_id == report.play_id) {
             let leaving = self.leaving.get_mut(at)?;
-            leaving.note(now, report.text);
+            leaving.note(now, report.text, report.ended);
             let state = leaving.clone();
             if report.ended != Ended::Playing {
                 self.leaving.remove(at);
@@ -138,7 +138,7 @@ impl Speech {
             return Some(state);
         }
         let current = self.line.front_mut().filter(|own| own.begun && own.play_id == report.play_id)?;
-        current.note(now, report.text);
+        current.note(now, report.text, report.ended);
         let state = current.clone();
         match report.ended {
             Ended::Playing => {}
@@ -202,8 +202,9 @@ impl Speech {
 }
 
 impl Utterance {
-    fn note(&mut self, now: CallTime, text: &str) {
-        if !text.is_empty() || self.file.is_some() {
+    fn note(&mut self, now: CallTime, text: &str, ended: Ended) {
+        // Sound that has begun is audible before its first word is complete.
+        if !text.is_empty() || self.file.is_some() || ended == Ended::Playing {
             self.audible.get_or_insert(now);
         }
         if self.file.is_none() {

@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for InputTimeout {
         match value {
             ScalarValue::Number(n) if n < 1000.0 => span(n, Duration::from_secs(1)),
             ScalarValue::Number(n) => span(n, Duration::from_millis(1)),
-            ScalarValue::Text(text) => humantime::parse_duration(&text).map_err(|e| e.to_string()),
+            ScalarValue::Text(text) => humantime_span(&text),
         }
         .map(InputTimeout)
         .map_err(de::Error::custom)
@@ -156,6 +156,16 @@ fn span(count: f64, unit: Duration) -> Result<Duration, String> {
         Ok(Duration::from_micros((seconds * 1e6).round() as u64))
     } else {
         Err(format!("{count} is no time span: expected a number from 0 up to a year"))
+    }
+}
+
+/// A text such as `"30s"`, within the same limit as numbers.
+fn humantime_span(text: &str) -> Result<Duration, String> {
+    let shown: String = text.chars().take(40).collect();
+    match humantime::parse_duration(text) {
+        Ok(span) if span.as_secs_f64() <= LONGEST_S => Ok(span),
+        Ok(_) => Err(format!("\"{shown}\" is longer than a year")),
+        Err(error) => Err(format!("{error} in \"{shown}\"")),
     }
 }
 
@@ -182,7 +192,7 @@ impl Visitor<'_> for SpanVisitor {
         if let Ok(number) = v.trim().parse::<f64>() {
             return span(number, self.unit).map_err(E::custom);
         }
-        humantime::parse_duration(v).map_err(|e| E::custom(format!("{e} in \"{v}\"")))
+        humantime_span(v).map_err(E::custom)
     }
 }
 

@@ -342,7 +342,7 @@ impl World {
                 Ok(read) => {
                     self.feed(Input::Command(read.value));
                     if !read.unknown.is_empty() {
-                        let (field, message) = (String::new(), read.unknown.join(", "));
+                        let (field, message) = (read.unknown.join(", "), "unknown key, ignored".to_owned());
                         self.feed(Input::Complaint { field, message, refused: false });
                     }
                 }

@@ -90,7 +90,31 @@ pub struct Vad {
     quiet_since: CallTime,
     /// When the next `Quiet` is due, if any.
     quiet_due: Option<CallTime>,
+    level: Level,
+    /// Whether the last window scored as silence.
+    last_quiet: bool,
 }
+
+/// How loud the sound is, frame by frame: it tells where within the windows speech stopped, and lets silence be
+/// counted in frames. A score covers 32 ms and remembers speech for about as long; the level falls at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Level {
+    /// Samples told of.
+    samples: u64,
+    /// Mean square of the loudest frame lately.
+    peak: f32,
+    /// End of the last loud frame.
+    loud_until: CallTime,
+}
+
+/// A frame this much weaker than the loudest one, as a ratio of powers (25 dB), holds no speech.
+const FALLEN: f32 = 0.003;
+/// What is weaker than this, as a mean square (an amplitude of 30), holds none in any case.
+const FLOOR: f32 = 900.0;
+/// Loss of the peak per frame: half in about a second and a half.
+const FORGETTING: f32 = 0.99;
+/// Windows by which the beginning of silence may lie before the first window that scored as silence.
+const BACKDATED: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -122,6 +146,8 @@ impl Vad {
             state: State::Idle,
             quiet_since: start,
             quiet_due: None,
+            level: Level::default(),
+            last_quiet: true,
         };
         vad.be_quiet(start);
         vad
@@ -158,11 +184,39 @@ impl Vad {
         matches!(self.state, State::Speech(_))
     }
 
+    /// Takes the level of the next frame: `samples` samples with this mean square. Frames run ahead of windows;
+    /// a listener that is told of no levels counts silence in whole windows.
+    pub fn level(&mut self, mean_square: f32, samples: u64) -> Option<VadEvent> {
+        self.level.samples = self.level.samples.saturating_add(samples);
+        self.level.peak = (self.level.peak * FORGETTING).max(mean_square);
+        let now = self.time_at(self.level.samples);
+        if mean_square > (self.level.peak * FALLEN).max(FLOOR) {
+            self.level.loud_until = now;
+            return None;
+        }
+        let (State::Candidate(segment) | State::Speech(segment)) = self.state else { return None };
+        let since = segment.quiet.filter(|_| self.last_quiet)?;
+        (now.since(since) >= self.settings.silence_padding).then(|| self.end(since)).flatten()
+    }
+
     /// Call time up to which samples were consumed.
     pub fn now(&self) -> CallTime {
+        self.time_at(self.consumed)
+    }
+
+    fn time_at(&self, samples: u64) -> CallTime {
         let rate = u64::from(self.rate);
-        let nanos = (self.consumed % rate).saturating_mul(1_000_000_000) / rate;
-        self.origin + Duration::from_secs(self.consumed / rate) + Duration::from_nanos(nanos)
+        let nanos = (samples % rate).saturating_mul(1_000_000_000) / rate;
+        self.origin + Duration::from_secs(samples / rate) + Duration::from_nanos(nanos)
+    }
+
+    /// Where the silence began that the window from `begin` on is the first of.
+    fn quiet_from(&self, begin: CallTime, start: CallTime) -> CallTime {
+        if self.level.samples == 0 {
+            return begin;
+        }
+        let window = Duration::from_nanos(self.window as u64 * 1_000_000_000 / u64::from(self.rate));
+        self.level.loud_until.clamp(begin.back(window * BACKDATED), begin).max(start)
     }
 
     fn advance(&mut self, samples: u64, speech: f32) -> Option<VadEvent> {
@@ -173,13 +227,17 @@ impl Vad {
             return self.voiced(begin, speech);
         }
         let quiet = speech < (threshold - HYSTERESIS).max(LOWEST_QUIET);
-        match &mut self.state {
+        self.last_quiet = quiet;
+        match self.state {
             State::Idle => self.quiet_tick(),
             State::Candidate(segment) | State::Speech(segment) => {
                 if !quiet {
                     return None;
                 }
-                let since = *segment.quiet.get_or_insert(begin);
+                let since = segment.quiet.unwrap_or_else(|| self.quiet_from(begin, segment.start));
+                if let State::Candidate(open) | State::Speech(open) = &mut self.state {
+                    open.quiet = Some(since);
+                }
                 if self.now().since(since) < self.settings.silence_padding {
                     return None;
                 }
@@ -197,6 +255,7 @@ impl Vad {
             State::Speech(segment) => (segment, false, false),
         };
         segment.quiet = None;
+        self.last_quiet = false;
         segment.voiced = segment.voiced.saturating_add(1);
         segment.total += speech;
         if candidate && now.since(segment.start) < self.settings.speech_padding {
@@ -345,6 +404,23 @@ mod tests {
         assert_eq!(script(&mut vad, &".".repeat(20)), ["quiet 0 +320", "quiet 0 +640"]);
         assert_eq!(script(&mut vad, "##########....").last().unwrap(), "silence 640 +320");
         assert_eq!(script(&mut vad, "......"), ["quiet 960 +320"]);
+    }
+
+    #[test]
+    fn the_level_tells_when_silence_began_and_counts_it_in_frames() {
+        let mut vad = vad(VadSettings::default());
+        let mut events = Vec::new();
+        // 20 ms frames: speech for 350 ms, then nothing; windows of 32 ms score high for one more.
+        for frame in 0..40_u64 {
+            let loud = frame * 20 < 350;
+            events.extend(vad.level(if loud { 1e6 } else { 10.0 }, 320).map(|e| (frame, text(e))));
+            while vad.now() + Duration::from_millis(32) <= CallTime::ms((frame + 1) * 20) {
+                let score = if vad.now().as_ms() < 384 { 0.9 } else { 0.01 };
+                events.extend(vad.scored(score).map(|e| (frame, text(e))));
+            }
+        }
+        let silence = events.iter().find(|(_, event)| event.starts_with("silence")).unwrap();
+        assert_eq!(silence, &(22, "silence 0 +360".to_owned()), "{events:?}");
     }
 
     #[test]

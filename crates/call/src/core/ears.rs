@@ -101,6 +101,7 @@ impl Core {
             return;
         }
         self.input_came();
+        self.tell_progress(now);
         let (words, last) = match heard {
             Heard::Partial(words) => (words, false),
             Heard::Final(words) => (words, true),
@@ -136,6 +137,7 @@ impl Core {
         let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
         self.metric(now, &format!("completed.asr.{provider}"), since, data);
         self.ears.index += 1;
+        self.ears.restarts = 0;
         self.ears.begun = None;
         self.draft.caller(now, &words.text, ended);
         self.ears.protected_until = now + PROTECTED;
@@ -166,6 +168,7 @@ impl Core {
             return;
         }
         self.input_came();
+        self.tell_progress(now);
         let event = Event::Dtmf {
             track_id: self.facts.id.clone(),
             timestamp: self.unix_ms(now),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use protocol::CallTime;
 use protocol::event::{Attendee, Event, HangupEvent};
 use protocol::reason::Initiator;
+use protocol::{CallTime, HangupReason};
 
 use super::{Core, Due, Effect, State};
 use crate::end::End;
@@ -20,7 +20,14 @@ impl Core {
         if matches!(self.state, State::Ending(_) | State::Over) {
             return;
         }
-        self.request(LegRequest::Hangup { headers: self.bye_headers() });
+        let gone = matches!(end.reason, HangupReason::Canceled | HangupReason::Caller);
+        self.request(match &self.state {
+            State::Pending if !gone && end.status >= 300 => {
+                let said = end.message.clone().filter(|_| end.reason == HangupReason::Rejected);
+                LegRequest::Reject { code: end.status, reason: said.unwrap_or_default() }
+            }
+            _ => LegRequest::Hangup { headers: self.bye_headers() },
+        });
         self.state = State::Ending(end);
         self.info_changed = true;
         self.deafen();
@@ -34,7 +41,8 @@ impl Core {
     /// Ends the call at once after an error inside it: the playbook is not asked any more, and what was still
     /// to be done is forgotten.
     pub(crate) fn break_off(&mut self, now: CallTime) {
-        self.effects.clear();
+        // A record that is on its way is kept: it is the one of this call.
+        self.effects.retain(|effect| matches!(effect, Effect::Finish(_)));
         self.inbox.clear();
         self.conversation = None;
         self.end(now, crate::StopReason::MediaLost("internal error".into()).end(true));

@@ -2,7 +2,7 @@
 //!
 //! Feed it with [`Core::handle`], drain [`Core::poll`] to `None` before the next `handle`, and call again
 //! with [`Input::Timeout`] at [`Core::timeout`]. It only routes; what a command does stands in `verbs`, what
-//! the agent says in [`voice`], what it hears in [`ears`].
+//! the agent says in [`voice`], what it hears in `ears`.
 
 pub mod clock;
 mod ears;
@@ -11,7 +11,7 @@ mod signalling;
 mod talk;
 pub mod voice;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use providers::{Heard, Spoken};
 use crate::end::{End, StopReason};
 use crate::handle::{CallInfo, Phase};
 use crate::legs::sip_media::SipMedia;
-use crate::legs::{LegEvent, LegId, LegRequest};
+use crate::legs::{Failed, LegEvent, LegId, LegRequest};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::record::Draft;
 use crate::setup::{Rules, Sound};
@@ -41,6 +41,9 @@ use voice::{Voice, VoiceId};
 /// stopped here.
 const MOST_ROUNDS: usize = 200;
 
+/// Unknown keys that are told in one call.
+const MOST_COMPLAINTS: usize = 32;
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -51,7 +54,7 @@ pub enum Input {
     /// A leg's signalling.
     Leg(LegId, LegEvent),
     /// A request to a leg failed.
-    LegFailed(LegId, String),
+    LegFailed(LegId, Failed, String),
     /// The call's sound.
     Media(FromMedia),
     /// A command of a client.
@@ -175,6 +178,8 @@ pub struct Core {
     pub(crate) recording: bool,
     pub(crate) held: bool,
     pub(crate) info_changed: bool,
+    /// Unknown keys that were told.
+    complained: BTreeSet<String>,
 }
 
 /// How far a call has come.
@@ -220,6 +225,7 @@ impl Core {
             recording: false,
             held: false,
             info_changed: true,
+            complained: BTreeSet::new(),
         }
     }
 
@@ -239,12 +245,15 @@ impl Core {
                 }
             }
             Input::Leg(leg, event) => self.leg(now, leg, event),
-            Input::LegFailed(_, why) => self.leg_failed(now, why),
+            Input::LegFailed(_, failed, why) => self.leg_failed(now, failed, why),
             Input::Media(event) => self.media(now, event),
             Input::Command(command) => self.command(now, command),
             Input::Complaint { field, message, refused } => self.complaint(now, &field, &message, refused),
             Input::Attached => self.attached(now),
-            Input::Playbook(Ok(found)) => self.playbook = Some(found),
+            Input::Playbook(Ok(found)) if matches!(self.state, State::Idle | State::Pending) => {
+                self.playbook = Some(found);
+            }
+            Input::Playbook(Ok(_)) => {}
             Input::Playbook(Err(why)) => self.error(now, "playbook", why, 404),
             Input::Heard(door, heard) => self.heard(now, door, heard),
             Input::Unheard(door, result) => self.unheard(now, door, result),
@@ -405,7 +414,12 @@ impl Core {
             self.error(now, "command", text, 400);
             return;
         }
-        let extra = Extra::from([("unknownKeys".to_owned(), message.into())]);
+        // Each key is told once: a client that streams must not drown in the same complaint.
+        if self.complained.len() >= MOST_COMPLAINTS || !self.complained.insert(field.to_owned()) {
+            return;
+        }
+        let extra =
+            Extra::from([("unknownKey".to_owned(), field.into()), ("message".to_owned(), message.into())]);
         let event = Event::Other {
             track_id: self.facts.id.clone(),
             timestamp: self.unix_ms(now),

@@ -11,7 +11,7 @@ use protocol::{CallTime, HangupReason};
 use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::Agreed;
-use crate::legs::{LegEvent, LegId, LegRequest};
+use crate::legs::{Failed, LegEvent, LegId, LegRequest};
 use crate::media::order::{LegPlan, ToMedia};
 use crate::record::Ended;
 
@@ -58,11 +58,14 @@ impl Core {
     /// Lays the option of a command over the playbook's and the configuration's.
     pub(crate) fn take_option(&mut self, option: CallOption) {
         let base = self.option.clone();
-        let merged = match &self.playbook {
-            Some(playbook) => option.over(&playbook.option()).over(&base),
-            None => option.over(&base),
+        let Some(playbook) = self.playbook.clone() else {
+            self.option = option.over(&base);
+            self.info_changed = true;
+            return;
         };
-        self.option = merged;
+        // What the playbook writes with variables can be rendered once its option has said which headers it takes.
+        self.option = option.clone().over(&playbook.option()).over(&base);
+        self.option = option.over(&playbook.rendered_option(&self.vars())).over(&base);
         self.info_changed = true;
     }
 
@@ -81,7 +84,6 @@ impl Core {
 
     /// Refuses the waiting call.
     pub(crate) fn refuse(&mut self, now: CallTime, code: u16, reason: &str) {
-        self.request(LegRequest::Reject { code, reason: reason.to_owned() });
         let end = End::new(HangupReason::Rejected, code).because(reason);
         self.end(now, End { initiator: Some(protocol::reason::Initiator::System), ..end });
     }
@@ -89,7 +91,6 @@ impl Core {
     /// Nobody accepted in time.
     pub(crate) fn not_accepted(&mut self, now: CallTime) {
         if matches!(self.state, State::Pending) {
-            self.request(LegRequest::Reject { code: 480, reason: "Temporarily Unavailable".into() });
             self.end(now, End::new(HangupReason::NoAnswer, 480).because("nobody accepted the call in time"));
         }
     }
@@ -103,6 +104,10 @@ impl Core {
             LegEvent::Established { sdp } => {
                 if let Some(answer) = sdp {
                     self.answered_late(now, &answer);
+                }
+                if self.rate.is_none() && self.is_up() {
+                    let end = End::new(HangupReason::Failed, 488);
+                    return self.end(now, end.because("the peer acknowledged our offer without an answer"));
                 }
                 self.confirmed(now);
             }
@@ -122,18 +127,35 @@ impl Core {
             }
             LegEvent::Ended { remote, message } => {
                 let reason = if remote { HangupReason::Caller } else { HangupReason::System };
-                let mut end = End::new(reason, 200);
+                let status = match (self.answered.is_some(), remote) {
+                    (true, _) => 200,
+                    (false, true) => 487,
+                    (false, false) => 480,
+                };
+                let mut end = End::new(reason, status);
                 end.message = message;
                 self.end(now, end);
             }
         }
     }
 
-    /// A request to the leg could not be carried out. A leg that cannot be answered is lost.
-    pub(crate) fn leg_failed(&mut self, now: CallTime, why: String) {
-        self.error(now, "sip", why.clone(), 500);
-        if !matches!(self.state, State::Ending(_)) {
-            self.end(now, End::new(HangupReason::Failed, 500).because(why));
+    /// A request to the leg could not be carried out. A leg that cannot be answered is lost: the caller has
+    /// given up in that moment, or the peer cannot be reached. Anything else the call survives.
+    pub(crate) fn leg_failed(&mut self, now: CallTime, failed: Failed, why: String) {
+        if matches!(self.state, State::Ending(_)) {
+            return;
+        }
+        match failed {
+            Failed::Gone => {
+                self.answered = None;
+                self.end(now, End::new(HangupReason::Canceled, 487));
+            }
+            Failed::Answer => {
+                self.answered = None;
+                self.error(now, "sip", why.clone(), 500);
+                self.end(now, End::new(HangupReason::Failed, 500).because(why));
+            }
+            Failed::Other => self.error(now, "sip", why, 500),
         }
     }
 
@@ -193,7 +215,10 @@ impl Core {
         self.deadlines.drop_where(|due| *due == Due::Accept);
         self.request(LegRequest::Answer { sdp: sdp.clone() });
         self.up(now, sdp);
-        self.deadlines.set(now + CONFIRM, Due::Unconfirmed);
+        // Without sound there is nobody to talk to yet: the ACK brings the answer to our offer.
+        if self.rate.is_some() {
+            self.deadlines.set(now + CONFIRM, Due::Unconfirmed);
+        }
     }
 
     fn up(&mut self, now: CallTime, sdp: String) {
@@ -203,8 +228,10 @@ impl Core {
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
         self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(false) });
-        self.start_recording();
-        self.start_ambience();
+        if self.rate.is_some() {
+            self.start_recording();
+            self.start_ambience();
+        }
         self.tell_unbuilt(now);
     }
 
@@ -257,8 +284,6 @@ impl Core {
             Err(error) => {
                 let code = error.status();
                 self.error(now, "sip", error.to_string(), code);
-                let reason = if code == 488 { "Not Acceptable Here" } else { "Bad Request" };
-                self.request(LegRequest::Reject { code, reason: reason.into() });
                 self.end(now, End::new(HangupReason::Failed, code).because(error.to_string()));
                 None
             }
@@ -274,6 +299,10 @@ impl Core {
         if self.rate.is_none() {
             self.rate = Some(rate);
             self.effect(Effect::Seat(rate));
+            if self.is_up() {
+                self.start_recording();
+                self.start_ambience();
+            }
         }
     }
 
@@ -303,7 +332,7 @@ impl Core {
                 self.request(LegRequest::AnswerReoffer(Ok(sdp)));
                 if let Some(plan) = plan {
                     let held = plan.media.held;
-                    self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
+                    self.sound_begins(plan);
                     self.tell_hold(now, held);
                 }
             }

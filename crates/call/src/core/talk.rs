@@ -76,7 +76,8 @@ impl Core {
         headers
     }
 
-    fn vars(&self) -> Vars {
+    /// The variables a conversation begins with.
+    pub(crate) fn vars(&self) -> Vars {
         let mut vars = Vars::new(BuiltIns {
             session_id: self.facts.id.clone(),
             call_type: self.facts.kind.lower().into(),

@@ -16,6 +16,12 @@ use crate::setup::Sound;
 
 /// Sound that Media may hold of one utterance before its voice is no longer read.
 const AHEAD: Duration = Duration::from_secs(5);
+/// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
+const MOST_WAITING: usize = 256;
+const MOST_TEXT: usize = 256 * 1024;
+/// Texts of one utterance in all; a streaming reply of a model has some dozens. More is refused with an `error`
+/// event.
+pub const MOST_PIECES: usize = 4096;
 /// Speech of one character where nothing better is known: about 15 characters a second.
 const CHARACTER: Duration = Duration::from_millis(65);
 
@@ -207,6 +213,11 @@ impl Core {
     pub(crate) fn say(&mut self, now: CallTime, id: UtteranceId, text: String, option: SynthesisOption) {
         let Some(utterance) = self.voice.utterance(id) else { return };
         utterance.ended = false;
+        let queued: usize = utterance.waiting.iter().map(|(text, _)| text.len()).sum();
+        let many = utterance.waiting.len() >= MOST_WAITING || utterance.pieces.len() >= MOST_PIECES;
+        if many || queued + text.len() > MOST_TEXT {
+            return self.error(now, "tts", "too much text waits to be spoken; send it as it is heard", 429);
+        }
         if !utterance.streaming {
             utterance.waiting.push_back((text, option));
             return self.next_request(now, id);
@@ -321,6 +332,16 @@ impl Core {
         self.next_request(now, id);
     }
 
+    /// Tells the playbook how much of what is being said the caller has heard by now.
+    pub(crate) fn tell_progress(&mut self, now: CallTime) {
+        let playing =
+            self.voice.utterances.iter().find(|utterance| utterance.started.is_some() && !utterance.cut);
+        let Some((utterance, started)) = playing.and_then(|u| Some((u, u.started?))) else { return };
+        let Some(play_id) = utterance.play_id.clone() else { return };
+        let text = utterance.heard_until(now.since(started));
+        self.tell(playbook::Input::Heard { play_id, text, ended: playbook::Ended::Playing });
+    }
+
     /// Stops what is said. `graceful` lets the request that plays end and drops those behind it.
     pub(crate) fn interrupt_voice(&mut self, now: CallTime, graceful: bool, fade: Duration) {
         if graceful
@@ -374,7 +395,9 @@ impl Core {
             FromMedia::Started(id, at) => {
                 let Some(utterance) = self.voice.utterance(id) else { return };
                 utterance.started = Some(at);
-                if utterance.answers_turn {
+                let answers = utterance.answers_turn;
+                self.tell_progress(now);
+                if answers {
                     self.replied(now, at);
                 }
             }
@@ -408,6 +431,10 @@ impl Core {
 
     /// An utterance is over: `played` of it went out.
     pub(crate) fn over(&mut self, now: CallTime, id: UtteranceId, played: Duration, ended: Ended) {
+        if ended == Ended::Whole && self.goes_on(now, id) {
+            return;
+        }
+        self.stop_making(id);
         let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
         let utterance = self.voice.utterances.remove(at);
         let heard = match ended {
@@ -443,6 +470,22 @@ impl Core {
             self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
             self.deadlines.set(now + limit, Due::Input { since: now, limit });
         }
+    }
+
+    /// Text came for an utterance in the moment in which Media played its last sound: what is still to be made
+    /// goes on under a new id, which Media takes.
+    fn goes_on(&mut self, now: CallTime, id: UtteranceId) -> bool {
+        let next = self.voice.end();
+        let Some(utterance) = self.voice.utterance(id) else { return false };
+        let busy = utterance.running.is_some() || !utterance.waiting.is_empty();
+        if !busy || utterance.cut {
+            return false;
+        }
+        utterance.id = next;
+        utterance.ended = false;
+        self.voice.next_utterance = next.0;
+        self.next_request(now, next);
+        true
     }
 
     fn tell_interruption(&mut self, now: CallTime, utterance: &Utterance, played: Duration, heard: &str) {

@@ -80,8 +80,25 @@ pub enum LegRequest {
 
 /// A request could not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct LegError(pub String);
+pub enum LegError {
+    /// The leg is over; its last event tells why.
+    #[error("the leg is over")]
+    Gone,
+    /// The leg is in no state for it, or the request cannot be sent.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a failed request means for the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// The answer came too late: the caller had just given up.
+    Gone,
+    /// The answer could not be sent.
+    Answer,
+    /// Something the call survives.
+    Other,
+}
 
 /// The signalling of one party.
 #[async_trait]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use protocol::Headers;
 use sip::driver::SipHandle;
-use sip::{DialogId, EndCause, Rejection, SipEvent};
+use sip::{DialogId, EndCause, Rejection, SipError, SipEvent};
 use tokio::sync::mpsc;
 
 use super::{Leg, LegError, LegEvent, LegRequest};
@@ -17,14 +17,12 @@ pub struct SipLeg {
     dialog: DialogId,
     events: mpsc::Receiver<SipEvent>,
     over: bool,
-    /// A final answer has left.
-    answered: bool,
 }
 
 impl SipLeg {
     /// The leg of a call that came in.
     pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
-        SipLeg { sip, dialog, events, over: false, answered: false }
+        SipLeg { sip, dialog, events, over: false }
     }
 
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
@@ -75,26 +73,28 @@ impl Leg for SipLeg {
         let (sip, dialog) = (&self.sip, self.dialog);
         let done = match request {
             LegRequest::Ring { sdp } => sip.ring(dialog, sdp).await,
-            LegRequest::Answer { sdp } => {
-                self.answered = true;
-                sip.answer(dialog, sdp, Vec::new()).await
-            }
+            LegRequest::Answer { sdp } => sip.answer(dialog, sdp, Vec::new()).await,
             LegRequest::Reject { code, reason } => {
-                self.answered = true;
                 let headers =
                     if code == 503 { vec![("Retry-After".into(), RETRY_AFTER.into())] } else { Vec::new() };
                 sip.reject(dialog, Rejection { code, reason, headers }).await
             }
             LegRequest::AnswerReoffer(answer) => sip.answer_reoffer(dialog, answer).await,
             LegRequest::Hangup { headers } => {
-                if !self.over {
-                    // A dialog that has just ended by itself needs no end.
-                    let _ = sip.hangup(dialog, list(headers)).await;
+                // A dialog that has just ended by itself needs no end.
+                if !self.over
+                    && matches!(sip.hangup(dialog, list(headers)).await, Err(SipError::BadHeader { .. }))
+                {
+                    tracing::warn!("headers for the BYE cannot be sent; it goes without them");
+                    let _ = sip.hangup(dialog, Vec::new()).await;
                 }
                 Ok(())
             }
         };
-        done.map_err(|error| LegError(error.to_string()))
+        done.map_err(|error| match error {
+            SipError::NoSuchDialog(_) => LegError::Gone,
+            other => LegError::Refused(other.to_string()),
+        })
     }
 }
 

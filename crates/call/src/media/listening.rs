@@ -31,7 +31,9 @@ impl Detector {
     }
 
     /// Takes one frame. Windows that become ready wait for [`Detector::ready`].
-    pub(crate) fn hear(&mut self, frame: &[i16]) {
+    pub(crate) fn hear(&mut self, frame: &[i16]) -> Option<VadEvent> {
+        let power: f32 = frame.iter().map(|s| f32::from(*s) * f32::from(*s)).sum();
+        let ended = self.vad.level(power / frame.len().max(1) as f32, frame.len() as u64);
         let mut rest = self.scorer.push(frame);
         // Windows are scored between frames, so there is room; if a score was skipped, time must not stand still.
         while !rest.is_empty() && self.scorer.ready() {
@@ -39,6 +41,10 @@ impl Detector {
             self.scored(speech);
             rest = self.scorer.push(rest);
         }
+        if matches!(ended, Some(VadEvent::Dismissed { .. } | VadEvent::Silence { .. })) {
+            self.voice = None;
+        }
+        ended
     }
 
     /// The scorer when it has a full window to score.

@@ -33,6 +33,9 @@ use speaking::Speaking;
 /// Speech and positions are few, digits are bounded by their length, so this is never reached in health.
 const MOST_EVENTS: usize = 256;
 
+/// Longest hold: a call whose far end holds it and has died must not keep its place for ever.
+const LONGEST_HOLD: Duration = Duration::from_secs(30 * 60);
+
 /// One call's sound.
 pub struct Media {
     rate: u32,
@@ -167,11 +170,12 @@ impl Media {
         if let Some(denoiser) = &mut self.denoiser {
             denoiser.process(&mut self.heard);
         }
-        if let Some(detector) = &mut self.detector {
-            detector.hear(&self.heard);
-        }
+        let ended = self.detector.as_mut().and_then(|detector| detector.hear(&self.heard));
         for door in &mut self.doors {
             door.hear(now.back(FRAME), &self.heard, &mut self.hearing);
+        }
+        if let Some(event) = ended {
+            self.tell_speech(event);
         }
     }
 
@@ -190,7 +194,8 @@ impl Media {
     pub fn speak(&mut self, now: CallTime) {
         self.barge(now);
         self.said.fill(0);
-        let mut any = self.speaking.fill(now, &mut self.said);
+        // While the far end holds the call nothing is played: it would be taken for heard.
+        let mut any = self.is_heard() && self.speaking.fill(now, &mut self.said);
         while let Some(event) = self.speaking.poll() {
             self.events.push_back(event);
         }
@@ -206,8 +211,9 @@ impl Media {
             self.seconds.extend(recording.tick(&self.heard, &self.sent));
         }
         let idle = now.since(self.watch.last);
-        if !self.watch.limit.is_zero() && !self.watch.told && idle >= self.watch.limit && self.expects_sound()
-        {
+        // A far end that holds us is silent by right, but not for ever.
+        let limit = if self.expects_sound() { self.watch.limit } else { self.watch.limit.max(LONGEST_HOLD) };
+        if !self.watch.limit.is_zero() && !self.watch.told && idle >= limit {
             self.watch.told = true;
             self.events.push_back(FromMedia::Inactive);
         }
@@ -283,6 +289,11 @@ impl Media {
     /// The next buffer of the recording: at most a second, interleaved stereo.
     pub fn poll_recording(&mut self) -> Option<Vec<i16>> {
         self.seconds.pop_front()
+    }
+
+    /// A second of the recording could not be written.
+    pub fn lost_second(&mut self) {
+        self.events.push_back(FromMedia::TapeLost);
     }
 
     /// The next bytes for a connection.
@@ -379,6 +390,14 @@ impl Media {
             Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.receives(),
             Some(_) => true,
             None => false,
+        }
+    }
+
+    /// Whether the main leg hears what we say: not while it holds us.
+    fn is_heard(&self) -> bool {
+        match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.sends(),
+            Some(_) | None => true,
         }
     }
 }

@@ -7,7 +7,7 @@ use audio::{Codec, Decoder, Encoder, Resampler};
 /// Sound that is held at most, in frames of 20 ms. A client that sends faster loses the oldest.
 const MOST_FRAMES: usize = 50;
 /// Sound that is gathered before it is heard, in frames, so that an uneven network does not tear it.
-const PREFILL_FRAMES: usize = 2;
+const PREFILL_FRAMES: usize = 1;
 
 /// One WebSocket leg.
 pub(crate) struct RawLeg {

@@ -207,6 +207,11 @@ impl RtpLeg {
         self.media.direction.receives() && self.media.remote.is_some()
     }
 
+    /// Whether the far end hears us now.
+    pub(crate) fn sends(&self) -> bool {
+        self.media.direction.sends() && self.media.remote.is_some()
+    }
+
     /// The identity of the stream we send.
     pub(crate) fn ssrc(&self) -> u32 {
         self.outgoing.ssrc()

@@ -77,6 +77,7 @@ impl Speaking {
         converted.truncate(room);
         utterance.received += converted.len() as u64;
         utterance.asked = false;
+        utterance.ended = false;
         utterance.sound.extend(converted);
     }
 

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use playbook::HttpRequest;
 use protocol::chat::{Ask, ModelOutput, TurnId};
 use protocol::option::{LlmOption, SynthesisOption, TranscriptionOption};
+use providers::run::{self, Limits};
 use providers::{Heard, Hearing, Spoken, Text};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -19,9 +20,11 @@ use crate::media::order::DoorId;
 use crate::media_thread::{HEARING, Order};
 use crate::setup::{Fetcher, Library, Providers, Sound};
 
-/// Texts waiting for a synthesizer. When full, text is refused and the utterance goes on without it: a model
-/// is not read faster than its text is taken.
-const TEXTS: usize = 256;
+/// Texts waiting for a synthesizer: as many as one utterance may have ([`crate::core::voice::MOST_PIECES`]), so
+/// that it is never full.
+const TEXTS: usize = crate::core::voice::MOST_PIECES;
+/// A synthesizer may be left waiting as long as a pause lasts.
+const SPEAK: Limits = Limits { stall: Duration::from_secs(3600), ..Limits::SPEAK };
 /// Chunks of sound waiting for the rules. When full the synthesizer waits.
 const SPOKEN: usize = 16;
 /// Pieces of a model's answer waiting for the rules. When full the model waits.
@@ -76,6 +79,7 @@ impl Running {
     ) -> Result<(u32, mpsc::Sender<Hearing>), String> {
         let recognizer = self.providers.recognizer(option).map_err(|e| e.to_string())?;
         let rate = recognizer.rate();
+        let name = option.provider.clone().unwrap_or_default();
         let (sound, hearing) = mpsc::channel(HEARING);
         let (heard, mut words) = mpsc::channel::<Heard>(ANSWERS);
         let input = self.input.clone();
@@ -87,8 +91,11 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(fenced(recognizer.run(hearing, heard)), forward);
-            let _ = input.send(Input::Unheard(door, result)).await;
+            let (result, ()) = tokio::join!(
+                fenced(run::recognize(&name, recognizer.as_ref(), &Limits::HEAR, hearing, heard)),
+                forward
+            );
+            let _ = input.send(Input::Unheard(door, result.map(drop))).await;
         });
         self.ears.insert(door, task);
         Ok((rate, sound))
@@ -104,6 +111,7 @@ impl Running {
     pub(super) fn open_voice(&mut self, voice: VoiceId, option: &SynthesisOption) -> Result<(), String> {
         let synthesizer = self.providers.synthesizer(option).map_err(|e| e.to_string())?;
         let rate = synthesizer.rate();
+        let name = option.provider.clone().unwrap_or_default();
         let (text, texts) = mpsc::channel(TEXTS);
         let (spoken, mut sounds) = mpsc::channel::<Spoken>(SPOKEN);
         let (flow, mut flows) = watch::channel(true);
@@ -119,8 +127,11 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(fenced(synthesizer.run(texts, spoken)), forward);
-            let _ = input.send(Input::Silent(voice, result)).await;
+            let (result, ()) = tokio::join!(
+                fenced(run::synthesize(&name, synthesizer.as_ref(), &SPEAK, texts, spoken)),
+                forward
+            );
+            let _ = input.send(Input::Silent(voice, result.map(drop))).await;
         });
         self.voices.insert(voice, Voice { task, text: Some(text), flow });
         self.voices.retain(|_, voice| !voice.task.is_finished());
@@ -129,6 +140,7 @@ impl Running {
 
     pub(super) fn speak(&mut self, voice: VoiceId, piece: u32, text: String) {
         let Some(Voice { text: Some(texts), .. }) = self.voices.get(&voice) else { return };
+        // The rules bound the text of an utterance, so this channel is never full of it.
         if texts.try_send(Text { piece, text }).is_err() {
             tracing::warn!("a synthesizer takes no more text");
         }
@@ -211,6 +223,7 @@ impl Running {
     pub(super) fn ask(&mut self, option: &LlmOption, ask: Ask) -> Result<(), String> {
         let model = self.providers.chat_model(option).map_err(|e| e.to_string())?;
         let turn = ask.turn;
+        let name = option.provider.clone().unwrap_or_default();
         let (answer, mut answers) = mpsc::channel::<ModelOutput>(ANSWERS);
         let input = self.input.clone();
         let task = spawn(async move {
@@ -221,7 +234,8 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(fenced(model.run(ask, answer)), forward);
+            let (result, ()) =
+                tokio::join!(fenced(run::chat(&name, model.as_ref(), &Limits::CHAT, ask, answer)), forward);
             if let Err(error) = result {
                 let output = ModelOutput::Failed { error };
                 let _ = input.send(Input::Model(turn, output)).await;

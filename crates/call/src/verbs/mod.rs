@@ -1,4 +1,4 @@
-//! What commands do: one file each. [`Core::command`] is the only door, for clients and playbooks alike.
+//! What commands do: one file each. `Core::command` is the only door, for clients and playbooks alike.
 
 mod answer;
 mod hangup;
@@ -6,6 +6,7 @@ mod history;
 mod interrupt;
 mod mute;
 mod play;
+mod refer;
 mod send_digits;
 mod tts;
 
@@ -34,7 +35,8 @@ impl Core {
             Command::Unmute(mute) => self.mute(now, &mute, false),
             Command::History(history) => self.history(now, history),
             Command::Dtmf(dtmf) => self.send_digits(now, &dtmf),
-            other @ (Command::Refer(_) | Command::Candidate(_)) => self.not_built(now, &other),
+            Command::Refer(refer) => self.refer(now, &refer),
+            other @ Command::Candidate(_) => self.not_built(now, &other),
         }
     }
 

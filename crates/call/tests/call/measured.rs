@@ -10,10 +10,9 @@ use testkit::cast::{Cast, Reply};
 use testkit::world::{Act, Opening, World};
 
 /// What the reply takes at most beyond the configured silence, with providers that take no time, after speech
-/// that stops within a word. Of it, up to 40 ms are the leg's buffer, 32 the window in which speech stops, 32
-/// the model's memory of it, 32 the silence counted in whole windows, and 12 the wait of a full window for the
-/// tick that scores it.
-const ALLOWED: Duration = Duration::from_millis(140);
+/// that stops within a word. Of it, up to 45 ms are the leg's buffer and 20 the tick in which silence is complete;
+/// silence itself is counted by frames from where the level fell.
+const ALLOWED: Duration = Duration::from_millis(70);
 
 fn receptionist() -> Arc<Playbook> {
     let text = "---\nllm: { provider: fake }\nasr: { provider: fake }\ntts: { provider: fake }\n\
