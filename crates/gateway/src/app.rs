@@ -67,17 +67,20 @@ impl App {
     /// Begins a call; its place and port are given back when it is over.
     pub async fn begin(self: &Arc<Self>, beginning: Beginning) -> CallHandle {
         let Beginning { setup, place, port, unclaimed } = beginning;
-        if let Some(local) = self.records.clone() {
-            let record = records::beginning(&setup, now());
-            // The note is there before the call can end, since the record of the call takes it back.
-            let _ = tokio::task::spawn_blocking(move || local.note(&record)).await;
-        }
+        let note = match self.records.clone() {
+            Some(local) => {
+                let record = records::beginning(&setup, now());
+                // The note is there before the call can end, since the record of the call takes it back.
+                tokio::task::spawn_blocking(move || local.note(&record)).await.ok().flatten()
+            }
+            None => None,
+        };
         let handle = call::spawn(setup, &self.services);
         place.fill(handle.clone(), unclaimed);
         let (app, over) = (self.clone(), handle.clone());
         self.tasks.spawn(async move {
             over.over().await;
-            app.forget_unborn(&over);
+            app.forget_unborn(&over, note.as_ref());
             drop(port);
             drop(place);
         });
@@ -85,10 +88,10 @@ impl App {
     }
 
     /// A client that leaves without `invite` leaves no record, so nothing else takes its note back.
-    fn forget_unborn(&self, over: &CallHandle) {
+    fn forget_unborn(&self, over: &CallHandle, note: Option<&records::Note>) {
         let unborn = over.kind() == CallKind::WebSocket && over.info().answered_ms.is_none();
-        if let Some(local) = self.records.as_ref().filter(|_| unborn) {
-            local.forget(over.id());
+        if let (Some(local), Some(note), true) = (&self.records, note, unborn) {
+            local.forget(over.id(), note);
         }
     }
 

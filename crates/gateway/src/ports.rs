@@ -55,6 +55,11 @@ impl Ports {
             let port = Port { pool: self.clone(), number };
             match bind(SocketAddr::new(self.bind, number)) {
                 Ok(socket) => return Some((socket, port)),
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    // No other port of an address that is not here can be had either.
+                    tracing::error!(address = %self.bind, %error, "RTP cannot be bound; change rtp_bind_ip or addr");
+                    return None;
+                }
                 Err(error) => tracing::debug!(port = number, %error, "an RTP port is taken by someone else"),
             }
         }
@@ -156,6 +161,14 @@ mod tests {
     #[test]
     fn a_range_without_ports_gives_none() {
         assert!(Ports::new(HERE, 34_060, 34_050).take(Instant::now()).is_none());
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_takes_one_try() {
+        let now = Instant::now();
+        let pool = Ports::new(IpAddr::from([192, 0, 2, 1]), 34_080, 34_090);
+        assert!(pool.take(now).is_none());
+        assert_eq!(pool.state.lock().unwrap().resting.len(), 1);
     }
 
     #[test]

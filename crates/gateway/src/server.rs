@@ -31,8 +31,9 @@ use crate::sinks::records;
 use crate::sip_io::{self, SipDoor};
 use crate::webhook::Webhook;
 
-/// How long calls that were hung up may take to end.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long calls that were hung up may take to end: more than the 10 s for which the record of a call waits for
+/// its recording.
+const GOODBYE: Duration = Duration::from_secs(13);
 /// How long what is left to write may take.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -180,10 +181,10 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
         return 0;
     }
     let left = calls.all();
-    for call in &left {
-        call.stop(StopReason::Shutdown).await;
-    }
-    if timeout(GOODBYE, calls.empty()).await.is_err() {
+    // One call that does not take its order holds up none of the others.
+    let told = futures::future::join_all(left.iter().map(|call| call.stop(StopReason::Shutdown)));
+    let ended = async { tokio::join!(told, calls.empty()) };
+    if timeout(GOODBYE, ended).await.is_err() {
         tracing::error!(calls = calls.counts().now, "calls did not end in time");
     }
     left.len()
@@ -208,7 +209,7 @@ fn build(config: Config, services: Services, playbooks: Folder) -> Result<App, S
         .callrecord
         .as_ref()
         .filter(|table| table.r#type == Some(RecordSink::Local))
-        .map(|table| records::Local::new(&table.root));
+        .map(|table| records::Local::open(&table.root));
     if let Some(local) = &records {
         let recovered = local.recover(&app::now());
         if recovered > 0 {

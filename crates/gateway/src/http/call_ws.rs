@@ -66,7 +66,7 @@ pub(super) async fn sip(
         Err(why) => return problem(StatusCode::BAD_REQUEST, why),
     };
     let claimed = parameters.id.as_deref().map_or(Err(NoClaim::Unknown), |id| door.app.calls.claim(id));
-    let tasks = door.app.tasks.clone();
+    let (tasks, closing) = (door.app.tasks.clone(), door.app.closing.clone());
     match claimed {
         Ok(call) => {
             let (events_in, events) = mpsc::channel(EVENTS);
@@ -75,15 +75,17 @@ pub(super) async fn sip(
                 tasks.track_future(async move {
                     // A call that has just ended closes the events at once.
                     let _ = call.send(ToCall::Attach(Client { events: events_in })).await;
-                    socket::run(socket, Pipes { call, events, heard: None, spoken: None, ping }).await;
+                    let pipes = Pipes { call, events, heard: None, spoken: None, ping, invite_within: None };
+                    socket::run(socket, pipes).await;
                 })
             })
         }
         Err(NoClaim::Taken) => problem(StatusCode::CONFLICT, NoClaim::Taken.to_string()),
         Err(NoClaim::Unknown) => {
             let id = parameters.id.unwrap_or_else(|| format!("s.{}", uuid::Uuid::new_v4()));
-            bounded(upgrade)
-                .on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, Why::NothingPending)))
+            bounded(upgrade).on_upgrade(move |socket| {
+                tasks.track_future(no_call::run(socket, id, Why::NothingPending, closing))
+            })
         }
     }
 }
@@ -98,8 +100,9 @@ pub(super) async fn webrtc(
         Ok((_, id)) => id,
         Err(why) => return problem(StatusCode::BAD_REQUEST, why),
     };
-    let tasks = door.app.tasks.clone();
-    bounded(upgrade).on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, Why::NoWebrtc)))
+    let (tasks, closing) = (door.app.tasks.clone(), door.app.closing.clone());
+    bounded(upgrade)
+        .on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, Why::NoWebrtc, closing)))
 }
 
 /// The parser refuses what is larger and says so; twice as much is not even read.
@@ -126,6 +129,7 @@ async fn begin(app: &Arc<App>, id: String, place: Place, parameters: Parameters)
     let (outbound, spoken) = mpsc::channel(SPOKEN);
     let (events_in, events) = mpsc::channel(EVENTS);
     let mut rules = app.rules();
+    let invite_within = Some(rules.accept_timeout);
     rules.server_track = parameters.server_track.unwrap_or(rules.server_track);
     tracing::info!(call = ?id, "a client has connected");
     let setup = Setup {
@@ -145,5 +149,5 @@ async fn begin(app: &Arc<App>, id: String, place: Place, parameters: Parameters)
         id,
     };
     let call = app.begin(Beginning { setup, place, port: None, unclaimed: false }).await;
-    Pipes { call, events, heard: Some(heard), spoken: Some(spoken), ping: parameters.ping }
+    Pipes { call, events, heard: Some(heard), spoken: Some(spoken), ping: parameters.ping, invite_within }
 }

@@ -1,11 +1,19 @@
 //! Connections to an endpoint where no call waits and none can be made: each command gets an answer.
 
+use std::time::Duration;
+
 use axum::extract::ws::{Message, WebSocket};
 use protocol::event::HangupEvent;
 use protocol::{Command, Event, HangupReason};
 
-use super::socket::{CLOSE_NORMAL, close, complaint, send_event};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::socket::{CLOSE_GOING_AWAY, CLOSE_NORMAL, CLOSE_SILENT, close, complaint, send_event};
 use crate::app;
+
+/// How long such a connection may stay.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why there is no call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,21 +38,39 @@ impl Why {
     }
 }
 
-/// Answers commands until one ends the connection.
-pub(super) async fn run(mut socket: WebSocket, id: String, why: Why) {
+/// Answers commands until one ends the connection, the server closes, or [`PATIENCE`] is over.
+pub(super) async fn run(mut socket: WebSocket, id: String, why: Why, closing: CancellationToken) {
+    let ended = tokio::select! {
+        ended = timeout(PATIENCE, answer_all(&mut socket, &id, why)) => ended,
+        () = closing.cancelled() => return close(&mut socket, CLOSE_GOING_AWAY, "the server stops").await,
+    };
+    match ended {
+        Ok(Ended::Answered) => close(&mut socket, CLOSE_NORMAL, "no call").await,
+        Ok(Ended::Gone) => {}
+        Err(_) => close(&mut socket, CLOSE_SILENT, "no call").await,
+    }
+}
+
+/// How a connection without a call ended.
+enum Ended {
+    Answered,
+    Gone,
+}
+
+async fn answer_all(socket: &mut WebSocket, id: &str, why: Why) -> Ended {
     while let Some(Ok(message)) = socket.recv().await {
         let Message::Text(text) = message else { continue };
-        let (events, last) = answer(&text, &id, why);
+        let (events, last) = answer(&text, id, why);
         for event in &events {
-            if send_event(&mut socket, event).await.is_err() {
-                return;
+            if send_event(socket, event).await.is_err() {
+                return Ended::Gone;
             }
         }
         if last {
-            close(&mut socket, CLOSE_NORMAL, "no call").await;
-            return;
+            return Ended::Answered;
         }
     }
+    Ended::Gone
 }
 
 /// The events a command gets, and whether the connection ends with them.

@@ -1,10 +1,11 @@
 //! One WebSocket of a call: commands and sound in, events and sound out.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
-use call::handle::{CallOver, ToCall};
+use call::handle::{CallOver, Phase, ToCall};
 use call::{CallHandle, StopReason};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{Sink, SinkExt, StreamExt};
@@ -19,8 +20,18 @@ const SLOW: Duration = Duration::from_secs(5);
 /// How long a client may take to answer our close.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Largest message of sound: at 48 kHz almost three seconds. With the queue of the call behind it a client holds
+/// at most some 13 MB.
+const MAX_SOUND: usize = 256 * 1024;
+/// Most unknown keys that one client is told of.
+const MAX_TOLD: usize = 100;
+
 /// The call has ended.
 pub(super) const CLOSE_NORMAL: u16 = 1000;
+/// The server stops.
+pub(super) const CLOSE_GOING_AWAY: u16 = 1001;
+/// The client was silent for too long.
+pub(super) const CLOSE_SILENT: u16 = 1008;
 /// A message was too large or broken.
 const CLOSE_TOO_LARGE: u16 = 1009;
 /// The client did not read its events.
@@ -37,8 +48,11 @@ pub(super) struct Pipes {
     pub(super) heard: Option<mpsc::Sender<Bytes>>,
     /// Sound for the client, in batches of 20 ms messages.
     pub(super) spoken: Option<mpsc::Receiver<Vec<Bytes>>>,
-    /// Time between pings.
+    /// Time between pings. A client of whom nothing comes for twice as long, not even an answer to a ping, is
+    /// gone.
     pub(super) ping: Option<Duration>,
+    /// How long the call may wait for its `invite`, where it begins with one.
+    pub(super) invite_within: Option<Duration>,
 }
 
 /// Why one direction ended.
@@ -51,14 +65,19 @@ enum Stopped {
     Gone,
     /// The client sent what is no WebSocket message, or too large a one.
     Broken,
+    /// Nothing came for two pings.
+    Silent,
+    /// No `invite` came in time.
+    NoInvite,
 }
 
 /// Carries messages both ways until the call or the client ends.
 pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
-    let Pipes { call, events, heard, spoken, ping } = pipes;
+    let Pipes { call, events, heard, spoken, ping, invite_within } = pipes;
     let (mut sink, mut stream) = socket.split();
     let stopped = tokio::select! {
-        stopped = read(&mut stream, &call, heard) => stopped,
+        stopped = read(&mut stream, Incoming { call: &call, heard, ping, told: HashSet::new() }) => stopped,
+        () = no_invite(&call, invite_within) => Stopped::NoInvite,
         stopped = write(&mut sink, Outgoing { events, spoken, ping }) => stopped,
     };
     match stopped {
@@ -70,6 +89,13 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
             close(&mut sink, CLOSE_TOO_SLOW, "too slow").await;
         }
         Stopped::Broken => close(&mut sink, CLOSE_TOO_LARGE, "a message is broken or too large").await,
+        Stopped::Silent => close(&mut sink, CLOSE_SILENT, "nothing came for two pings").await,
+        Stopped::NoInvite => {
+            let told = "no invite came in time; the connection is closed";
+            // The close says it too.
+            let _ = send_event(&mut sink, &complaint(call.id(), "invite", 408, told.into())).await;
+            close(&mut sink, CLOSE_SILENT, "no invite").await;
+        }
         Stopped::Gone => {}
     }
     call.stop(StopReason::ClientGone).await;
@@ -79,49 +105,79 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
     let _ = timeout(FAREWELL, rest).await;
 }
 
-async fn read(
-    stream: &mut SplitStream<WebSocket>,
-    call: &CallHandle,
+/// Where what comes from the client goes.
+struct Incoming<'a> {
+    call: &'a CallHandle,
     heard: Option<mpsc::Sender<Bytes>>,
-) -> Stopped {
-    while let Some(message) = stream.next().await {
+    ping: Option<Duration>,
+    /// Unknown keys the client has been told of.
+    told: HashSet<String>,
+}
+
+async fn read(stream: &mut SplitStream<WebSocket>, mut to: Incoming<'_>) -> Stopped {
+    loop {
+        let message = match to.ping {
+            Some(ping) => match timeout(ping * 2, stream.next()).await {
+                Ok(message) => message,
+                Err(_) => return Stopped::Silent,
+            },
+            None => stream.next().await,
+        };
         match message {
-            Ok(Message::Text(text)) => {
-                if let Err(CallOver) = order(&text, call).await {
+            Some(Ok(Message::Text(text))) => {
+                if let Err(CallOver) = to.order(&text).await {
                     // The events say so, and then the other direction ends.
                     return std::future::pending().await;
                 }
             }
-            Ok(Message::Binary(bytes)) => {
+            Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_SOUND => return Stopped::Broken,
+            Some(Ok(Message::Binary(bytes))) => {
                 // Sound that does not fit is late already; the queue holds half a second and more.
-                let _ = heard.as_ref().map(|heard| heard.try_send(bytes));
+                let _ = to.heard.as_ref().map(|heard| heard.try_send(bytes));
             }
-            Ok(Message::Close(_)) => return Stopped::Gone,
-            Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            Err(error) => {
-                tracing::debug!(call = ?call.id(), %error, "a client's message cannot be read");
+            Some(Ok(Message::Close(_))) | None => return Stopped::Gone,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Err(error)) => {
+                tracing::debug!(call = ?to.call.id(), %error, "a client's message cannot be read");
                 return Stopped::Broken;
             }
         }
     }
-    Stopped::Gone
 }
 
-/// Hands a command to the call, or what is wrong with it.
-pub(super) async fn order(text: &str, call: &CallHandle) -> Result<(), CallOver> {
-    match Command::parse(text) {
-        Ok(read) => {
-            for field in read.unknown {
-                let message = "unknown key, ignored".to_owned();
-                call.send(ToCall::Complaint { field, message, refused: false }).await?;
+impl Incoming<'_> {
+    /// Hands a command to the call, or what is wrong with it.
+    async fn order(&mut self, text: &str) -> Result<(), CallOver> {
+        match Command::parse(text) {
+            Ok(read) => {
+                for field in read.unknown {
+                    // A client that sends a key with every command is told of it once.
+                    if self.told.len() < MAX_TOLD && self.told.insert(field.clone()) {
+                        let message = "unknown key, ignored".to_owned();
+                        self.call.send(ToCall::Complaint { field, message, refused: false }).await?;
+                    }
+                }
+                self.call.send(ToCall::Command(Box::new(read.value))).await
             }
-            call.send(ToCall::Command(Box::new(read.value))).await
-        }
-        Err(error) => {
-            let complaint = ToCall::Complaint { field: error.field, message: error.message, refused: true };
-            call.send(complaint).await
+            Err(error) => {
+                let complaint =
+                    ToCall::Complaint { field: error.field, message: error.message, refused: true };
+                self.call.send(complaint).await
+            }
         }
     }
+}
+
+/// Ends when the call still waits for its `invite` after `within`.
+#[allow(clippy::disallowed_methods, reason = "a socket is a driver: it waits in real time")]
+async fn no_invite(call: &CallHandle, within: Option<Duration>) {
+    if let Some(within) = within {
+        tokio::time::sleep(within).await;
+        if call.info().phase == Phase::Idle {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// What goes to the client.

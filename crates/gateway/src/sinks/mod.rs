@@ -1,7 +1,9 @@
 //! Where what is left of a call goes: one file for each kind.
 //!
-//! [`events`] writes event logs, [`records`] call records, [`recording`] sound.
+//! [`events`] writes event logs, [`records`] call records with `notes` of the calls that are
+//! up, [`recording`] sound.
 
 pub mod events;
+mod notes;
 pub mod recording;
 pub mod records;

@@ -1,9 +1,11 @@
 //! Call records as files, each whole or not there, each exactly once.
 //!
-//! While a call is up its beginning stands in `<root>/.up`. What is found there at the start belongs to calls
-//! that a crash cut off; they get a record then.
+//! While a call is up its beginning stands in a note (see `notes`). The note becomes the record in one rename,
+//! so a crash at any moment leaves either the one or the other. Notes of a process that is gone become records
+//! at the next start.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -13,6 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use super::notes::Note;
+use super::notes::{self, Notes};
 use crate::files;
 
 /// Finished records waiting to be written. When full the ending call waits.
@@ -22,77 +26,115 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Tries of each record once the server stops.
 const LAST_TRIES: u32 = 3;
-/// Folder of the beginnings of calls that are up.
-const UP: &str = ".up";
+/// Hang-up reason of a call that a crash cut off.
+const ABORTED: &str = "aborted";
 
-/// The folder of records.
+/// The folder of records, written to by one task at a time.
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
+    notes: Option<Arc<Notes>>,
 }
 
 impl Local {
-    /// Records under `root`.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Local { root: root.into() }
+    /// Records under `root`. Where the folder cannot be written, records are tried all the same when they
+    /// come, but a crash loses those of calls that are up.
+    pub fn open(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        let notes = Notes::open(&root).map(Arc::new);
+        if let Err(error) = &notes {
+            tracing::error!(path = %root.display(), %error, "calls cannot be noted; a crash loses their records");
+        }
+        Local { notes: notes.ok(), root }
     }
 
-    /// `<root>/<YYYYMMDD>/<YYYYMMDD-HHMMSS>_<call id>.json`, in local time.
-    pub fn path(&self, record: &CallRecord) -> PathBuf {
+    /// `<root>/<YYYYMMDD>/<YYYYMMDD-HHMMSS>_<call id>.json`, in local time; with `-2`, `-3` and so on at the
+    /// end of the name where an earlier call with this id began in the same second.
+    fn free_path(&self, record: &CallRecord) -> PathBuf {
         let start = DateTime::parse_from_rfc3339(&record.start_time)
             .map_or_else(|_| DateTime::<chrono::Local>::default(), |time| time.with_timezone(&chrono::Local));
-        let name = format!("{}_{}.json", start.format("%Y%m%d-%H%M%S"), files::stem(&record.call_id));
-        self.root.join(start.format("%Y%m%d").to_string()).join(name)
+        let folder = self.root.join(start.format("%Y%m%d").to_string());
+        let name = format!("{}_{}", start.format("%Y%m%d-%H%M%S"), files::stem(&record.call_id));
+        let mut path = folder.join(format!("{name}.json"));
+        let mut number = 1_u32;
+        while path.exists() {
+            number = number.saturating_add(1);
+            path = folder.join(format!("{name}-{number}.json"));
+        }
+        path
     }
 
     /// Writes `record`.
     ///
     /// # Errors
-    /// Those of the file system; nothing is there then.
+    /// Those of the file system; no record is there then, and the note of the call is.
     pub fn write(&self, record: &CallRecord) -> std::io::Result<PathBuf> {
-        let path = self.path(record);
         let text = serde_json::to_vec_pretty(record)?;
-        files::write_whole(&path, &text)?;
-        self.forget(&record.call_id);
+        let noted = self.notes.as_ref().and_then(|notes| Some((notes, notes.of(record)?)));
+        let Some((notes, note)) = noted else {
+            let path = self.free_path(record);
+            files::write_whole(&path, &text)?;
+            return Ok(path);
+        };
+        let path = self.become_record(note.path(), record, &text)?;
+        notes.forget(&record.call_id, &note);
+        Ok(path)
+    }
+
+    fn become_record(&self, note: &Path, record: &CallRecord, text: &[u8]) -> std::io::Result<PathBuf> {
+        files::write_whole(note, text)?;
+        let path = self.free_path(record);
+        if let Some(day) = path.parent() {
+            std::fs::create_dir_all(day)?;
+        }
+        std::fs::rename(note, &path)?;
         Ok(path)
     }
 
     /// Notes that a call is up. Without the note a crash loses the record of this call.
-    pub fn note(&self, beginning: &CallRecord) {
-        let written = serde_json::to_vec(beginning)
-            .map_err(std::io::Error::from)
-            .and_then(|text| files::write_whole(&self.up(&beginning.call_id), &text));
-        if let Err(error) = written {
-            tracing::error!(call = ?beginning.call_id, %error, "the beginning of a call cannot be noted");
+    pub fn note(&self, beginning: &CallRecord) -> Option<Note> {
+        match self.notes.as_ref()?.add(beginning) {
+            Ok(note) => Some(note),
+            Err(error) => {
+                tracing::error!(call = ?beginning.call_id, %error, "the beginning of a call cannot be noted");
+                None
+            }
         }
     }
 
-    /// Takes the note of a call back.
-    pub fn forget(&self, id: &str) {
-        // A call that was never noted, by a full disk, has nothing to forget.
-        let _ = std::fs::remove_file(self.up(id));
+    /// Takes the note of a call back that leaves no record.
+    pub fn forget(&self, id: &str, note: &Note) {
+        // A note that is not there any more needs no removal.
+        let _ = std::fs::remove_file(note.path());
+        if let Some(notes) = &self.notes {
+            notes.forget(id, note);
+        }
     }
 
-    /// Writes a record for every call that a crash cut off. Gives their number.
+    /// Writes a record for every call that a crash cut off. Gives their number. Calls of other servers that
+    /// are up are left alone.
     pub fn recover(&self, now: &str) -> usize {
-        let Ok(entries) = std::fs::read_dir(self.root.join(UP)) else { return 0 };
         let mut recovered = 0;
-        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            let Some(mut record) = read(&path) else {
-                tracing::warn!(path = %path.display(), "not the beginning of a call; left alone");
-                continue;
-            };
-            record.end_time = now.into();
-            match self.write(&record) {
-                Ok(_) => recovered += 1,
-                Err(error) => tracing::error!(path = %path.display(), %error, "the record cannot be written"),
+        let settled = notes::settle_abandoned(&self.root, |note| match self.settle(note, now) {
+            Ok(path) => {
+                tracing::debug!(path = %path.display(), "the record of a call that was cut off");
+                recovered += 1;
             }
+            Err(error) => tracing::error!(path = %note.display(), %error, "the record cannot be written"),
+        });
+        if let Err(error) = settled {
+            tracing::error!(path = %self.root.display(), %error, "notes of calls cannot be looked through");
         }
         recovered
     }
 
-    fn up(&self, id: &str) -> PathBuf {
-        self.root.join(UP).join(format!("{}.json", files::stem(id)))
+    /// Makes the record of an abandoned note. One that holds a finished record already is only moved.
+    fn settle(&self, note: &Path, now: &str) -> std::io::Result<PathBuf> {
+        let mut record = read(note)?;
+        if record.hangup_reason.as_ref().is_some_and(|reason| reason.wire() == ABORTED) {
+            record.end_time = now.into();
+        }
+        self.become_record(note, &record, &serde_json::to_vec_pretty(&record)?)
     }
 }
 
@@ -109,7 +151,7 @@ pub fn beginning(setup: &call::Setup, now: String) -> CallRecord {
         caller: setup.caller.clone(),
         callee: setup.callee.clone(),
         status_code: 500,
-        hangup_reason: Some(HangupReason::Other("aborted".into())),
+        hangup_reason: Some(HangupReason::Other(ABORTED.into())),
         hangup_messages: Vec::new(),
         recorder: Vec::new(),
         extras: None,
@@ -120,8 +162,8 @@ pub fn beginning(setup: &call::Setup, now: String) -> CallRecord {
     }
 }
 
-fn read(path: &Path) -> Option<CallRecord> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+fn read(path: &Path) -> std::io::Result<CallRecord> {
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
 /// Writes records as they come, until `stop`, and then those that still wait. Without a folder they are only
@@ -196,10 +238,29 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
+    fn at(id: &str, start: &str) -> CallRecord {
+        CallRecord { start_time: start.into(), ..record(id) }
+    }
+
+    /// What a process leaves that is killed: its folder, with nobody holding it.
+    fn crash(local: Local, root: &Path) {
+        let kept = root.join("kept");
+        std::fs::rename(root.join(notes::UP), &kept).unwrap();
+        drop(local);
+        std::fs::rename(kept, root.join(notes::UP)).unwrap();
+    }
+
+    fn records(root: &Path) -> Vec<CallRecord> {
+        let days = std::fs::read_dir(root).unwrap().flatten().filter(|day| day.file_name() != notes::UP);
+        days.flat_map(|day| std::fs::read_dir(day.path()).unwrap().flatten())
+            .map(|file| read(&file.path()).unwrap())
+            .collect()
+    }
+
     #[test]
     fn a_record_is_written_whole_under_its_day() {
         let folder = tempfile::tempdir().unwrap();
-        let local = Local::new(folder.path());
+        let local = Local::open(folder.path());
         let path = local.write(&record("s1")).unwrap();
         assert!(path.to_str().unwrap().ends_with("_s1.json"));
         assert_eq!(read(&path).unwrap(), record("s1"));
@@ -208,16 +269,80 @@ mod tests {
     }
 
     #[test]
+    fn calls_with_one_id_in_one_second_each_keep_their_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::open(folder.path());
+        let names: Vec<_> = (0..3).map(|_| local.write(&record("s1")).unwrap()).collect();
+        assert!(names[1].to_str().unwrap().ends_with("_s1-2.json"), "{names:?}");
+        assert!(names[2].to_str().unwrap().ends_with("_s1-3.json"), "{names:?}");
+        assert_eq!(records(folder.path()).len(), 3);
+    }
+
+    #[test]
     fn a_call_that_a_crash_cut_off_gets_one_record_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
-        let local = Local::new(folder.path());
-        local.note(&record("ended"));
-        local.note(&record("cut off"));
-        let ended = local.write(&record("ended")).unwrap();
+        let before = Local::open(folder.path());
+        before.note(&record("ended"));
+        before.note(&record("cut off"));
+        before.write(&record("ended")).unwrap();
+        crash(before, folder.path());
+        let local = Local::open(folder.path());
         assert_eq!(local.recover("2025-10-09T09:00:00Z"), 1);
         assert_eq!(local.recover("2025-10-09T09:00:00Z"), 0);
-        assert_eq!(std::fs::read_dir(ended.parent().unwrap()).unwrap().count(), 2);
-        let cut = read(&local.path(&record("cut off"))).unwrap();
-        assert_eq!(cut.end_time, "2025-10-09T09:00:00Z");
+        let records = records(folder.path());
+        assert_eq!(records.len(), 2);
+        let cut = records.iter().find(|record| record.call_id == "cut off").unwrap();
+        assert_eq!(
+            cut.end_time,
+            record("cut off").end_time,
+            "a note that holds a finished record stays as it is"
+        );
+    }
+
+    #[test]
+    fn only_a_call_without_an_end_is_given_the_time_of_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = Local::open(folder.path());
+        let aborted = Some(HangupReason::Other(ABORTED.into()));
+        before.note(&CallRecord { hangup_reason: aborted, ..record("cut off") });
+        crash(before, folder.path());
+        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z"), 1);
+        assert_eq!(records(folder.path())[0].end_time, "2025-10-09T09:00:00Z");
+    }
+
+    #[test]
+    fn the_calls_of_a_server_that_lives_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let living = Local::open(folder.path());
+        living.note(&record("up"));
+        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z"), 0);
+        living.write(&record("up")).unwrap();
+        assert_eq!(records(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_late_record_takes_its_own_note_and_not_that_of_the_next_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::open(folder.path());
+        local.note(&at("s1", "2025-10-09T08:53:20.100Z"));
+        local.note(&at("s1", "2025-10-09T08:53:25.100Z"));
+        local.write(&at("s1", "2025-10-09T08:53:20.101Z")).unwrap();
+        crash(local, folder.path());
+        let local = Local::open(folder.path());
+        assert_eq!(local.recover("2025-10-09T09:00:00Z"), 1);
+        let mut starts: Vec<_> = records(folder.path()).into_iter().map(|record| record.start_time).collect();
+        starts.sort();
+        assert_eq!(starts, ["2025-10-09T08:53:20.101Z", "2025-10-09T08:53:25.100Z"]);
+    }
+
+    #[test]
+    fn a_server_that_stops_with_no_call_leaves_no_folder_of_notes() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::open(folder.path());
+        let note = local.note(&record("s1")).unwrap();
+        local.forget("s1", &note);
+        drop(local);
+        let left = std::fs::read_dir(folder.path().join(notes::UP)).unwrap().flatten();
+        assert!(left.filter(|entry| entry.path().is_dir()).count() == 0);
     }
 }

@@ -1,5 +1,8 @@
 //! `/call`: commands and sound in, events and sound out.
 
+use std::time::Duration;
+
+use protocol::value::Seconds;
 use serde_json::json;
 
 use crate::rig::{Client, Rig};
@@ -222,9 +225,10 @@ async fn a_client_that_leaves_ends_its_call() {
     drop(never_invited);
     rig.until("no call", |rig| (rig.server.app().calls.counts().now == 0).then_some(())).await;
     assert_eq!(rig.records().len(), 1);
-    let notes = std::fs::read_dir(rig.path("cdr").join(".up")).map_or(0, Iterator::count);
-    assert_eq!(notes, 0, "no note of a call is left");
-    rig.server.stop().await;
+    let Rig { server, folder } = rig;
+    server.stop().await;
+    let up = std::fs::read_dir(folder.path().join("cdr/.up")).unwrap().flatten();
+    assert_eq!(up.filter(|entry| entry.path().is_dir()).count(), 0, "no note of a call is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,4 +247,52 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_untouched() {
     other.send(json!({"command": "hangup"})).await;
     other.event("hangup").await;
     rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_in_too_large_a_message_ends_the_connection() {
+    let rig = Rig::start().await;
+    let mut client = answered(&rig, "/call").await;
+    client.sound(vec![0; 256 * 1024]).await;
+    client.send(json!({"command": "history", "speaker": "user", "text": "still here"})).await;
+    client.event("addHistory").await;
+    client.sound(vec![0; 256 * 1024 + 1]).await;
+    assert_eq!(client.closed().await, 1009);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_invite_gives_its_place_back() {
+    let rig = Rig::start_with(|config| config.accept_timeout = Seconds(Duration::from_secs(1))).await;
+    let mut client = rig.connect("/call?id=idle").await;
+    let mut busy = answered(&rig, "/call?id=busy").await;
+    assert_eq!(client.event("error").await["code"], 408);
+    assert_eq!(client.closed().await, 1008);
+    drop(client);
+    rig.until("the place is free", |rig| (!rig.server.app().calls.contains("idle")).then_some(())).await;
+    busy.send(json!({"command": "hangup"})).await;
+    busy.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_answers_no_ping_is_gone_and_one_that_does_stays() {
+    let rig = Rig::start().await;
+    let mut alive = answered(&rig, "/call?id=alive&ping=1").await;
+    // A client that is never polled answers no ping.
+    let dead = answered(&rig, "/call?id=dead&ping=1").await;
+    for _ in 0..4 {
+        alive.event("ping").await;
+    }
+    rig.until("the dead one is gone", |rig| (!rig.server.app().calls.contains("dead")).then_some(())).await;
+    assert!(rig.server.app().calls.contains("alive"));
+    drop(dead);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_call_does_not_hold_up_the_end() {
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call/webrtc").await;
+    tokio::join!(rig.server.stop(), async { assert_eq!(client.closed().await, 1001) });
 }
