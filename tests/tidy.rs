@@ -7,8 +7,19 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 600;
 /// Crates whose code opens nothing, starts nothing and reads no clock, with the dependencies that would.
 const PURE: &[&str] = &["protocol", "audio", "rtp", "playbook"];
-const IMPURE_DEPENDENCIES: &[&str] =
-    &["tokio", "mio", "socket2", "reqwest", "axum", "hyper", "nix", "tracing", "async-trait", "sqlx", "redis"];
+const IMPURE_DEPENDENCIES: &[&str] = &[
+    "tokio",
+    "mio",
+    "socket2",
+    "reqwest",
+    "axum",
+    "hyper",
+    "nix",
+    "tracing",
+    "async-trait",
+    "sqlx",
+    "redis",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -88,7 +99,11 @@ fn pure_rooms_of_a_call_name_no_task_socket_or_clock() {
 fn every_crate_takes_the_lint_table() {
     for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {
         let manifest = fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{} has its own lints", entry.path().display());
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} has its own lints",
+            entry.path().display()
+        );
     }
 }
 
@@ -96,10 +111,15 @@ fn every_crate_takes_the_lint_table() {
 fn unsafe_code_stands_in_one_room_only() {
     for (path, text) in sources() {
         if path.ends_with("src/lib.rs") {
-            let word = if path.starts_with("crates/audio/") { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+            let word = if path.starts_with("crates/audio/") {
+                "#![deny(unsafe_code)]"
+            } else {
+                "#![forbid(unsafe_code)]"
+            };
             assert!(text.contains(word), "{path} lacks {word}");
         }
-        let allowed = ["allow(", "expect("].iter().any(|attribute| text.contains(&format!("{attribute}unsafe_code")));
+        let allowed =
+            ["allow(", "expect("].iter().any(|attribute| text.contains(&format!("{attribute}unsafe_code")));
         assert!(!allowed || path.starts_with("crates/audio/src/vad/silero/"), "{path} allows unsafe code");
     }
 }
@@ -116,7 +136,8 @@ fn tests_wait_for_conditions_instead_of_time() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let words = [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["todo", "!("], ["unimpl", "emented!("], ["dbg", "!("]];
+    let words =
+        [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["todo", "!("], ["unimpl", "emented!("], ["dbg", "!("]];
     let ignored = ["#[ig", "nore"].concat();
     for (path, text) in sources() {
         for word in words.iter().map(|parts| parts.concat()).chain([ignored.clone()]) {

@@ -27,8 +27,12 @@ use print::Printer;
 /// The playbook that answers, and the words that the built-in caller says.
 const PLAYBOOK: &str = "demo.md";
 /// What the caller says, one after the other. The last makes the agent say goodbye and hang up.
-const QUESTIONS: &[&str] =
-    &["what are your opening hours", "where are you", "i want to reserve a book", "thank you goodbye"];
+const QUESTIONS: &[&str] = &[
+    "what are your opening hours",
+    "where are you",
+    "i would like to reserve a book",
+    "thank you very much goodbye",
+];
 /// Voice of the caller; the agent's is another.
 const CALLER_VOICE: &str = "rms";
 /// Events waiting to be printed. When full the demonstration misses some; the call does not wait.

@@ -19,9 +19,9 @@ use tokio::time::timeout;
 
 use crate::rig::{PATIENCE, Rig};
 
-const PLAYBOOK: &str = "---\ntts: { provider: fake }\ngreeting: Good morning.\n---\n";
+pub(crate) const PLAYBOOK: &str = "---\ntts: { provider: fake }\ngreeting: Good morning.\n---\n";
 
-fn playbooks(config: &mut Config, rules: Vec<Rule>, default: Option<&str>) {
+pub(crate) fn playbooks(config: &mut Config, rules: Vec<Rule>, default: Option<&str>) {
     config.handler = Some(HandlerTable {
         r#type: Some(HandlerKind::Playbook),
         rules,
@@ -30,7 +30,7 @@ fn playbooks(config: &mut Config, rules: Vec<Rule>, default: Option<&str>) {
     });
 }
 
-fn webhooks(config: &mut Config, urls: &[String]) {
+pub(crate) fn webhooks(config: &mut Config, urls: &[String]) {
     config.handler = Some(HandlerTable {
         r#type: Some(HandlerKind::Webhook),
         urls: urls.to_vec(),
@@ -48,7 +48,7 @@ async fn refused(phone: &Phone, rig: &Rig, user: &str) -> u16 {
 }
 
 /// A server that takes announcements and answers each with `status`.
-async fn hook(status: StatusCode) -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
+pub(crate) async fn hook(status: StatusCode) -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
     let (told_in, told) = mpsc::channel(16);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

@@ -1,0 +1,47 @@
+//! Programs that others wrote, run with a deadline. `scripts/setup test` installs them.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::rig::PATIENCE;
+
+/// Runs a program to its end, which has to be a good one.
+pub(crate) async fn run(program: &str, arguments: &[&str], folder: &Path) -> Output {
+    let child = start(program, arguments, folder);
+    let done = timeout(PATIENCE, child.wait_with_output()).await;
+    let output = done.unwrap_or_else(|_| panic!("{program} does not end")).unwrap();
+    let told =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program}: {}\n{told}", output.status);
+    output
+}
+
+/// Starts a program that is killed when its handle is dropped.
+pub(crate) fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"))
+}
+
+/// Even UDP ports that are free now, with the odd ones above them, below those that the system hands out.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let mut next = 10_000 + rand::random::<u16>() % 4_000 * 4;
+    std::array::from_fn(|_| {
+        loop {
+            next = if next > 32_000 { 10_000 } else { next + 4 };
+            if (next..next + 4).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok()) {
+                return next;
+            }
+        }
+    })
+}
