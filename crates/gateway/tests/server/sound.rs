@@ -17,13 +17,13 @@ const PIECE: usize = 3200;
 /// How far a piece may lie from where the whole begins: a jitter buffer slips by some packets.
 const SLIP: usize = 800;
 
-/// `text` as flite says it, mono at 8 kHz, behind a second of silence: the first packets of a call reach many
-/// phones before they listen.
+/// `text` as flite says it, mono at 8 kHz, behind three seconds of silence: the first packets of a call reach
+/// many phones before they listen, and a jitter buffer learns in silence how long packets need to wait.
 pub(crate) async fn speech(folder: &Path, text: &str) -> Vec<i16> {
     let file = folder.join("speech.wav");
     programs::run("flite", &["-t", text, "-o", file.to_str().unwrap()], folder).await;
     let wav = Wav::parse(&std::fs::read(&file).unwrap()).unwrap();
-    let mut samples = vec![0; RATE as usize];
+    let mut samples = vec![0; 3 * RATE as usize];
     samples.extend(at_8k(&wav.mono(), wav.rate));
     samples
 }
@@ -60,6 +60,8 @@ pub(crate) struct Found {
     pub(crate) whole: f64,
     /// Share of loud pieces of 400 ms that correlate with 0.7 or more near where the whole is.
     pub(crate) pieces: f64,
+    /// How far each of these pieces lies from where the whole has it, in ms.
+    pub(crate) slips: Vec<f64>,
 }
 
 /// Looks for `said`, without its silence around, in `heard`. Both at 8 kHz.
@@ -77,15 +79,18 @@ pub(crate) fn find(said: &[i16], heard: &[i16]) -> Found {
     let loudness = energy(&said) / said.len() as f64;
     let mut loud_pieces = 0;
     let mut good = 0;
+    let mut slips = Vec::new();
     for (index, piece) in said.chunks_exact(PIECE).enumerate() {
         if energy(piece) / PIECE as f64 <= loudness / 16.0 {
             continue;
         }
         loud_pieces += 1;
         let from = (start + index * PIECE).saturating_sub(SLIP);
-        good += u32::from(best(2 * SLIP, |at| alike(piece, &heard, from + at)).1 >= 0.7);
+        let (at, likeness) = best(2 * SLIP, |at| alike(piece, &heard, from + at));
+        slips.push((at as f64 - SLIP as f64) / 8.0);
+        good += u32::from(likeness >= 0.7);
     }
-    Found { whole, pieces: f64::from(good) / f64::from(loud_pieces) }
+    Found { whole, pieces: f64::from(good) / f64::from(loud_pieces), slips }
 }
 
 fn envelope(samples: &[i16]) -> Vec<f64> {
