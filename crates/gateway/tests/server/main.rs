@@ -1,6 +1,7 @@
 //! The server as its clients and phones see it: real sockets on loopback, free ports, temporary folders.
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected is to fail there")]
 
+mod baresip;
 mod calls_over_websocket;
 mod command;
 mod configuration;

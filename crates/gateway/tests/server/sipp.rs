@@ -81,6 +81,7 @@ async fn what_sipp_says_and_hears_is_in_the_recording_and_its_digits_come_once()
     println!("the caller: {left:?}, the agent: {right:?}");
     assert!(left.whole >= 0.95 && left.pieces >= 1.0, "{left:?}");
     assert!(right.whole >= 0.95 && right.pieces >= 1.0, "{right:?}");
+    assert!(left.slips.iter().chain(&right.slips).all(|slip| *slip == 0.0), "nothing is cut out of speech");
     rig.server.stop().await;
 }
 

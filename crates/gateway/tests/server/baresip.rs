@@ -1,0 +1,173 @@
+//! baresip as the phone: G.722 and G.711, hold, and hanging up from either side.
+
+use std::path::{Path, PathBuf};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Child;
+use tokio::time::timeout;
+
+use crate::inbound_sip::{hook, webhooks};
+use crate::rig::{Client, PATIENCE, Rig, until};
+use crate::{programs, sound};
+
+/// A running baresip, in a folder of its own, that plays `says.wav` into every call.
+struct Baresip {
+    _child: Child,
+    control: TcpStream,
+    unread: Vec<u8>,
+    folder: PathBuf,
+}
+
+impl Baresip {
+    async fn start(folder: &Path, codec: &str, says: &[i16]) -> Baresip {
+        let [sip, media, control] = programs::free_ports::<3>();
+        std::fs::create_dir(folder).unwrap();
+        sound::write_wav(&folder.join("says.wav"), 8000, says);
+        let lines = [
+            format!("sip_listen 127.0.0.1:{sip}"),
+            format!("rtp_ports {media}-{}", media + 3),
+            format!("ctrl_tcp_listen 127.0.0.1:{control}"),
+            format!("audio_source aufile,{}", folder.join("says.wav").display()),
+            format!("audio_player aufile,{}", folder.join("hears.wav").display()),
+            format!("audio_alert aufile,{}", folder.join("rings.wav").display()),
+            format!("snd_path {}", folder.display()),
+            "ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1".into(),
+            "audio_buffer 20-160\njitter_buffer_type fixed\njitter_buffer_delay 2-10".into(),
+            "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule aufile.so".into(),
+            "module sndfile.so\nmodule uuid.so\nmodule_tmp account.so".into(),
+            "module_app menu.so\nmodule_app ctrl_tcp.so\n".into(),
+        ];
+        std::fs::write(folder.join("config"), lines.join("\n")).unwrap();
+        let account = format!("<sip:phone@127.0.0.1:{sip}>;regint=0;audio_codecs={codec}\n");
+        std::fs::write(folder.join("accounts"), account).unwrap();
+        std::fs::write(folder.join("contacts"), "").unwrap();
+        let child = programs::start("baresip", &["-f", folder.to_str().unwrap()], folder);
+        let opened = until("baresip takes commands", || {
+            let stream = std::net::TcpStream::connect(("127.0.0.1", control)).ok()?;
+            stream.set_nonblocking(true).ok()?;
+            TcpStream::from_std(stream).ok()
+        });
+        Baresip { control: opened.await, _child: child, unread: Vec::new(), folder: folder.into() }
+    }
+
+    /// Sends a command as a netstring of JSON.
+    async fn command(&mut self, command: &str, params: &str) {
+        let text = json!({"command": command, "params": params}).to_string();
+        let framed = format!("{}:{text},", text.len());
+        self.control.write_all(framed.as_bytes()).await.unwrap();
+    }
+
+    /// The next message that has `value` under `key`; others are passed over.
+    async fn told(&mut self, key: &str, value: &str) -> Value {
+        let mut seen = Vec::new();
+        loop {
+            let message = self.next().await;
+            if message[key] == value {
+                return message;
+            }
+            seen.push(message[key].clone());
+            assert!(seen.len() < 500, "no {value} in {seen:?}");
+        }
+    }
+
+    async fn next(&mut self) -> Value {
+        loop {
+            if let Some(colon) = self.unread.iter().position(|byte| *byte == b':') {
+                let length: usize = std::str::from_utf8(&self.unread[..colon]).unwrap().parse().unwrap();
+                let end = colon + 1 + length;
+                if self.unread.len() > end {
+                    let message = serde_json::from_slice(&self.unread[colon + 1..end]).unwrap();
+                    self.unread.drain(..=end);
+                    return message;
+                }
+            }
+            let mut some = [0; 4096];
+            let read = timeout(PATIENCE, self.control.read(&mut some)).await;
+            let length = read.expect("baresip says nothing").unwrap();
+            assert!(length > 0, "baresip has closed");
+            self.unread.extend(&some[..length]);
+        }
+    }
+
+    /// What baresip decoded, as its own recorder wrote it.
+    fn heard(&self) -> Vec<i16> {
+        let files = std::fs::read_dir(&self.folder).unwrap().flatten().map(|file| file.path());
+        let decoded = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().ends_with("-dec.wav");
+        let file = files.into_iter().find(decoded).expect("baresip has recorded");
+        sound::channel(&file, 0)
+    }
+}
+
+/// A call of baresip that a client has accepted, is recorded, and in which the agent has begun to speak.
+async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> Client {
+    phone.command("dial", &format!("sip:agent@{}", rig.server.sip_addr())).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
+    client.event("answer").await;
+    phone.told("type", "CALL_ESTABLISHED").await;
+    client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    client
+}
+
+type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
+
+async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
+    let (url, told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let caller =
+        sound::speech(rig.folder.path(), "Hello, could you tell me when the next train leaves").await;
+    let agent = sound::speech(rig.folder.path(), "The next train leaves at a quarter past nine").await;
+    sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
+    (rig, told, caller, agent)
+}
+
+async fn both_are_heard(codec: &str) {
+    let (rig, mut told, caller, agent) = rig_with_agent().await;
+    let mut phone = Baresip::start(&rig.path("phone"), codec, &caller).await;
+    let mut client = connect(&rig, &mut told, &mut phone).await;
+    client.event("trackEnd").await;
+    // The file of the caller may be longer than that of the agent.
+    client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    client.event("trackEnd").await;
+    phone.command("hangup", "").await;
+    let hangup = client.event("hangup").await;
+    assert_eq!(hangup["initiator"], "caller", "{hangup}");
+    phone.told("type", "CALL_CLOSED").await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let recording = PathBuf::from(&record.recorder[0].path);
+    let said = sound::find(&caller, &sound::channel(&recording, 0));
+    let heard = sound::find(&agent, &phone.heard());
+    println!("{codec}: the server hears {said:?}, baresip hears {heard:?}");
+    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_and_the_agent_hear_each_other_in_g722_and_the_phone_hangs_up() {
+    both_are_heard("G722/16000/1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_and_the_agent_hear_each_other_in_g711_and_the_phone_hangs_up() {
+    both_are_heard("PCMA/8000/1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_holds_and_resumes_and_the_agent_hangs_up() {
+    let (rig, mut told, caller, _) = rig_with_agent().await;
+    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &caller).await;
+    let mut client = connect(&rig, &mut told, &mut phone).await;
+    for (command, on) in [("hold", true), ("resume", false), ("hold", true), ("resume", false)] {
+        phone.command(command, "").await;
+        assert_eq!(client.event("hold").await["onHold"], on);
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("type", "CALL_CLOSED").await;
+    assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 200);
+    rig.server.stop().await;
+}
