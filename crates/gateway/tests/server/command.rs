@@ -1,5 +1,6 @@
 //! The `active-call` command as a process: its exit codes, its signals, and what a crash leaves.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,18 +15,24 @@ use crate::rig::{Client, PATIENCE, records_under, until};
 const ACTIVE_CALL: &str = env!("CARGO_BIN_EXE_active-call");
 
 /// A running command, killed when the test ends.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     http: String,
+    pub(crate) sip: SocketAddr,
 }
 
 impl Running {
     async fn start(folder: &Path) -> Running {
+        Self::start_with(folder, "").await
+    }
+
+    /// With `tables` at the end of its configuration.
+    pub(crate) async fn start_with(folder: &Path, tables: &str) -> Running {
         std::fs::create_dir_all(folder.join("config")).unwrap();
         let conf = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
                     media_threads = 1\n[callrecord]\ntype = \"local\"\n";
-        std::fs::write(folder.join("active-call.toml"), conf).unwrap();
+        std::fs::write(folder.join("active-call.toml"), format!("{conf}{tables}")).unwrap();
         let mut child = tokio::process::Command::new(ACTIVE_CALL)
             .current_dir(folder)
             .env("NO_COLOR", "1")
@@ -39,12 +46,19 @@ impl Running {
             loop {
                 let line = lines.next_line().await.unwrap().expect("the log ends before it is ready");
                 if let Some((_, rest)) = line.split_once("ready http=") {
-                    return rest.split_whitespace().next().unwrap().to_owned();
+                    let (http, rest) = rest.split_once(" sip=").unwrap();
+                    let sip = rest.split_whitespace().next().unwrap().parse().unwrap();
+                    return (http.to_owned(), sip);
                 }
             }
         };
-        let http = timeout(PATIENCE, ready).await.unwrap();
-        Running { child, lines, http }
+        let (http, sip) = timeout(PATIENCE, ready).await.unwrap();
+        Running { child, lines, http, sip }
+    }
+
+    /// Reads the log, which a process that writes much of it waits for, until the process ends.
+    pub(crate) async fn read_log(&mut self) {
+        while let Ok(Some(_)) = self.lines.next_line().await {}
     }
 
     fn signal(&self, name: &str) {

@@ -6,6 +6,7 @@ mod calls_over_websocket;
 mod command;
 mod configuration;
 mod documentation;
+mod hostile_sip;
 mod inbound_sip;
 mod programs;
 mod requests;
