@@ -14,8 +14,9 @@ use crate::media::order::{FromMedia, ToMedia, UtteranceId};
 use crate::record::Ended;
 use crate::setup::Sound;
 
-/// Sound that Media may hold of one utterance before its voice is no longer read.
-const AHEAD: Duration = Duration::from_secs(5);
+/// Sound that Media may be given beyond what it last asked for before a voice is no longer read. Media asks while
+/// it has a second and a half left, so it holds about four seconds at most.
+const AHEAD: Duration = Duration::from_secs(2);
 /// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
 const MOST_WAITING: usize = 256;
 const MOST_TEXT: usize = 256 * 1024;

@@ -122,7 +122,7 @@ pub enum FromMedia {
     FirstSound(LegId),
     /// The first frame of an utterance goes out in this tick.
     Started(UtteranceId, CallTime),
-    /// Less than two seconds of an utterance are left; more is welcome.
+    /// Less than a second and a half of an utterance is left; more is welcome.
     Low(UtteranceId),
     /// An utterance was played to its end: so much of it.
     Ended(UtteranceId, Duration),

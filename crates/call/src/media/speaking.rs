@@ -10,7 +10,7 @@ use protocol::CallTime;
 use crate::media::order::{FromMedia, UtteranceId};
 
 /// Less sound than this left of an unfinished utterance asks for more.
-const LOW: Duration = Duration::from_secs(2);
+const LOW: Duration = Duration::from_millis(1500);
 /// After running dry, so much is gathered before sound goes on, so that it does not stutter.
 const REFILL: Duration = Duration::from_millis(60);
 /// Longest sound of one utterance that is held. A synthesizer that sends more is not read (the rules stop at

@@ -27,6 +27,8 @@ const TEXTS: usize = crate::core::voice::MOST_PIECES;
 const SPEAK: Limits = Limits { stall: Duration::from_secs(3600), ..Limits::SPEAK };
 /// Chunks of sound waiting for the rules. When full the synthesizer waits.
 const SPOKEN: usize = 16;
+/// Chunks of a file, of up to a second, waiting for the rules. When full the file is not read on.
+const FILE_CHUNKS: usize = 1;
 /// Pieces of a model's answer waiting for the rules. When full the model waits.
 const ANSWERS: usize = 64;
 
@@ -166,7 +168,7 @@ impl Running {
 
     /// Opens a sound file.
     pub(super) fn open_file(&mut self, voice: VoiceId, url: String) {
-        let (sound, mut sounds) = mpsc::channel::<Sound>(SPOKEN);
+        let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
         let (flow, mut flows) = watch::channel(true);
         let (input, library) = (self.input.clone(), self.library.clone());
         let task = spawn(async move {
@@ -194,7 +196,7 @@ impl Running {
         orders: mpsc::Sender<Order>,
         play: impl FnOnce(u32, Box<[i16]>) -> Order + Send + 'static,
     ) {
-        let (sound, mut sounds) = mpsc::channel::<Sound>(SPOKEN);
+        let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
         let library = self.library.clone();
         let task = spawn(async move {
             let gather = async {

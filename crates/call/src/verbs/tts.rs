@@ -11,6 +11,8 @@ use crate::media::order::UtteranceId;
 
 /// Rate of base64 sound.
 const BASE64_RATE: u32 = 16_000;
+/// Bytes of sound in one command: 30 s. It goes to the media thread at once, so it must stay small there.
+const MOST_SOUND: usize = BASE64_RATE as usize * 2 * 30;
 
 impl Core {
     pub(super) fn tts(&mut self, now: CallTime, tts: Tts) {
@@ -80,6 +82,12 @@ impl Core {
 
 fn decode(text: &str) -> Result<Vec<i16>, String> {
     let bytes = STANDARD.decode(text.trim()).map_err(|e| format!("text: not valid base64: {e}"))?;
+    if bytes.len() > MOST_SOUND {
+        return Err(format!(
+            "text: {} bytes of sound are more than 30 s; send it in several commands",
+            bytes.len()
+        ));
+    }
     if bytes.len() % 2 == 1 {
         return Err("text: an odd number of bytes is no s16le sound".into());
     }
