@@ -1,10 +1,12 @@
 //! The server as its clients and phones see it: real sockets on loopback, free ports, temporary folders.
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected is to fail there")]
+#![allow(clippy::print_stdout, reason = "tests that measure print their figures")]
 
 mod baresip;
 mod calls_over_websocket;
 mod command;
 mod configuration;
+mod crowd;
 mod documentation;
 mod hostile_sip;
 mod inbound_sip;

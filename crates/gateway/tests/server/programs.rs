@@ -33,12 +33,13 @@ pub(crate) fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
         .unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"))
 }
 
-/// Even UDP ports that are free now, with the odd ones above them, below those that the system hands out.
+/// Even UDP ports that are free now, with the three above each: beyond those that our servers begin with, and
+/// below those that the system hands out.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let mut next = 10_000 + rand::random::<u16>() % 4_000 * 4;
+    let mut next = 24_000 + rand::random::<u16>() % 1_900 * 4;
     std::array::from_fn(|_| {
         loop {
-            next = if next > 32_000 { 10_000 } else { next + 4 };
+            next = if next > 32_000 { 24_000 } else { next + 4 };
             if (next..next + 4).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok()) {
                 return next;
             }

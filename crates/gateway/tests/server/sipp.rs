@@ -86,6 +86,7 @@ async fn what_sipp_says_and_hears_is_in_the_recording_and_its_digits_come_once()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "a time is measured")]
 async fn time_from_invite_to_200_on_an_idle_server() {
     let rig =
         Rig::start_with(|config| crate::inbound_sip::playbooks(config, Vec::new(), Some("hello.md"))).await;
