@@ -44,7 +44,7 @@ fn demonstrate(flags: &Demo) -> Result<(), String> {
     // The conversation is what is to be seen; RUST_LOG shows more.
     let quiet = Config { log_level: None, ..Config::default() };
     let level = process_environment("RUST_LOG").unwrap_or_else(|| "warn".into());
-    logging::start(&quiet, Some(level)).map_err(|e| format!("the log: {e}"))?;
+    let _log = logging::start(&quiet, Some(level)).map_err(|e| format!("the log: {e}"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     runtime.block_on(demo::run(flags)).map_err(|e| e.to_string())
 }
@@ -58,7 +58,8 @@ fn serve(flags: &Serve) -> Result<(), String> {
     }
     let mut loaded = load(flags.conf.as_deref())?;
     flags.apply(&mut loaded.config);
-    logging::start(&loaded.config, process_environment("RUST_LOG")).map_err(|e| format!("the log: {e}"))?;
+    let _log = logging::start(&loaded.config, process_environment("RUST_LOG"))
+        .map_err(|e| format!("the log: {e}"))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

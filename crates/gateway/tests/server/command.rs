@@ -56,11 +56,6 @@ impl Running {
         Running { child, lines, http, sip }
     }
 
-    /// Reads the log, which a process that writes much of it waits for, until the process ends.
-    pub(crate) async fn read_log(&mut self) {
-        while let Ok(Some(_)) = self.lines.next_line().await {}
-    }
-
     fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
