@@ -242,8 +242,13 @@ impl Wheel {
                 self.turn(slot);
                 self.note_lateness(origin + Duration::from_millis(tick));
             }
-            tick += 1;
+            tick += self.to_next_slot(tick);
         }
+    }
+
+    /// Milliseconds to the next slot that has calls; a wheel with none is turned once.
+    fn to_next_slot(&self, tick: u64) -> u64 {
+        (1..=SLOTS).find(|ahead| !self.slots[((tick + ahead) % SLOTS) as usize].is_empty()).unwrap_or(SLOTS)
     }
 
     fn note_lateness(&self, due: Instant) {

@@ -84,6 +84,17 @@ enum LegSound {
     Raw(Box<RawLeg>),
 }
 
+/// Moves the oldest sound of `from` into `to`; both hold enough.
+fn take(from: &mut VecDeque<i16>, to: &mut [i16]) {
+    let (first, second) = from.as_slices();
+    let split = first.len().min(to.len());
+    let (head, tail) = to.split_at_mut(split);
+    head.copy_from_slice(&first[..split]);
+    let wrapped = tail.len().min(second.len());
+    tail[..wrapped].copy_from_slice(&second[..wrapped]);
+    from.drain(..split + wrapped);
+}
+
 /// Background sound, looped.
 struct Ambience {
     sound: Box<[i16]>,

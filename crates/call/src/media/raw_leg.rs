@@ -81,18 +81,13 @@ impl RawLeg {
         if !self.flowing || self.heard.len() < frame.len() {
             // The tail of a message shorter than the prefill is heard once nothing more has come.
             let rest = if self.flowing { self.heard.len() } else { 0 };
-            for (to, from) in frame.iter_mut().zip(self.heard.drain(..rest)) {
-                *to = from;
-            }
             let rest = rest.min(frame.len());
+            super::take(&mut self.heard, &mut frame[..rest]);
             frame[rest..].fill(0);
             self.flowing = false;
             return;
         }
-        let length = frame.len();
-        for (to, from) in frame.iter_mut().zip(self.heard.drain(..length)) {
-            *to = from;
-        }
+        super::take(&mut self.heard, frame);
     }
 
     /// Appends the message for 20 ms of sound to `out`.

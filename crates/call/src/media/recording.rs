@@ -32,9 +32,10 @@ impl Recording {
         right.clear();
         self.left.process(heard, left);
         self.right.process(sent, right);
-        for (l, r) in left.iter().zip(right.iter()) {
-            self.second.push(*l);
-            self.second.push(*r);
+        let start = self.second.len();
+        self.second.resize(start + left.len().min(right.len()) * 2, 0);
+        for ((pair, l), r) in self.second[start..].chunks_exact_mut(2).zip(left.iter()).zip(right.iter()) {
+            pair.copy_from_slice(&[*l, *r]);
         }
         (self.second.len() >= self.full)
             .then(|| std::mem::replace(&mut self.second, Vec::with_capacity(self.full)))

@@ -154,9 +154,7 @@ impl RtpLeg {
             self.keep();
         }
         let given = frame.len().min(self.heard.len());
-        for (to, from) in frame.iter_mut().zip(self.heard.drain(..given)) {
-            *to = from;
-        }
+        super::take(&mut self.heard, &mut frame[..given]);
         frame[given..].fill(0);
         self.jitter.set_quiet(frame.iter().all(|s| s.unsigned_abs() < QUIET_PEAK));
     }

@@ -174,9 +174,7 @@ impl Speaking {
             return None;
         }
         let count = out.len().min(front.sound.len());
-        for (to, from) in out.iter_mut().zip(front.sound.drain(..count)) {
-            *to = from;
-        }
+        super::take(&mut front.sound, &mut out[..count]);
         if !front.started {
             front.started = true;
             self.events.push(FromMedia::Started(front.id, now));
