@@ -54,65 +54,21 @@ impl Resampler {
         self.input.extend(pcm.iter().map(|s| f32::from(*s)));
         let end = pcm.len() * self.up;
         out.reserve(end / self.down + 1);
-        if self.down == 1 {
-            self.upsample(pcm.len(), out);
-            self.place = end;
-        }
         while self.place < end {
             let (newest, phase) = (self.place / self.up, self.place % self.up);
             let sum = dot(&self.input[newest..newest + self.span], &self.phases[phase]);
-            out.push(rounded(sum));
+            // A cast from float to integer saturates; adding a half with the sign rounds.
+            out.push((sum + 0.5f32.copysign(sum)) as i16);
             self.place += self.down;
         }
         self.place -= end;
         self.input.drain(..pcm.len());
     }
 
-    /// The outputs of `count` inputs when each input gives all phases: [`BLOCK`] inputs at a time, so that their
-    /// sums stay in registers and no sum runs across lanes.
-    fn upsample(&mut self, count: usize, out: &mut Vec<i16>) {
-        let start = out.len();
-        out.resize(start + count * self.up, 0);
-        for (phase, taps) in self.phases.iter().enumerate() {
-            for (block, outputs) in out[start..].chunks_mut(BLOCK * self.up).enumerate() {
-                let window = &self.input[block * BLOCK..];
-                let mut sums = [0.0_f32; BLOCK];
-                if outputs.len() == BLOCK * self.up {
-                    for (tap, inputs) in taps.iter().zip(window.windows(BLOCK)) {
-                        add_scaled(&mut sums, *tap, inputs);
-                    }
-                } else {
-                    let left = outputs.len() / self.up;
-                    for (tap, inputs) in taps.iter().zip(window.windows(left)) {
-                        add_scaled(&mut sums[..left], *tap, inputs);
-                    }
-                }
-                for (output, sum) in outputs.iter_mut().skip(phase).step_by(self.up).zip(sums) {
-                    *output = rounded(sum);
-                }
-            }
-        }
-    }
-
     /// How much later a sound comes out than it went in; at most 2 ms.
     pub fn delay(&self) -> Duration {
         if self.phases.is_empty() { Duration::ZERO } else { Duration::from_millis(HALF_MS as u64) }
     }
-}
-
-/// Inputs whose outputs are computed together.
-const BLOCK: usize = 16;
-
-/// Both branches of a block add in the same order, so that the size of chunks changes no bit.
-fn add_scaled(sums: &mut [f32], tap: f32, inputs: &[f32]) {
-    for (sum, input) in sums.iter_mut().zip(inputs) {
-        *sum += tap * input;
-    }
-}
-
-/// A cast from float to integer saturates; adding a half with the sign rounds.
-fn rounded(sum: f32) -> i16 {
-    (sum + 0.5f32.copysign(sum)) as i16
 }
 
 /// The windowed-sinc low pass at `up` times `from`, dealt out to its phases.

@@ -99,7 +99,7 @@ async fn main() -> Result<(), Failure> {
         &plan,
         &phones,
         &mut setup,
-        Figures { before, start, end, span, attached: attached.load(Ordering::Relaxed) },
+        &Figures { before, start, end, span, attached: attached.load(Ordering::Relaxed) },
     );
     Ok(())
 }
@@ -299,8 +299,8 @@ struct Figures {
     attached: usize,
 }
 
-fn report(plan: &Plan, phones: &[Phone], setup: &mut [Duration], figures: Figures) {
-    let Figures { before, start, end, span, attached } = figures;
+fn report(plan: &Plan, phones: &[Phone], setup: &mut [Duration], figures: &Figures) {
+    let Figures { before, start, end, span, attached } = *figures;
     let mut gaps: Vec<u32> = phones.iter().flat_map(|phone| phone.gaps.iter().copied()).collect();
     gaps.sort_unstable();
     setup.sort_unstable();

@@ -45,7 +45,7 @@ fn demonstrate(flags: &Demo) -> Result<(), String> {
     let quiet = Config { log_level: None, ..Config::default() };
     let level = process_environment("RUST_LOG").unwrap_or_else(|| "warn".into());
     let _log = logging::start(&quiet, Some(level)).map_err(|e| format!("the log: {e}"))?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    let runtime = runtime()?;
     runtime.block_on(demo::run(flags)).map_err(|e| e.to_string())
 }
 
@@ -63,7 +63,7 @@ fn serve(flags: &Serve) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    let runtime = runtime()?;
     runtime.block_on(run(loaded))
 }
 
@@ -99,6 +99,15 @@ async fn run(loaded: Loaded) -> Result<(), String> {
         }
         () = stopped() => Err("stopped at once by a second signal".into()),
     }
+}
+
+/// Each file that is played is decoded on a thread of the blocking pool, which waits with it; the usual limit of
+/// 512 would make the next call's file wait for an earlier call's end.
+const BLOCKING_THREADS: usize = 4096;
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build().map_err(|e| e.to_string())
 }
 
 fn list_providers() -> io::Result<()> {

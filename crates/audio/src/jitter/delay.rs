@@ -17,6 +17,11 @@ const SPAN: Duration = Duration::from_millis(500);
 const SPANS: usize = 10;
 /// Spans that must agree before a packet is left out in silence.
 const SPANS_IN_SILENCE: usize = 4;
+/// A stream this young has often begun with a burst that says nothing of its jitter; in its first silence one
+/// span is enough, so that speech comes after the cut and not around it.
+const YOUNG: Duration = Duration::from_millis(1000);
+/// Spans that must agree while the stream is [`YOUNG`].
+const SPANS_WHEN_YOUNG: usize = 1;
 /// Time between two packets left out of speech.
 const PAUSE_IN_SPEECH: Duration = Duration::from_secs(1);
 /// Time between two packets left out because of [`TOO_LONG`].
@@ -38,11 +43,13 @@ pub(super) struct Delay {
     spans: [Option<(Duration, Duration)>; SPANS],
     present: u64,
     shortened: Option<CallTime>,
+    /// When the first packet was played.
+    began: Option<CallTime>,
 }
 
 impl Default for Delay {
     fn default() -> Self {
-        Delay { wanted: SHORTEST, spans: [None; SPANS], present: 0, shortened: None }
+        Delay { wanted: SHORTEST, spans: [None; SPANS], present: 0, shortened: None, began: None }
     }
 }
 
@@ -60,6 +67,7 @@ impl Delay {
     /// A packet was played at `now` after it had waited for `wait`.
     pub(super) fn waited(&mut self, now: CallTime, wait: Duration) {
         self.turn(now);
+        self.began.get_or_insert(now);
         let span = &mut self.spans[0];
         let (least, most) = span.unwrap_or((wait, wait));
         *span = Some((least.min(wait), most.max(wait)));
@@ -100,7 +108,8 @@ impl Delay {
             self.spans[0].is_none_or(|(least, _)| least >= enough)
                 && self.spans[1..=spans].iter().all(|s| s.is_some_and(|(least, _)| least >= enough))
         };
-        (room.quiet && unneeded(SPANS_IN_SILENCE))
+        let young = self.began.is_some_and(|began| now.since(began) <= YOUNG);
+        (room.quiet && unneeded(if young { SPANS_WHEN_YOUNG } else { SPANS_IN_SILENCE }))
             || (rested(PAUSE_IN_SPEECH) && unneeded(SPANS - 1))
             || (rested(PAUSE_TOO_LONG) && self.spans[1].is_some_and(|(_, most)| most >= TOO_LONG))
     }

@@ -25,6 +25,8 @@ use crate::calls::{NoClaim, NoPlace, Place};
 
 /// Binary messages waiting for the media thread: a second of 20 ms messages. When full the new one is dropped.
 const HEARD: usize = 50;
+/// Bytes of each buffer of a socket, which are held for the whole call: a second of events and sound.
+const SOCKET_BUFFER: usize = 8 * 1024;
 /// Batches waiting for a client, of about three 20 ms messages each: a second. When full the media thread drops.
 const SPOKEN: usize = 17;
 
@@ -107,7 +109,11 @@ pub(super) async fn webrtc(
 
 /// The parser refuses what is larger and says so; twice as much is not even read.
 fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.max_message_size(2 * MAX_MESSAGE).max_frame_size(2 * MAX_MESSAGE)
+    upgrade
+        .read_buffer_size(SOCKET_BUFFER)
+        .write_buffer_size(SOCKET_BUFFER)
+        .max_message_size(2 * MAX_MESSAGE)
+        .max_frame_size(2 * MAX_MESSAGE)
 }
 
 fn new_call(query: &HashMap<String, String>) -> Result<(Parameters, String), String> {
