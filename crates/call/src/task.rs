@@ -162,9 +162,12 @@ impl Task {
         match order {
             Some(ToCall::Command(command)) => {
                 self.log_line("command", &*command);
-                let named =
-                    command.playbook().map(|name| Input::Playbook(self.services.playbooks.find(name)));
-                named.into_iter().chain([Input::Command(*command)]).collect()
+                match command.playbook().map(|name| self.services.playbooks.find(name)) {
+                    None => vec![Input::Command(*command)],
+                    Some(Ok(found)) => vec![Input::Playbook(Ok(found)), Input::Command(*command)],
+                    // A call must not be answered by a playbook that is not there.
+                    Some(Err(why)) => vec![Input::Playbook(Err(why))],
+                }
             }
             Some(ToCall::Complaint { field, message, refused }) => {
                 vec![Input::Complaint { field, message, refused }]
@@ -238,11 +241,11 @@ impl Task {
             Effect::Abandon(turn) => self.running.abandon(turn),
             Effect::Fetch(id, request) => self.running.fetch(id, request, Arc::clone(&self.services.fetcher)),
             Effect::Emit(event) => self.emit(event),
-            Effect::Ambience(path, ducking) => {
+            Effect::Ambience(path, rate, ducking) => {
                 if let Some((seat, orders)) = &self.seat {
                     let (seat, orders) = (*seat, orders.clone());
-                    let play = move |rate, sound| Order::Media(seat, ToMedia::Ambience(rate, sound, ducking));
-                    self.running.load_ambience(path, orders, play);
+                    let play = move |sound| Order::Media(seat, ToMedia::Ambience(rate, sound, ducking));
+                    self.running.load_ambience(path, rate, orders, play);
                 }
             }
             Effect::Record(option) => return self.record(&option).await,

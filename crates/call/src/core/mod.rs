@@ -127,8 +127,8 @@ pub enum Effect {
     Emit(Event),
     /// Begin a recording.
     Record(Box<RecorderOption>),
-    /// Load a background sound and play it under everything.
-    Ambience(String, Ducking),
+    /// Load a background sound at the rate of the call's sound and play it under everything.
+    Ambience(String, u32, Ducking),
     /// The call is over.
     Finish(Box<CallRecord>),
 }
@@ -176,6 +176,8 @@ pub struct Core {
     /// Rate of the call's sound, once it has one.
     pub(crate) rate: Option<u32>,
     pub(crate) recording: bool,
+    /// `ringing` said how to record; `accept` does not change it.
+    pub(crate) recorder_fixed: bool,
     pub(crate) held: bool,
     pub(crate) info_changed: bool,
     /// Unknown keys that were told.
@@ -223,6 +225,7 @@ impl Core {
             effects: VecDeque::new(),
             rate: None,
             recording: false,
+            recorder_fixed: false,
             held: false,
             info_changed: true,
             complained: BTreeSet::new(),

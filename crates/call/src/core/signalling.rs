@@ -56,7 +56,10 @@ impl Core {
     }
 
     /// Lays the option of a command over the playbook's and the configuration's.
-    pub(crate) fn take_option(&mut self, option: CallOption) {
+    pub(crate) fn take_option(&mut self, mut option: CallOption) {
+        if self.recorder_fixed {
+            option.recorder = self.option.recorder.clone();
+        }
         let base = self.option.clone();
         let Some(playbook) = self.playbook.clone() else {
             self.option = option.over(&base);
@@ -246,7 +249,9 @@ impl Core {
             duck_level: option.duck_level.unwrap_or(default.duck_level),
             transition_speed: option.transition_speed.unwrap_or(default.transition_speed),
         };
-        self.effect(Effect::Ambience(path, ducking));
+        if let Some(rate) = self.rate {
+            self.effect(Effect::Ambience(path, rate, ducking));
+        }
     }
 
     /// Options that were asked for and have no behaviour here are said, once, after the answer: a client must

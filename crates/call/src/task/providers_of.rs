@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audio::Resampler;
 use futures::FutureExt;
 use playbook::HttpRequest;
 use protocol::chat::{Ask, ModelOutput, TurnId};
@@ -188,34 +189,35 @@ impl Running {
         self.voices.insert(voice, Voice { task, text: None, flow });
     }
 
-    /// Loads a background sound, at most [`AMBIENCE`] of it, and hands it to the call's sound. A file that cannot
+    /// Loads a background sound, at most [`AMBIENCE`] of it, brings it to `rate`, and hands it to the call's sound. A file that cannot
     /// be opened is logged: a call without its background noise is still a good call.
     pub(super) fn load_ambience(
         &mut self,
         path: String,
+        rate: u32,
         orders: mpsc::Sender<Order>,
-        play: impl FnOnce(u32, Box<[i16]>) -> Order + Send + 'static,
+        play: impl FnOnce(Box<[i16]>) -> Order + Send + 'static,
     ) {
         let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
         let library = self.library.clone();
         let task = spawn(async move {
             let gather = async {
-                let (mut rate, mut whole) = (0, Vec::new());
+                let (mut resampler, mut whole) = (None, Vec::new());
                 while let Some(sound) = sounds.recv().await {
-                    rate = sound.rate;
-                    whole.extend_from_slice(&sound.samples);
+                    let resampler = resampler.get_or_insert_with(|| Resampler::new(sound.rate, rate));
+                    resampler.process(&sound.samples, &mut whole);
                     if whole.len() as u64 >= u64::from(rate) * AMBIENCE.as_secs() {
                         break;
                     }
                 }
                 sounds.close();
-                (rate, whole)
+                whole
             };
-            let (result, (rate, whole)) = tokio::join!(library.open(&path, sound), gather);
+            let (result, whole) = tokio::join!(library.open(&path, sound), gather);
             if whole.is_empty() {
                 tracing::warn!(path, error = result.err(), "the background sound cannot be played");
             } else {
-                let _ = orders.send(play(rate, whole.into())).await;
+                let _ = orders.send(play(whole.into())).await;
             }
         });
         self.fetches.push(task);

@@ -63,6 +63,7 @@ impl Core {
         }
         if let Some(recorder) = ringing.recorder {
             // What is set here stays, whatever `accept` brings.
+            self.recorder_fixed = true;
             self.option.recorder = Some(match self.option.recorder.take() {
                 Some(earlier) => earlier.over(&recorder),
                 None => recorder,

@@ -40,6 +40,7 @@ impl Core {
             }
         };
         let wait = tts.wait_input_timeout.or(option.wait_input_timeout).map(|t| t.0);
+        let wait = wait.filter(|limit| !limit.is_zero());
         if let Some(utterance) = self.voice.utterances.iter_mut().find(|u| u.id == id) {
             utterance.streaming |= streaming;
             // A later command without it does not take it back.

@@ -145,6 +145,16 @@ pub(crate) fn children(name: &str) -> Vec<String> {
     std::fs::read_dir("/proc").unwrap().filter_map(stat).filter(mine).collect()
 }
 
+/// Waits until one is at work.
+pub(crate) async fn until_at_work(name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while children(name).is_empty() {
+        assert!(Instant::now() < deadline, "{name} was never started");
+        tick.tick().await;
+    }
+}
+
 /// Waits until none is left. Zombies count.
 pub(crate) async fn until_childless(name: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
