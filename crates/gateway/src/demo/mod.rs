@@ -31,7 +31,7 @@ const QUESTIONS: &[&str] = &[
     "what are your opening hours",
     "where are you",
     "i would like to reserve a book",
-    "thank you very much goodbye",
+    "no that is everything",
 ];
 /// Voice of the caller; the agent's is another.
 const CALLER_VOICE: &str = "rms";

@@ -42,6 +42,8 @@ impl Decoder {
         command.args(["-infile", "/dev/stdin", "-logfn", "/dev/null", "-time", "yes"]);
         // Where speech begins and ends is known already: the program must not cut it into pieces of its own.
         command.args(["-remove_silence", "no", "-hmm", ACOUSTICS]);
+        // Its noise removal learns from the sound before speech; digital silence, which a phone sends, misleads it.
+        command.args(["-remove_noise", "no"]);
         command.args(vocabulary);
         let mut child = super::super::start(&mut command)?;
         let sound = child.stdin.take().ok_or_else(|| failed("it has no input"))?;
