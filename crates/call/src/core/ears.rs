@@ -50,6 +50,8 @@ impl Core {
             FromMedia::Gone => {
                 let end = crate::StopReason::MediaLost("internal error in the call's sound".into()).end(true);
                 self.end(now, end);
+                // No sound is left that could say what was heard last: there is nothing to wait for.
+                self.finish(now);
             }
             FromMedia::FirstSound(_) => {}
             FromMedia::Started(..) | FromMedia::Low(_) | FromMedia::Ended(..) | FromMedia::Stopped { .. } => {

@@ -105,3 +105,39 @@ pub(crate) fn initiator(word: &str) -> Option<Initiator> {
         .into_iter()
         .find(|who| who.as_str().eq_ignore_ascii_case(word))
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::rest::CallKind;
+    use protocol::{CallOption, CallTime, Command, Extra};
+
+    use crate::core::clock::Clock;
+    use crate::core::{Core, Effect, Facts, Input};
+    use crate::media::order::FromMedia;
+    use crate::setup::Rules;
+
+    #[test]
+    fn a_call_whose_sound_dies_while_it_speaks_is_over_at_once() {
+        let facts = Facts {
+            id: "a".into(),
+            kind: CallKind::WebSocket,
+            caller: String::new(),
+            callee: String::new(),
+            clock: Clock { began_unix_ms: 0 },
+            rules: Rules::default(),
+            vars: Extra::new(),
+            random: (1, 2, 3),
+            dump: None,
+        };
+        let mut core = Core::new(facts, CallOption::default(), None, None);
+        let invite = r#"{"command":"invite","option":{}}"#;
+        let tts = r#"{"command":"tts","text":"AQD//w==","base64":true}"#;
+        for text in [invite, tts] {
+            core.handle(CallTime::ZERO, Input::Command(Command::parse(text).unwrap().value));
+        }
+        core.handle(CallTime::ms(20), Input::Media(FromMedia::Gone));
+        let finished = std::iter::from_fn(|| core.poll()).filter(|e| matches!(e, Effect::Finish(_))).count();
+        assert_eq!(finished, 1);
+        assert_eq!(core.timeout(), None);
+    }
+}
