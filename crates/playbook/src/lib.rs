@@ -33,7 +33,7 @@ pub mod transfer;
 pub mod turn;
 pub mod vars;
 
-pub use conversation::{Action, Conversation, Ended, HttpRequest, Input, Note};
+pub use conversation::{Action, Arming, Conversation, Ended, HttpRequest, Input, Note, Origin};
 pub use error::{PlaybookError, Warning};
 pub use playbook::{Interruption, Playbook, Scene, Strategy};
 pub use vars::{BuiltIns, Vars};

@@ -9,8 +9,11 @@ use protocol::value::{Extra, Headers};
 
 use crate::error::{PlaybookError, Warning};
 use crate::parse;
+use crate::phrases::Fillers;
 use crate::template;
 use crate::transfer::Allowed;
+use crate::turn::end::EndOfTurn;
+use crate::turn::{STARTS, StartRow};
 use crate::vars::Vars;
 
 /// A playbook: how a call is set up, and what is said in it.
@@ -22,8 +25,16 @@ pub struct Playbook {
     pub llm: Option<LlmOption>,
     /// Spoken when the call is answered; a template.
     pub greeting: Option<String>,
+    /// Whether the caller may cut the greeting off. Default true.
+    pub greeting_interruptible: bool,
     /// When the caller may cut the agent off.
     pub interruption: Interruption,
+    /// When the caller's turn is over.
+    pub end_of_turn: EndOfTurn,
+    /// Words that neither interrupt nor are answered while the agent speaks.
+    pub fillers: Fillers,
+    /// File with such words, one on each line, which the loader reads for [`Playbook::set_fillers`].
+    pub filler_file: Option<String>,
     /// What keys do in every scene that does not say otherwise.
     pub dtmf: BTreeMap<char, DtmfAction>,
     /// Digits to collect, by name.
@@ -83,6 +94,11 @@ impl Playbook {
             render_extra(extra, &render);
         }
         option
+    }
+
+    /// Takes the text of a file of filler words, one on each line, in place of those of the language.
+    pub fn set_fillers(&mut self, text: &str) {
+        self.fillers = Fillers::from_file(text, self.language());
     }
 
     /// The scene named `id`.
@@ -149,24 +165,27 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// Each strategy and its word in a playbook.
-    pub const WORDS: &'static [(&'static str, Strategy)] =
-        &[("both", Strategy::Both), ("vad", Strategy::Vad), ("asr", Strategy::Asr), ("none", Strategy::None)];
+    /// What it consists of.
+    pub fn row(self) -> &'static StartRow {
+        const BOTH: &StartRow =
+            &StartRow { name: "both", strategy: Strategy::Both, by_voice: true, by_words: true };
+        STARTS.iter().find(|row| row.strategy == self).unwrap_or(BOTH)
+    }
 
-    /// Whether speech alone interrupts. The call arms its media with this; the conversation hears of it as
-    /// an utterance that ended interrupted.
+    /// Whether speech alone interrupts. The call's sound is armed for it; the conversation hears of it as an
+    /// utterance that ended interrupted.
     pub fn by_voice(self) -> bool {
-        matches!(self, Strategy::Both | Strategy::Vad)
+        self.row().by_voice
     }
 
     /// Whether recognized words interrupt.
     pub fn by_words(self) -> bool {
-        matches!(self, Strategy::Both | Strategy::Asr)
+        self.row().by_words
     }
 }
 
 /// When the caller may cut the agent off.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Interruption {
     /// What counts as cutting in. Default both.
     pub strategy: Strategy,
@@ -178,6 +197,11 @@ pub struct Interruption {
     pub volume_fade: Duration,
     /// An utterance cannot be interrupted before so much of it was heard. Default 800 ms.
     pub ignore_first: Duration,
+    /// Fewer words do not interrupt. Default 1.
+    pub min_words: usize,
+    /// Gain, 0 to 1, to which the voice goes down as soon as speech is heard, until it is clear whether the caller
+    /// wants the turn. Absent: the voice stops.
+    pub duck: Option<f32>,
 }
 
 impl Default for Interruption {
@@ -188,6 +212,8 @@ impl Default for Interruption {
             filler_word_filter: true,
             volume_fade: Duration::ZERO,
             ignore_first: Duration::from_millis(800),
+            min_words: 1,
+            duck: None,
         }
     }
 }
@@ -297,4 +323,6 @@ pub struct Phrases {
     pub refusal: String,
     /// A transfer failed.
     pub unreachable: String,
+    /// Something that is looked up takes long.
+    pub wait: String,
 }

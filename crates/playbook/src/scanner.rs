@@ -186,7 +186,7 @@ impl Scanner {
     fn complete_tag(&mut self, out: &mut Vec<Scan>) {
         self.state = State::Words;
         let held = std::mem::take(&mut self.held);
-        if self.fenced || held.starts_with("</") {
+        if self.fenced {
             return;
         }
         if let Some(tag) = tags::parse(&held) {

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use protocol::chat::TurnId;
 use protocol::command::{Interrupt, Play, Tts};
+use protocol::option::SynthesisOption;
 use protocol::value::InputTimeout;
 use protocol::{CallTime, Command};
 
-use crate::conversation::{Action, Ended};
+use crate::conversation::{Action, Arming, Ended};
 
-/// The `waitInputTimeout` of everything said, as deployed playbooks have it.
-const WAIT_INPUT: InputTimeout = InputTimeout(Duration::from_secs(10));
+/// The `waitInputTimeout` of what is said, unless the answer says another, as deployed playbooks have it.
+const WAIT_INPUT: Duration = Duration::from_secs(10);
 
 /// Most utterances that wait; further ones are dropped. Only a model that streams tags without end gets here.
 const MAX_WAITING: usize = 64;
@@ -28,6 +29,23 @@ pub struct Speech {
     /// Utterances so far of the turn of the last one.
     count: u32,
     last_turn: Option<TurnId>,
+    /// How the next words are to be said.
+    pub manner: Manner,
+    /// What the call's sound does when the caller is heard, where that is allowed.
+    arming: Option<Arming>,
+    /// Whether it was armed so.
+    armed: Option<bool>,
+}
+
+/// How words are said. Words of another manner make another utterance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Heard to the end whatever the caller does.
+    pub protected: bool,
+    /// Emotion of the voice.
+    pub emotion: Option<String>,
+    /// `waitInputTimeout`; absent: 10 s.
+    pub wait_input: Option<Duration>,
 }
 
 /// One `playId`.
@@ -49,9 +67,27 @@ pub struct Utterance {
     pub audible: Option<CallTime>,
     begun: bool,
     complete: bool,
+    manner: Manner,
 }
 
 impl Utterance {
+    /// Whether it is heard to the end whatever the caller does.
+    pub fn is_protected(&self) -> bool {
+        self.manner.protected
+    }
+
+    /// Whether its last sentence asks something and was heard, or nearly.
+    pub fn asks(&self) -> bool {
+        /// So many characters before its end a question is understood.
+        const NEARLY: usize = 30;
+        if self.unheard().trim().chars().nth(NEARLY).is_some() {
+            return false;
+        }
+        let words = self.said.trim_end();
+        let last = words.trim_end_matches(['"', '\'', ')', '”', '」']);
+        last.ends_with(['?', '？'])
+    }
+
     /// The words that were not heard.
     pub fn unheard(&self) -> &str {
         self.said.strip_prefix(self.heard.as_str()).unwrap_or("")
@@ -68,6 +104,16 @@ impl Utterance {
 }
 
 impl Speech {
+    /// Nothing is said yet; `arming` holds for every utterance that is not protected.
+    pub fn new(arming: Option<Arming>) -> Self {
+        Speech { arming, ..Speech::default() }
+    }
+
+    /// Whether what is being said is heard to the end whatever the caller does.
+    pub fn is_protected(&self) -> bool {
+        self.current().is_some_and(Utterance::is_protected)
+    }
+
     /// What is being said.
     pub fn current(&self) -> Option<&Utterance> {
         self.line.front()
@@ -85,7 +131,12 @@ impl Speech {
 
     /// Says `words` after everything else of `turn`; a space that sets them apart is not needed first.
     pub fn say(&mut self, turn: TurnId, words: &str, out: &mut Vec<Action>) {
-        if !self.line.back().is_some_and(|last| last.turn == turn && last.file.is_none() && !last.complete) {
+        let manner = &self.manner;
+        let same = |last: &Utterance| {
+            last.turn == turn && last.file.is_none() && !last.complete && last.manner == *manner
+        };
+        if !self.line.back().is_some_and(same) {
+            self.close(out);
             self.append(turn, None);
         }
         let Some(last) = self.line.back_mut() else { return };
@@ -180,6 +231,7 @@ impl Speech {
             audible: None,
             begun: false,
             complete,
+            manner: self.manner.clone(),
         });
     }
 
@@ -187,9 +239,13 @@ impl Speech {
     fn begin(&mut self, out: &mut Vec<Action>) {
         let Some(first) = self.line.front_mut().filter(|first| !first.begun) else { return };
         first.begun = true;
+        let arm = !first.manner.protected;
+        if self.armed.replace(arm) != Some(arm) {
+            out.push(Action::Arm(self.arming.filter(|_| arm)));
+        }
         if let Some(url) = first.file.clone() {
             let play_id = Some(first.play_id.clone());
-            let wait_input_timeout = Some(WAIT_INPUT);
+            let wait_input_timeout = Some(first.wait_input());
             let play = Play { url, play_id, wait_input_timeout, ..Play::default() };
             out.push(Action::Do(Command::Play(play)));
             return;
@@ -202,6 +258,10 @@ impl Speech {
 }
 
 impl Utterance {
+    fn wait_input(&self) -> InputTimeout {
+        InputTimeout(self.manner.wait_input.unwrap_or(WAIT_INPUT))
+    }
+
     fn note(&mut self, now: CallTime, text: &str, ended: Ended) {
         // Sound that has begun is audible before its first word is complete.
         if !text.is_empty() || self.file.is_some() || ended == Ended::Playing {
@@ -225,12 +285,16 @@ pub struct Report<'a> {
 }
 
 fn words_of(utterance: &Utterance, text: &str, end: bool) -> Action {
+    let emotion = utterance.manner.emotion.clone();
+    let option = emotion
+        .map(|emotion| Box::new(SynthesisOption { emotion: Some(emotion), ..SynthesisOption::default() }));
     Action::Do(Command::Tts(Tts {
         text: text.to_owned(),
         play_id: Some(utterance.play_id.clone()),
         streaming: Some(true),
         end_of_stream: end.then_some(true),
-        wait_input_timeout: Some(WAIT_INPUT),
+        wait_input_timeout: Some(utterance.wait_input()),
+        option,
         ..Tts::default()
     }))
 }

@@ -22,6 +22,8 @@ pub struct TagRow {
     pub example: &'static str,
     /// What the model is told of it.
     pub help: &'static str,
+    /// Whether it encloses words and has an end, such as `</protect>`.
+    pub encloses: bool,
     /// What the tag does; `None` when an attribute it needs is missing.
     act: fn(&Tag) -> Option<Act>,
 }
@@ -34,6 +36,7 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[],
         example: "<hangup/>",
         help: "ends the call after the words before it",
+        encloses: false,
         act: |_| Some(Act::Hangup),
     },
     TagRow {
@@ -42,6 +45,7 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[&["scene", "to"]],
         example: "<goto scene=\"name\"/>",
         help: "goes on in another scene",
+        encloses: false,
         act: |tag| tag.value(0).map(Act::Goto),
     },
     TagRow {
@@ -50,6 +54,7 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[&["to", "callee", "callee_uri", "target"]],
         example: "<refer to=\"sip:address\"/>",
         help: "transfers the call; only to an address that these instructions name",
+        encloses: false,
         act: |tag| tag.value(0).map(Act::Refer),
     },
     TagRow {
@@ -58,6 +63,7 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[&["file", "url", "src"]],
         example: "<play file=\"path.wav\"/>",
         help: "plays a recording",
+        encloses: false,
         act: |tag| tag.value(0).map(Act::Play),
     },
     TagRow {
@@ -66,6 +72,7 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[&["key", "name"], &["value"]],
         example: "<set_var key=\"name\" value=\"text\"/>",
         help: "remembers a value",
+        encloses: false,
         act: |tag| {
             let value = tag.value(1).unwrap_or_default();
             tag.value(0).map(|key| Act::SetVar { key, value })
@@ -77,6 +84,7 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[&["url"], &["method"], &["body"], &["set_var"]],
         example: "<http url=\"https://address\" method=\"GET\"/>",
         help: "fetches an address; the answer is told to you, then you go on",
+        encloses: false,
         act: http,
     },
     TagRow {
@@ -85,11 +93,21 @@ pub static TAGS: &[TagRow] = &[
         attributes: &[&["type"], &["var"], &["prompt"]],
         example: "<collect type=\"name\" var=\"name\" prompt=\"words\"/>",
         help: "asks the caller to enter digits",
+        encloses: false,
         act: |tag| {
             let kind = tag.value(0)?;
             let var = tag.value(1).unwrap_or_else(|| kind.clone());
             Some(Act::Collect { var, prompt: tag.value(2), kind })
         },
+    },
+    TagRow {
+        name: "protect",
+        functions: &[],
+        attributes: &[],
+        example: "<protect>words</protect>",
+        help: "says words that the caller must hear to their end, such as a legal notice",
+        encloses: true,
+        act: |tag| Some(Act::Protect(!tag.closing)),
     },
 ];
 
@@ -127,6 +145,8 @@ pub enum Act {
         /// Words to say first.
         prompt: Option<String>,
     },
+    /// Words from here on are heard to their end, or no longer.
+    Protect(bool),
 }
 
 fn http(tag: &Tag) -> Option<Act> {
@@ -155,6 +175,7 @@ pub fn begins_name(part: &str) -> bool {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tag {
     row: &'static str,
+    closing: bool,
     attributes: Vec<(String, String)>,
 }
 
@@ -175,7 +196,7 @@ impl Tag {
         let row = TAGS.iter().find(named)?;
         let given = arguments.as_object().into_iter().flatten().take(MAX_ATTRIBUTES);
         let attributes = given.map(|(key, value)| (key.clone(), protocol::value::extra_string(value)));
-        Some(Tag { row: row.name, attributes: attributes.collect() })
+        Some(Tag { row: row.name, closing: false, attributes: attributes.collect() })
     }
 
     /// The value of the `index`th attribute of the row, when it is given and not empty.
@@ -189,7 +210,8 @@ impl Tag {
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.row)?;
+        let end = if self.closing { "/" } else { "" };
+        write!(f, "{end}{}", self.row)?;
         self.attributes.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
@@ -203,9 +225,16 @@ impl fmt::Debug for Tag {
 /// The tag that `held`, all of it but the closing `>`, says.
 pub(crate) fn parse(held: &str) -> Option<Tag> {
     let inner = held.strip_prefix('<')?;
+    let closing = inner.strip_prefix('/');
+    let inner = closing.unwrap_or(inner);
     let end = inner.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(inner.len());
     let (name, rest) = inner.split_at(end);
-    Some(Tag { row: row(name)?.name, attributes: attributes(rest) })
+    let row = row(name)?;
+    // Only a tag that encloses words has an end.
+    if closing.is_some() && !row.encloses {
+        return None;
+    }
+    Some(Tag { row: row.name, closing: closing.is_some(), attributes: attributes(rest) })
 }
 
 /// Attributes in any order with either kind of quotes or none.

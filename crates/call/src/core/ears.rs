@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use audio::vad::{VAD_TYPES, VadEvent, VadSettings};
+use playbook::Arming;
 use protocol::CallTime;
 use protocol::event::{Event, Transcript};
 use providers::Heard;
@@ -30,6 +31,8 @@ pub(crate) struct Ears {
     /// The last stretch of speech: its beginning and, once known, its end.
     speech: Option<(CallTime, Option<CallTime>)>,
     protected_until: CallTime,
+    /// What the playbook wants of the call's sound when the caller is heard.
+    pub(crate) arming: Option<Arming>,
 }
 
 impl Core {
@@ -87,13 +90,13 @@ impl Core {
 
     /// Arms barge-in as the playbook says, unless a final transcript protects the reply.
     pub(crate) fn arm(&mut self, now: CallTime) {
-        let Some(playbook) = &self.playbook else { return };
-        let rule = &playbook.interruption;
-        if !rule.strategy.by_voice() || now < self.ears.protected_until {
-            return self.order(ToMedia::Arm(None));
+        if self.playbook.is_none() {
+            return;
         }
-        let armed =
-            BargeIn { min_speech: rule.min_speech, ignore_first: rule.ignore_first, fade: rule.volume_fade };
+        let Some(rule) = self.ears.arming.filter(|_| now >= self.ears.protected_until) else {
+            return self.order(ToMedia::Arm(None));
+        };
+        let armed = BargeIn { min_speech: rule.stop_after, ignore_first: rule.ignore_first, fade: rule.fade };
         self.order(ToMedia::Arm(Some(armed)));
     }
 

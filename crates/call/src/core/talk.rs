@@ -31,6 +31,12 @@ impl Core {
             }
             Action::Abandon(turn) => self.effect(Effect::Abandon(turn)),
             Action::Fetch { id, request } => self.effect(Effect::Fetch(id, request)),
+            // Its answer finds nobody who waits for it, and is dropped.
+            Action::CancelFetch(_) => {}
+            Action::Arm(arming) => {
+                self.ears.arming = arming;
+                self.arm(now);
+            }
             Action::Note(note) => self.note(now, note),
         }
     }

@@ -6,7 +6,7 @@ use protocol::CallTime;
 use protocol::chat::{Role, TurnId};
 use serde_json::json;
 
-use super::reply::Reason;
+use super::heard::Reason;
 use super::{Action, Conversation, HttpRequest, Mode, Note};
 use crate::collector::{Collector, any_digits};
 use crate::tags::{Act, Tag};
@@ -55,6 +55,7 @@ impl Conversation {
                 self.speech.play(turn, file, out);
             }
             Act::SetVar { key, value } => self.vars.set(key, value),
+            Act::Protect(on) => self.speech.manner.protected = on,
             Act::Http { request, var } => self.fetch(turn, request, var, out),
             Act::Collect { kind, var, prompt } => {
                 let rule = self.playbook.dtmf_collectors.get(&kind).cloned().unwrap_or_else(any_digits);
@@ -126,6 +127,9 @@ impl Conversation {
         body: Result<String, String>,
         out: &mut Vec<Action>,
     ) {
+        if self.verdict == Some(id) {
+            return self.judged(now, body, out);
+        }
         let Some(at) = self.fetches.iter().position(|fetch| fetch.id == id) else { return };
         let Fetch { turn, what, var, .. } = self.fetches.remove(at);
         let text = match body {

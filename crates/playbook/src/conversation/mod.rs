@@ -1,16 +1,21 @@
 //! A running playbook: what happens in a call in, what shall be done out.
 //!
-//! Reading order: `types` (in and out), this file (state, the one entry, time), `reply` (an answer from its
-//! first word to what follows it), `caller` (what the caller says and presses), `acts` (what tags do), `json_reply`
-//! (answers that are JSON).
+//! Reading order: `types` (in and out), this file (state, the one entry, time), `caller` (what the caller says),
+//! `turns` (when that is all), `keys` (what the caller presses), `reply` (an answer from its first word on),
+//! `heard` (how much of it was heard, and what follows), `acts` (what tags do), `json_reply` (answers that are
+//! JSON), `leave` (the end and transfers).
 
 mod acts;
 mod caller;
+mod heard;
 mod json_reply;
+mod keys;
+mod leave;
 mod reply;
+mod turns;
 mod types;
 
-pub use types::{Action, Ended, HttpRequest, Input, Note};
+pub use types::{Action, Arming, Ended, HttpRequest, Input, Note, Origin};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +31,14 @@ use crate::playbook::{FollowUp, Phrases, Playbook, Scene};
 use crate::prompt;
 use crate::speech::{Report, Speech};
 use crate::template;
+use crate::turn::end::Ending;
+use crate::turn::start_voice;
 use crate::turn::start_words::StartWords;
-use crate::turn::stop_final::StopFinal;
 use crate::vars::Vars;
 
 use acts::Fetch;
-use reply::{After, Cut, Question, Reply};
+use heard::Cut;
+use reply::{After, Question, Reply};
 
 /// A model that says nothing for so long has failed.
 const MODEL_PATIENCE: Duration = Duration::from_secs(20);
@@ -63,7 +70,11 @@ pub struct Conversation {
     /// Words of the caller to answer when the agent has finished.
     waiting: Option<String>,
     start: StartWords,
-    stop: StopFinal,
+    ending: Ending,
+    /// The request for a verdict on the words that are held.
+    verdict: Option<u32>,
+    /// Keys pressed while a passage had to be heard to its end.
+    held_keys: String,
     silence: Silence,
     collector: Option<Collector>,
     fetches: Vec<Fetch>,
@@ -105,6 +116,7 @@ impl Conversation {
             goodbye: pick(&own.goodbye, default.goodbye),
             refusal: pick(&own.refusal, default.refusal),
             unreachable: pick(&own.unreachable, default.unreachable),
+            wait: pick(&own.wait, default.wait),
         };
         Conversation {
             phrases,
@@ -114,13 +126,15 @@ impl Conversation {
             prompt: String::new(),
             history: History::default(),
             last_turn: TurnId(0),
-            speech: Speech::default(),
+            speech: Speech::new(start_voice::arming(&playbook.interruption)),
             reply: None,
             question: None,
             cut: None,
             waiting: None,
-            start: StartWords::new(playbook.interruption.clone(), playbook.language()),
-            stop: StopFinal::default(),
+            start: StartWords::new(playbook.interruption.clone(), playbook.fillers.clone()),
+            ending: Ending::new(playbook.end_of_turn, playbook.language()),
+            verdict: None,
+            held_keys: String::new(),
             silence: Silence::default(),
             collector: None,
             fetches: Vec::new(),
@@ -159,6 +173,7 @@ impl Conversation {
         [
             self.model_deadline(),
             self.cut.as_ref().map(|cut| cut.deadline),
+            self.ending.deadline(),
             self.entry_deadline(),
             self.silence_deadline(),
         ]
@@ -201,8 +216,10 @@ impl Conversation {
             return;
         }
         self.begin_fixed(now, After::default());
+        self.speech.manner.protected = !self.playbook.greeting_interruptible;
         self.feed(&greeting, out);
         self.finish_words(out);
+        self.speech.manner.protected = false;
         self.play_scene_file(out);
         self.settle(now, out);
     }
@@ -237,7 +254,8 @@ impl Conversation {
 
     /// Whether it is the caller's turn to say or enter something.
     fn is_waiting_for_caller(&self) -> bool {
-        self.mode == Mode::Talking && self.reply.is_none() && self.cut.is_none() && !self.held
+        let free = self.reply.is_none() && self.cut.is_none() && self.ending.deadline().is_none();
+        self.mode == Mode::Talking && free && !self.held
     }
 
     fn model_deadline(&self) -> Option<CallTime> {
@@ -265,6 +283,9 @@ impl Conversation {
                 out.push(Action::Abandon(reply.turn));
             }
             self.fail(now, "the model did not answer in time", out);
+        }
+        if let Some(words) = self.ending.expire(now) {
+            self.take_turn(now, words, out);
         }
         if due(self.cut.as_ref().map(|cut| cut.deadline)) {
             self.words_or_resume(now, out);

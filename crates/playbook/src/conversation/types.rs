@@ -67,12 +67,41 @@ pub enum Action {
         /// fetches to decide.
         request: HttpRequest,
     },
+    /// The answer to a request is not wanted any more. An answer that comes all the same is dropped.
+    CancelFetch(u32),
+    /// Arm the call's sound for the utterances that begin from now on: what it does by itself in the tick in which
+    /// the caller is heard; `None`: nothing. Sent when it changes, before the utterance it is for.
+    Arm(Option<Arming>),
     /// Tell those who watch the call.
     Note(Note),
 }
 
+/// What the call's sound does by itself when the caller is heard while the agent is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arming {
+    /// Gain, 0 to 1, to which the voice goes down within a frame when speech begins. It comes back when the speech
+    /// turns out to be none, or a little after it ends. Absent: the voice stays as it is.
+    pub duck: Option<f32>,
+    /// When speech has lasted so long the voice stops, and the utterance is reported as interrupted.
+    pub stop_after: Duration,
+    /// Neither happens before so much of the utterance was heard.
+    pub ignore_first: Duration,
+    /// The voice that stops fades out over so long; zero stops at once.
+    pub fade: Duration,
+}
+
+/// Who has written the address of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The model, and with it perhaps the caller: only hosts that are allowed may be reached.
+    #[default]
+    Model,
+    /// The author of the playbook.
+    Playbook,
+}
+
 /// A request over HTTP.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequest {
     /// Address, http or https.
     pub url: String,
@@ -82,6 +111,23 @@ pub struct HttpRequest {
     pub headers: Headers,
     /// Body; JSON when it parses as JSON.
     pub body: Option<String>,
+    /// Who has written the address.
+    pub origin: Origin,
+    /// After so long it has failed. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for HttpRequest {
+    fn default() -> Self {
+        HttpRequest {
+            url: String::new(),
+            method: "GET".to_owned(),
+            headers: Headers::default(),
+            body: None,
+            origin: Origin::default(),
+            timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Something worth telling. The call adds wall time and makes an event of it.

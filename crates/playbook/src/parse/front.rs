@@ -13,7 +13,10 @@ use serde_json::{Map, Value};
 use super::yaml::Yaml;
 use crate::collector;
 use crate::error::{PlaybookError, Warning, nearest};
+use crate::phrases::Fillers;
 use crate::playbook::{Collect, DtmfAction, FollowUp, Interruption, Phrases, Posthook, Strategy, Summary};
+use crate::turn::end::{Bounds, EndOfTurn};
+use crate::turn::{ENDS, STARTS, model};
 
 /// The keys that are the playbook's own; all others are those of a call's option.
 #[derive(serde::Deserialize, Default)]
@@ -21,11 +24,13 @@ use crate::playbook::{Collect, DtmfAction, FollowUp, Interruption, Phrases, Post
 pub(super) struct Front {
     pub(super) title: Option<String>,
     pub(super) prompt: Option<String>,
-    pub(super) greeting: Option<String>,
+    pub(super) greeting: Option<GreetingFront>,
     pub(super) llm: Option<LlmOption>,
     pub(super) transfers: Vec<String>,
     voice: Option<String>,
     interruption: Option<InterruptionFront>,
+    #[serde(alias = "end_of_turn")]
+    end_of_turn: Option<EndOfTurnFront>,
     dtmf: BTreeMap<String, DtmfFront>,
     #[serde(alias = "dtmf_collectors")]
     dtmf_collectors: BTreeMap<String, CollectFront>,
@@ -48,6 +53,43 @@ struct InterruptionFront {
     volume_fade_ms: Option<Millis>,
     #[serde(alias = "ignore_first_ms")]
     ignore_first_ms: Option<Millis>,
+    #[serde(alias = "min_words")]
+    min_words: Option<usize>,
+    #[serde(alias = "duck_level")]
+    duck_level: Option<f32>,
+    #[serde(alias = "filler_words")]
+    filler_words: Option<Vec<String>>,
+    #[serde(alias = "filler_file")]
+    filler_file: Option<String>,
+}
+
+/// A text, or a text and whether it may be cut off.
+#[derive(serde::Deserialize, Clone)]
+#[serde(untagged, expecting = "expected a text, or { text, interruptible }")]
+pub(super) enum GreetingFront {
+    Text(String),
+    Passage(PassageFront),
+}
+
+#[derive(serde::Deserialize, Clone)]
+pub(super) struct PassageFront {
+    text: String,
+    #[serde(default = "yes")]
+    interruptible: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct EndOfTurnFront {
+    strategy: Option<String>,
+    #[serde(alias = "min_pause_ms")]
+    min_pause_ms: Option<Millis>,
+    #[serde(alias = "max_pause_ms")]
+    max_pause_ms: Option<Millis>,
 }
 
 #[derive(serde::Deserialize)]
@@ -121,6 +163,7 @@ struct PhrasesFront {
     goodbye: String,
     refusal: String,
     unreachable: String,
+    wait: String,
 }
 
 /// The keys that a type reads.
@@ -139,6 +182,9 @@ const KEYS: &[(&str, Keys)] = &[
     ("llm", keys_of::<LlmOption>),
     ("llm.rules.*", keys_of::<option::Rule>),
     ("interruption", keys_of::<InterruptionFront>),
+    ("greeting", keys_of::<PassageFront>),
+    ("endOfTurn", keys_of::<EndOfTurnFront>),
+    ("end_of_turn", keys_of::<EndOfTurnFront>),
     ("dtmf.*", keys_of::<DtmfFront>),
     ("dtmfCollectors.*", keys_of::<CollectFront>),
     ("dtmfCollectors.*.validation", keys_of::<ValidationFront>),
@@ -225,16 +271,73 @@ impl Front {
         }
     }
 
-    pub(super) fn interruption(&self) -> Interruption {
-        let Some(own) = &self.interruption else { return Interruption::default() };
+    pub(super) fn interruption(&self, yaml: &Yaml) -> Result<Interruption, PlaybookError> {
+        let Some(own) = &self.interruption else { return Ok(Interruption::default()) };
         let default = Interruption::default();
-        Interruption {
+        if let Some(level) = own.duck_level.filter(|level| !(0.0..=1.0).contains(level)) {
+            let message = format!("{level} is no gain; 0 is silence, 1 leaves the voice as it is");
+            return Err(yaml.error("interruption.duckLevel", message, None));
+        }
+        Ok(Interruption {
             strategy: own.strategy.unwrap_or(default.strategy),
             min_speech: own.min_speech_ms.map_or(default.min_speech, |ms| ms.0),
             filler_word_filter: own.filler_word_filter.unwrap_or(default.filler_word_filter),
             volume_fade: own.volume_fade_ms.map_or(default.volume_fade, |ms| ms.0),
             ignore_first: own.ignore_first_ms.map_or(default.ignore_first, |ms| ms.0),
+            min_words: own.min_words.unwrap_or(default.min_words),
+            duck: own.duck_level,
+        })
+    }
+
+    /// Words given in the file, else those of the language.
+    pub(super) fn fillers(&self, language: &str) -> Fillers {
+        match self.interruption.as_ref().and_then(|own| own.filler_words.as_ref()) {
+            Some(words) => Fillers::listed(words.iter().map(String::as_str), language),
+            None => Fillers::of(language),
         }
+    }
+
+    pub(super) fn filler_file(&self) -> Option<String> {
+        self.interruption.as_ref()?.filler_file.clone()
+    }
+
+    /// The greeting and whether it may be cut off.
+    pub(super) fn greeting(&self) -> (Option<String>, bool) {
+        match self.greeting.clone() {
+            None => (None, true),
+            Some(GreetingFront::Text(text)) => (Some(text), true),
+            Some(GreetingFront::Passage(own)) => (Some(own.text), own.interruptible),
+        }
+    }
+
+    pub(super) fn end_of_turn(&self, yaml: &Yaml, option: &CallOption) -> Result<EndOfTurn, PlaybookError> {
+        let eou = option.eou.as_ref();
+        let asks = eou.and_then(|eou| eou.endpoint.as_deref()).is_some_and(|url| !url.trim().is_empty());
+        let own = self.end_of_turn.as_ref();
+        let named = own.and_then(|own| own.strategy.as_deref());
+        let name = named.unwrap_or(if asks { "model" } else { "silence" });
+        let names = || ENDS.iter().map(|row| row.name);
+        let Some(row) = EndOfTurn::row(name) else {
+            let known: Vec<&str> = names().collect();
+            let message = format!("unknown strategy `{name}`; there are {}", known.join(", "));
+            return Err(yaml.error("endOfTurn.strategy", message, nearest(name, names())));
+        };
+        if row.name == "model" && !asks {
+            let message = "strategy `model` needs the address `eou.endpoint`".to_owned();
+            return Err(yaml.error("endOfTurn.strategy", message, None));
+        }
+        let default = Bounds::default();
+        let given = |of: fn(&EndOfTurnFront) -> Option<Millis>, default: Duration| {
+            own.and_then(of).map_or(default, |ms| ms.0)
+        };
+        let min = given(|own| own.min_pause_ms, default.min);
+        let max = given(|own| own.max_pause_ms, default.max.max(min));
+        if min > max || max > Duration::from_secs(10) {
+            let message = "minPauseMs is at most maxPauseMs, and that at most 10000".to_owned();
+            return Err(yaml.error("endOfTurn", message, None));
+        }
+        let patience = eou.and_then(|eou| eou.timeout).map_or(model::PATIENCE, |ms| ms.0);
+        Ok(EndOfTurn { row, bounds: Bounds { min, max }, patience })
     }
 
     pub(super) fn dtmf(&self, yaml: &Yaml) -> Result<BTreeMap<char, DtmfAction>, PlaybookError> {
@@ -276,12 +379,13 @@ impl Front {
     }
 
     pub(super) fn phrases(&self) -> Phrases {
-        let PhrasesFront { apology, goodbye, refusal, unreachable } = &self.phrases;
+        let PhrasesFront { apology, goodbye, refusal, unreachable, wait } = &self.phrases;
         Phrases {
             apology: apology.clone(),
             goodbye: goodbye.clone(),
             refusal: refusal.clone(),
             unreachable: unreachable.clone(),
+            wait: wait.clone(),
         }
     }
 }
@@ -358,8 +462,8 @@ pub(super) fn dtmf_action(
 fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strategy>, D::Error> {
     const WORDS: &[&str] = &["both", "vad", "asr", "none"];
     let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let found = Strategy::WORDS.iter().find(|(own, _)| own.eq_ignore_ascii_case(word.trim()));
-    found.map(|(_, strategy)| Some(*strategy)).ok_or_else(|| de::Error::unknown_variant(&word, WORDS))
+    let found = STARTS.iter().find(|row| row.name.eq_ignore_ascii_case(word.trim()));
+    found.map(|row| Some(row.strategy)).ok_or_else(|| de::Error::unknown_variant(&word, WORDS))
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -9,6 +9,7 @@ mod lint;
 mod yaml;
 
 use crate::error::PlaybookError;
+use crate::phrases::Fillers;
 use crate::playbook::Playbook;
 use crate::transfer::Allowed;
 
@@ -38,21 +39,27 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
     }
     front.complete_option(&mut option);
     let allowed = Allowed::new(front.transfers.iter().map(String::as_str), &yaml.texts(markdown));
+    let (greeting, greeting_interruptible) = front.greeting();
     let mut playbook = Playbook {
         title: front.title.clone(),
-        greeting: front.greeting.clone(),
-        interruption: front.interruption(),
+        greeting,
+        greeting_interruptible,
+        interruption: front.interruption(&yaml)?,
+        end_of_turn: front.end_of_turn(&yaml, &option)?,
+        fillers: Fillers::default(),
+        filler_file: front.filler_file(),
         dtmf: front.dtmf(&yaml)?,
         dtmf_collectors: front.collectors(&yaml)?,
         follow_up: front.follow_up(),
         posthook: front.posthook(),
         phrases: front.phrases(),
-        llm: front.llm,
+        llm: front.llm.clone(),
         allowed,
         scenes,
         warnings,
         option,
     };
+    playbook.fillers = front.fillers(playbook.language());
     lint::check(&mut playbook, &yaml)?;
     Ok(playbook)
 }

@@ -6,7 +6,7 @@ use protocol::CallTime;
 use protocol::event::Transcript;
 
 use super::{Agent, Turn};
-use crate::phrases;
+use crate::phrases::Fillers;
 use crate::playbook::Interruption;
 
 /// Words so soon after complete ones belong to those.
@@ -16,19 +16,24 @@ const TAIL: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct StartWords {
     interruption: Interruption,
-    language: String,
+    fillers: Fillers,
 }
 
 impl StartWords {
-    /// The strategy of a playbook in `language`.
-    pub fn new(interruption: Interruption, language: &str) -> Self {
-        StartWords { interruption, language: language.to_owned() }
+    /// The strategy of a playbook with these fillers.
+    pub fn new(interruption: Interruption, fillers: Fillers) -> Self {
+        StartWords { interruption, fillers }
     }
 
     /// Whether words count as nothing said: only fillers, and fillers are filtered.
     pub fn is_filler(&self, words: &Transcript) -> bool {
         let marked = words.is_filler == Some(true);
-        self.interruption.filler_word_filter && (marked || phrases::is_filler(&words.text, &self.language))
+        self.interruption.filler_word_filter && (marked || self.fillers.are_all_of(&words.text))
+    }
+
+    /// Whether words that are only fillers answer a question all the same: "mm-hm", "okay", "yes".
+    pub fn is_assent(&self, words: &Transcript) -> bool {
+        self.fillers.assent(&words.text)
     }
 
     /// Whether words that are still being spoken interrupt the agent.
@@ -39,8 +44,10 @@ impl StartWords {
 
     /// Whether complete words interrupt the agent.
     pub fn on_final(&self, words: &Transcript, agent: Agent) -> Option<Turn> {
-        let protected = agent.audible_for.is_none_or(|span| span < self.interruption.ignore_first);
-        let counts = !words.text.trim().is_empty() && !self.is_filler(words);
-        (self.interruption.strategy.by_words() && !protected && counts).then_some(Turn::Start)
+        let early = agent.audible_for.is_none_or(|span| span < self.interruption.ignore_first);
+        let counts = !words.text.trim().is_empty()
+            && !self.is_filler(words)
+            && crate::phrases::count_words(&words.text) >= self.interruption.min_words;
+        (self.interruption.strategy.by_words() && !early && !agent.protected && counts).then_some(Turn::Start)
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use playbook::{Action, BuiltIns, Conversation, Ended, Input, Note, Playbook, Vars};
+use playbook::{Action, Arming, BuiltIns, Conversation, Ended, Input, Note, Playbook, Vars};
 use protocol::chat::{ModelOutput, Role, TurnId, Usage};
 use protocol::event::{HangupEvent, Transcript};
 use protocol::{CallTime, Command, Event};
@@ -25,7 +25,10 @@ const STEP_MS: u64 = 20;
 
 pub(crate) struct World {
     conversation: Conversation,
-    playbook: Arc<Playbook>,
+    arming: Option<Arming>,
+    ducked: bool,
+    /// Since when the detector hears speech.
+    speech_since: Option<u64>,
     voice: Voice,
     inputs: VecDeque<(u64, Input)>,
     turn: TurnId,
@@ -49,11 +52,12 @@ impl World {
     /// Plays a script and tells what the conversation did.
     pub(crate) fn play(script: &str) -> String {
         let (playbook, vars, lines) = read(script);
-        let playbook = Arc::new(playbook);
-        let conversation = Conversation::new(Arc::clone(&playbook), vars);
+        let conversation = Conversation::new(Arc::new(playbook), vars);
         let mut world = World {
             conversation,
-            playbook,
+            arming: None,
+            ducked: false,
+            speech_since: None,
             voice: Voice::default(),
             inputs: VecDeque::new(),
             turn: TurnId(0),
@@ -77,10 +81,21 @@ impl World {
         self.inputs.make_contiguous().sort_by_key(|(at, _)| *at);
         while self.inputs.front().is_some_and(|(at, _)| *at <= now) {
             let (_, input) = self.inputs.pop_front().unwrap();
-            if matches!(input, Input::Call(Event::Speaking { .. })) {
+            match input {
+                Input::Call(Event::Speaking { .. }) => self.speech_since = Some(now - VAD_MS),
+                Input::Call(Event::Silence { .. }) => {
+                    self.speech_since = None;
+                    self.unduck(now);
+                }
+                _ => {}
+            }
+            if self.speech_since.is_some() {
                 self.barge_in(now);
             }
             self.feed(now, input);
+        }
+        if self.speech_since.is_some() {
+            self.barge_in(now);
         }
         if self.conversation.timeout().is_some_and(|deadline| deadline.as_ms() <= now) {
             self.feed(now, Input::Tick);
@@ -120,6 +135,8 @@ impl World {
                 let body = request.body.map_or(String::new(), |body| format!(" {body}"));
                 self.tell(now, &format!("fetch {} {}{body}", request.method, request.url));
             }
+            Action::CancelFetch(id) => self.tell(now, &format!("cancel fetch {id}")),
+            Action::Arm(arming) => self.arming = arming,
             Action::Note(Note::Trouble(text)) => self.tell(now, &format!("note: {text}")),
             Action::Note(Note::Scene(scene)) => self.tell(now, &format!("scene {scene}")),
             Action::Note(Note::Metric { .. } | Note::Said { .. }) => {}
@@ -175,12 +192,25 @@ impl World {
         }
     }
 
-    /// Media's barge-in, as the playbook arms it.
+    /// Media's barge-in, as the conversation arms it: speech has been heard for as long as the detector needs.
     fn barge_in(&mut self, now: u64) {
-        let rule = &self.playbook.interruption;
+        let Some(rule) = self.arming else { return };
         let heard = Duration::from_millis(now.saturating_sub(self.voice.since));
-        if rule.strategy.by_voice() && !self.voice.play_id.is_empty() && heard >= rule.ignore_first {
+        if self.voice.play_id.is_empty() || heard < rule.ignore_first {
+            return;
+        }
+        if let Some(level) = rule.duck.filter(|_| !self.ducked) {
+            self.ducked = true;
+            self.tell(now, &format!("the voice goes down to {level}"));
+        }
+        if self.speech_since.is_some_and(|since| Duration::from_millis(now - since) >= rule.stop_after) {
             self.cut_voice(now);
+        }
+    }
+
+    fn unduck(&mut self, now: u64) {
+        if std::mem::take(&mut self.ducked) && !self.voice.play_id.is_empty() {
+            self.tell(now, "the voice comes back");
         }
     }
 

@@ -1,0 +1,62 @@
+//! The end of the call and transfers.
+
+use protocol::chat::Role;
+use protocol::command::{Hangup, Refer};
+use protocol::option::ReferOption;
+use protocol::value::Headers;
+use protocol::{CallTime, Command};
+
+use super::heard::{After, Reason};
+use super::{Action, Conversation, Mode, Note};
+use crate::template;
+use crate::vars::Vars;
+
+impl Conversation {
+    pub(super) fn hang_up(&mut self, reason: Reason, out: &mut Vec<Action>) {
+        self.mode = Mode::Over;
+        let headers = self.hangup_headers(out);
+        let headers = Some(headers).filter(|headers| !headers.is_empty());
+        let Reason { reason, initiator } = reason;
+        let hangup = Hangup { reason, initiator, headers, refer: None };
+        out.push(Action::Do(Command::Hangup(hangup)));
+    }
+
+    /// The playbook's headers for the BYE, and over them those in the variable `_hangup_headers`.
+    fn hangup_headers(&self, out: &mut Vec<Action>) -> Headers {
+        let sip = self.playbook.option.sip.as_ref();
+        let mut headers = sip.and_then(|sip| sip.hangup_headers.clone()).unwrap_or_default();
+        let set = self.vars.text("_hangup_headers").and_then(|text| Vars::object(&text));
+        for (name, value) in set.into_iter().flatten() {
+            headers.insert(name, protocol::value::extra_string(&value));
+        }
+        for value in headers.values_mut() {
+            match template::render(value, &self.vars) {
+                Ok(text) => *value = text,
+                Err(error) => out.push(Action::Note(Note::Trouble(error.to_string()))),
+            }
+        }
+        headers
+    }
+
+    pub(super) fn transfer(&mut self, callee: String, out: &mut Vec<Action>) {
+        self.mode = Mode::Transferred;
+        self.silence.end();
+        let options = ReferOption { pause_parent_asr: Some(true), ..ReferOption::default() };
+        out.push(Action::Do(Command::Refer(Refer {
+            caller: String::new(),
+            callee,
+            options: Some(Box::new(options)),
+        })));
+    }
+
+    /// The transfer did not succeed: the caller is back.
+    pub(super) fn transfer_failed(&mut self, now: CallTime, why: &str, out: &mut Vec<Action>) {
+        if self.mode != Mode::Transferred {
+            return;
+        }
+        self.mode = Mode::Talking;
+        self.history.push(self.last_turn, Role::System, format!("The transfer failed: {why}"));
+        let text = self.phrases.unreachable.clone();
+        self.say_fixed(now, &text, After::default(), out);
+    }
+}
