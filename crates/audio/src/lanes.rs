@@ -13,3 +13,13 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     }
     lanes.iter().sum()
 }
+
+/// The sum of the products of `a` and `b`, in blocks of 32; what fills no block is left out. The caller bounds the
+/// values so that the sum fits.
+pub(crate) fn dot_16(a: &[i16], b: &[i16]) -> i32 {
+    let blocks = a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0);
+    let block = |(a, b): (&[i16; 32], &[i16; 32])| -> i32 {
+        a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+    };
+    blocks.map(block).sum()
+}

@@ -158,18 +158,16 @@ pub struct Sound {
 
 /// Writes recordings.
 pub trait Studio: Send + Sync {
-    /// Opens the recording of call `id`.
+    /// Opens the recording of call `id`, whose pieces come at `rate` Hz.
     ///
     /// # Errors
     /// A text for the `error` event, when the path is not allowed or the file cannot be made.
-    fn open(&self, id: &str, option: &RecorderOption) -> Result<Tape, String>;
+    fn open(&self, id: &str, rate: u32, option: &RecorderOption) -> Result<Tape, String>;
 }
 
 /// An open recording.
 #[derive(Debug)]
 pub struct Tape {
-    /// Hz of the recording.
-    pub rate: u32,
     /// Where the sound goes. Closing it ends the recording.
     pub pieces: mpsc::Sender<TapePiece>,
     /// What became of it, after its end.
@@ -183,7 +181,8 @@ pub const TAPE_PIECES: usize = 5;
 /// A piece of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TapePiece {
-    /// Interleaved stereo: the remote party left, what the server plays right. At most a second.
+    /// Interleaved stereo at the rate of the call's sound: the remote party left, what the server plays right. At
+    /// most a second.
     Sound(Vec<i16>),
     /// So many frames were lost; to be filled with silence so that both sides stay aligned with time.
     Gap(u64),

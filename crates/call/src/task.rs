@@ -248,7 +248,7 @@ impl Task {
                     self.running.load_ambience(path, rate, orders, play);
                 }
             }
-            Effect::Record(option) => return self.record(&option).await,
+            Effect::Record(rate, option) => return self.record(rate, &option).await,
             Effect::Finish(record) => self.over = Some(record),
         }
         None
@@ -289,12 +289,12 @@ impl Task {
         }
     }
 
-    async fn record(&mut self, option: &protocol::option::RecorderOption) -> Option<Input> {
-        match self.services.studio.open(&self.id, option) {
+    async fn record(&mut self, rate: u32, option: &protocol::option::RecorderOption) -> Option<Input> {
+        match self.services.studio.open(&self.id, rate, option) {
             Ok(tape) => {
-                let (rate, pieces) = (tape.rate, tape.pieces.clone());
+                let pieces = tape.pieces.clone();
                 self.tell_thread(|seat| Order::Tape(seat, pieces)).await;
-                self.tell_media(ToMedia::Record(rate)).await;
+                self.tell_media(ToMedia::Record).await;
                 self.tape = Some(tape);
                 None
             }

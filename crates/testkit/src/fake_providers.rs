@@ -270,7 +270,7 @@ pub struct FakeStudio;
 
 impl Studio for FakeStudio {
     #[expect(clippy::disallowed_methods, reason = "the task ends when its call closes the tape")]
-    fn open(&self, id: &str, _: &RecorderOption) -> Result<Tape, String> {
+    fn open(&self, id: &str, _: u32, _: &RecorderOption) -> Result<Tape, String> {
         let (pieces, mut written) = mpsc::channel(TAPE_PIECES);
         let (size, done) = oneshot::channel();
         let track_id = id.to_owned();
@@ -285,7 +285,7 @@ impl Studio for FakeStudio {
             // A call that no longer wants to know has ended.
             let _ = size.send(Recording { track_id, size: values * 2, ..Recording::default() });
         });
-        Ok(Tape { rate: RATE, pieces, done })
+        Ok(Tape { pieces, done })
     }
 }
 

@@ -19,7 +19,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
         Effect::Abandon(turn) => Some(format!("model is told to drop turn {}", turn.0)),
         Effect::Fetch(_, request) => Some(format!("fetch {} {}", request.method, request.url)),
         Effect::Ambience(url, ..) => Some(format!("background {url}")),
-        Effect::Record(_) => Some("recording begins".into()),
+        Effect::Record(..) => Some("recording begins".into()),
         _ => None,
     }
 }

@@ -26,7 +26,7 @@ use protocol::{CallTime, Command};
 use providers::{Heard, Words};
 
 use crate::caller::{ADDRESS, Caller, Line as Wire, Said, codec_named, offer};
-use crate::cast::{Cast, RATE};
+use crate::cast::Cast;
 use crate::report;
 
 const FRAME: Duration = Duration::from_millis(20);
@@ -386,7 +386,7 @@ impl World {
             Effect::Emit(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
             Effect::Ambience(..) => {}
-            Effect::Record(_) => self.order(ToMedia::Record(RATE)),
+            Effect::Record(..) => self.order(ToMedia::Record),
             Effect::Finish(record) => self.finish(*record),
         }
         None

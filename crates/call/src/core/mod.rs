@@ -125,8 +125,8 @@ pub enum Effect {
     Fetch(u32, HttpRequest),
     /// Tell clients and the log.
     Emit(Event),
-    /// Begin a recording.
-    Record(Box<RecorderOption>),
+    /// Begin a recording of sound at this rate.
+    Record(u32, Box<RecorderOption>),
     /// Load a background sound at the rate of the call's sound and play it under everything.
     Ambience(String, u32, Ducking),
     /// The call is over.

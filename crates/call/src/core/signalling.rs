@@ -358,16 +358,14 @@ impl Core {
     }
 
     pub(crate) fn start_recording(&mut self) {
-        if self.recording || self.rate.is_none() {
-            return;
-        }
+        let Some(rate) = self.rate.filter(|_| !self.recording) else { return };
         let option = match &self.option.recorder {
             Some(option) => option.clone(),
             None if self.facts.rules.auto_record => protocol::option::RecorderOption::default(),
             None => return,
         };
         self.recording = true;
-        self.effect(Effect::Record(Box::new(option)));
+        self.effect(Effect::Record(rate, Box::new(option)));
     }
 
     /// Everything that plays is over, as far as it went out.

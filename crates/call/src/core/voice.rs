@@ -15,8 +15,11 @@ use crate::record::Ended;
 use crate::setup::Sound;
 
 /// Sound that Media may be given beyond what it last asked for before a voice is no longer read. Media asks while
-/// it has a second and a half left, so it holds about four seconds at most.
+/// it has a second and a half left, so it holds about four seconds at most: enough that the next sentence is asked
+/// for while this one plays.
 const AHEAD: Duration = Duration::from_secs(2);
+/// The same of a file, which is there when it is wanted: a thousand calls that play files hold two seconds each.
+const FILE_AHEAD: Duration = Duration::from_millis(400);
 /// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
 const MOST_WAITING: usize = 256;
 const MOST_TEXT: usize = 256 * 1024;
@@ -511,7 +514,7 @@ impl Core {
         let length = span(samples.len(), rate);
         utterance.given += length;
         utterance.ahead += length;
-        let full = utterance.ahead > AHEAD;
+        let full = utterance.ahead > if utterance.file { FILE_AHEAD } else { AHEAD };
         let stop = utterance.running.as_mut().filter(|r| full && r.flowing).map(|running| {
             running.flowing = false;
             running.voice

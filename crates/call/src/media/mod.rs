@@ -272,7 +272,7 @@ impl Media {
                 self.ambience =
                     (!converted.is_empty()).then(|| Ambience { sound: converted.into(), at: 0, ducker });
             }
-            ToMedia::Record(rate) => self.recording = Some(Recording::new(self.rate, rate)),
+            ToMedia::Record => self.recording = Some(Recording::new(self.rate)),
             ToMedia::StopRecording => {
                 if let Some(recording) = self.recording.take() {
                     self.seconds.push_back(recording.finish());

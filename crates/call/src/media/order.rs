@@ -105,8 +105,8 @@ pub enum ToMedia {
     Watch(Duration),
     /// Play this under and between utterances for ever: mono at the given rate. Empty stops it.
     Ambience(u32, Box<[i16]>, Ducking),
-    /// Record at this rate from now on.
-    Record(u32),
+    /// Record from now on, at the rate of the call's sound.
+    Record,
     /// End the recording.
     StopRecording,
 }

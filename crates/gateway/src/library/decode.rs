@@ -1,14 +1,16 @@
-//! From the bytes of a file to mono sound.
+//! From the bytes of a file to mono sound, a piece at a time.
+
+use std::io::{BufReader, Read, SeekFrom};
 
 use call::setup::Sound;
+use hound::{SampleFormat, WavReader};
 use symphonia::core::audio::GenericAudioBufferRef;
-use symphonia::core::codecs::audio::AudioDecoderOptions;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, TrackType};
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
-use tokio::sync::mpsc;
 
 use super::rate::Converter;
 
@@ -18,81 +20,168 @@ const RAW_HZ: u32 = 16_000;
 const LONGEST_S: u64 = 4 * 3600;
 /// Packets that may be broken before the file is given up.
 const MOST_BROKEN: u32 = 100;
+/// Samples read of a WAV or headerless file at a time.
+const BLOCK: usize = 2048;
 
-/// Decodes `source` and sends its sound. A receiver that is gone ends it without an error.
-///
-/// # Errors
-/// A text that says why it is no sound file.
-pub(super) fn decode(
-    source: Box<dyn MediaSource>,
-    extension: Option<&str>,
-    sound: &mpsc::Sender<Sound>,
-) -> Result<(), String> {
-    let extension = extension.unwrap_or_default().to_ascii_lowercase();
-    if matches!(extension.as_str(), "pcm" | "raw") {
-        return raw(source, sound);
-    }
-    let mut hint = Hint::new();
-    hint.with_extension(&extension);
-    let stream = MediaSourceStream::new(source, Default::default());
-    let mut format = symphonia::default::get_probe()
-        .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|e| format!("no sound file that can be read ({e}); wav, mp3, flac, ogg and pcm can"))?;
-    let track = format.default_track(TrackType::Audio).ok_or("the file holds no sound")?;
-    let parameters = track.codec_params.as_ref().and_then(|p| p.audio()).ok_or("the file holds no sound")?;
-    let track_id = track.id;
-    let mut decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|e| format!("the file's codec cannot be decoded: {e}"))?;
-    let mut out = Out::new(sound);
-    let mut broken = 0;
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) if packet.track_id == track_id => packet,
-            Ok(Some(_)) => continue,
-            // A file that ends in the middle is played as far as it goes.
-            Ok(None) | Err(_) => break,
-        };
-        match decoder.decode(&packet) {
-            Ok(buffer) => {
-                if !out.push(&buffer)? {
-                    return Ok(());
-                }
-            }
-            Err(Error::DecodeError(_)) if broken < MOST_BROKEN => broken += 1,
-            Err(error) => return Err(format!("the file is damaged: {error}")),
-        }
-    }
-    out.finish();
-    Ok(())
+/// A sound file that is being read. Between two pieces it needs no thread, so that a thousand calls that play
+/// files cost no thousand threads.
+pub(super) struct Decoding {
+    source: Source,
+    out: Out,
 }
 
-/// Sound on its way to the call: mixed to mono, at a rate of calls, in chunks.
-struct Out<'a> {
-    sound: &'a mpsc::Sender<Sound>,
+enum Source {
+    /// 16-bit PCM in WAV, which most prompts are: read with a buffer of a few kilobytes, where the general reader
+    /// holds 64.
+    Wav(WavReader<BufReader<Box<dyn MediaSource>>>),
+    /// Any other container and codec.
+    Coded(Box<Coded>),
+    /// s16le mono without a header.
+    Raw(BufReader<Box<dyn MediaSource>>),
+}
+
+struct Coded {
+    format: Box<dyn FormatReader>,
+    track: u32,
+    decoder: Box<dyn AudioDecoder>,
+    broken: u32,
+}
+
+impl Decoding {
+    /// Reads what `source` is.
+    ///
+    /// # Errors
+    /// A text that says why it is no sound file.
+    pub(super) fn open(mut source: Box<dyn MediaSource>, extension: Option<&str>) -> Result<Self, String> {
+        let extension = extension.unwrap_or_default().to_ascii_lowercase();
+        let source = match extension.as_str() {
+            "pcm" | "raw" => Source::Raw(BufReader::with_capacity(2 * BLOCK, source)),
+            "wav" if is_plain_wav(&mut source)? => {
+                let reader = WavReader::new(BufReader::with_capacity(2 * BLOCK, source));
+                Source::Wav(reader.map_err(|e| e.to_string())?)
+            }
+            extension => Source::Coded(Box::new(Coded::open(source, extension)?)),
+        };
+        Ok(Decoding { source, out: Out::default() })
+    }
+
+    /// The next piece: a fifth of a second at first, so that it is soon there, then half a second each. `None` after
+    /// the last. A file that ends in the middle is played as far as it goes.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with the file.
+    pub(super) fn piece(&mut self) -> Result<Option<Sound>, String> {
+        loop {
+            if let Some(piece) = self.out.piece(false) {
+                return Ok(Some(piece));
+            }
+            let more = match &mut self.source {
+                Source::Wav(reader) => wav(reader, &mut self.out)?,
+                Source::Coded(coded) => coded.read(&mut self.out)?,
+                Source::Raw(reader) => raw(reader, &mut self.out)?,
+            };
+            if !more || self.out.too_long() {
+                self.out.finish();
+                return Ok(self.out.piece(true));
+            }
+        }
+    }
+}
+
+/// Whether `source` is a WAV file of 16-bit PCM. It is at its beginning before and after.
+fn is_plain_wav(source: &mut Box<dyn MediaSource>) -> Result<bool, String> {
+    let spec = WavReader::new(&mut *source).map(|reader| reader.spec());
+    source.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
+    Ok(spec.is_ok_and(|spec| spec.sample_format == SampleFormat::Int && spec.bits_per_sample == 16))
+}
+
+fn wav(reader: &mut WavReader<BufReader<Box<dyn MediaSource>>>, out: &mut Out) -> Result<bool, String> {
+    let spec = reader.spec();
+    let channels = usize::from(spec.channels);
+    let whole: Vec<i16> =
+        reader.samples().take(BLOCK / channels.max(1) * channels).map_while(Result::ok).collect();
+    let more = !whole.is_empty();
+    out.push(spec.sample_rate, channels, &whole, |sample| f32::from(sample) / 32_768.0)?;
+    Ok(more)
+}
+
+fn raw(reader: &mut impl Read, out: &mut Out) -> Result<bool, String> {
+    let mut bytes = Vec::with_capacity(2 * BLOCK);
+    reader.take(2 * BLOCK as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    let samples: Vec<i16> = bytes.as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
+    out.push(RAW_HZ, 1, &samples, |sample| f32::from(sample) / 32_768.0)?;
+    Ok(!samples.is_empty())
+}
+
+impl Coded {
+    fn open(source: Box<dyn MediaSource>, extension: &str) -> Result<Self, String> {
+        let mut hint = Hint::new();
+        hint.with_extension(extension);
+        let stream = MediaSourceStream::new(source, Default::default());
+        let format = symphonia::default::get_probe()
+            .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
+            .map_err(|e| format!("no sound file that can be read ({e}); wav, mp3, flac, ogg and pcm can"))?;
+        let track = format.default_track(TrackType::Audio).ok_or("the file holds no sound")?;
+        let parameters =
+            track.codec_params.as_ref().and_then(|p| p.audio()).ok_or("the file holds no sound")?;
+        let decoder = symphonia::default::get_codecs()
+            .make_audio_decoder(parameters, &AudioDecoderOptions::default())
+            .map_err(|e| format!("the file's codec cannot be decoded: {e}"))?;
+        Ok(Coded { track: track.id, format, decoder, broken: 0 })
+    }
+
+    fn read(&mut self, out: &mut Out) -> Result<bool, String> {
+        let packet = match self.format.next_packet() {
+            Ok(Some(packet)) if packet.track_id == self.track => packet,
+            Ok(Some(_)) => return Ok(true),
+            Ok(None) | Err(_) => return Ok(false),
+        };
+        match self.decoder.decode(&packet) {
+            Ok(buffer) => out.buffer(&buffer)?,
+            Err(Error::DecodeError(_)) if self.broken < MOST_BROKEN => self.broken += 1,
+            Err(error) => return Err(format!("the file is damaged: {error}")),
+        }
+        Ok(true)
+    }
+}
+
+/// Sound on its way to the call: mixed to mono, at a rate of calls.
+#[derive(Default)]
+struct Out {
     converter: Option<(u32, Converter)>,
     interleaved: Vec<f32>,
     waiting: Vec<i16>,
     rate: u32,
-    sent: u64,
+    given: u64,
 }
 
-impl<'a> Out<'a> {
-    fn new(sound: &'a mpsc::Sender<Sound>) -> Self {
-        Out { sound, converter: None, interleaved: Vec::new(), waiting: Vec::new(), rate: 0, sent: 0 }
-    }
-
-    /// Takes a decoded buffer; false when nobody listens any more.
-    fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<bool, String> {
+impl Out {
+    /// Takes a decoded buffer.
+    fn buffer(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<(), String> {
         let hz = buffer.spec().rate();
         let channels = buffer.spec().channels().count();
+        let mut interleaved = std::mem::take(&mut self.interleaved);
+        interleaved.resize(buffer.samples_interleaved(), 0.0);
+        buffer.copy_to_slice_interleaved(&mut interleaved);
+        let pushed = self.push(hz, channels, &interleaved, |sample| sample);
+        self.interleaved = interleaved;
+        pushed
+    }
+
+    /// Takes interleaved samples, which `unit` brings to the range from -1 to 1.
+    fn push<T: Copy>(
+        &mut self,
+        hz: u32,
+        channels: usize,
+        samples: &[T],
+        unit: impl Fn(T) -> f32,
+    ) -> Result<(), String> {
         if channels == 0 || !(4_000..=384_000).contains(&hz) {
             return Err(format!("{channels} channels at {hz} Hz are no sound file"));
         }
-        self.interleaved.resize(buffer.samples_interleaved(), 0.0);
-        buffer.copy_to_slice_interleaved(&mut self.interleaved);
-        let mono =
-            self.interleaved.chunks_exact(channels).map(|all| all.iter().sum::<f32>() / channels as f32);
+        let mono = samples
+            .chunks_exact(channels)
+            .map(|all| all.iter().map(|sample| unit(*sample)).sum::<f32>() / channels as f32);
         let (_, converter) = match &mut self.converter {
             Some((from, converter)) if *from == hz => (from, converter),
             other => {
@@ -102,53 +191,26 @@ impl<'a> Out<'a> {
         };
         self.rate = converter.rate();
         converter.push(mono, &mut self.waiting);
-        Ok(self.send(false))
+        Ok(())
     }
 
-    /// Sends what is gathered in chunks of a fifth of a second, so that the first is soon there.
-    fn send(&mut self, last: bool) -> bool {
-        let chunk = (self.rate / 5).max(1) as usize;
-        while self.waiting.len() >= chunk || (last && !self.waiting.is_empty()) {
-            let rest = self.waiting.split_off(chunk.min(self.waiting.len()));
-            let samples = std::mem::replace(&mut self.waiting, rest);
-            self.sent += samples.len() as u64;
-            let too_long = self.sent > LONGEST_S * u64::from(self.rate);
-            let sound = Sound { rate: self.rate, samples: samples.into_boxed_slice() };
-            if too_long || self.sound.blocking_send(sound).is_err() {
-                return false;
-            }
+    fn piece(&mut self, last: bool) -> Option<Sound> {
+        let whole = if self.given == 0 { self.rate / 5 } else { self.rate / 2 }.max(1) as usize;
+        if self.waiting.is_empty() || (self.waiting.len() < whole && !last) {
+            return None;
         }
-        true
+        let samples: Box<[i16]> = self.waiting.drain(..whole.min(self.waiting.len())).collect();
+        self.given += samples.len() as u64;
+        Some(Sound { rate: self.rate, samples })
     }
 
-    fn finish(mut self) {
-        if let Some((_, converter)) = &mut self.converter {
+    fn too_long(&self) -> bool {
+        self.given > LONGEST_S * u64::from(self.rate)
+    }
+
+    fn finish(&mut self) {
+        if let Some((_, mut converter)) = self.converter.take() {
             converter.finish(&mut self.waiting);
-        }
-        self.send(true);
-    }
-}
-
-/// s16le mono without a header.
-fn raw(mut source: Box<dyn MediaSource>, sound: &mpsc::Sender<Sound>) -> Result<(), String> {
-    let mut bytes = vec![0; RAW_HZ as usize / 5 * 2];
-    loop {
-        let mut filled = 0;
-        while filled < bytes.len() {
-            let rest = bytes.get_mut(filled..).unwrap_or_default();
-            match source.read(rest).map_err(|e| e.to_string())? {
-                0 => break,
-                some => filled += some,
-            }
-        }
-        let samples: Box<[i16]> = bytes
-            .get(..filled)
-            .unwrap_or_default()
-            .chunks_exact(2)
-            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
-            .collect();
-        if samples.is_empty() || sound.blocking_send(Sound { rate: RAW_HZ, samples }).is_err() {
-            return Ok(());
         }
     }
 }
@@ -159,10 +221,11 @@ mod tests {
     use std::io::Cursor;
 
     fn decoded(bytes: Vec<u8>, extension: &str) -> Result<(u32, Vec<i16>), String> {
-        let (sender, mut sound) = mpsc::channel(1000);
-        decode(Box::new(Cursor::new(bytes)), Some(extension), &sender)?;
-        drop(sender);
-        let pieces: Vec<Sound> = std::iter::from_fn(|| sound.blocking_recv()).collect();
+        let mut decoding = Decoding::open(Box::new(Cursor::new(bytes)), Some(extension))?;
+        let mut pieces = Vec::new();
+        while let Some(piece) = decoding.piece()? {
+            pieces.push(piece);
+        }
         let rate = pieces.first().map_or(0, |piece| piece.rate);
         Ok((rate, pieces.iter().flat_map(|piece| piece.samples.iter().copied()).collect()))
     }

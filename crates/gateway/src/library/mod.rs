@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::egress::Egress;
 use crate::files;
+use decode::Decoding;
 
 /// Largest sound file, on disk and over the network: an hour of 16 kHz mono.
 const MAX_FILE: u64 = 128 * 1024 * 1024;
@@ -37,23 +38,41 @@ impl Sounds {
         let answer = self.egress.get(url, MAX_FETCH).await?;
         let extension = Path::new(answer.url.path()).extension().and_then(|e| e.to_str()).map(str::to_owned);
         let bytes = Cursor::new(answer.body);
-        run(move || decode::decode(Box::new(bytes), extension.as_deref(), &sound)).await
+        let decoding = apart(move || Decoding::open(Box::new(bytes), extension.as_deref())).await?;
+        send(decoding, &sound).await
     }
 
     async fn file(&self, name: &str, sound: mpsc::Sender<Sound>) -> Result<(), String> {
+        let shown = protocol::read::shown(name);
         let (roots, name) = (self.roots.clone(), name.to_owned());
-        run(move || {
+        let open = move || {
             let path = files::find_under(&roots, &name).map_err(|e| e.to_string())?;
-            let shown = protocol::read::shown(&name);
-            let file = std::fs::File::open(&path).map_err(|e| format!("{shown:?}: {e}"))?;
-            let size = file.metadata().map_err(|e| format!("{shown:?}: {e}"))?.len();
+            let file = std::fs::File::open(&path).map_err(|e| e.to_string())?;
+            let size = file.metadata().map_err(|e| e.to_string())?.len();
             if size > MAX_FILE {
-                return Err(format!("{shown:?}: {size} bytes are more than a sound file's {MAX_FILE}"));
+                return Err(format!("{size} bytes are more than a sound file's {MAX_FILE}"));
             }
             let extension = path.extension().and_then(|e| e.to_str());
-            decode::decode(Box::new(file), extension, &sound).map_err(|e| format!("{shown:?}: {e}"))
-        })
-        .await
+            Decoding::open(Box::new(file), extension)
+        };
+        let played = async { send(apart(open).await?, &sound).await };
+        played.await.map_err(|e| format!("{shown:?}: {e}"))
+    }
+}
+
+/// Sends the file's sound, piece by piece. A receiver that is gone ends it without an error.
+async fn send(mut decoding: Decoding, sound: &mpsc::Sender<Sound>) -> Result<(), String> {
+    loop {
+        // Room first: a piece is read when it is wanted.
+        let Ok(place) = sound.reserve().await else { return Ok(()) };
+        let read = apart(move || {
+            let piece = decoding.piece()?;
+            Ok((decoding, piece))
+        });
+        let (rest, piece) = read.await?;
+        let Some(piece) = piece else { return Ok(()) };
+        place.send(piece);
+        decoding = rest;
     }
 }
 
@@ -73,7 +92,9 @@ impl Library for Sounds {
     }
 }
 
-/// Decoding computes and waits for the receiver, so it has a thread of its own.
-async fn run(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+/// Reading and decoding would hold up whoever awaits beside it, so it is done on a thread for such work.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the file broke the decoder".into()))
 }

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use audio::wav;
+use audio::{Resampler, wav};
 use call::setup::{Studio, TAPE_PIECES, Tape, TapePiece};
 use protocol::Extra;
 use protocol::option::{RecorderFormat, RecorderOption};
@@ -16,8 +16,6 @@ use crate::files;
 
 /// Remote party left, what the server plays right.
 const CHANNELS: u16 = 2;
-/// Bytes of one frame of both channels.
-const FRAME: usize = 4;
 /// New recordings waiting for the thread. When full the call goes on without a recording and is told.
 const OPENED: usize = 4096;
 /// Most frames of silence put in for one gap: an hour at 48 kHz. More is no gap but a broken clock.
@@ -38,7 +36,8 @@ struct Open {
     id: String,
     path: PathBuf,
     file: File,
-    rate: u32,
+    /// Hz of the pieces and of the file.
+    rates: (u32, u32),
     pieces: mpsc::Receiver<TapePiece>,
     done: oneshot::Sender<Written>,
 }
@@ -95,7 +94,7 @@ fn numbered(path: &Path, attempt: u32) -> PathBuf {
 }
 
 impl Studio for Recorder {
-    fn open(&self, id: &str, option: &RecorderOption) -> Result<Tape, String> {
+    fn open(&self, id: &str, from: u32, option: &RecorderOption) -> Result<Tape, String> {
         let format = option.format.unwrap_or(self.option.format);
         if format != RecorderFormat::Wav {
             return Err(format!(
@@ -110,15 +109,15 @@ impl Studio for Recorder {
         let (path, file) = self.create(id, option)?;
         let (sender, pieces) = mpsc::channel(TAPE_PIECES);
         let (done_in, done) = oneshot::channel();
-        let open = Open { id: id.to_owned(), path, file, rate, pieces, done: done_in };
+        let open = Open { id: id.to_owned(), path, file, rates: (from, rate), pieces, done: done_in };
         self.opened.try_send(open).map_err(|_| "too many recordings begin at once".to_owned())?;
-        Ok(Tape { rate, pieces: sender, done })
+        Ok(Tape { pieces: sender, done })
     }
 }
 
 /// Writes one recording to its end. A disk that fails ends it at once, and `done` says why.
 async fn write(mut open: Open) {
-    let mut reel = Reel { file: open.file, rate: open.rate, bytes: 0 };
+    let mut reel = Reel::new(open.file, open.rates);
     let mut failure = reel.header().err();
     while failure.is_none() {
         let Some(piece) = open.pieces.recv().await else { break };
@@ -137,31 +136,48 @@ async fn write(mut open: Open) {
 }
 
 /// The file of a recording.
-#[derive(Debug)]
 struct Reel {
     file: File,
     rate: u32,
     bytes: u64,
+    /// One for each side.
+    resamplers: [Resampler; 2],
+    from: u32,
 }
 
 impl Reel {
+    fn new(file: File, (from, rate): (u32, u32)) -> Self {
+        let resamplers = [(); 2].map(|()| Resampler::new(from, rate));
+        Reel { file, rate, bytes: 0, resamplers, from }
+    }
+
     fn piece(&mut self, piece: &TapePiece) -> io::Result<()> {
         match piece {
-            TapePiece::Sound(samples) => {
-                let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-                self.append(&bytes)?;
-            }
+            TapePiece::Sound(samples) => self.sound(samples)?,
             TapePiece::Gap(frames) => {
-                let silence = vec![0; FRAME * self.rate as usize];
-                let mut left = (*frames).min(LONGEST_GAP) as usize * FRAME;
+                let silence = vec![0; 2 * self.from as usize];
+                let mut left = (*frames).min(LONGEST_GAP) as usize * 2;
                 while left > 0 {
                     let some = left.min(silence.len());
-                    self.append(silence.get(..some).unwrap_or_default())?;
+                    self.sound(silence.get(..some).unwrap_or_default())?;
                     left -= some;
                 }
             }
         }
         self.header()
+    }
+
+    /// Writes interleaved sound at the rate of the file.
+    fn sound(&mut self, samples: &[i16]) -> io::Result<()> {
+        let [left, right] = &mut self.resamplers;
+        let [left, right] = [(left, 0), (right, 1)].map(|(resampler, side)| {
+            let plain: Vec<i16> = samples.iter().skip(side).step_by(2).copied().collect();
+            let mut converted = Vec::new();
+            resampler.process(&plain, &mut converted);
+            converted
+        });
+        let pairs = left.iter().zip(&right).map(|(left, right)| [left.to_le_bytes(), right.to_le_bytes()]);
+        self.append(&pairs.flatten().flatten().collect::<Vec<u8>>())
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -194,7 +210,7 @@ mod tests {
     fn a_recording_holds_its_sound_and_silence_for_what_was_lost() {
         let folder = tempfile::tempdir().unwrap();
         let (recorder, thread) = recorder(folder.path());
-        let tape = recorder.open("s1", &RecorderOption::default()).unwrap();
+        let tape = recorder.open("s1", 16_000, &RecorderOption::default()).unwrap();
         tape.pieces.blocking_send(TapePiece::Sound(vec![1, -1, 2, -2])).unwrap();
         tape.pieces.blocking_send(TapePiece::Gap(3)).unwrap();
         tape.pieces.blocking_send(TapePiece::Sound(vec![3, -3])).unwrap();
@@ -218,7 +234,7 @@ mod tests {
             RecorderOption { recorder_file: Some("calls/fixed".into()), ..RecorderOption::default() };
         let names: Vec<String> = (0..2)
             .map(|_| {
-                let tape = recorder.open("s1", &option).unwrap();
+                let tape = recorder.open("s1", 16_000, &option).unwrap();
                 drop(tape.pieces);
                 tape.done.blocking_recv().unwrap().path
             })
@@ -232,7 +248,7 @@ mod tests {
         let (recorder, _thread) = recorder(folder.path());
         for name in ["/tmp/x.wav", "../x.wav", "a/../../x.wav", "a\0.wav"] {
             let option = RecorderOption { recorder_file: Some(name.into()), ..RecorderOption::default() };
-            assert!(recorder.open("s1", &option).is_err(), "{name:?}");
+            assert!(recorder.open("s1", 16_000, &option).is_err(), "{name:?}");
         }
     }
 
@@ -244,7 +260,7 @@ mod tests {
         let path = folder.path().join("read_only.wav");
         std::fs::write(&path, "").unwrap();
         let file = File::open(&path).unwrap();
-        let open = Open { id: "s1".into(), path, file, rate: 8000, pieces, done: done_in };
+        let open = Open { id: "s1".into(), path, file, rates: (8000, 8000), pieces, done: done_in };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(write(open));
         assert!(done.blocking_recv().unwrap().extra.unwrap().contains_key("error"));
