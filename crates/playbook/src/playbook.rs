@@ -31,6 +31,8 @@ pub struct Playbook {
     pub interruption: Interruption,
     /// When the caller's turn is over.
     pub end_of_turn: EndOfTurn,
+    /// Asks the model at the caller's first pause, until so many such answers of a call were of no use.
+    pub speculation: Option<u32>,
     /// Words that neither interrupt nor are answered while the agent speaks.
     pub fillers: Fillers,
     /// File with such words, one on each line, which the loader reads for [`Playbook::set_fillers`].

@@ -29,6 +29,8 @@ pub struct Speech {
     /// Utterances so far of the turn of the last one.
     count: u32,
     last_turn: Option<TurnId>,
+    /// The turn of the utterance that ended last, and all words of it that were heard.
+    ended: Option<(TurnId, String)>,
     /// How the next words are to be said.
     pub manner: Manner,
     /// What the call's sound does when the caller is heard, where that is allowed.
@@ -196,6 +198,7 @@ impl Speech {
             Ended::Interrupted => self.line.clear(),
             Ended::Finished => {
                 self.line.pop_front();
+                self.ended = Some((state.turn, state.heard_of_turn()));
                 for next in self.line.iter_mut().filter(|next| next.turn == state.turn) {
                     next.before = state.heard_of_turn();
                 }
@@ -221,13 +224,14 @@ impl Speech {
             more => format!("turn-{}.{more}", turn.0),
         };
         let complete = file.is_some();
+        let before = self.ended.as_ref().filter(|(own, _)| *own == turn).map(|(_, heard)| heard.clone());
         self.line.push_back(Utterance {
             turn,
             play_id,
             file,
             said: String::new(),
             heard: String::new(),
-            before: String::new(),
+            before: before.unwrap_or_default(),
             audible: None,
             begun: false,
             complete,

@@ -31,7 +31,7 @@ impl Conversation {
                 }
             }
             Event::Speaking { is_filler, .. } if is_filler != Some(true) => self.speech_began(now),
-            Event::Silence { .. } => self.speech_ended(now),
+            Event::Silence { .. } => self.speech_ended(now, out),
             Event::Dtmf { digit, .. } => {
                 if let Some(key) = digit.chars().next() {
                     self.key(now, key.to_ascii_uppercase(), out);
@@ -53,9 +53,10 @@ impl Conversation {
         }
     }
 
-    fn speech_ended(&mut self, now: CallTime) {
+    fn speech_ended(&mut self, now: CallTime, out: &mut Vec<Action>) {
         if std::mem::take(&mut self.caller_speaking) {
             self.ending.on_silence(now);
+            self.speculate(now, out);
             if let Some(cut) = &mut self.cut {
                 cut.deadline = now + RESUME;
             }
@@ -86,6 +87,7 @@ impl Conversation {
     /// Words that are still being spoken.
     fn delta(&mut self, now: CallTime, words: &Transcript, out: &mut Vec<Action>) {
         self.ending.on_delta(now, words);
+        self.doubt_speculation(out);
         if self.mode != Mode::Talking || words.text.trim().is_empty() || self.start.is_filler(words) {
             return;
         }
@@ -129,8 +131,9 @@ impl Conversation {
         self.silence.answered();
         self.collector = None;
         self.unprompted = 0;
-        let turn = self.next_turn();
         let question = self.question.take().filter(|question| self.is_repaired_by_words(now, question));
+        let early = self.take_speculation(text, out).filter(|_| question.is_none());
+        let turn = if early.is_some() { self.last_turn } else { self.next_turn() };
         let joined = question.and_then(|question| {
             self.disowned = Some(question.reply);
             self.history.set_heard(question.reply, "");
@@ -141,11 +144,16 @@ impl Conversation {
         }
         out.push(Action::Note(Note::Said { speaker: "user", text: text.to_owned() }));
         self.question = Some(Question { words: turn, reply: turn, at: now });
-        self.ask_as(turn, now, None, out);
+        match early {
+            Some(early) => self.adopt(now, early, out),
+            None => self.ask_as(turn, now, None, out),
+        }
     }
 
-    fn is_repaired_by_words(&self, now: CallTime, question: &Question) -> bool {
-        let heard = self.history.heard(question.reply).chars().count();
+    pub(super) fn is_repaired_by_words(&self, now: CallTime, question: &Question) -> bool {
+        // An answer that was resumed was heard under both turns.
+        let heard = [question.words, question.reply].map(|turn| self.history.heard(turn).chars().count());
+        let heard = heard.into_iter().max().unwrap_or(0);
         let window =
             self.playbook.llm.as_ref().and_then(|llm| llm.repair_window_ms).unwrap_or(REPAIR_WINDOW_MS);
         let soon = now.since(question.at) <= Duration::from_millis(window.into());

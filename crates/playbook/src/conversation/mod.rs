@@ -1,7 +1,7 @@
 //! A running playbook: what happens in a call in, what shall be done out.
 //!
 //! Reading order: `types` (in and out), this file (state, the one entry, time), `caller` (what the caller says),
-//! `turns` (when that is all), `keys` (what the caller presses), `reply` (an answer from its first word on),
+//! `turns` (when that is all), `speculate` (asking before it is certain), `keys` (what the caller presses), `reply` (an answer from its first word on),
 //! `heard` (how much of it was heard, and what follows), `acts` (what tags do), `json_reply` (answers that are
 //! JSON), `leave` (the end and transfers).
 
@@ -12,9 +12,11 @@ mod json_reply;
 mod keys;
 mod leave;
 mod reply;
+mod speculate;
 mod turns;
 mod types;
 
+pub use speculate::Speculations;
 pub use types::{Action, Arming, Ended, HttpRequest, Input, Note, Origin};
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::vars::Vars;
 use acts::Fetch;
 use heard::Cut;
 use reply::{After, Question, Reply};
+use speculate::Speculation;
 
 /// A model that says nothing for so long has failed.
 const MODEL_PATIENCE: Duration = Duration::from_secs(20);
@@ -69,6 +72,9 @@ pub struct Conversation {
     cut: Option<Cut>,
     /// Words of the caller to answer when the agent has finished.
     waiting: Option<String>,
+    /// What was asked before the caller's turn was over.
+    speculation: Option<Speculation>,
+    speculations: Speculations,
     start: StartWords,
     ending: Ending,
     /// The request for a verdict on the words that are held.
@@ -131,6 +137,8 @@ impl Conversation {
             question: None,
             cut: None,
             waiting: None,
+            speculation: None,
+            speculations: Speculations::default(),
             start: StartWords::new(playbook.interruption.clone(), playbook.fillers.clone()),
             ending: Ending::new(playbook.end_of_turn, playbook.language()),
             verdict: None,
@@ -180,6 +188,11 @@ impl Conversation {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// How often asking before the caller's turn was over was of use.
+    pub fn speculations(&self) -> Speculations {
+        self.speculations
     }
 
     /// Variables as they stand.

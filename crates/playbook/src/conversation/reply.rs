@@ -108,6 +108,7 @@ impl Conversation {
     }
 
     pub(super) fn model(&mut self, now: CallTime, turn: TurnId, output: ModelOutput, out: &mut Vec<Action>) {
+        let Some(output) = self.keep_piece(turn, output) else { return };
         let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn == turn && reply.generating) else {
             return;
         };
@@ -234,6 +235,11 @@ impl Conversation {
 }
 
 impl Reply {
+    /// An answer that was asked for at `asked` and is wanted since `now`.
+    pub(super) fn asked_at(turn: TurnId, asked: CallTime, now: CallTime) -> Self {
+        Reply { asked: Some(asked), ..Reply::new(turn, now) }
+    }
+
     fn new(turn: TurnId, now: CallTime) -> Self {
         Reply {
             turn,

@@ -29,9 +29,13 @@ impl Conversation {
         match self.ending.on_final(now, words) {
             None => self.caller_speaking = false,
             Some(Verdict::Answer(text)) => self.take_turn(now, text, out),
-            Some(Verdict::Wait) => self.silence.end(),
+            Some(Verdict::Wait) => {
+                self.silence.end();
+                self.speculate(now, out);
+            }
             Some(Verdict::Ask(text)) => {
                 self.silence.end();
+                self.speculate(now, out);
                 self.ask_for_verdict(&text, out);
             }
         }

@@ -31,6 +31,7 @@ pub(super) struct Front {
     interruption: Option<InterruptionFront>,
     #[serde(alias = "end_of_turn")]
     end_of_turn: Option<EndOfTurnFront>,
+    speculation: Option<SpeculationFront>,
     dtmf: BTreeMap<String, DtmfFront>,
     #[serde(alias = "dtmf_collectors")]
     dtmf_collectors: BTreeMap<String, CollectFront>,
@@ -77,6 +78,20 @@ pub(super) struct PassageFront {
     #[serde(default = "yes")]
     interruptible: bool,
 }
+
+/// Yes or no, or how much of it may be wasted.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "expected true, false or { maxWasted }")]
+enum SpeculationFront {
+    On(bool),
+    Budget {
+        #[serde(rename = "maxWasted", alias = "max_wasted")]
+        max_wasted: u32,
+    },
+}
+
+/// Answers asked for early that may be of no use in one call, when the playbook does not say.
+const MAX_WASTED: u32 = 10;
 
 const fn yes() -> bool {
     true
@@ -294,6 +309,13 @@ impl Front {
         match self.interruption.as_ref().and_then(|own| own.filler_words.as_ref()) {
             Some(words) => Fillers::listed(words.iter().map(String::as_str), language),
             None => Fillers::of(language),
+        }
+    }
+
+    pub(super) fn speculation(&self) -> Option<u32> {
+        match self.speculation.as_ref()? {
+            SpeculationFront::On(on) => on.then_some(MAX_WASTED),
+            SpeculationFront::Budget { max_wasted } => Some(*max_wasted),
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         greeting_interruptible,
         interruption: front.interruption(&yaml)?,
         end_of_turn: front.end_of_turn(&yaml, &option)?,
+        speculation: front.speculation(),
         fillers: Fillers::default(),
         filler_file: front.filler_file(),
         dtmf: front.dtmf(&yaml)?,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod anything;
+mod heard_truth;
 mod parse;
 mod scanner;
 mod script;
