@@ -35,16 +35,7 @@ impl<'a> Rtp<'a> {
     pub fn parse(datagram: &'a [u8]) -> Result<Rtp<'a>, BadPacket> {
         let (fixed, mut rest) = datagram.split_first_chunk::<HEADER_LEN>().ok_or(BadPacket::Short)?;
         let [first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] = *fixed;
-        if first >> 6 != VERSION {
-            return Err(BadPacket::Version);
-        }
-        let csrcs = usize::from(first & CSRC_COUNT) * 4;
-        rest = rest.get(csrcs..).ok_or(BadPacket::Csrc)?;
-        if first & EXTENSION_BIT != 0 {
-            let (&[_, _, l0, l1], after) = rest.split_first_chunk::<4>().ok_or(BadPacket::Extension)?;
-            let words = usize::from(u16::from_be_bytes([l0, l1]));
-            rest = after.get(words * 4..).ok_or(BadPacket::Extension)?;
-        }
+        rest = rest.get(behind_header(first, rest)?..).ok_or(BadPacket::Extension)?;
         if first & PADDING_BIT != 0 {
             rest = without_padding(rest).ok_or(BadPacket::Padding)?;
         }
@@ -57,6 +48,32 @@ impl<'a> Rtp<'a> {
         };
         Ok(Rtp { header, payload: rest })
     }
+}
+
+/// Bytes of contributing sources and extension between the fixed header and the payload. What stands behind
+/// may still be encrypted.
+fn behind_header(first: u8, rest: &[u8]) -> Result<usize, BadPacket> {
+    if first >> 6 != VERSION {
+        return Err(BadPacket::Version);
+    }
+    let csrcs = usize::from(first & CSRC_COUNT) * 4;
+    let rest = rest.get(csrcs..).ok_or(BadPacket::Csrc)?;
+    if first & EXTENSION_BIT == 0 {
+        return Ok(csrcs);
+    }
+    let (&[_, _, l0, l1], after) = rest.split_first_chunk::<4>().ok_or(BadPacket::Extension)?;
+    let extension = usize::from(u16::from_be_bytes([l0, l1])) * 4;
+    after.get(extension..).ok_or(BadPacket::Extension)?;
+    Ok(csrcs + 4 + extension)
+}
+
+/// What is readable of a packet whose payload is encrypted: SSRC, sequence number, and where the payload
+/// begins.
+pub(crate) fn front(packet: &[u8]) -> Result<(u32, u16, usize), BadPacket> {
+    let (fixed, rest) = packet.split_first_chunk::<HEADER_LEN>().ok_or(BadPacket::Short)?;
+    let [first, _, s0, s1, _, _, _, _, i0, i1, i2, i3] = *fixed;
+    let clear = HEADER_LEN + behind_header(first, rest)?;
+    Ok((u32::from_be_bytes([i0, i1, i2, i3]), u16::from_be_bytes([s0, s1]), clear))
 }
 
 /// The last byte of a padded packet counts the padding, itself included, so it is never zero.

@@ -7,4 +7,5 @@ mod rtcp;
 mod sdp_answer;
 mod sdp_hostile;
 mod sdp_offer;
+mod srtp;
 mod stream;
