@@ -8,10 +8,12 @@
 //! - [`srtp`]: encryption of packets and reports, with the keys that offer and answer agree on.
 //! - [`stream`]: numbering of what we send ([`Outgoing`]) and whom we hear and answer ([`Source`]).
 //! - [`telephone_event`]: digits by RFC 4733, received once each and sent.
+//! - [`comfort_noise`]: how loud the silence of a peer is.
 //! - [`rtcp`]: reports of loss, jitter and round trip.
 //! - [`sdp`]: offer and answer, giving one [`Negotiated`] stream.
 #![forbid(unsafe_code)]
 
+pub mod comfort_noise;
 pub mod packet;
 pub mod rtcp;
 pub mod sdp;

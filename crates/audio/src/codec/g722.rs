@@ -15,6 +15,7 @@ pub static G722: Codec = Codec {
     rtp_clock: 8000,
     sdp_channels: 1,
     rate: RATE,
+    packet_ms: super::ANY_PACKET_MS,
     fmtp: "",
     encoder: || Box::new(Compressor(encoder::Encoder::new(Bitrate::Mode1_64000, false, false))),
     decoder: || {

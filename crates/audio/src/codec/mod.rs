@@ -21,6 +21,8 @@ pub struct Codec {
     pub sdp_channels: u8,
     /// Sample rate of the PCM that goes in and comes out, in Hz.
     pub rate: u32,
+    /// Lengths of sound that one packet can hold, in milliseconds, shortest first.
+    pub packet_ms: &'static [u32],
     /// `a=fmtp` parameters we send; empty for none.
     pub fmtp: &'static str,
     /// Makes an encoder.
@@ -28,6 +30,9 @@ pub struct Codec {
     /// Makes a decoder.
     pub decoder: fn() -> Box<dyn Decoder>,
 }
+
+/// Packet lengths of codecs that work sample by sample: every 10 ms that is used on telephone lines.
+pub(crate) const ANY_PACKET_MS: &[u32] = &[10, 20, 30, 40, 50, 60];
 
 /// Turns PCM into payload bytes. Input is mono at [`Codec::rate`], a whole number of 10 ms.
 pub trait Encoder: Send {

@@ -26,6 +26,8 @@ pub static OPUS: Codec = Codec {
     rtp_clock: RATE,
     sdp_channels: 2,
     rate: RATE,
+    // A frame has 2.5 to 60 ms, and neither 30 nor 50 (RFC 6716 section 2.1.4).
+    packet_ms: &[10, 20, 40, 60],
     fmtp: "minptime=10;useinbandfec=1",
     encoder: || Box::new(Compressor(compressor())),
     decoder: || {

@@ -25,6 +25,7 @@ const fn row<const RATE: u32>() -> Codec {
         rtp_clock: RATE,
         sdp_channels: 1,
         rate: RATE,
+        packet_ms: super::ANY_PACKET_MS,
         fmtp: "",
         encoder: || Box::new(Writer),
         decoder: || Box::new(Reader { odd: None, concealer: Concealer::new(RATE) }),

@@ -118,6 +118,8 @@ impl RtpLeg {
             return Arrived::Sign;
         }
         let (payload, arrived) = match kind {
+            // Noise says no more than that the far end is silent.
+            Payload::Noise => (&[][..], Arrived::Sign),
             // An event keeps its place in the sequence and is never played.
             Payload::Digit => {
                 (&[][..], self.digits_in.push(&header, payload).map_or(Arrived::Sign, Arrived::Digit))

@@ -2,66 +2,83 @@
 
 use audio::Codec;
 
+use super::crypto::{self, Ours, Security};
 use super::parse::{Description, Media, Payloads};
 use super::write::{Audio, Format, Line, describe};
-use super::{Answer, Direction, Local, Negotiated, SdpError, TelephoneEvent};
+use super::{Answer, Direction, Local, Negotiated, STATIC_NOISE, SdpError, TelephoneEvent};
 
 /// Answers an offer: the first of our codecs that it has, under the offer's payload numbers, on the first
-/// audio line that suits; every other media line is rejected in its place.
+/// audio line that suits; every other media line is rejected in its place. Where encryption is switched on,
+/// an encrypted line goes before one in clear.
 ///
 /// # Errors
 /// Says why the offer cannot be met, with the SIP status to answer ([`SdpError::status`]). An offer whose
 /// audio has port 0 is refused in a first offer, and is a hold in a later one ([`Local::previous`]).
 pub fn answer(offer: &str, local: &Local) -> Result<Answer, SdpError> {
     let offer = Description::parse(offer)?;
-    let (at, media) = choose(&offer, local)?;
+    let (at, Agreed { media, crypto }) = choose(&offer, local)?;
     let lines: Vec<Line> = (0..)
         .zip(&offer.media)
-        .map(
-            |(i, line)| {
-                if i == at { Line::Audio(audio_line(line, &media, local)) } else { Line::Rejected(line) }
-            },
-        )
+        .map(|(i, line)| {
+            if i == at { Line::Audio(audio_line(line, &media, crypto, local)) } else { Line::Rejected(line) }
+        })
         .collect();
     Ok(Answer { sdp: describe(local, &lines), media })
 }
 
-/// The first audio line that suits; when none does, what is wrong with the first one.
-fn choose(offer: &Description, local: &Local) -> Result<(usize, Negotiated), SdpError> {
-    let mut refusal = SdpError::NoAudio;
+/// What has been agreed on for one line, and our key line for it.
+struct Agreed {
+    media: Negotiated,
+    crypto: Option<Ours>,
+}
+
+/// The first audio line that suits, an encrypted one if possible; when none does, what is wrong with the
+/// first one.
+fn choose(offer: &Description, local: &Local) -> Result<(usize, Agreed), SdpError> {
+    let (mut refusal, mut clear) = (SdpError::NoAudio, None);
     for (at, media) in offer.media.iter().enumerate().filter(|(_, media)| media.is_audio()) {
         match agree(offer, media, local) {
-            Ok(agreed) => return Ok((at, agreed)),
+            Ok(agreed) if agreed.crypto.is_some() => return Ok((at, agreed)),
+            Ok(agreed) => clear = clear.or(Some((at, agreed))),
             Err(error) if refusal == SdpError::NoAudio => refusal = error,
             Err(_) => {}
         }
     }
-    Err(refusal)
+    clear.ok_or(refusal)
 }
 
-fn agree(offer: &Description, media: &Media, local: &Local) -> Result<Negotiated, SdpError> {
-    media.check_transport()?;
+fn agree(offer: &Description, media: &Media, local: &Local) -> Result<Agreed, SdpError> {
+    media.check_transport(!matches!(local.security, Security::Off))?;
     if media.is_off() && local.previous.is_none() {
         return Err(SdpError::NoAudio);
     }
+    let (crypto, keys) = crypto::answer(local.security, media)?.unzip();
     let payloads = media.payloads();
     let (codec, payload_type) = pick(&payloads, local)?;
     let remote = if media.is_off() { None } else { offer.remote(media, local)? };
     let rtcp_mux = offer.attribute(media, "rtcp-mux").is_some();
     let asked = offer.direction(media).reversed().and(reachable(remote.is_some(), media.is_off()));
-    Ok(Negotiated {
+    let media = Negotiated {
         codec,
         payload_type,
         voices: vec![(payload_type, codec)],
         fmtp: payloads.fmtp(payload_type).to_owned(),
         telephone_event: telephone_event(&payloads, codec, local),
+        comfort_noise: payloads.comfort_noise(codec.rtp_clock).filter(|_| has_noise(codec, local)),
+        keys,
         remote,
         rtcp: remote.and_then(|remote| if rtcp_mux { Some(remote) } else { offer.rtcp(media, remote) }),
         rtcp_mux,
         direction: local.direction.and(asked),
         held: !asked.sends(),
-        ptime_ms: offer.ptime_ms(media, local.ptime_ms),
-    })
+        ptime_ms: offer.ptime_ms(media, local.ptime_ms, codec),
+    };
+    Ok(Agreed { media, crypto })
+}
+
+/// Comfort noise is for codecs of telephone bandwidth and clock; Opus and the like have silence of their own.
+pub(super) fn has_noise(codec: &Codec, local: &Local) -> bool {
+    local.comfort_noise && codec.rtp_clock == STATIC_NOISE.1
 }
 
 /// What a peer without an address leaves us to do: with `0.0.0.0` it may still be heard, with port 0 the
@@ -96,8 +113,16 @@ pub(super) fn best_event(payloads: &Payloads, codec: &Codec) -> Option<(u8, u32)
     matching.or_else(|| payloads.telephone_events().next())
 }
 
-fn audio_line<'a>(offered: &'a Media<'a>, media: &Negotiated, local: &Local) -> Audio<'a> {
+fn audio_line<'a>(
+    offered: &'a Media<'a>,
+    media: &Negotiated,
+    crypto: Option<Ours>,
+    local: &Local,
+) -> Audio<'a> {
     let mut formats = vec![Format::codec(media.payload_type, media.codec)];
+    if let Some(number) = media.comfort_noise {
+        formats.push(Format::comfort_noise(number, media.codec.rtp_clock));
+    }
     if let Some(event) = media.telephone_event {
         formats.push(Format::telephone_event(event.payload_type, event.clock));
     }
@@ -108,5 +133,6 @@ fn audio_line<'a>(offered: &'a Media<'a>, media: &Negotiated, local: &Local) -> 
         direction: media.direction,
         ptime_ms: media.ptime_ms,
         rtcp_mux: media.rtcp_mux,
+        crypto: crypto.into_iter().collect(),
     }
 }

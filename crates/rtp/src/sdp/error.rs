@@ -35,11 +35,28 @@ pub enum SdpError {
         /// Ours.
         ours: String,
     },
-    /// The audio is wanted on a transport that we do not speak, such as encrypted RTP.
-    #[error("audio is wanted as {protocol}; only RTP/AVP is spoken here")]
+    /// The audio is wanted on a transport that is not spoken or not switched on here.
+    #[error(
+        "audio is wanted as {protocol}; spoken are RTP/AVP, and RTP/SAVP where encryption is switched on"
+    )]
     Transport {
         /// The transport wanted.
         protocol: String,
+    },
+    /// Sound has to be encrypted, and the peer has it in clear only.
+    #[error("the peer has no a=crypto key for its audio, and sound in clear is not allowed")]
+    Unencrypted,
+    /// None of the peer's crypto suites is ours.
+    #[error("crypto suite {suite} is not spoken here")]
+    Suite {
+        /// The first suite named.
+        suite: String,
+    },
+    /// A key line of the peer's cannot be met.
+    #[error("encryption cannot be agreed on: {what}")]
+    Crypto {
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// The address is a name; media addresses are not looked up.
     #[error("media address `{name}` is a name; a literal IPv4 or IPv6 address is needed")]
@@ -80,6 +97,7 @@ impl SdpError {
             SdpError::Transport { .. } => 302,
             SdpError::NoAudio | SdpError::Refused => 304,
             SdpError::NoCodec { .. } => 305,
+            SdpError::Unencrypted | SdpError::Suite { .. } | SdpError::Crypto { .. } => 306,
             SdpError::NotOnePeer { .. } => 330,
             _ => 399,
         }

@@ -5,6 +5,7 @@
 //! token, has no limits, and brings hashes and random numbers along.
 
 mod answer;
+mod crypto;
 mod error;
 mod offer;
 mod parse;
@@ -14,12 +15,19 @@ use std::net::{IpAddr, SocketAddr};
 
 use audio::Codec;
 
+use crate::srtp::Keys;
+
 pub use answer::answer;
+pub use crypto::{KeyRing, RING_BYTES, Security, redacted};
 pub use error::SdpError;
 pub use offer::{offer, read_answer};
 
 /// Packet lengths we send and accept, in milliseconds.
 const PTIME_MS: std::ops::RangeInclusive<u32> = 10..=60;
+/// Name of RFC 3389 payloads in `a=rtpmap`.
+const COMFORT_NOISE: &str = "CN";
+/// Their number and clock where they have a static one (RFC 3551 section 4.1).
+const STATIC_NOISE: (u8, u32) = (13, 8000);
 /// Name of RFC 4733 payloads in `a=rtpmap`.
 const TELEPHONE_EVENT: &str = "telephone-event";
 
@@ -39,6 +47,12 @@ pub struct Local<'a> {
     pub codecs: &'a [&'static Codec],
     /// Whether digits by RFC 4733 are allowed.
     pub telephone_event: bool,
+    /// Whether comfort noise (RFC 3389) may come in place of silence. It only goes with 8000 Hz clocks.
+    pub comfort_noise: bool,
+    /// Whether our offers let reports share the port of the sound (RFC 5761). Answers do what the peer asks.
+    pub rtcp_mux: bool,
+    /// Whether the sound is encrypted.
+    pub security: Security<'a>,
     /// What we want: `SendRecv`, or less to put the peer on hold.
     pub direction: Direction,
     /// Packet length we like best, in milliseconds; brought into 10 to 60.
@@ -70,6 +84,10 @@ pub struct Negotiated {
     pub fmtp: String,
     /// How digits travel, if both sides can.
     pub telephone_event: Option<TelephoneEvent>,
+    /// Payload type of comfort noise, if both sides have it.
+    pub comfort_noise: Option<u8>,
+    /// What to encrypt with; `None` for sound in clear.
+    pub keys: Option<Keys>,
     /// Where to send, by the peer's SDP. `None` when it wants nothing: hold by `0.0.0.0` or port 0.
     pub remote: Option<SocketAddr>,
     /// Where to send reports. `None` with [`Negotiated::remote`].
@@ -93,6 +111,7 @@ impl Negotiated {
             (None, Some(event)) if event.heard_as == payload_type || event.payload_type == payload_type => {
                 Payload::Digit
             }
+            (None, _) if self.comfort_noise == Some(payload_type) => Payload::Noise,
             (None, _) => Payload::Unknown,
         }
     }
@@ -105,6 +124,8 @@ pub enum Payload {
     Voice(&'static Codec),
     /// A telephone-event.
     Digit,
+    /// Comfort noise: the peer is silent, see [`crate::comfort_noise`].
+    Noise,
     /// Nothing that was agreed on: to be dropped and counted.
     Unknown,
 }

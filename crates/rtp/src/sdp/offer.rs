@@ -2,10 +2,11 @@
 
 use audio::Codec;
 
-use super::answer::{best_event, no_codec, reachable};
+use super::answer::{best_event, has_noise, no_codec, reachable};
+use super::crypto::{self, Ours};
 use super::parse::{Description, Media, Payloads};
 use super::write::{Audio, Format, Line, describe};
-use super::{Local, Negotiated, PTIME_MS, SdpError, TelephoneEvent};
+use super::{Local, Negotiated, PTIME_MS, STATIC_NOISE, SdpError, TelephoneEvent};
 
 /// Where telephone-events like to be: 101 is what most phones use, 110 is common beside Opus.
 const EVENT_NUMBERS: [u8; 2] = [101, 110];
@@ -15,11 +16,12 @@ const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
 /// Our offer: all our codecs, best first, and a telephone-event for each of their clocks.
 ///
 /// A new offer within a dialog keeps the media lines and payload numbers of [`Local::previous`], as RFC
-/// 3264 section 8 demands.
+/// 3264 section 8 demands, and its transport and keys.
 pub fn offer(local: &Local) -> String {
     let previous = previous(local);
     let numbers = Numbers::of(local);
     let ptime_ms = local.ptime_ms.clamp(*PTIME_MS.start(), *PTIME_MS.end()) / 10 * 10;
+    let crypto = offered_keys(local);
     let audio = |protocol| {
         Line::Audio(Audio {
             port: local.port,
@@ -27,11 +29,20 @@ pub fn offer(local: &Local) -> String {
             formats: numbers.formats(),
             direction: local.direction,
             ptime_ms,
-            rtcp_mux: false,
+            rtcp_mux: local.rtcp_mux,
+            crypto: crypto.clone(),
         })
     };
-    let Some((previous, ours)) = &previous else { return describe(local, &[audio("RTP/AVP")]) };
-    let line = |(i, media)| if i == *ours { audio("RTP/AVP") } else { Line::Rejected(media) };
+    let fresh = if local.security.is_required() { "RTP/SAVP" } else { "RTP/AVP" };
+    let Some((previous, ours)) = &previous else { return describe(local, &[audio(fresh)]) };
+    let line = |(i, media): (usize, _)| {
+        if i != *ours {
+            return Line::Rejected(media);
+        }
+        // Once keys are agreed on, the profile they were agreed on under stays.
+        let kept = Some(media).filter(|media| media.crypto().next().is_some() && !crypto.is_empty());
+        audio(kept.map_or(fresh, |media| media.protocol))
+    };
     let lines: Vec<Line> = (0..).zip(&previous.media).map(line).collect();
     describe(local, &lines)
 }
@@ -50,7 +61,9 @@ pub fn read_answer(local: &Local, answer: &str) -> Result<Negotiated, SdpError> 
     if media.is_off() {
         return Err(SdpError::Refused);
     }
-    media.check_transport()?;
+    let offered = offered_keys(local);
+    media.check_transport(!offered.is_empty())?;
+    let keys = crypto::answered(local.security, &offered, media)?;
     let payloads = media.payloads();
     let numbers = Numbers::of(local);
     let mut voices: Vec<(u8, &'static Codec)> = payloads
@@ -66,6 +79,7 @@ pub fn read_answer(local: &Local, answer: &str) -> Result<Negotiated, SdpError> 
         }
     }
     let remote = answer.remote(media, local)?;
+    let rtcp_mux = local.rtcp_mux && answer.attribute(media, "rtcp-mux").is_some();
     let asked = answer.direction(media).reversed().and(reachable(remote.is_some(), false));
     Ok(Negotiated {
         codec,
@@ -73,12 +87,14 @@ pub fn read_answer(local: &Local, answer: &str) -> Result<Negotiated, SdpError> 
         voices,
         fmtp: payloads.fmtp(payload_type).to_owned(),
         telephone_event: numbers.event(&payloads, codec),
+        comfort_noise: payloads.comfort_noise(codec.rtp_clock).filter(|_| has_noise(codec, local)),
+        keys,
         remote,
-        rtcp: remote.and_then(|remote| answer.rtcp(media, remote)),
-        rtcp_mux: false,
+        rtcp: remote.and_then(|remote| if rtcp_mux { Some(remote) } else { answer.rtcp(media, remote) }),
+        rtcp_mux,
         direction: local.direction.and(asked),
         held: !asked.sends(),
-        ptime_ms: answer.ptime_ms(media, local.ptime_ms),
+        ptime_ms: answer.ptime_ms(media, local.ptime_ms, codec),
     })
 }
 
@@ -92,9 +108,17 @@ fn previous<'a>(local: &Local<'a>) -> Option<(Description<'a>, usize)> {
     Some((previous, ours))
 }
 
+/// The key lines of our offer.
+fn offered_keys(local: &Local) -> Vec<Ours> {
+    let previous = previous(local);
+    let media = previous.as_ref().and_then(|(previous, ours)| previous.media.get(*ours));
+    crypto::offered(local.security, media)
+}
+
 /// The payload numbers of our offer.
 struct Numbers {
     codecs: Vec<(u8, &'static Codec)>,
+    noise: bool,
     /// Number and clock.
     events: Vec<(u8, u32)>,
 }
@@ -130,13 +154,15 @@ impl Numbers {
                 number(before.map(|(number, _)| number), &EVENT_NUMBERS).map(|number| (number, clock)),
             );
         }
-        Numbers { codecs, events }
+        let noise = local.codecs.iter().any(|codec| has_noise(codec, local));
+        Numbers { codecs, noise, events }
     }
 
     fn formats(&self) -> Vec<Format> {
         let codecs = self.codecs.iter().map(|&(number, codec)| Format::codec(number, codec));
         let events = self.events.iter().map(|&(number, clock)| Format::telephone_event(number, clock));
-        codecs.chain(events).collect()
+        let noise = self.noise.then(|| Format::comfort_noise(STATIC_NOISE.0, STATIC_NOISE.1));
+        codecs.chain(noise).chain(events).collect()
     }
 
     /// Which of our codecs the answer means by `number`. A dynamic number without an `a=rtpmap` has the

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use audio::Codec;
 
 use super::error::excerpt;
-use super::{Direction, Local, PTIME_MS, SdpError, TELEPHONE_EVENT};
+use super::{COMFORT_NOISE, Direction, Local, PTIME_MS, STATIC_NOISE, SdpError, TELEPHONE_EVENT};
 
 /// A UDP datagram holds no more; over TCP nothing that describes a phone call is larger.
 const MAX_BYTES: usize = 65_535;
@@ -130,11 +130,13 @@ impl<'a> Description<'a> {
         Some(SocketAddr::new(ip.filter(usable).unwrap_or(remote.ip()), port))
     }
 
-    /// The packet length to send: what the peer asks for, else ours, within its maximum and our range.
-    pub(super) fn ptime_ms(&self, media: &Media<'a>, ours: u32) -> u32 {
+    /// The packet length to send: what the peer asks for, else ours, within its maximum, our range, and what
+    /// the codec can put into one packet.
+    pub(super) fn ptime_ms(&self, media: &Media<'a>, ours: u32, codec: &Codec) -> u32 {
         let number = |name| self.attribute(media, name)?.parse().ok().filter(|&ms: &u32| ms > 0);
         let wanted = number("ptime").unwrap_or(ours).min(number("maxptime").unwrap_or(u32::MAX));
-        wanted.clamp(*PTIME_MS.start(), *PTIME_MS.end()) / 10 * 10
+        let fitting = codec.packet_ms.iter().copied().filter(|&ms| ms <= wanted.max(*PTIME_MS.start()));
+        fitting.max().unwrap_or(*PTIME_MS.start())
     }
 }
 
@@ -173,12 +175,23 @@ impl<'a> Media<'a> {
             .ok_or(SdpError::Malformed { line: self.line, what: "the port of m=audio is not 0 to 65535" })
     }
 
-    /// Refuses transports other than plain RTP. The profile with feedback differs from it only by what an
-    /// answer may leave out.
-    pub(super) fn check_transport(&self) -> Result<(), SdpError> {
+    /// Refuses transports other than RTP, plain or `encrypted`. The profiles with feedback differ from those
+    /// without only by what an answer may leave out.
+    pub(super) fn check_transport(&self, encrypted: bool) -> Result<(), SdpError> {
         self.port()?;
-        let plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|known| self.protocol.eq_ignore_ascii_case(known));
-        if plain { Ok(()) } else { Err(SdpError::Transport { protocol: excerpt(self.protocol) }) }
+        let plain = is_one_of(self.protocol, ["RTP/AVP", "RTP/AVPF"]);
+        let spoken = plain || encrypted && self.is_encrypted();
+        if spoken { Ok(()) } else { Err(SdpError::Transport { protocol: excerpt(self.protocol) }) }
+    }
+
+    /// Whether the line wants encrypted sound and no other. Beside `RTP/AVP`, keys are a wish.
+    pub(super) fn is_encrypted(&self) -> bool {
+        is_one_of(self.protocol, ["RTP/SAVP", "RTP/SAVPF"])
+    }
+
+    /// The values of its `a=crypto` lines.
+    pub(super) fn crypto(&self) -> impl Iterator<Item = &'a str> {
+        self.section.attributes.iter().filter(|(name, _)| *name == "crypto").map(|(_, value)| value.trim())
     }
 
     pub(super) fn payloads(&self) -> Payloads<'a> {
@@ -202,6 +215,10 @@ impl<'a> Media<'a> {
         }
         payloads
     }
+}
+
+fn is_one_of(protocol: &str, known: [&str; 2]) -> bool {
+    known.iter().any(|known| protocol.eq_ignore_ascii_case(known))
 }
 
 /// The first word of `rest`, which then begins behind it. `None` for the last word.
@@ -252,6 +269,14 @@ impl<'a> Payloads<'a> {
         self.order.iter().filter_map(|&number| {
             let map = self.map(number).filter(|map| map.name.eq_ignore_ascii_case(TELEPHONE_EVENT))?;
             (map.clock > 0).then_some((number, map.clock))
+        })
+    }
+
+    /// The number of comfort noise with a clock of `clock` Hz.
+    pub(super) fn comfort_noise(&self, clock: u32) -> Option<u8> {
+        self.order.iter().copied().find(|&number| match self.map(number) {
+            Some(map) => map.name.eq_ignore_ascii_case(COMFORT_NOISE) && map.clock == clock,
+            None => !self.is_mapped(number) && (number, clock) == STATIC_NOISE,
         })
     }
 

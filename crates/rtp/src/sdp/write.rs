@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use audio::Codec;
 
+use super::crypto::Ours;
 use super::parse::Media;
-use super::{Direction, Local, TELEPHONE_EVENT};
+use super::{COMFORT_NOISE, Direction, Local, TELEPHONE_EVENT};
 
 /// One `m=` line to write.
 pub(super) enum Line<'a> {
@@ -25,6 +26,7 @@ pub(super) struct Audio<'a> {
     pub(super) direction: Direction,
     pub(super) ptime_ms: u32,
     pub(super) rtcp_mux: bool,
+    pub(super) crypto: Vec<Ours>,
 }
 
 /// One payload type with its attributes.
@@ -43,6 +45,10 @@ impl Format {
 
     pub(super) fn telephone_event(number: u8, clock: u32) -> Self {
         Format { number, map: format!("{TELEPHONE_EVENT}/{clock}"), fmtp: "0-15" }
+    }
+
+    pub(super) fn comfort_noise(number: u8, clock: u32) -> Self {
+        Format { number, map: format!("{COMFORT_NOISE}/{clock}"), fmtp: "" }
     }
 }
 
@@ -93,6 +99,9 @@ impl Audio<'_> {
         let _ = write!(out, "a=ptime:{}\r\n", self.ptime_ms);
         if self.rtcp_mux {
             out.push_str("a=rtcp-mux\r\n");
+        }
+        for line in &self.crypto {
+            let _ = write!(out, "a=crypto:{line}\r\n");
         }
         let _ = write!(out, "a={}\r\n", self.direction.name());
     }

@@ -5,6 +5,8 @@ mod digits;
 mod packet;
 mod rtcp;
 mod sdp_answer;
+mod sdp_crypto;
+mod sdp_field;
 mod sdp_hostile;
 mod sdp_offer;
 mod srtp;

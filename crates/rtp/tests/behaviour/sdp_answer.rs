@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use audio::Codec;
 use audio::codec::{g711, g722, opus};
-use rtp::sdp::{Payload, answer};
+use rtp::sdp::{Payload, Security, answer};
 use rtp::{Answer, Direction, Local, SdpError, TelephoneEvent};
 
 pub(crate) static ALL: &[&Codec] = &[&opus::OPUS, &g722::G722, &g711::PCMU, &g711::PCMA];
@@ -18,6 +18,9 @@ pub(crate) fn local<'a>(codecs: &'a [&'static Codec]) -> Local<'a> {
         previous: None,
         codecs,
         telephone_event: true,
+        comfort_noise: false,
+        rtcp_mux: false,
+        security: Security::Off,
         direction: Direction::SendRecv,
         ptime_ms: 20,
         name: "active-call",
