@@ -9,20 +9,31 @@
 //! - [`stream`]: numbering of what we send ([`Outgoing`]) and whom we hear and answer ([`Source`]).
 //! - [`telephone_event`]: digits by RFC 4733, received once each and sent.
 //! - [`comfort_noise`]: how loud the silence of a peer is.
-//! - [`rtcp`]: reports of loss, jitter and round trip.
+//! - [`dialer`]: digits to be sent, in step with sound.
+//! - [`watch`]: media timeouts.
+//! - [`rtcp`]: reports of loss, jitter and round trip; [`reporter`] sends and reads them, [`quality`] is what they
+//!   come to.
 //! - [`sdp`]: offer and answer, giving one [`Negotiated`] stream.
 #![forbid(unsafe_code)]
 
 pub mod comfort_noise;
+pub mod dialer;
 pub mod packet;
+pub mod quality;
+pub mod reporter;
 pub mod rtcp;
 pub mod sdp;
 pub mod srtp;
 pub mod stream;
 pub mod telephone_event;
+pub mod watch;
 
+pub use dialer::Dialer;
 pub use packet::{BadPacket, Datagram, Header, Rtp};
+pub use quality::Quality;
+pub use reporter::Reporter;
 pub use sdp::{Answer, Direction, Local, Negotiated, SdpError, TelephoneEvent};
 pub use srtp::{Keys, Srtp, SrtpError};
 pub use stream::{Learning, Outgoing, Source};
 pub use telephone_event::{DigitSender, Digits};
+pub use watch::Watch;

@@ -189,8 +189,17 @@ impl Block {
     }
 }
 
+/// The NTP time of a moment `since_unix_epoch`.
+pub fn ntp(since_unix_epoch: Duration) -> u64 {
+    // NTP counts from 1900 (RFC 3550 section 4) and begins anew in 2036.
+    const UNIX_EPOCH: u64 = 2_208_988_800;
+    let seconds = since_unix_epoch.as_secs().wrapping_add(UNIX_EPOCH);
+    let fraction = (u64::from(since_unix_epoch.subsec_nanos()) << 32) / 1_000_000_000;
+    seconds << 32 | fraction
+}
+
 /// The middle half of an NTP time, in 1/65536 s.
-fn middle(ntp: u64) -> u32 {
+pub(crate) fn middle(ntp: u64) -> u32 {
     (ntp >> 16) as u32
 }
 
@@ -275,7 +284,8 @@ impl Reception {
                 if before.is_some() {
                     self.last_sr = None;
                 }
-                *before = Some(Stream::new(header, transit));
+                let past = before.as_ref().map_or((0, 0), Stream::total);
+                *before = Some(Stream { past, ..Stream::new(header, transit) });
             }
         }
     }
@@ -309,6 +319,26 @@ impl Reception {
         Duration::from_secs_f64(f64::from(units) / f64::from(self.clock.max(1)))
     }
 
+    /// The stream that is heard.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.stream.as_ref().map(|stream| stream.ssrc)
+    }
+
+    /// The packets to come have a clock of `clock` Hz. Jitter is measured anew, in the new unit.
+    pub fn reclock(&mut self, clock: u32) {
+        if clock != self.clock {
+            self.clock = clock;
+            if let Some(stream) = &mut self.stream {
+                (stream.jitter, stream.transit) = (0, None);
+            }
+        }
+    }
+
+    /// Packets heard and packets that should have been, through all streams.
+    pub fn total(&self) -> (u64, u64) {
+        self.stream.as_ref().map_or((0, 0), Stream::total)
+    }
+
     /// Packets heard and packets that should have been, since the stream began.
     pub fn received_of_expected(&self) -> (u64, u64) {
         self.stream.as_ref().map_or((0, 0), |stream| (stream.received, stream.expected()))
@@ -327,10 +357,13 @@ struct Stream {
     highest: u64,
     received: u64,
     leap: Option<u16>,
-    transit: u32,
+    /// Of the packet before; `None` when the next one is compared with nothing.
+    transit: Option<u32>,
     /// In 1/16 of a unit.
     jitter: u32,
     reported: (u64, u64),
+    /// Heard and expected of streams before this one.
+    past: (u64, u64),
 }
 
 impl Stream {
@@ -343,9 +376,10 @@ impl Stream {
             highest: first,
             received: 1,
             leap: None,
-            transit,
+            transit: Some(transit),
             jitter: 0,
             reported,
+            past: (0, 0),
         }
     }
 
@@ -358,20 +392,25 @@ impl Stream {
             if self.leap.replace(sequence.wrapping_add(1)) != Some(sequence) {
                 return;
             }
+            self.past = self.total();
             self.first = u64::from(sequence);
             (self.highest, self.received, self.reported) = (self.first, 0, (0, 0));
-            self.transit = transit;
+            self.transit = None;
         }
         self.leap = None;
         self.received += 1;
-        let deviation = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
-        self.transit = transit;
+        let before = self.transit.replace(transit).unwrap_or(transit);
+        let deviation = (transit.wrapping_sub(before) as i32).unsigned_abs();
         self.jitter =
             self.jitter.saturating_add(deviation).saturating_sub(self.jitter.saturating_add(8) >> 4);
     }
 
     fn expected(&self) -> u64 {
         self.highest - self.first + 1
+    }
+
+    fn total(&self) -> (u64, u64) {
+        (self.past.0 + self.received, self.past.1 + self.expected())
     }
 
     fn lost(&self) -> i64 {

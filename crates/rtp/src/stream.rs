@@ -98,9 +98,10 @@ pub enum Learning {
 
 /// Consecutive packets of one stream from one address that make it trustworthy.
 const PROBATION_PACKETS: u8 = 4;
-/// How long the address of the SDP has to keep silent before one of the same [`Scope`] takes its place. It
-/// is probably reachable and about to send, so that a stranger who is quicker must not win. When the
-/// scopes differ the SDP was written behind a NAT and there is nothing to wait for.
+/// How long the expected address has to keep silent before one of the same [`Scope`] takes its place. It is
+/// probably reachable and about to send, so that a stranger who is quicker must not win. When the scopes
+/// differ the SDP was written behind a NAT and there is nothing to wait for, unless the host is known that
+/// the signalling comes from: then whoever is not that host waits.
 const PROBATION_TIME: Duration = Duration::from_secs(1);
 /// Addresses on probation at a time. When full, the one with the shortest run makes place.
 const CANDIDATES: usize = 4;
@@ -121,14 +122,36 @@ pub struct Source {
     expected: Option<SocketAddr>,
     confirmed: bool,
     learning: Learning,
+    signalling: Option<IpAddr>,
     candidates: Vec<Candidate>,
+    foreign: u64,
 }
 
 impl Source {
     /// A source at the address of the SDP. `None` (hold by `0.0.0.0` or port 0) is heard from nowhere.
     pub fn new(signalled: Option<SocketAddr>, learning: Learning) -> Self {
         let signalled = signalled.map(canonical);
-        Source { signalled, expected: signalled, confirmed: false, learning, candidates: Vec::new() }
+        Source {
+            signalled,
+            expected: signalled,
+            confirmed: false,
+            learning,
+            signalling: None,
+            candidates: Vec::new(),
+            foreign: 0,
+        }
+    }
+
+    /// Tells the host that the peer's signalling comes from. Behind one NAT its sound comes from there too:
+    /// it is learned without waiting, while others have to outlast a second of silence.
+    pub fn with_signalling_from(mut self, host: IpAddr) -> Self {
+        self.signalling = Some(host.to_canonical());
+        self
+    }
+
+    /// Packets that came from elsewhere and were dropped, those on probation included.
+    pub fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// Whether a packet that came from `from` is to be heard. Everything else is to be dropped unanswered.
@@ -136,22 +159,36 @@ impl Source {
     /// Only well-formed packets of an agreed payload type are to be shown to it: others prove nothing.
     pub fn accept(&mut self, now: CallTime, from: SocketAddr, header: &Header) -> bool {
         let from = canonical(from);
-        let Some(signalled) = self.signalled else { return false };
-        if from == signalled || Some(from) == self.expected {
+        let accepted = self.is_peer(now, from, header);
+        if accepted {
             self.settle(from);
+        } else {
+            self.foreign += 1;
+        }
+        accepted
+    }
+
+    fn is_peer(&mut self, now: CallTime, from: SocketAddr, header: &Header) -> bool {
+        let (Some(signalled), Some(expected)) = (self.signalled, self.expected) else { return false };
+        if from == signalled || from == expected {
             return true;
         }
         if self.confirmed || self.learning == Learning::Off {
             return false;
         }
-        let wait =
-            if Scope::of(from.ip()) == Scope::of(signalled.ip()) { PROBATION_TIME } else { Duration::ZERO };
+        let wait = self.probation(from.ip(), expected);
         let candidate = self.candidate(now, from, header);
-        let learned = candidate.run >= PROBATION_PACKETS && now.since(candidate.since) >= wait;
-        if learned {
-            self.settle(from);
-        }
-        learned
+        candidate.run >= PROBATION_PACKETS && now.since(candidate.since) >= wait
+    }
+
+    /// How long `host` has to keep on sending while the `expected` address is silent. One that was learned
+    /// before is known to be reachable, so that a re-INVITE is no moment in which a stranger is quicker than
+    /// it; a new port of that host is its NAT's doing.
+    fn probation(&self, host: IpAddr, expected: SocketAddr) -> Duration {
+        let learned = Some(expected) != self.signalled;
+        let known = Some(host) == self.signalling || learned && host == expected.ip();
+        let stranger = self.signalling.is_some() || Scope::of(host) == Scope::of(expected.ip());
+        if stranger && !known { PROBATION_TIME } else { Duration::ZERO }
     }
 
     /// Whether a report that came from `from` is to be read: its port may differ from that of the sound, its

@@ -91,13 +91,24 @@ impl Press {
 }
 
 /// Time between two packets of a digit.
-const INTERVAL_MS: u32 = 20;
+pub(crate) const INTERVAL_MS: u32 = 20;
 /// The last packet is sent three times, since its loss would leave the key down (RFC 4733 section 2.5.1.4).
-const ENDS: u8 = 3;
+pub(crate) const ENDS: u8 = 3;
 /// Level of the tone that the far end may make of it, in dBm0 below zero.
 const VOLUME: u8 = 10;
 /// Q.24 asks receivers to recognise 40 ms.
-const SHORTEST: Duration = Duration::from_millis(40);
+pub(crate) const SHORTEST: Duration = Duration::from_millis(40);
+
+/// Whether `character` is a digit in any case.
+pub(crate) fn is_digit(character: char) -> bool {
+    code_of(character).is_some()
+}
+
+/// The event code of a digit.
+fn code_of(digit: char) -> Option<u8> {
+    let wanted = digit.to_ascii_uppercase();
+    DIGITS.iter().position(|&digit| char::from(digit) == wanted).and_then(|code| u8::try_from(code).ok())
+}
 
 /// The packets of one digit to send, one for each 20 ms: growing duration, then three ends.
 #[derive(Clone, Debug)]
@@ -117,12 +128,11 @@ impl DigitSender {
     ///
     /// The length is at least 40 ms and at most one segment: 8.1 s at 8000 Hz, 1.3 s at 48000 Hz.
     pub fn new(digit: char, length: Duration, clock: u32, timestamp: u32) -> Option<Self> {
-        let wanted = digit.to_ascii_uppercase();
-        let code = DIGITS.iter().position(|&d| char::from(d) == wanted)?;
+        let code = code_of(digit)?;
         let step = (clock / 1000).saturating_mul(INTERVAL_MS).clamp(1, FULL_SEGMENT);
         let packets = length.max(SHORTEST).as_millis().div_ceil(u128::from(INTERVAL_MS));
         let packets = u32::try_from(packets).unwrap_or(u32::MAX).min(FULL_SEGMENT / step);
-        Some(DigitSender { code: code as u8, timestamp, step, total: packets * step, sent: 0, ends: 0 })
+        Some(DigitSender { code, timestamp, step, total: packets * step, sent: 0, ends: 0 })
     }
 }
 

@@ -1,8 +1,10 @@
 //! The behaviour of the crate from outside, in one binary.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+mod dialer;
 mod digits;
 mod packet;
+mod reports;
 mod rtcp;
 mod sdp_answer;
 mod sdp_crypto;
@@ -11,3 +13,4 @@ mod sdp_hostile;
 mod sdp_offer;
 mod srtp;
 mod stream;
+mod watch;

@@ -217,3 +217,38 @@ fn a_digit_shares_the_numbering_and_keeps_its_own_time() {
     assert!(after.marker);
     assert_eq!((after.sequence, after.timestamp), (16, 1160 + 5 * 160));
 }
+
+#[test]
+fn a_stranger_is_not_quicker_than_a_learned_peer_after_a_re_invite() {
+    let mut source = source(INSIDE, Learning::On);
+    spray(&mut source, OUTSIDE, 0, 20, 10);
+    source.retarget(Some(at(INSIDE)));
+    assert_eq!(spray(&mut source, STRANGER, 201, 1, 18), 0, "between two packets of the peer");
+    assert_eq!(spray(&mut source, OUTSIDE, 220, 20, 5), 5);
+    assert_eq!(spray(&mut source, STRANGER, 400, 1, 3000), 0);
+    assert_eq!(source.remote(), Some(at(OUTSIDE)));
+}
+
+#[test]
+fn the_host_of_the_signalling_is_learned_before_any_stranger() {
+    let mut source = source(INSIDE, Learning::On).with_signalling_from(at(OUTSIDE).ip());
+    assert_eq!(spray(&mut source, STRANGER, 0, 1, 900), 0, "quicker, from elsewhere");
+    assert_eq!(spray(&mut source, OUTSIDE, 900, 20, 10), 7);
+    assert_eq!(spray(&mut source, STRANGER, 1100, 1, 5000), 0);
+    assert_eq!(source.remote(), Some(at(OUTSIDE)));
+    assert_eq!(source.foreign(), 900 + 3 + 5000);
+}
+
+#[test]
+fn a_media_host_apart_from_the_signalling_is_learned_after_a_second() {
+    let mut source = source(INSIDE, Learning::On).with_signalling_from(at(STRANGER).ip());
+    assert_eq!(spray(&mut source, OUTSIDE, 0, 20, 60), 10);
+}
+
+#[test]
+fn a_minute_of_outage_moves_nothing() {
+    let mut source = source(INSIDE, Learning::On);
+    spray(&mut source, OUTSIDE, 0, 20, 10);
+    assert_eq!(spray(&mut source, STRANGER, 1_000, 20, 2_900), 0, "while the peer is away");
+    assert_eq!(spray(&mut source, OUTSIDE, 60_200, 20, 10), 10);
+}
