@@ -4,6 +4,7 @@
 mod dialer;
 mod digits;
 mod packet;
+mod probes;
 mod reports;
 mod rtcp;
 mod sdp_answer;
@@ -11,6 +12,7 @@ mod sdp_crypto;
 mod sdp_field;
 mod sdp_hostile;
 mod sdp_offer;
+mod seeds;
 mod srtp;
 mod stream;
 mod watch;
