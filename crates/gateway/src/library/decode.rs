@@ -1,9 +1,9 @@
 //! From the bytes of a file to mono sound, a piece at a time.
 
-use std::io::{BufReader, Read, SeekFrom};
+use std::io::{Read, SeekFrom};
 
 use call::setup::Sound;
-use hound::{SampleFormat, WavReader};
+use hound::{SampleFormat, WavReader, WavSpec};
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
@@ -20,7 +20,7 @@ const RAW_HZ: u32 = 16_000;
 const LONGEST_S: u64 = 4 * 3600;
 /// Packets that may be broken before the file is given up.
 const MOST_BROKEN: u32 = 100;
-/// Samples read of a WAV or headerless file at a time.
+/// Samples read of a file of bare samples at a time.
 const BLOCK: usize = 2048;
 
 /// A sound file that is being read. Between two pieces it needs no thread, so that a thousand calls that play
@@ -28,16 +28,25 @@ const BLOCK: usize = 2048;
 pub(super) struct Decoding {
     source: Source,
     out: Out,
+    /// All of the source is in `out`.
+    ended: bool,
 }
 
 enum Source {
-    /// 16-bit PCM in WAV, which most prompts are: read with a buffer of a few kilobytes, where the general reader
-    /// holds 64.
-    Wav(WavReader<BufReader<Box<dyn MediaSource>>>),
+    /// s16le samples, with a WAV header before them or without one. Most prompts are this: it is read as it is,
+    /// where the general reader holds 64 kB.
+    Pcm(Pcm),
     /// Any other container and codec.
     Coded(Box<Coded>),
-    /// s16le mono without a header.
-    Raw(BufReader<Box<dyn MediaSource>>),
+}
+
+struct Pcm {
+    /// At the next sample.
+    source: Box<dyn MediaSource>,
+    hz: u32,
+    channels: usize,
+    /// Bytes that may still come.
+    left: u64,
 }
 
 struct Coded {
@@ -55,14 +64,16 @@ impl Decoding {
     pub(super) fn open(mut source: Box<dyn MediaSource>, extension: Option<&str>) -> Result<Self, String> {
         let extension = extension.unwrap_or_default().to_ascii_lowercase();
         let source = match extension.as_str() {
-            "pcm" | "raw" => Source::Raw(BufReader::with_capacity(2 * BLOCK, source)),
-            "wav" if is_plain_wav(&mut source)? => {
-                let reader = WavReader::new(BufReader::with_capacity(2 * BLOCK, source));
-                Source::Wav(reader.map_err(|e| e.to_string())?)
-            }
-            extension => Source::Coded(Box::new(Coded::open(source, extension)?)),
+            "pcm" | "raw" => Source::Pcm(Pcm { source, hz: RAW_HZ, channels: 1, left: u64::MAX }),
+            extension => match plain_wav(&mut source, extension)? {
+                Some((spec, left)) => {
+                    let (hz, channels) = (spec.sample_rate, usize::from(spec.channels));
+                    Source::Pcm(Pcm { source, hz, channels, left })
+                }
+                None => Source::Coded(Box::new(Coded::open(source, extension)?)),
+            },
         };
-        Ok(Decoding { source, out: Out::default() })
+        Ok(Decoding { source, out: Out::default(), ended: false })
     }
 
     /// The next piece: a fifth of a second at first, so that it is soon there, then half a second each. `None` after
@@ -72,45 +83,49 @@ impl Decoding {
     /// A text that says what is wrong with the file.
     pub(super) fn piece(&mut self) -> Result<Option<Sound>, String> {
         loop {
-            if let Some(piece) = self.out.piece(false) {
-                return Ok(Some(piece));
+            let piece = self.out.piece(self.ended);
+            if piece.is_some() || self.ended {
+                return Ok(piece);
             }
             let more = match &mut self.source {
-                Source::Wav(reader) => wav(reader, &mut self.out)?,
+                Source::Pcm(pcm) => pcm.read(&mut self.out)?,
                 Source::Coded(coded) => coded.read(&mut self.out)?,
-                Source::Raw(reader) => raw(reader, &mut self.out)?,
             };
             if !more || self.out.too_long() {
                 self.out.finish();
-                return Ok(self.out.piece(true));
+                self.ended = true;
             }
         }
     }
 }
 
-/// Whether `source` is a WAV file of 16-bit PCM. It is at its beginning before and after.
-fn is_plain_wav(source: &mut Box<dyn MediaSource>) -> Result<bool, String> {
-    let spec = WavReader::new(&mut *source).map(|reader| reader.spec());
+/// What the header says, when `source` is a WAV file of 16-bit PCM, with the bytes of its samples; `source` is then at
+/// the first of them, else at its beginning.
+fn plain_wav(source: &mut Box<dyn MediaSource>, extension: &str) -> Result<Option<(WavSpec, u64)>, String> {
+    if extension == "wav"
+        && let Ok(reader) = WavReader::new(&mut *source)
+    {
+        let (spec, samples) = (reader.spec(), reader.len());
+        if spec.sample_format == SampleFormat::Int && spec.bits_per_sample == 16 && spec.channels > 0 {
+            return Ok(Some((spec, u64::from(samples) * 2)));
+        }
+    }
     source.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
-    Ok(spec.is_ok_and(|spec| spec.sample_format == SampleFormat::Int && spec.bits_per_sample == 16))
+    Ok(None)
 }
 
-fn wav(reader: &mut WavReader<BufReader<Box<dyn MediaSource>>>, out: &mut Out) -> Result<bool, String> {
-    let spec = reader.spec();
-    let channels = usize::from(spec.channels);
-    let whole: Vec<i16> =
-        reader.samples().take(BLOCK / channels.max(1) * channels).map_while(Result::ok).collect();
-    let more = !whole.is_empty();
-    out.push(spec.sample_rate, channels, &whole, |sample| f32::from(sample) / 32_768.0)?;
-    Ok(more)
-}
-
-fn raw(reader: &mut impl Read, out: &mut Out) -> Result<bool, String> {
-    let mut bytes = Vec::with_capacity(2 * BLOCK);
-    reader.take(2 * BLOCK as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    let samples: Vec<i16> = bytes.as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
-    out.push(RAW_HZ, 1, &samples, |sample| f32::from(sample) / 32_768.0)?;
-    Ok(!samples.is_empty())
+impl Pcm {
+    fn read(&mut self, out: &mut Out) -> Result<bool, String> {
+        let frame = 2 * self.channels;
+        let whole = (2 * BLOCK).max(frame) / frame * frame;
+        let wanted = self.left.min(whole as u64);
+        let mut bytes = Vec::with_capacity(whole);
+        (&mut self.source).take(wanted).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+        self.left -= bytes.len() as u64;
+        let samples: Vec<i16> = bytes.as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
+        out.samples(self.hz, self.channels, &samples)?;
+        Ok(!samples.is_empty())
+    }
 }
 
 impl Coded {
@@ -163,25 +178,28 @@ impl Out {
         let mut interleaved = std::mem::take(&mut self.interleaved);
         interleaved.resize(buffer.samples_interleaved(), 0.0);
         buffer.copy_to_slice_interleaved(&mut interleaved);
-        let pushed = self.push(hz, channels, &interleaved, |sample| sample);
+        let pushed = self.push(hz, channels, &interleaved);
         self.interleaved = interleaved;
         pushed
     }
 
-    /// Takes interleaved samples, which `unit` brings to the range from -1 to 1.
-    fn push<T: Copy>(
-        &mut self,
-        hz: u32,
-        channels: usize,
-        samples: &[T],
-        unit: impl Fn(T) -> f32,
-    ) -> Result<(), String> {
+    /// Takes interleaved samples. Mono at a rate of calls is taken as it is.
+    fn samples(&mut self, hz: u32, channels: usize, samples: &[i16]) -> Result<(), String> {
+        if channels == 1 && Converter::keeps(hz) {
+            self.rate = hz;
+            self.waiting.extend_from_slice(samples);
+            return Ok(());
+        }
+        let unit: Vec<f32> = samples.iter().map(|sample| f32::from(*sample) / 32_768.0).collect();
+        self.push(hz, channels, &unit)
+    }
+
+    /// Takes interleaved samples from -1 to 1.
+    fn push(&mut self, hz: u32, channels: usize, samples: &[f32]) -> Result<(), String> {
         if channels == 0 || !(4_000..=384_000).contains(&hz) {
             return Err(format!("{channels} channels at {hz} Hz are no sound file"));
         }
-        let mono = samples
-            .chunks_exact(channels)
-            .map(|all| all.iter().map(|sample| unit(*sample)).sum::<f32>() / channels as f32);
+        let mono = samples.chunks_exact(channels).map(|all| all.iter().sum::<f32>() / channels as f32);
         let (_, converter) = match &mut self.converter {
             Some((from, converter)) if *from == hz => (from, converter),
             other => {

@@ -21,10 +21,15 @@ pub(super) struct Converter {
 }
 
 impl Converter {
+    /// Whether sound at `hz` stays as it is.
+    pub(super) fn keeps(hz: u32) -> bool {
+        matches!(hz, 8_000 | 16_000 | 24_000 | 48_000)
+    }
+
     /// From `from` Hz to the nearest rate of calls that loses little.
     pub(super) fn new(from: u32) -> Self {
         let to = match from {
-            8_000 | 16_000 | 24_000 | 48_000 => from,
+            from if Self::keeps(from) => from,
             0..=12_000 => 8_000,
             12_001..=36_000 => 16_000,
             _ => 24_000,
