@@ -153,12 +153,8 @@ async fn dial(
         name: "load",
     };
     let call = Outbound {
-        to: format!("sip:load@{server}"),
-        from: format!("sip:phone@{}", handle.local_addr()),
-        target: server,
         sdp: Some(sdp::offer(&local)),
-        call_id: None,
-        headers: Vec::new(),
+        ..Outbound::new(format!("sip:load@{server}"), format!("sip:phone@{}", handle.local_addr()), server)
     };
     let (dialog, mut events) = handle.invite(call).await?;
     let answer = loop {

@@ -3,8 +3,8 @@
 //! It stands for the states of a server transaction after its answer (Completed of RFC 3261 section
 //! 17.2.2, Accepted of RFC 6026) at a tenth of their memory: the key and the bytes of the answer.
 
+use crate::hop::Hop;
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sipx_sip::TransactionKey;
@@ -24,7 +24,7 @@ pub(crate) struct Answered {
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// With these bytes.
-    Repeat(SocketAddr, Vec<u8>),
+    Repeat(Hop, Vec<u8>),
     /// Not at all: the dialog repeats the 200 itself until its ACK comes.
     Silence,
 }

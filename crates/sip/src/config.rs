@@ -17,6 +17,15 @@ pub struct Config {
     /// The address that peers can reach us at (`external_ip` and port): it stands in `Contact` and
     /// `Via`. With a port of 0 or an unspecified address nothing can call back.
     pub advertised: SocketAddr,
+    /// The same for TLS; absent without TLS.
+    pub advertised_tls: Option<SocketAddr>,
+    /// The same for WebSockets in the clear.
+    pub advertised_ws: Option<SocketAddr>,
+    /// The same for WebSockets under TLS.
+    pub advertised_wss: Option<SocketAddr>,
+    /// Whether TCP can be used: then a request of more than 1,300 bytes goes by TCP instead of in a
+    /// datagram (RFC 3261 section 18.1.1).
+    pub tcp: bool,
     /// User part of our `Contact`.
     pub contact_user: String,
     /// Seed of the generator of tags, branches and Call-IDs. It comes from the operating system in
@@ -44,6 +53,10 @@ impl Config {
         Self {
             user_agent: "active-call".to_owned(),
             advertised,
+            advertised_tls: None,
+            advertised_ws: None,
+            advertised_wss: None,
+            tcp: false,
             contact_user: "active-call".to_owned(),
             seed,
             t1: Duration::from_millis(500),

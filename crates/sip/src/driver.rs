@@ -180,7 +180,7 @@ impl Driver {
         while let Some(output) = self.endpoint.poll() {
             match output {
                 Output::Send { to, bytes } => {
-                    if let Err(error) = self.socket.try_send_to(&bytes, to) {
+                    if let Err(error) = self.socket.try_send_to(&bytes, to.address) {
                         self.unsent += 1;
                         tracing::debug!(%to, %error, "send on the SIP socket");
                     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::hop::{Hop, Transport};
+
 /// Names one dialog of one endpoint, from its first INVITE to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DialogId(pub u64);
@@ -16,10 +18,10 @@ impl fmt::Display for DialogId {
 /// One thing that [`Endpoint::poll`](crate::Endpoint::poll) hands out.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// Put these bytes into one datagram.
+    /// Put these bytes into one datagram, or onto one connection.
     Send {
         /// The receiver.
-        to: SocketAddr,
+        to: Hop,
         /// A whole SIP message.
         bytes: Vec<u8>,
     },
@@ -50,8 +52,10 @@ pub struct Invite {
     pub headers: HeaderList,
     /// The offer; absent if the caller wants us to make one.
     pub sdp: Option<String>,
-    /// Where the datagram came from.
+    /// Where it came from.
     pub source: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
     /// The dialog's name in webhooks: `<call_id>-<local tag>-<remote tag>`. Opaque, and partly the
     /// peer's choice: `/`, `..` and quotes may stand in it.
     pub dialog_id: String,
@@ -75,6 +79,8 @@ pub enum EndCause {
     LocalReject,
     /// Nobody answered the INVITE for three minutes; 480 has been sent.
     Unanswered,
+    /// The peer has shown that it knows the call no more; we have sent BYE all the same.
+    Lost,
     /// Our 200 was never acknowledged; we have sent BYE as RFC 3261 section 13.3.1.4 asks.
     AckTimeout,
 }
@@ -144,6 +150,13 @@ pub enum SipEvent {
         /// The body, at most as long as a datagram.
         body: Vec<u8>,
     },
+    /// What `request_inside` sent was answered.
+    Responded {
+        /// The dialog.
+        dialog: DialogId,
+        /// 200 to 699; 408 after silence, 503 if the peer cannot be reached.
+        code: u16,
+    },
     /// The dialog is over.
     Ended {
         /// The dialog.
@@ -157,18 +170,25 @@ pub enum SipEvent {
     Provisional {
         /// The dialog.
         dialog: DialogId,
+        /// Which callee speaks, if a proxy rings several: the tag of `To`, empty without one.
+        fork: String,
         /// 101 to 199.
         code: u16,
         /// Its reason phrase.
         reason: String,
         /// Early media.
         sdp: Option<String>,
+        /// Header lines of the response.
+        headers: HeaderList,
     },
-    /// Our INVITE was answered; the ACK has been sent.
+    /// Our INVITE was answered. The ACK has been sent, unless our INVITE made no offer: then the
+    /// peer made one and waits for `acknowledge`.
     Answered {
         /// The dialog.
         dialog: DialogId,
-        /// The answer to our offer.
+        /// Which callee answered: the tag of `To`.
+        fork: String,
+        /// The answer to our offer, or the peer's offer.
         sdp: Option<String>,
         /// Header lines of the 200.
         headers: HeaderList,
@@ -177,7 +197,8 @@ pub enum SipEvent {
     Rejected {
         /// The dialog.
         dialog: DialogId,
-        /// 300 to 699. 487 after `cancel`.
+        /// 300 to 699. 487 after `cancel`. A redirection (3xx) is not followed: `Contact` among the
+        /// header lines says where to.
         code: u16,
         /// Its reason phrase.
         reason: String,
@@ -204,6 +225,7 @@ impl SipEvent {
             | Self::Reoffered { dialog, .. }
             | Self::ReofferAnswered { dialog, .. }
             | Self::Info { dialog, .. }
+            | Self::Responded { dialog, .. }
             | Self::Ended { dialog, .. }
             | Self::Provisional { dialog, .. }
             | Self::Answered { dialog, .. }
@@ -224,8 +246,13 @@ impl SipEvent {
 /// Why an INVITE of ours got no final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No response at all for 64 T1.
+    /// No response at all for 64 T1, from any target.
     Timeout,
+    /// No target could be reached.
+    Unreachable,
+    /// Nobody answered for as long as [`Outbound::patience`](crate::Outbound::patience); the call has
+    /// been cancelled.
+    NoAnswer,
     /// We cancelled, and the peer sent no final response for 64 T1.
     CancelUnanswered,
 }
@@ -234,6 +261,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Timeout => "the peer did not respond to the INVITE",
+            Self::Unreachable => "the peer cannot be reached",
+            Self::NoAnswer => "nobody answered in time",
             Self::CancelUnanswered => "the peer did not respond to the CANCEL",
         })
     }

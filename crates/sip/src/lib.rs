@@ -16,20 +16,27 @@
 mod answered;
 mod config;
 mod dialog;
+mod digest;
+mod digits;
 #[cfg(feature = "tokio")]
 pub mod driver;
 mod endpoint;
 mod event;
+mod hop;
 mod message;
 mod order;
+mod path;
 mod random;
 mod schedule;
 mod transactions;
 mod wire;
 
 pub use config::{Admission, Config, Time};
+pub use digest::{Credentials, Guard, Verdict};
+pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{Driver, Incoming, SipHandle};
 pub use endpoint::Endpoint;
 pub use event::{Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent};
-pub use order::{Outbound, Rejection, SipError};
+pub use hop::{ConnectionId, Hop, Transport};
+pub use order::{InDialog, InDialogMethod, Outbound, Rejection, SipError};

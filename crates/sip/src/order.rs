@@ -1,8 +1,10 @@
 //! What the verbs of an endpoint take, and how they fail.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::digest::Credentials;
 use crate::event::DialogId;
+use crate::hop::Hop;
 
 /// A call to place.
 #[derive(Debug, Clone)]
@@ -11,15 +13,72 @@ pub struct Outbound {
     pub to: String,
     /// URI in `From`.
     pub from: String,
-    /// Where the INVITE goes (name resolution is the caller's).
-    pub target: SocketAddr,
-    /// Our offer; without it the answer of the peer is taken as an offer that nobody answers, so
-    /// only a probe leaves it out.
+    /// Display name in `From`.
+    pub display_name: Option<String>,
+    /// Where the INVITE goes, best first (name resolution is the caller's). The next one is tried
+    /// after a failed transport, silence, or 503; the last failure is told.
+    pub targets: Vec<Hop>,
+    /// URI of the outbound proxy; it becomes a `Route`, and the targets are the proxy's.
+    pub proxy: Option<String>,
+    /// Our offer. Without it the peer makes one in its answer, which `acknowledge` answers.
     pub sdp: Option<String>,
     /// `Call-ID`; a random one if absent.
     pub call_id: Option<String>,
     /// Further header lines. Those that the endpoint writes itself are an error.
     pub headers: Vec<(String, String)>,
+    /// What answers a challenge to this INVITE and to the later requests of its dialog.
+    pub credentials: Option<Credentials>,
+    /// How long the callee may leave the call unanswered before it is cancelled.
+    pub patience: Duration,
+}
+
+impl Outbound {
+    /// A call without offer, headers and credentials, given up after three minutes.
+    pub fn new(to: impl Into<String>, from: impl Into<String>, target: impl Into<Hop>) -> Self {
+        Self {
+            to: to.into(),
+            from: from.into(),
+            display_name: None,
+            targets: vec![target.into()],
+            proxy: None,
+            sdp: None,
+            call_id: None,
+            headers: Vec::new(),
+            credentials: None,
+            patience: Duration::from_secs(180),
+        }
+    }
+}
+
+/// A request inside an answered call.
+#[derive(Debug, Clone)]
+pub struct InDialog {
+    /// What it does.
+    pub method: InDialogMethod,
+    /// `Content-Type` of the body.
+    pub content_type: String,
+    /// The body; without one there is no `Content-Type` either.
+    pub body: Vec<u8>,
+    /// Further header lines.
+    pub headers: Vec<(String, String)>,
+}
+
+/// The methods of [`InDialog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InDialogMethod {
+    /// INFO (RFC 6086), for digits mostly; see [`dtmf_relay`](crate::dtmf_relay).
+    Info,
+    /// MESSAGE (RFC 3428).
+    Message,
+}
+
+impl InDialogMethod {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Info => "INFO",
+            Self::Message => "MESSAGE",
+        }
+    }
 }
 
 /// A refusal of an INVITE.
@@ -70,6 +129,9 @@ pub enum SipError {
     /// A URI that cannot be called.
     #[error("{0:?} is no SIP or tel URI; write sip:user@host")]
     BadUri(String),
+    /// A call was given nowhere to go.
+    #[error("a call needs at least one target; none was given, or its name has no address")]
+    NoTarget,
     /// All dialogs are taken; `retryable`.
     #[error("no room for another dialog; try again later or raise the limit")]
     Full,

@@ -4,8 +4,8 @@
 //! Client and server transactions have a layer each, since a call to ourselves gives both the same
 //! key.
 
+use crate::hop::Hop;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sipx_sip::transaction::Dispatch;
@@ -41,13 +41,54 @@ pub(crate) enum Role {
     Client,
 }
 
-/// What a transaction tells.
+/// Whose a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Nobody,
+    Dialog(DialogId),
+}
+
+/// What a request of ours is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// The INVITE that begins a dialog.
+    Invite,
+    Cancel,
+    Bye,
+    Prack,
+    /// One whose answer is told to the dialog's owner.
+    Request,
+}
+
+/// Whose a request of ours is, and how far it has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) owner: Owner,
+    pub(crate) errand: Errand,
+    /// Challenges that it has answered.
+    pub(crate) rounds: u8,
+    /// Whether it goes by TCP only because it is too large for a datagram.
+    pub(crate) switched: bool,
+}
+
+impl Job {
+    pub(crate) fn new(owner: Owner, errand: Errand) -> Self {
+        Self { owner, errand, rounds: 0, switched: false }
+    }
+
+    pub(crate) fn of(dialog: DialogId, errand: Errand) -> Self {
+        Self::new(Owner::Dialog(dialog), errand)
+    }
+}
+
+/// What a transaction of ours tells.
 #[derive(Debug)]
 pub(crate) struct Happening {
     pub(crate) tx: TxId,
-    pub(crate) role: Role,
-    /// The dialog it was begun for.
-    pub(crate) dialog: Option<DialogId>,
+    pub(crate) job: Job,
+    pub(crate) to: Hop,
+    /// The request, if it failed.
+    pub(crate) request: Option<Box<Request>>,
     pub(crate) event: TuEvent,
 }
 
@@ -55,8 +96,8 @@ pub(crate) struct Happening {
 struct Entry {
     key: TransactionKey,
     role: Role,
-    to: SocketAddr,
-    dialog: Option<DialogId>,
+    to: Hop,
+    job: Job,
 }
 
 #[derive(Debug)]
@@ -94,17 +135,33 @@ impl Transactions {
     }
 
     pub(crate) fn dialog(&self, tx: TxId) -> Option<DialogId> {
-        self.entries.get(&tx)?.dialog
+        match self.entries.get(&tx)?.job.owner {
+            Owner::Dialog(id) => Some(id),
+            Owner::Nobody => None,
+        }
+    }
+
+    /// Our transactions whose messages go this way: over its connection if it has one, else to its
+    /// address.
+    pub(crate) fn towards(&self, hop: &Hop) -> Vec<TxId> {
+        let same = |to: &Hop| match (hop.connection, to.connection) {
+            (Some(lost), Some(used)) => lost == used,
+            _ => hop.transport == to.transport && hop.address == to.address,
+        };
+        let ours = self.entries.iter().filter(|(_, entry)| entry.role == Role::Client && same(&entry.to));
+        let mut found: Vec<TxId> = ours.map(|(tx, _)| *tx).collect();
+        found.sort_by_key(|tx| tx.0);
+        found
     }
 
     /// The request of a transaction, and where its messages go.
-    pub(crate) fn request(&self, tx: TxId) -> Option<(&Request, SocketAddr)> {
+    pub(crate) fn request(&self, tx: TxId) -> Option<(&Request, Hop)> {
         let entry = self.entries.get(&tx)?;
         let request = match entry.role {
             Role::Server => self.server.layer.server_request(&entry.key),
             Role::Client => self.client.layer.client_request(&entry.key),
         };
-        Some((request?, entry.to))
+        Some((request?, entry.to.clone()))
     }
 
     /// Begins a server transaction. `None` if the request has no key.
@@ -112,12 +169,14 @@ impl Transactions {
         &mut self,
         now: Time,
         wire: &mut Wire,
-        (request, reply_to): (Request, SocketAddr),
+        (request, reply_to): (Request, Hop),
         dialog: DialogId,
     ) -> Option<TxId> {
-        let dispatch = self.server.layer.receive(Message::Request(request), Reliability::Unreliable);
+        let reliability = reply_to.transport.reliability();
+        let dispatch = self.server.layer.receive(Message::Request(request), reliability);
         let Dispatch::Created { key, outputs } = dispatch else { return None };
-        let tx = self.enter(Entry { key, role: Role::Server, to: reply_to, dialog: Some(dialog) });
+        let job = Job::of(dialog, Errand::Invite);
+        let tx = self.enter(Entry { key, role: Role::Server, to: reply_to, job });
         self.perform(now, wire, tx, outputs);
         Some(tx)
     }
@@ -173,14 +232,14 @@ impl Transactions {
         &mut self,
         now: Time,
         wire: &mut Wire,
-        (request, to): (Vec<u8>, SocketAddr),
-        dialog: Option<DialogId>,
+        (request, to): (Vec<u8>, Hop),
+        job: Job,
     ) -> Option<TxId> {
         let Ok(Message::Request(request)) = parse_datagram(Bytes::from(request), &OWN) else {
             return None;
         };
-        let (key, outputs) = self.client.layer.send_request(request, Reliability::Unreliable)?;
-        let tx = self.enter(Entry { key, role: Role::Client, to, dialog });
+        let (key, outputs) = self.client.layer.send_request(request, to.transport.reliability())?;
+        let tx = self.enter(Entry { key, role: Role::Client, to, job });
         self.perform(now, wire, tx, outputs);
         Some(tx)
     }
@@ -192,9 +251,13 @@ impl Transactions {
         wire: &mut Wire,
         response: Response,
     ) -> Result<Vec<Happening>, Box<Response>> {
+        // Over a connection the transaction ends with its failure, and its request with it.
+        let request = TransactionKey::from_response(&response)
+            .filter(|_| response.status.code() >= 300)
+            .and_then(|key| self.client.layer.client_request(&key).cloned().map(Box::new));
         match self.client.layer.receive(Message::Response(response), Reliability::Unreliable) {
             Dispatch::Matched { key, outputs } => Ok(match self.client.ids.get(&key) {
-                Some(&tx) => self.perform(now, wire, tx, outputs),
+                Some(&tx) => with_request(self.perform(now, wire, tx, outputs), request),
                 None => Vec::new(),
             }),
             Dispatch::Unmatched(message) => match *message {
@@ -205,8 +268,22 @@ impl Transactions {
         }
     }
 
+    /// Ends a transaction of ours whose messages cannot be sent.
+    pub(crate) fn fail(&mut self, now: Time, wire: &mut Wire, tx: TxId) -> Vec<Happening> {
+        let Some(entry) = self.entries.get(&tx).filter(|entry| entry.role == Role::Client) else {
+            return Vec::new();
+        };
+        let request = self.client.layer.client_request(&entry.key).cloned().map(Box::new);
+        let outputs = self.client.layer.on_transport_error(&entry.key);
+        let happenings = self.perform(now, wire, tx, outputs);
+        self.leave(tx);
+        with_request(happenings, request)
+    }
+
     pub(crate) fn timer(&mut self, now: Time, wire: &mut Wire, tx: TxId, timer: Timer) -> Vec<Happening> {
         let Some(entry) = self.entries.get(&tx) else { return Vec::new() };
+        let gives_up = entry.role == Role::Client && matches!(timer, Timer::B | Timer::F);
+        let request = self.client.layer.client_request(&entry.key).filter(|_| gives_up).cloned();
         let outputs = match entry.role {
             Role::Server => self.server.layer.on_timer(&entry.key, timer),
             Role::Client => self.client.layer.on_timer(&entry.key, timer),
@@ -215,7 +292,7 @@ impl Transactions {
         if again && outputs.iter().any(|o| matches!(o, Output::Send(_))) {
             wire.counters.retransmissions += 1;
         }
-        self.perform(now, wire, tx, outputs)
+        with_request(self.perform(now, wire, tx, outputs), request.map(Box::new))
     }
 
     fn enter(&mut self, entry: Entry) -> TxId {
@@ -232,16 +309,20 @@ impl Transactions {
 
     fn perform(&mut self, now: Time, wire: &mut Wire, tx: TxId, outputs: Vec<Output>) -> Vec<Happening> {
         let Some(entry) = self.entries.get(&tx) else { return Vec::new() };
-        let (to, role, dialog) = (entry.to, entry.role, entry.dialog);
+        let (to, role, job) = (entry.to.clone(), entry.role, entry.job);
         let mut happenings = Vec::new();
         let mut over = false;
         for output in outputs {
             match output {
-                Output::Send(message) => wire.send(to, message.to_bytes().to_vec()),
+                Output::Send(message) => wire.send(to.clone(), message.to_bytes().to_vec()),
                 Output::SetTimer { timer, after } => {
                     wire.schedule.set(now.saturating_add(after), Due::Transaction(tx, timer));
                 }
-                Output::ToTu(event) => happenings.push(Happening { tx, role, dialog, event: *event }),
+                // A server transaction has nothing new to tell: its request was taken when it began,
+                // and a refusal that is never acknowledged changes nothing.
+                Output::ToTu(event) if role == Role::Client => {
+                    happenings.push(Happening { tx, job, to: to.clone(), request: None, event: *event });
+                }
                 Output::Terminated(_) => over = true,
                 // A timer that rings in a state that does not know it does nothing.
                 _ => {}
@@ -261,4 +342,11 @@ impl Transactions {
             };
         }
     }
+}
+
+fn with_request(mut happenings: Vec<Happening>, request: Option<Box<Request>>) -> Vec<Happening> {
+    if let Some(happening) = happenings.last_mut() {
+        happening.request = request;
+    }
+    happenings
 }

@@ -1,7 +1,7 @@
 //! The way out: what is to be sent and told, and what is to be done later.
 
+use crate::hop::Hop;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use crate::config::Time;
 use crate::event::{Counters, DialogId, Output, SipEvent};
@@ -16,7 +16,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+    pub(crate) fn send(&mut self, to: Hop, bytes: Vec<u8>) {
         self.counters.sent += 1;
         self.outputs.push_back(Output::Send { to, bytes });
     }

@@ -47,7 +47,8 @@ impl SipLeg {
             SipEvent::Failed { why, .. } => {
                 Some(LegEvent::Ended { remote: false, message: Some(why.to_string()) })
             }
-            SipEvent::Invited { .. } | SipEvent::Provisional { .. } | SipEvent::Answered { .. } => None,
+            // The leg of a call that came in has no use for what only calls of ours tell.
+            _ => None,
         }
     }
 }

@@ -125,12 +125,12 @@ impl Phone {
             name: "phone",
         };
         let call = Outbound {
-            to: format!("sip:{user}@{server}"),
-            from: format!("sip:caller@{}", self.sip.local_addr()),
-            target: server,
             sdp: Some(sdp::offer(&local)),
-            call_id: None,
-            headers: Vec::new(),
+            ..Outbound::new(
+                format!("sip:{user}@{server}"),
+                format!("sip:caller@{}", self.sip.local_addr()),
+                server,
+            )
         };
         let (dialog, mut events) = self.sip.invite(call).await?;
         let answer = tokio::time::timeout(CALL_PATIENCE, answer(&mut events)).await;

@@ -56,12 +56,12 @@ impl Phone {
             name: "phone",
         };
         let call = Outbound {
-            to: format!("sip:crowd@{server}"),
-            from: format!("sip:phone{number}@{}", sip.local_addr()),
-            target: server,
             sdp: Some(sdp::offer(&local)),
-            call_id: None,
-            headers: Vec::new(),
+            ..Outbound::new(
+                format!("sip:crowd@{server}"),
+                format!("sip:phone{number}@{}", sip.local_addr()),
+                server,
+            )
         };
         let (dialog, mut events) = sip.invite(call).await.unwrap();
         let answer = loop {

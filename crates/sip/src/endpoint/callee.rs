@@ -118,10 +118,10 @@ impl Endpoint {
 
     /// A response that may begin a dialog: with `Contact` and the route (RFC 3261 section 12.1.1).
     pub(super) fn answer_draft(&self, dialog: DialogId, tx: TxId, code: u16) -> Option<Draft> {
-        let (request, _) = self.transactions.request(tx)?;
-        let mut draft = response(request, code, "", &self.dialogs.by_id.get(&dialog)?.local_tag);
+        let (request, to) = self.transactions.request(tx)?;
+        let mut draft = response(request, code, "", &self.dialogs.by_id.get(&dialog)?.path.local_tag);
         draft.copy(&request.headers, &HeaderName::RecordRoute);
-        draft.line("Contact", &self.identity.contact);
+        draft.line("Contact", self.identity.contact(to.transport));
         draft.line("Allow", ALLOW);
         draft.line("Server", &self.identity.agent);
         Some(draft)
@@ -131,7 +131,7 @@ impl Endpoint {
     pub(super) fn send_answer(&mut self, now: Time, dialog: DialogId, tx: TxId, answer: Answered200) {
         let Some((request, to)) = self.transactions.request(tx) else { return };
         let seq = cseq(&request.headers).unwrap_or_default();
-        self.wire.send(to, answer.bytes.clone());
+        self.wire.send(to.clone(), answer.bytes.clone());
         let interval = self.config.t1;
         self.wire.remind(now.saturating_add(interval), dialog, Chore::RepeatAnswer(seq));
         if let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
@@ -150,7 +150,7 @@ impl Endpoint {
             return self.send_bye(now, dialog, &[], EndCause::AckTimeout);
         }
         self.wire.counters.retransmissions += 1;
-        self.wire.send(unacked.to, unacked.bytes.clone());
+        self.wire.send(unacked.to.clone(), unacked.bytes.clone());
         unacked.interval = unacked.interval.saturating_mul(2).min(self.config.t2);
         let next = now.saturating_add(unacked.interval).min(unacked.until);
         self.wire.remind(next, dialog, Chore::RepeatAnswer(seq));
@@ -177,14 +177,12 @@ impl Endpoint {
         let Some(found) = self.dialogs.by_id.get(&dialog) else { return };
         match found.state {
             State::Invited { tx, .. } => {
-                let tag = found.local_tag.clone();
+                let tag = found.path.local_tag.clone();
                 self.refuse_invite(now, tx, &tag, &Rejection::new(480));
                 self.end(dialog, Vec::new(), EndCause::Unanswered);
             }
             // A call of ours that is being cancelled already has its own alarm.
-            State::Calling(_) => {
-                let _ = self.cancel(now, dialog);
-            }
+            State::Calling(_) => self.give_up_calling(now, dialog),
             State::Up { .. } | State::Ending { .. } => {}
         }
     }
@@ -214,7 +212,8 @@ fn describe(arrival: &Arrival, tag: &str) -> Invite {
         request_uri: text(&uri.to_bytes()),
         headers: header_list(headers),
         sdp: sdp(headers, arrival.request.body()),
-        source: arrival.from,
+        source: arrival.from.address,
+        transport: arrival.from.transport,
         call_id,
         from_tag,
     }

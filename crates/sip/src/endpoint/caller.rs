@@ -1,58 +1,55 @@
-//! We call: INVITE, CANCEL and its races, answers and their ACKs (RFC 3261 sections 9.1 and 13.2).
+//! We call: the INVITE, its responses from one callee or several, and the ACK (RFC 3261 section 13.2).
+//! Giving it up is in `cancel`.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use sipx_sip::{CSeq, HeaderName, Method, Response, Scheme, TuEvent, Uri, validate_response};
+use sipx_sip::{CSeq, HeaderName, Method, Response, Scheme, TuEvent, Uri, rel, validate_response};
 
-use super::{Endpoint, RINGING, wrong};
+use super::outgoing::Again;
+use super::{Endpoint, wrong};
 use crate::config::Time;
-use crate::dialog::{Calling, Cancel, Dialog, State};
+use crate::dialog::{Calling, Dialog, Fork, State};
+use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, Failure, SipEvent};
+use crate::hop::{Hop, Transport};
 use crate::message::{ALLOW, Draft, check_extra, from_tag, header_list, sdp, text, to_tag};
 use crate::order::{Outbound, SipError};
+use crate::path::Path;
 use crate::schedule::Chore;
-use crate::transactions::{Happening, TxId};
+use crate::transactions::{Errand, Happening, Job, Owner};
+
+/// Most callees of one call that are told apart; the events of further ones still come.
+const MAX_FORKS: usize = 16;
 
 impl Endpoint {
     /// Places a call.
     ///
     /// # Errors
-    /// [`SipError::BadUri`], [`SipError::BadHeader`], [`SipError::TooLarge`]; [`SipError::Full`] if
-    /// there is no room.
+    /// [`SipError::BadUri`], [`SipError::BadHeader`], [`SipError::NoTarget`], [`SipError::TooLarge`];
+    /// [`SipError::Full`] if there is no room.
     pub fn invite(&mut self, now: Time, call: &Outbound) -> Result<DialogId, SipError> {
         check_extra(&call.headers)?;
         if !self.has_room() {
             return Err(SipError::Full);
         }
-        let bytes = self.write_invite(call)?;
+        let mut targets: VecDeque<Hop> = call.targets.iter().cloned().collect();
+        let target = targets.pop_front().ok_or(SipError::NoTarget)?;
+        let bytes = self.write_invite(call, target.transport)?;
         let id = self.dialogs.next_id();
-        let tx = self.transactions.send(now, &mut self.wire, (bytes, call.target), Some(id));
+        let tx = self.dispatch(now, (bytes, target.clone()), Job::of(id, Errand::Invite));
         let tx = tx.ok_or_else(|| SipError::BadUri(call.to.clone()))?;
         let Some((request, _)) = self.transactions.request(tx) else { return Err(SipError::Full) };
-        let mut dialog = Dialog::from_call(id, request, call.target);
-        dialog.state = State::Calling(Calling { tx, responded: false, cancel: Cancel::No });
+        let mut dialog = Dialog::from_call(id, request, target);
+        dialog.auth = call.credentials.clone().map(Authentication::new);
+        dialog.offerless = call.sdp.is_none();
+        dialog.state = State::Calling(Calling::new(tx, targets));
         self.dialogs.insert(dialog);
-        self.wire.remind(now.saturating_add(RINGING), id, Chore::GiveUpRinging);
+        self.wire.remind(now.saturating_add(call.patience), id, Chore::GiveUpRinging);
         Ok(id)
     }
 
-    /// Gives up a call that is not answered yet. `Rejected` with 487 follows; if the answer was on
-    /// its way, it is acknowledged and ended with BYE, and `Ended` follows.
-    ///
-    /// # Errors
-    /// [`SipError::WrongState`] after the answer, or if we were called.
-    pub fn cancel(&mut self, now: Time, dialog: DialogId) -> Result<(), SipError> {
-        let found = self.dialog(dialog)?;
-        match &mut found.state {
-            State::Calling(calling) if calling.cancel == Cancel::No => {
-                calling.cancel = Cancel::Wanted;
-                self.send_cancel(now, dialog);
-                Ok(())
-            }
-            _ => Err(wrong(found, "cancel")),
-        }
-    }
-
-    fn write_invite(&mut self, call: &Outbound) -> Result<Vec<u8>, SipError> {
+    fn write_invite(&mut self, call: &Outbound, transport: Transport) -> Result<Vec<u8>, SipError> {
         let (to, from) = (callable(&call.to)?, callable(&call.from)?);
         let call_id = match &call.call_id {
             Some(id) if id.is_empty() || id.len() > 256 || !id.bytes().all(|b| b.is_ascii_graphic()) => {
@@ -63,20 +60,41 @@ impl Endpoint {
             None => self.random.word(),
         };
         let mut draft = Draft::request("INVITE", &to);
-        draft.line("Via", self.identity.via(&self.random.branch()));
-        draft.line("From", [b"<", &from[..], b">;tag=", self.random.word().as_bytes()].concat());
+        draft.line("Via", self.identity.via(transport, &self.random.branch()));
+        if let Some(proxy) = &call.proxy {
+            draft.line("Route", loose(&callable(proxy)?));
+        }
+        let name = call.display_name.as_deref().map(quoted).unwrap_or_default();
+        let tag = self.random.word();
+        draft.line("From", [name.as_bytes(), b"<", &from[..], b">;tag=", tag.as_bytes()].concat());
         draft.line("To", [b"<", &to[..], b">"].concat());
         draft.line("Call-ID", call_id);
         draft.line("CSeq", "1 INVITE");
-        draft.line("Contact", &self.identity.contact);
+        draft.line("Contact", self.identity.contact(transport));
         draft.line("Max-Forwards", "70");
         draft.line("Allow", ALLOW);
+        // An offer in a reliable provisional response would have to be answered in its PRACK.
+        if call.sdp.is_some() {
+            draft.line("Supported", rel::OPTION_TAG);
+        }
         draft.line("User-Agent", &self.identity.agent);
         draft.extra(&call.headers);
-        match &call.sdp {
-            Some(sdp) => draft.finish_sdp(sdp),
-            None => Ok(draft.finish()),
+        draft.finish_with(call.sdp.as_deref())
+    }
+
+    /// Answers the offer that the callee made in its 200 because our INVITE had none.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] if no such offer waits; [`SipError::TooLarge`].
+    pub fn acknowledge(&mut self, now: Time, dialog: DialogId, sdp: &str) -> Result<(), SipError> {
+        let found = self.dialog(dialog)?;
+        let Some(seq) = found.owed_ack else { return Err(wrong(found, "acknowledge")) };
+        self.write_ack(dialog, seq, Some(sdp))?;
+        let _ = now;
+        if let Ok(found) = self.dialog(dialog) {
+            found.owed_ack = None;
         }
+        Ok(())
     }
 
     /// A response from the network.
@@ -96,7 +114,7 @@ impl Endpoint {
     /// A 200 whose INVITE transaction is over is a copy whose ACK was lost.
     fn late_response(&mut self, response: &Response) {
         let dialog = self.dialogs.tagged(&from_tag(&response.headers));
-        let known = dialog.filter(|dialog| dialog.remote_tag == to_tag(&response.headers)).map(|d| d.id);
+        let known = dialog.filter(|dialog| dialog.path.remote_tag == to_tag(&response.headers)).map(|d| d.id);
         match known {
             Some(id) if response.status.is_success() && method(response) == Some(Method::Invite) => {
                 self.send_ack(id, response);
@@ -105,30 +123,21 @@ impl Endpoint {
         }
     }
 
-    /// A transaction of ours tells something.
-    pub(super) fn client_happened(&mut self, now: Time, happening: Happening) {
-        let Happening { tx, dialog, event, .. } = happening;
-        match event {
-            TuEvent::Response(response) => match method(&response) {
-                Some(Method::Invite) => self.invite_response(now, (tx, dialog), &response),
-                Some(Method::Bye) if response.status.is_final() => self.bye_over(dialog),
-                // CANCEL is only a wish: what counts is the final response to its INVITE.
-                _ => {}
-            },
-            TuEvent::Timeout | TuEvent::TransportError => {
-                self.invite_failed(tx, dialog);
-                self.bye_over(dialog);
-            }
+    /// The INVITE that begins a dialog got a response, or none.
+    pub(super) fn invite_happened(&mut self, now: Time, happening: &Happening) {
+        match &happening.event {
+            TuEvent::Response(response) => self.invite_response(now, happening, response),
+            TuEvent::Timeout => self.invite_failed(now, happening, Failure::Timeout),
+            TuEvent::TransportError => self.invite_failed(now, happening, Failure::Unreachable),
             _ => {}
         }
     }
 
-    fn invite_response(&mut self, now: Time, (tx, id): (TxId, Option<DialogId>), response: &Response) {
-        let found = id.and_then(|id| self.dialogs.by_id.get_mut(&id));
+    fn invite_response(&mut self, now: Time, happening: &Happening, response: &Response) {
         let success = response.status.is_success();
-        let Some(dialog) = found else {
+        let Some(dialog) = self.owner(happening.job) else {
             if success {
-                self.decline(now, tx, response);
+                self.decline(now, happening, response);
             }
             return;
         };
@@ -138,121 +147,196 @@ impl Endpoint {
                 calling.responded = true;
                 self.provisional(now, id, response);
             }
-            State::Calling(calling) if success => {
-                let cancelled = calling.cancel != Cancel::No;
-                dialog.adopt(response);
-                dialog.state = State::Up { bye: None };
+            State::Calling(_) if success => self.answered(now, id, response),
+            State::Calling(_) => self.refused(now, happening, response),
+            _ if success && to_tag(&response.headers) == dialog.path.remote_tag => {
                 self.send_ack(id, response);
-                if cancelled {
-                    return self.send_bye(now, id, &[], EndCause::LocalBye);
-                }
-                let headers = header_list(&response.headers);
-                let sdp = sdp(&response.headers, response.body());
-                self.wire.tell(SipEvent::Answered { dialog: id, sdp, headers });
             }
-            State::Calling(_) => {
-                self.dialogs.remove(id);
-                let (code, reason) = (response.status.code(), text(&response.reason));
-                let headers = header_list(&response.headers);
-                self.wire.tell(SipEvent::Rejected { dialog: id, code, reason, headers });
-            }
-            _ if success && to_tag(&response.headers) == dialog.remote_tag => self.send_ack(id, response),
-            _ if success => self.decline(now, tx, response),
+            _ if success => self.decline(now, happening, response),
             _ => {}
         }
     }
 
+    pub(super) fn owner(&mut self, job: Job) -> Option<&mut Dialog> {
+        match job.owner {
+            Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id),
+            Owner::Nobody => None,
+        }
+    }
+
+    fn answered(&mut self, now: Time, id: DialogId, response: &Response) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let State::Calling(calling) = &mut dialog.state else { return };
+        let cancelled = calling.is_cancelled();
+        let tag = to_tag(&response.headers);
+        if let Some(fork) = calling.fork(&tag) {
+            dialog.path.local_seq = dialog.path.local_seq.max(fork.path.local_seq);
+        }
+        dialog.path.adopt(response);
+        dialog.state = State::Up { bye: None };
+        if dialog.offerless && !cancelled {
+            dialog.owed_ack = crate::message::cseq(&response.headers);
+        } else {
+            self.send_ack(id, response);
+        }
+        if cancelled {
+            return self.send_bye(now, id, &[], EndCause::LocalBye);
+        }
+        let headers = header_list(&response.headers);
+        let sdp = sdp(&response.headers, response.body());
+        self.wire.tell(SipEvent::Answered { dialog: id, fork: text(&tag), sdp, headers });
+    }
+
+    /// A final refusal: the next target is tried if this one is only out of order.
+    fn refused(&mut self, now: Time, happening: &Happening, response: &Response) {
+        let code = response.status.code();
+        if code == 503 && self.next_target(now, happening) {
+            return;
+        }
+        let Some(dialog) = self.owner(happening.job) else { return };
+        let id = dialog.id;
+        let late = matches!(&dialog.state, State::Calling(calling) if calling.late);
+        self.dialogs.remove(id);
+        if late && code == 487 {
+            return self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
+        }
+        let headers = header_list(&response.headers);
+        self.wire.tell(SipEvent::Rejected { dialog: id, code, reason: text(&response.reason), headers });
+    }
+
     fn provisional(&mut self, now: Time, id: DialogId, response: &Response) {
         let code = response.status.code();
-        if code > 100 {
+        if code > 100 && self.note_fork(now, id, response) {
             let (reason, sdp) = (text(&response.reason), sdp(&response.headers, response.body()));
-            self.wire.tell(SipEvent::Provisional { dialog: id, code, reason, sdp });
+            let (fork, headers) = (text(&to_tag(&response.headers)), header_list(&response.headers));
+            self.wire.tell(SipEvent::Provisional { dialog: id, fork, code, reason, sdp, headers });
         }
         self.send_cancel(now, id);
     }
 
-    /// CANCEL, if it is wanted and the callee has shown that it has the INVITE.
-    fn send_cancel(&mut self, now: Time, id: DialogId) {
-        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
-        let State::Calling(calling) = &mut dialog.state else { return };
-        if !calling.responded || calling.cancel != Cancel::Wanted {
+    /// Remembers the callee that speaks; whether what it says is to be told.
+    fn note_fork(&mut self, now: Time, id: DialogId, response: &Response) -> bool {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return false };
+        let State::Calling(calling) = &mut dialog.state else { return false };
+        let tag = to_tag(&response.headers);
+        let Some(invite) = self.transactions.request(calling.tx).filter(|_| !tag.is_empty()) else {
+            return true;
+        };
+        if calling.fork(&tag).is_none() && calling.forks.len() < MAX_FORKS {
+            let mut path = Path::from_call(invite.0, dialog.path.peer.clone());
+            path.adopt(response);
+            calling.forks.push(Fork { path, reliable: rel::Sequence::default() });
+        }
+        self.confirm(now, id, response)
+    }
+
+    pub(super) fn send_ack(&mut self, id: DialogId, answer: &Response) {
+        let Some(dialog) = self.dialogs.by_id.get(&id) else { return };
+        // Its owner has not answered the offer in this 200 yet.
+        if dialog.owed_ack.is_some() {
             return;
         }
-        calling.cancel = Cancel::Sent;
-        let Some((invite, to)) = self.transactions.request(calling.tx) else { return };
-        let mut draft = Draft::request("CANCEL", &invite.uri.to_bytes());
-        let copied =
-            [HeaderName::Via, HeaderName::Route, HeaderName::From, HeaderName::To, HeaderName::CallId];
-        for name in &copied {
-            draft.copy(&invite.headers, name);
+        let seq = crate::message::cseq(&answer.headers).unwrap_or(dialog.path.local_seq);
+        if let Some((kept, bytes, to)) = &dialog.last_ack
+            && *kept == seq
+        {
+            let (to, bytes) = (to.clone(), bytes.clone());
+            return self.wire.send(to, bytes);
         }
-        draft.line("CSeq", "1 CANCEL");
-        draft.line("Max-Forwards", "70");
-        draft.line("User-Agent", &self.identity.agent);
-        self.transactions.send(now, &mut self.wire, (draft.finish(), to), Some(id));
-        self.wire.remind(now.saturating_add(self.config.patience()), id, Chore::GiveUpCancel);
+        // Without a body it cannot be too large.
+        let _ = self.write_ack(id, seq, None);
     }
 
-    pub(super) fn give_up_cancel(&mut self, id: DialogId) {
-        let state = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state);
-        if let Some(State::Calling(Calling { tx, .. })) = state {
-            self.transactions.forget(*tx);
-            self.dialogs.remove(id);
-            self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::CancelUnanswered });
-        }
-    }
-
-    fn send_ack(&mut self, id: DialogId, answer: &Response) {
+    /// Sends the ACK of the 200 with this number. One with a body is kept for copies of the 200.
+    fn write_ack(&mut self, id: DialogId, seq: u32, sdp: Option<&str>) -> Result<(), SipError> {
         let branch = self.random.branch();
-        if let Some(dialog) = self.dialogs.by_id.get(&id) {
-            let (bytes, to) = dialog.ack(answer, &self.identity, &branch);
-            self.wire.send(to, bytes);
+        let identity = &self.identity;
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return Ok(()) };
+        let (mut draft, to) = dialog.path.ack(seq, identity, &branch);
+        if let Some(auth) = dialog.auth.as_mut() {
+            // A proxy that asked for the INVITE's credentials wants them in the ACK (RFC 3261 section
+            // 22.1).
+            let uri = text(&dialog.path.request_uri());
+            for (name, value) in auth.lines("ACK", &uri, &branch) {
+                draft.line(&text(name.canonical()), value);
+            }
         }
+        let bytes = draft.finish_with(sdp)?;
+        if sdp.is_some() {
+            dialog.last_ack = Some((seq, bytes.clone(), to.clone()));
+        }
+        self.wire.send(to, bytes);
+        Ok(())
     }
 
     /// Another answer to an INVITE that has one, or whose call is over: a forking proxy lets several
     /// callees answer. It is acknowledged and ended at once.
-    fn decline(&mut self, now: Time, tx: TxId, answer: &Response) {
+    fn decline(&mut self, now: Time, happening: &Happening, answer: &Response) {
         if self.transactions.len() >= self.config.max_transactions {
             return;
         }
-        let Some((invite, to)) = self.transactions.request(tx) else { return };
-        let mut fork = Dialog::from_call(DialogId(0), invite, to);
+        let Some((invite, to)) = self.transactions.request(happening.tx) else { return };
+        let mut fork = Path::from_call(invite, to);
         fork.adopt(answer);
-        let (bytes, to) = fork.ack(answer, &self.identity, &self.random.branch());
-        self.wire.send(to, bytes);
+        let (ack, to) = fork.ack(fork.local_seq, &self.identity, &self.random.branch());
+        self.wire.send(to, ack.finish());
         let (bye, to) = fork.request("BYE", &self.identity, &self.random.branch());
-        self.transactions.send(now, &mut self.wire, (bye.finish(), to), None);
+        self.dispatch(now, (bye.finish(), to), Job::new(Owner::Nobody, Errand::Bye));
     }
 
-    fn invite_failed(&mut self, failed: TxId, id: Option<DialogId>) {
-        let Some(dialog) = id.and_then(|id| self.dialogs.by_id.get(&id)) else { return };
+    fn invite_failed(&mut self, now: Time, happening: &Happening, why: Failure) {
+        if self.next_target(now, happening) {
+            return;
+        }
+        let Some(dialog) = self.owner(happening.job) else { return };
         let id = dialog.id;
-        if matches!(&dialog.state, State::Calling(Calling { tx, .. }) if *tx == failed) {
+        if let State::Calling(calling) = &dialog.state
+            && calling.tx == happening.tx
+        {
+            let why = if calling.late { Failure::NoAnswer } else { why };
             self.dialogs.remove(id);
-            self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::Timeout });
+            self.wire.tell(SipEvent::Failed { dialog: id, why });
         }
     }
 
-    /// Our BYE is answered or given up. Whatever the answer is, a challenge included, the dialog is
-    /// over: credentials are never given for ending a call.
-    fn bye_over(&mut self, id: Option<DialogId>) {
-        let Some(dialog) = id.and_then(|id| self.dialogs.by_id.get(&id)) else { return };
-        if let State::Ending { cause } = dialog.state {
-            self.end(dialog.id, Vec::new(), cause);
+    /// Sends the INVITE to the next target, if there is one and the call is still wanted.
+    fn next_target(&mut self, now: Time, happening: &Happening) -> bool {
+        let Some(request) = happening.request.as_deref() else { return false };
+        let Some(dialog) = self.owner(happening.job) else { return false };
+        let State::Calling(calling) = &mut dialog.state else { return false };
+        if calling.is_cancelled() || calling.tx != happening.tx {
+            return false;
         }
+        let Some(to) = calling.targets.pop_front() else { return false };
+        dialog.path.peer = to.clone();
+        let seq = dialog.path.next_seq();
+        let job = Job { rounds: 0, switched: false, ..happening.job };
+        let contact = (HeaderName::Contact, self.identity.contact(to.transport));
+        self.again(now, happening.tx, request, Again { to, seq, job, lines: vec![contact] })
     }
 }
 
-fn method(response: &Response) -> Option<Method> {
+pub(super) fn method(response: &Response) -> Option<Method> {
     response.headers.typed::<CSeq>()?.ok().map(|cseq| cseq.method)
 }
 
 /// A URI that can be called, as it goes onto the wire.
-fn callable(uri: &str) -> Result<Bytes, SipError> {
+pub(super) fn callable(uri: &str) -> Result<Bytes, SipError> {
     let parsed = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).ok();
     parsed
         .filter(|uri| matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) && !uri.has_headers())
         .map(|uri| uri.to_bytes())
         .ok_or_else(|| SipError::BadUri(uri.to_owned()))
+}
+
+/// A route to a proxy that keeps the Request-URI as it is.
+pub(super) fn loose(proxy: &[u8]) -> Vec<u8> {
+    let lr: &[u8] = if proxy.windows(3).any(|w| w.eq_ignore_ascii_case(b";lr")) { b"" } else { b";lr" };
+    [b"<", proxy, lr, b">"].concat()
+}
+
+/// A display name with its quotes and a space behind.
+pub(super) fn quoted(name: &str) -> String {
+    let clean: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
+    format!("\"{}\" ", clean.replace('\\', "\\\\").replace('"', "\\\""))
 }

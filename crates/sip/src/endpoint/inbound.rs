@@ -1,7 +1,5 @@
 //! Requests as they come in: absorbed, refused without state, or led to their dialog.
 
-use std::net::SocketAddr;
-
 use sipx_sip::{HeaderName, Method, Request, TransactionKey};
 
 use super::Endpoint;
@@ -9,6 +7,7 @@ use crate::answered::Answer;
 use crate::config::{Admission, Time};
 use crate::dialog::State;
 use crate::event::{DialogId, EndCause, SipEvent};
+use crate::hop::Hop;
 use crate::message::{
     ALLOW, Refusal, SUPPORTED, content_type, cseq, from_tag, header_list, response, screen, sdp, stamp,
     to_tag, value,
@@ -20,18 +19,18 @@ use crate::order::Rejection;
 pub(super) struct Arrival {
     pub(super) request: Request,
     pub(super) key: Option<TransactionKey>,
-    pub(super) from: SocketAddr,
-    pub(super) reply_to: SocketAddr,
+    pub(super) from: Hop,
+    pub(super) reply_to: Hop,
 }
 
 impl Endpoint {
-    pub(super) fn request(&mut self, now: Time, from: SocketAddr, mut request: Request) {
+    pub(super) fn request(&mut self, now: Time, from: &Hop, mut request: Request) {
         let Some(reply_to) = stamp(&mut request.headers, from) else {
             self.wire.counters.parse_errors += 1;
             return;
         };
         let key = TransactionKey::from_request(&request);
-        let arrival = Arrival { request, key, from, reply_to };
+        let arrival = Arrival { request, key, from: from.clone(), reply_to };
         if arrival.request.method == Method::Ack {
             return self.acknowledged(now, arrival);
         }
@@ -72,7 +71,7 @@ impl Endpoint {
             draft.line(name, value);
         }
         draft.line("Server", &self.identity.agent);
-        self.wire.send(arrival.reply_to, draft.finish());
+        self.wire.send(arrival.reply_to.clone(), draft.finish());
     }
 
     /// Whether this is a copy of a request that was taken before; it gets the same answer.
@@ -82,7 +81,7 @@ impl Endpoint {
             self.transactions.absorb(now, &mut self.wire, tx, arrival.request.clone());
         } else if let Some(answer) = self.answered.get(key) {
             if let Answer::Repeat(to, bytes) = answer {
-                self.wire.send(*to, bytes.clone());
+                self.wire.send(to.clone(), bytes.clone());
             }
         } else {
             return false;
@@ -126,12 +125,12 @@ impl Endpoint {
         let dialog = id.and_then(|id| self.dialogs.by_id.get_mut(&id));
         let headers = &arrival.request.headers;
         let tag = match &dialog {
-            Some(dialog) => dialog.local_tag.clone(),
+            Some(dialog) => dialog.path.local_tag.clone(),
             None => self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers)),
         };
         let mut draft = response(&arrival.request, 200, "", &tag);
         draft.line("Server", &self.identity.agent);
-        self.wire.send(arrival.reply_to, draft.finish());
+        self.wire.send(arrival.reply_to.clone(), draft.finish());
         // After the final answer a CANCEL has no effect (RFC 3261 section 9.2).
         let (Some(tx), Some(dialog)) = (tx, dialog) else { return };
         if dialog.reoffer.as_ref().is_some_and(|reoffer| reoffer.tx == tx) {
@@ -153,17 +152,17 @@ impl Endpoint {
         }
         let headers = &arrival.request.headers;
         let tag = self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers));
-        let bytes = self.capabilities(&arrival.request, &tag);
-        self.wire.send(arrival.reply_to, bytes);
+        let bytes = self.capabilities(arrival, &tag);
+        self.wire.send(arrival.reply_to.clone(), bytes);
     }
 
     /// 200 to OPTIONS.
-    fn capabilities(&self, request: &Request, tag: &str) -> Vec<u8> {
-        let mut draft = response(request, 200, "", tag);
+    fn capabilities(&self, arrival: &Arrival, tag: &str) -> Vec<u8> {
+        let mut draft = response(&arrival.request, 200, "", tag);
         draft.line("Allow", ALLOW);
         draft.line("Accept", "application/sdp");
         draft.line("Supported", SUPPORTED.join(", "));
-        draft.line("Contact", &self.identity.contact);
+        draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
         draft.line("Server", &self.identity.agent);
         draft.finish()
     }
@@ -180,7 +179,7 @@ impl Endpoint {
             return self.refuse(&arrival, &Refusal::plain(500));
         }
         dialog.remote_seq = seq;
-        dialog.peer = arrival.from;
+        dialog.path.peer = arrival.from.clone();
         let id = dialog.id;
         match arrival.request.method {
             Method::Bye => self.bye_received(now, id, arrival),
@@ -188,7 +187,7 @@ impl Endpoint {
             Method::Invite | Method::Update => self.reoffered(now, id, arrival),
             _ => {
                 let tag = self.local_tag(id);
-                let bytes = self.capabilities(&arrival.request, &tag);
+                let bytes = self.capabilities(&arrival, &tag);
                 self.accept(now, arrival, bytes);
             }
         }
@@ -221,14 +220,14 @@ impl Endpoint {
 
     /// Sends the final answer of a request that was taken at once; its copies get it again.
     pub(super) fn accept(&mut self, now: Time, arrival: Arrival, bytes: Vec<u8>) {
-        self.wire.send(arrival.reply_to, bytes.clone());
+        self.wire.send(arrival.reply_to.clone(), bytes.clone());
         if let Some(key) = arrival.key {
             self.remember(now, key, Answer::Repeat(arrival.reply_to, bytes));
         }
     }
 
     pub(super) fn local_tag(&self, id: DialogId) -> String {
-        self.dialogs.by_id.get(&id).map(|dialog| dialog.local_tag.clone()).unwrap_or_default()
+        self.dialogs.by_id.get(&id).map(|dialog| dialog.path.local_tag.clone()).unwrap_or_default()
     }
 }
 

@@ -5,24 +5,28 @@
 
 mod callee;
 mod caller;
+mod cancel;
 mod inbound;
+mod inside;
+mod outgoing;
+mod reliable;
 mod reoffer;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-
 use bytes::Bytes;
-use sipx_sip::{Limits, Message, Timers, TransactionKey, parse_datagram};
+use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram};
+use std::collections::HashMap;
 
 use crate::answered::{Answer, Answered};
 use crate::config::{Admission, Config, Time};
 use crate::dialog::{Calling, Cancel, Dialog, State};
 use crate::event::{Counters, DialogId, EndCause, HeaderList, Output, SipEvent};
+use crate::hop::Hop;
 use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, response};
 use crate::order::{Rejection, SipError};
+use crate::path::Path;
 use crate::random::Random;
 use crate::schedule::{Chore, Due};
-use crate::transactions::{Happening, Role, Transactions, TxId};
+use crate::transactions::{Errand, Happening, Job, Owner, Transactions, TxId};
 use crate::wire::Wire;
 
 /// Longest time that an INVITE stays unanswered, in either direction: what a proxy between would
@@ -101,11 +105,15 @@ impl Endpoint {
         }
     }
 
-    /// Takes one datagram as it came from the network.
-    pub fn receive(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+    /// Takes one datagram as it came from the network, or one message as it was cut from a stream.
+    pub fn receive(&mut self, now: Time, from: impl Into<Hop>, datagram: &[u8]) {
+        self.take(now, &from.into(), datagram);
+    }
+
+    fn take(&mut self, now: Time, from: &Hop, datagram: &[u8]) {
         self.wire.counters.received += 1;
         self.answered.expire(now);
-        if datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) || from.port() == 0 {
+        if datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) || from.address.port() == 0 {
             return;
         }
         let limits = Limits { max_message_bytes: MAX_MESSAGE, ..Limits::datagram() };
@@ -213,9 +221,10 @@ impl Endpoint {
         let Some(found) = self.dialogs.by_id.get_mut(&dialog) else { return };
         found.unacked = None;
         found.state = State::Ending { cause };
-        let (mut draft, to) = found.request("BYE", &self.identity, &branch);
+        let (mut draft, to) = found.path.request("BYE", &self.identity, &branch);
         draft.extra(headers);
-        let sent = self.transactions.send(now, &mut self.wire, (draft.finish(), to), Some(dialog));
+        self.authorize(&mut draft, dialog, "BYE");
+        let sent = self.dispatch(now, (draft.finish(), to), Job::of(dialog, Errand::Bye));
         if sent.is_none() {
             self.end(dialog, Vec::new(), cause);
         }
@@ -228,13 +237,13 @@ impl Endpoint {
         }
     }
 
-    fn unreadable(&mut self, from: SocketAddr, datagram: &[u8]) {
+    fn unreadable(&mut self, from: &Hop, datagram: &[u8]) {
         self.wire.counters.parse_errors += 1;
         let (code, head) = match datagram.get(..MAX_MESSAGE) {
             Some(head) if datagram.len() > MAX_MESSAGE => (513, head),
             _ => (400, datagram),
         };
-        let tag = self.random.tag_for(&from.to_string().into_bytes(), b"");
+        let tag = self.random.tag_for(&from.address.to_string().into_bytes(), b"");
         if let Some((to, bytes)) = raw_refusal(head, from, code, &tag) {
             self.wire.counters.refused += 1;
             self.wire.send(to, bytes);
@@ -261,18 +270,36 @@ impl Endpoint {
         let sent = self.transactions.respond(now, &mut self.wire, tx, draft.finish());
         if let Err(bytes) = sent {
             // Without its state machine it is sent once, and again for every copy of the INVITE.
-            self.wire.send(to, bytes.clone());
+            self.wire.send(to.clone(), bytes.clone());
             self.conclude(now, tx, Answer::Repeat(to, bytes));
         }
     }
 
     fn happened(&mut self, now: Time, happenings: Vec<Happening>) {
         for happening in happenings {
-            // A server transaction has nothing new to tell: its request was taken when it began, and
-            // a refusal that is never acknowledged changes nothing.
-            if happening.role == Role::Client {
-                self.client_happened(now, happening);
+            if !self.retried(now, &happening) {
+                self.client_happened(now, &happening);
             }
+        }
+    }
+
+    /// What a request of ours came to.
+    fn client_happened(&mut self, now: Time, happening: &Happening) {
+        let over = match &happening.event {
+            TuEvent::Response(response) => response.status.is_final(),
+            _ => true,
+        };
+        match happening.job.errand {
+            Errand::Invite => self.invite_happened(now, happening),
+            Errand::Bye if over => {
+                if let Owner::Dialog(id) = happening.job.owner {
+                    self.bye_over(id);
+                }
+            }
+            Errand::Request => self.request_happened(now, happening),
+            // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
+            // the callee gives up by itself.
+            Errand::Bye | Errand::Cancel | Errand::Prack => {}
         }
     }
 
@@ -310,13 +337,13 @@ impl Dialogs {
         if let Some(origin) = Origin::of(&dialog) {
             self.by_origin.insert(origin, dialog.id);
         }
-        self.by_local_tag.insert(dialog.local_tag.clone(), dialog.id);
+        self.by_local_tag.insert(dialog.path.local_tag.clone(), dialog.id);
         self.by_id.insert(dialog.id, dialog);
     }
 
     fn remove(&mut self, id: DialogId) -> Option<Dialog> {
         let dialog = self.by_id.remove(&id)?;
-        self.by_local_tag.remove(&dialog.local_tag);
+        self.by_local_tag.remove(&dialog.path.local_tag);
         if let Some(origin) = Origin::of(&dialog) {
             self.by_origin.remove(&origin);
         }
@@ -333,7 +360,8 @@ impl Dialogs {
 impl Origin {
     fn of(dialog: &Dialog) -> Option<Self> {
         let seq = dialog.invited_seq?;
-        Some(Self { call_id: dialog.call_id.clone(), from_tag: dialog.remote_tag.clone(), seq })
+        let Path { call_id, remote_tag, .. } = &dialog.path;
+        Some(Self { call_id: call_id.clone(), from_tag: remote_tag.clone(), seq })
     }
 }
 

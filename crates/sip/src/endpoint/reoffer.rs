@@ -26,7 +26,7 @@ impl Endpoint {
         if let Some(code) = obstacle(dialog).filter(|_| !plain_update) {
             return self.refuse_reoffer(&arrival, code);
         }
-        dialog.refresh_target(&arrival.request.headers);
+        dialog.path.refresh_target(&arrival.request.headers);
         if plain_update {
             return self.refresh(now, id, arrival);
         }
@@ -100,7 +100,7 @@ impl Endpoint {
     fn close_reoffer(&mut self, now: Time, id: DialogId, code: u16) {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let Some(reoffer) = dialog.reoffer.take() else { return };
-        let tag = dialog.local_tag.clone();
+        let tag = dialog.path.local_tag.clone();
         match reoffer.method {
             OfferMethod::Invite => self.refuse_invite(now, reoffer.tx, &tag, &Rejection::new(code)),
             OfferMethod::Update => {
@@ -114,7 +114,7 @@ impl Endpoint {
     /// The final answer of an UPDATE.
     fn send_final(&mut self, now: Time, tx: TxId, bytes: Vec<u8>) {
         if let Some((_, to)) = self.transactions.request(tx) {
-            self.wire.send(to, bytes.clone());
+            self.wire.send(to.clone(), bytes.clone());
             self.conclude(now, tx, Answer::Repeat(to, bytes));
         }
     }
@@ -122,7 +122,7 @@ impl Endpoint {
     /// An UPDATE without offer only refreshes the target.
     fn refresh(&mut self, now: Time, id: DialogId, arrival: Arrival) {
         let mut draft = response(&arrival.request, 200, "", &self.local_tag(id));
-        draft.line("Contact", &self.identity.contact);
+        draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
         draft.line("Server", &self.identity.agent);
         let bytes = draft.finish();
         self.accept(now, arrival, bytes);

@@ -1,10 +1,13 @@
 //! A message being written. Whatever goes in, no line of it can end early: CR and LF in a value
 //! become spaces.
 
+use std::net::SocketAddr;
+
 use sipx_sip::{HeaderName, Headers, Request};
 
 use super::MAX_DATAGRAM;
 use crate::config::Config;
+use crate::hop::Transport;
 use crate::order::SipError;
 
 /// Header lines of a caller of ours.
@@ -67,15 +70,42 @@ impl Draft {
         self.0
     }
 
+    /// Ends the message with a body whose `Content-Type` is written already.
+    pub(crate) fn finish_raw(mut self, body: &[u8]) -> Vec<u8> {
+        self.line("Content-Length", body.len().to_string());
+        self.0.extend_from_slice(b"\r\n");
+        self.0.extend_from_slice(body);
+        self.0
+    }
+
     /// Ends the message with SDP.
     ///
     /// # Errors
     /// [`SipError::TooLarge`] if it does not fit a datagram.
-    pub(crate) fn finish_sdp(mut self, sdp: &str) -> Result<Vec<u8>, SipError> {
-        self.line("Content-Type", "application/sdp");
-        self.line("Content-Length", sdp.len().to_string());
+    pub(crate) fn finish_sdp(self, sdp: &str) -> Result<Vec<u8>, SipError> {
+        self.finish_body("application/sdp", sdp.as_bytes())
+    }
+
+    /// Ends the message with SDP if there is any.
+    ///
+    /// # Errors
+    /// [`SipError::TooLarge`].
+    pub(crate) fn finish_with(self, sdp: Option<&str>) -> Result<Vec<u8>, SipError> {
+        match sdp {
+            Some(sdp) => self.finish_sdp(sdp),
+            None => Ok(self.finish()),
+        }
+    }
+
+    /// Ends the message with a body of this kind.
+    ///
+    /// # Errors
+    /// [`SipError::TooLarge`] if it does not fit a datagram.
+    pub(crate) fn finish_body(mut self, kind: &str, body: &[u8]) -> Result<Vec<u8>, SipError> {
+        self.line("Content-Type", kind);
+        self.line("Content-Length", body.len().to_string());
         self.0.extend_from_slice(b"\r\n");
-        self.0.extend_from_slice(sdp.as_bytes());
+        self.0.extend_from_slice(body);
         if self.0.len() > MAX_DATAGRAM { Err(SipError::TooLarge(self.0.len())) } else { Ok(self.0) }
     }
 
@@ -116,10 +146,8 @@ pub(super) fn with_tag(to: &[u8], tag: &str) -> Vec<u8> {
 /// What we say of ourselves in every message.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    /// Protocol and sent-by of our `Via`.
-    pub(crate) via: String,
-    /// Our `Contact`.
-    pub(crate) contact: String,
+    user: String,
+    advertised: [SocketAddr; 5],
     /// Our `User-Agent` or `Server`.
     pub(crate) agent: String,
 }
@@ -132,16 +160,54 @@ impl Identity {
             .filter(|c| c.is_ascii_alphanumeric() || "-_.+".contains(*c))
             .collect();
         Self {
-            via: format!("SIP/2.0/UDP {}", config.advertised),
-            contact: format!("<sip:{user}@{}>", config.advertised),
+            user,
+            advertised: Transport::ALL.map(|transport| advertised(config, transport)),
             agent: config.user_agent.chars().filter(|c| !c.is_control()).collect(),
         }
     }
 
     /// The `Via` of a request of ours.
-    pub(crate) fn via(&self, branch: &str) -> String {
-        format!("{};branch={branch};rport", self.via)
+    pub(crate) fn via(&self, transport: Transport, branch: &str) -> String {
+        format!("SIP/2.0/{transport} {};branch={branch};rport", self.address(transport))
     }
+
+    /// Our `Contact` for a peer that is reached by this transport.
+    pub(crate) fn contact(&self, transport: Transport) -> String {
+        format!("<{}>", self.uri(&self.user, transport))
+    }
+
+    /// A URI at which this user is reached here.
+    pub(crate) fn uri(&self, user: &str, transport: Transport) -> String {
+        let address = self.address(transport);
+        match transport {
+            Transport::Udp => format!("sip:{user}@{address}"),
+            // A URI has one word for both kinds of WebSocket (RFC 7118 section 5.2.1).
+            Transport::Ws | Transport::Wss => format!("sip:{user}@{address};transport=ws"),
+            Transport::Tcp => format!("sip:{user}@{address};transport=tcp"),
+            Transport::Tls => format!("sip:{user}@{address};transport=tls"),
+        }
+    }
+
+    fn address(&self, transport: Transport) -> SocketAddr {
+        let [udp, tcp, tls, ws, wss] = self.advertised;
+        match transport {
+            Transport::Udp => udp,
+            Transport::Tcp => tcp,
+            Transport::Tls => tls,
+            Transport::Ws => ws,
+            Transport::Wss => wss,
+        }
+    }
+}
+
+fn advertised(config: &Config, transport: Transport) -> SocketAddr {
+    let other = match transport {
+        Transport::Udp | Transport::Tcp => None,
+        Transport::Tls => config.advertised_tls,
+        Transport::Ws => config.advertised_ws,
+        Transport::Wss => config.advertised_wss,
+    };
+    other.unwrap_or(config.advertised)
 }
 
 /// Header names that the endpoint writes itself, long and compact.
@@ -173,6 +239,16 @@ const OWNED: &[&str] = &[
     "proxy-require",
     "user-agent",
     "server",
+    "authorization",
+    "proxy-authorization",
+    "session-expires",
+    "x",
+    "min-se",
+    "rseq",
+    "rack",
+    "replaces",
+    "refer-to",
+    "r",
 ];
 
 /// Most header lines of a caller of ours, and the longest value in bytes.

@@ -1,25 +1,19 @@
 //! Refusing a request that could not be parsed: the five headers of a response are looked for line
 //! by line, and if they are there a 400 can be sent.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use sipx_sip::HeaderName;
 
 use super::draft::{Draft, with_tag};
 use super::via::stamped;
+use crate::hop::Hop;
 
 /// Most `Via` lines that are copied into such a response.
 const MAX_VIAS: usize = 32;
 
 /// The response to an unreadable request, and where it goes; `None` if it is no request, an ACK, or
 /// too broken to be answered.
-pub(crate) fn raw_refusal(
-    datagram: &[u8],
-    from: SocketAddr,
-    code: u16,
-    tag: &str,
-) -> Option<(SocketAddr, Vec<u8>)> {
+pub(crate) fn raw_refusal(datagram: &[u8], from: &Hop, code: u16, tag: &str) -> Option<(Hop, Vec<u8>)> {
     let mut lines = unfold(datagram).into_iter();
     let start = lines.next()?;
     if !is_request_line(&start) {

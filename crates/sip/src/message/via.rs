@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::hop::Hop;
+
 use sipx_sip::headers::via::first_hop_end;
 use sipx_sip::{Header, HeaderName, Headers, Via};
 
@@ -11,7 +13,7 @@ use sipx_sip::{Header, HeaderName, Headers, Via};
 /// `maddr` is not believed, or it could aim our responses at a third party.
 ///
 /// `None` if there is no readable `Via`; then nothing can be answered.
-pub(crate) fn stamp(headers: &mut Headers, from: SocketAddr) -> Option<SocketAddr> {
+pub(crate) fn stamp(headers: &mut Headers, from: &Hop) -> Option<Hop> {
     let at = headers.iter().position(|h| *h.name() == HeaderName::Via)?;
     let (value, reply_to) = stamped(&headers.value(&HeaderName::Via)?, from)?;
     let header = Header::build(HeaderName::Via, value).ok()?;
@@ -21,27 +23,32 @@ pub(crate) fn stamp(headers: &mut Headers, from: SocketAddr) -> Option<SocketAdd
 }
 
 /// The same for a value alone.
-pub(super) fn stamped(value: &[u8], from: SocketAddr) -> Option<(Vec<u8>, SocketAddr)> {
+pub(super) fn stamped(value: &[u8], hop: &Hop) -> Option<(Vec<u8>, Hop)> {
+    let from = hop.address;
     let (first, rest) = value.split_at_checked(first_hop_end(value))?;
     let via = Via::parse_one(first).ok()?;
     let symmetric = via.rport().is_some();
-    let mut hop = Vec::with_capacity(value.len() + 40);
+    let mut line = Vec::with_capacity(value.len() + 40);
     for (i, part) in split_parameters(first).enumerate() {
         if i == 0 {
-            hop.extend_from_slice(part.trim_ascii_end());
+            line.extend_from_slice(part.trim_ascii_end());
         } else if !is_observed(part) {
-            hop.push(b';');
-            hop.extend_from_slice(part);
+            line.push(b';');
+            line.extend_from_slice(part);
         }
     }
-    hop.extend_from_slice(format!(";received={}", from.ip().to_canonical()).as_bytes());
+    line.extend_from_slice(format!(";received={}", from.ip().to_canonical()).as_bytes());
     if symmetric {
-        hop.extend_from_slice(format!(";rport={}", from.port()).as_bytes());
+        line.extend_from_slice(format!(";rport={}", from.port()).as_bytes());
     }
-    hop.extend_from_slice(rest);
-    let port = if symmetric { from.port() } else { via.port.unwrap_or(5060) };
+    line.extend_from_slice(rest);
+    // The port of a connection is none that could be connected to if it breaks (RFC 3261 section
+    // 18.2.2).
+    let symmetric = symmetric && !hop.transport.is_stream();
+    let port = if symmetric { from.port() } else { via.port.unwrap_or(hop.transport.default_port()) };
     let port = if port == 0 { from.port() } else { port };
-    Some((hop, SocketAddr::new(from.ip(), port)))
+    let address = SocketAddr::new(from.ip(), port);
+    Some((line, Hop { address, ..hop.clone() }))
 }
 
 /// Whether a parameter is one that only the receiver may write.
@@ -69,9 +76,10 @@ mod tests {
     use super::*;
 
     fn check(value: &str, stamped_value: &str, reply_to: &str) {
-        let (got, to) = stamped(value.as_bytes(), "192.0.2.9:40000".parse().unwrap()).unwrap();
+        let from: SocketAddr = "192.0.2.9:40000".parse().unwrap();
+        let (got, to) = stamped(value.as_bytes(), &Hop::from(from)).unwrap();
         assert_eq!(String::from_utf8(got).unwrap(), stamped_value);
-        assert_eq!(to, reply_to.parse().unwrap());
+        assert_eq!(to.address, reply_to.parse().unwrap());
     }
 
     #[test]

@@ -25,14 +25,7 @@ fn when_every_dialog_is_taken_an_invite_gets_503_without_state() {
     assert_eq!((after.dialogs, after.transactions), (before.dialogs, before.transactions));
     let full = desk.endpoint.invite(
         desk.now,
-        &Outbound {
-            to: "sip:a@192.0.2.1".into(),
-            from: "sip:b@192.0.2.2".into(),
-            target: PHONE.parse().unwrap(),
-            sdp: None,
-            call_id: None,
-            headers: vec![],
-        },
+        &Outbound::new("sip:a@192.0.2.1", "sip:b@192.0.2.2", PHONE.parse::<std::net::SocketAddr>().unwrap()),
     );
     assert_eq!(full, Err(SipError::Full));
     assert!(full.unwrap_err().retryable());

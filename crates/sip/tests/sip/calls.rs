@@ -149,7 +149,7 @@ fn a_call_of_ours_that_rings_for_three_minutes_is_cancelled() {
     let mut world = World::new();
     world.call();
     world.run(Duration::from_secs(200));
-    assert_eq!(world.story(CALLER), ["Rejected 487"]);
+    assert_eq!(world.story(CALLER), ["Failed NoAnswer"]);
     assert_eq!(world.story(CALLEE), ["Invited", "Canceled"]);
     assert_eq!(world.dialogs(), (0, 0));
 }

@@ -108,12 +108,13 @@ fn a_reinvite_can_be_cancelled_and_the_call_goes_on() {
 fn a_callee_that_ignores_the_cancel_is_given_up() {
     let mut desk = Desk::new();
     let call = sip::Outbound {
-        to: "sip:bob@192.0.2.1".into(),
-        from: "sip:us@192.0.2.2".into(),
-        target: crate::desk::PHONE.parse().unwrap(),
         sdp: Some(SDP.into()),
         call_id: Some("out-1".into()),
-        headers: vec![],
+        ..sip::Outbound::new(
+            "sip:bob@192.0.2.1",
+            "sip:us@192.0.2.2",
+            crate::desk::PHONE.parse::<std::net::SocketAddr>().unwrap(),
+        )
     };
     let dialog = desk.endpoint.invite(desk.now, &call).unwrap();
     let invite = desk.sent().remove(0).1;

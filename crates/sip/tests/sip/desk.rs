@@ -29,7 +29,7 @@ impl Desk {
 
     /// Gives a datagram to the endpoint; what it sends at once.
     pub(crate) fn give(&mut self, from: &str, datagram: impl AsRef<[u8]>) -> Vec<String> {
-        self.endpoint.receive(self.now, from.parse().unwrap(), datagram.as_ref());
+        self.endpoint.receive(self.now, from.parse::<SocketAddr>().unwrap(), datagram.as_ref());
         self.sent().into_iter().map(|(_, text)| text).collect()
     }
 
@@ -89,7 +89,7 @@ impl Desk {
             match output {
                 Output::Event(event) => self.events.push(event),
                 Output::Send { to, bytes } => {
-                    self.sent.push((to, String::from_utf8_lossy(&bytes).into_owned()));
+                    self.sent.push((to.address, String::from_utf8_lossy(&bytes).into_owned()));
                 }
             }
         }

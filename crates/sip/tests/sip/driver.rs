@@ -26,12 +26,8 @@ async fn station(seed: u8) -> Station {
 
 fn call_to(station: &Station) -> Outbound {
     Outbound {
-        to: "sip:bob@127.0.0.1".into(),
-        from: "sip:alice@127.0.0.1".into(),
-        target: station.handle.local_addr(),
         sdp: Some(SDP.into()),
-        call_id: None,
-        headers: vec![],
+        ..Outbound::new("sip:bob@127.0.0.1", "sip:alice@127.0.0.1", station.handle.local_addr())
     }
 }
 

@@ -8,12 +8,12 @@ use crate::desk::{Desk, PHONE, SDP, header};
 fn calling() -> (Desk, String) {
     let mut desk = Desk::new();
     let call = sip::Outbound {
-        to: "sip:bob@example.com".into(),
-        from: "sip:us@192.0.2.2".into(),
-        target: PHONE.parse().unwrap(),
         sdp: Some(SDP.into()),
-        call_id: None,
-        headers: vec![],
+        ..sip::Outbound::new(
+            "sip:bob@example.com",
+            "sip:us@192.0.2.2",
+            PHONE.parse::<std::net::SocketAddr>().unwrap(),
+        )
     };
     desk.endpoint.invite(desk.now, &call).unwrap();
     let invite = desk.sent().remove(0).1;
@@ -66,7 +66,7 @@ fn the_request_in_the_dialog_follows_its_route() {
     ] {
         let (mut desk, invite) = calling();
         let answer = tagged(&invite, 200, "bob").replace("Contact:", &format!("{recorded}Contact:"));
-        desk.endpoint.receive(desk.now, PHONE.parse().unwrap(), answer.as_bytes());
+        desk.endpoint.receive(desk.now, PHONE.parse::<std::net::SocketAddr>().unwrap(), answer.as_bytes());
         let (to, ack) = desk.sent().remove(0);
         assert!(ack.starts_with(start), "{ack}");
         assert!(ack.contains(routes), "{ack}");

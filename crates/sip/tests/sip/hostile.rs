@@ -177,14 +177,7 @@ proptest! {
     #[test]
     fn responses_to_our_invite_can_be_mutated(changes in prop::collection::vec(change(), 1..4), code in 100..700_u16) {
         let mut desk = Desk::new();
-        let call = sip::Outbound {
-            to: "sip:bob@192.0.2.1".into(),
-            from: "sip:us@192.0.2.2".into(),
-            target: crate::desk::PHONE.parse().unwrap(),
-            sdp: Some(SDP.into()),
-            call_id: None,
-            headers: vec![],
-        };
+        let call = sip::Outbound { sdp: Some(SDP.into()), ..sip::Outbound::new("sip:bob@192.0.2.1", "sip:us@192.0.2.2", crate::desk::PHONE.parse::<std::net::SocketAddr>().unwrap()) };
         desk.endpoint.invite(desk.now, &call).unwrap();
         let invite = desk.sent().remove(0).1;
         let mut bytes = crate::cancel::respond(&invite, code).into_bytes();

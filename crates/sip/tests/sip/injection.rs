@@ -24,14 +24,8 @@ fn callers_of_the_endpoint_cannot_inject_lines() {
 #[test]
 fn an_outbound_call_is_checked_before_it_is_written() {
     let mut desk = Desk::new();
-    let call = Outbound {
-        to: "sip:a@192.0.2.1".into(),
-        from: "sip:b@192.0.2.2".into(),
-        target: PHONE.parse().unwrap(),
-        sdp: None,
-        call_id: None,
-        headers: vec![],
-    };
+    let call =
+        Outbound::new("sip:a@192.0.2.1", "sip:b@192.0.2.2", PHONE.parse::<std::net::SocketAddr>().unwrap());
     let wrong = [
         Outbound { to: "sip:a@192.0.2.1>\r\nEvil: 1".into(), ..call.clone() },
         Outbound { to: "http://192.0.2.1".into(), ..call.clone() },

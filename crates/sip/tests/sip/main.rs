@@ -10,6 +10,8 @@ mod bounds;
 mod byes;
 mod calls;
 mod cancel;
+mod digest_client;
+mod digest_server;
 #[cfg(feature = "tokio")]
 mod driver;
 mod forks;
@@ -17,6 +19,7 @@ mod hostile;
 mod injection;
 mod legacy_peer;
 mod lossy_link;
+mod outbound;
 mod refusals;
 mod reinvite;
 mod repeat_until_ack;

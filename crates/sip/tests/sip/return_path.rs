@@ -16,7 +16,11 @@ fn the_sender_cannot_aim_our_responses_at_another() {
     for (parameters, expected) in ways {
         let mut desk = Desk::new();
         let request = Phone::new("c1").request("OPTIONS", "").replace(";rport", parameters);
-        desk.endpoint.receive(desk.now, "203.0.113.7:41000".parse().unwrap(), request.as_bytes());
+        desk.endpoint.receive(
+            desk.now,
+            "203.0.113.7:41000".parse::<std::net::SocketAddr>().unwrap(),
+            request.as_bytes(),
+        );
         let sent = desk.sent();
         let [(to, response)] = &sent[..] else { panic!("{parameters}: {sent:?}") };
         assert_eq!(to.to_string(), expected, "{parameters}");

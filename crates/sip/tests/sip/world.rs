@@ -51,12 +51,9 @@ impl World {
     /// The caller calls; its dialog.
     pub(crate) fn call(&mut self) -> DialogId {
         let call = Outbound {
-            to: "sip:bob@192.0.2.2".into(),
-            from: "sip:alice@192.0.2.1".into(),
-            target: address(CALLEE),
             sdp: Some(SDP.into()),
-            call_id: None,
             headers: vec![("X-Account".into(), "7".into())],
+            ..Outbound::new("sip:bob@192.0.2.2", "sip:alice@192.0.2.1", address(CALLEE))
         };
         let dialog = self.ends[CALLER].invite(self.now, &call).unwrap();
         self.drain();
@@ -123,7 +120,7 @@ impl World {
                     Output::Event(event) => self.events[side].push(event),
                     Output::Send { to, bytes } => {
                         let text = String::from_utf8(bytes.clone()).unwrap();
-                        assert_eq!(to, address(1 - side), "{text}");
+                        assert_eq!(to.address, address(1 - side), "{text}");
                         let lost = (self.lose)(side, &text);
                         self.log.push((self.now, side, text));
                         if !lost {

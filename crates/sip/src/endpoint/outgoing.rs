@@ -1,0 +1,176 @@
+//! Requests of ours on their way: sent, sent again with an answer to a challenge, or by another way
+//! when the first one fails.
+
+use sipx_sip::{HeaderName, Request, Response, TuEvent};
+
+use super::Endpoint;
+use crate::config::Time;
+use crate::dialog::State;
+use crate::digest::Authentication;
+use crate::event::DialogId;
+use crate::hop::{Hop, Transport};
+use crate::message::{Draft, text};
+use crate::transactions::{Errand, Happening, Job, Owner, TxId};
+
+/// Largest request in a datagram, in bytes, where TCP is at hand (RFC 3261 section 18.1.1).
+const MAX_PLAIN: usize = 1_300;
+
+/// A request to send once more under a new number.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub(super) to: Hop,
+    pub(super) seq: u32,
+    pub(super) job: Job,
+    /// Lines that replace those of the same name.
+    pub(super) lines: Vec<(HeaderName, String)>,
+}
+
+impl Endpoint {
+    /// Sends a request that is written; by TCP if it is too large for a datagram.
+    pub(super) fn dispatch(&mut self, now: Time, (bytes, to): (Vec<u8>, Hop), job: Job) -> Option<TxId> {
+        let large = to.transport == Transport::Udp && bytes.len() > MAX_PLAIN && self.config.tcp;
+        if !large {
+            return self.transactions.send(now, &mut self.wire, (bytes, to), job);
+        }
+        let to = Hop::new(Transport::Tcp, to.address);
+        let bytes = by_tcp(bytes);
+        self.transactions.send(now, &mut self.wire, (bytes, to), Job { switched: true, ..job })
+    }
+
+    /// Sends a request again as a new transaction.
+    pub(super) fn resend(&mut self, now: Time, request: &Request, again: Again) -> Option<TxId> {
+        let Again { to, seq, job, lines } = again;
+        let method = request.method.to_string();
+        let mut draft = Draft::request(&method, &request.uri.to_bytes());
+        draft.line("Via", self.identity.via(to.transport, &self.random.branch()));
+        for header in request.headers.iter() {
+            let name = header.name();
+            let written = matches!(name, HeaderName::Via | HeaderName::CSeq | HeaderName::ContentLength);
+            if !written && !lines.iter().any(|(replaced, _)| replaced == name) {
+                draft.line(&text(name.canonical()), header.value());
+            }
+            if *name == HeaderName::CSeq {
+                draft.line("CSeq", format!("{seq} {method}"));
+            }
+        }
+        for (name, value) in &lines {
+            draft.line(&text(name.canonical()), value);
+        }
+        self.transactions.send(now, &mut self.wire, (draft.finish_raw(request.body()), to), job)
+    }
+
+    /// A way is gone: a connection has broken or cannot be opened. What waits for answers on it goes
+    /// on by another way or fails.
+    pub fn unreachable(&mut self, now: Time, hop: &Hop) {
+        for tx in self.transactions.towards(hop) {
+            let happenings = self.transactions.fail(now, &mut self.wire, tx);
+            self.happened(now, happenings);
+        }
+    }
+
+    /// Whether a failed request was sent once more: with credentials, or in a datagram after TCP has
+    /// been refused.
+    pub(super) fn retried(&mut self, now: Time, happening: &Happening) -> bool {
+        let Some(request) = happening.request.as_deref() else { return false };
+        let mut job = happening.job;
+        match &happening.event {
+            TuEvent::TransportError | TuEvent::Timeout if job.switched => {
+                job.switched = false;
+                let again = Again {
+                    to: Hop::from(happening.to.address),
+                    seq: self.next_seq(job.owner),
+                    job,
+                    lines: Vec::new(),
+                };
+                self.again(now, happening.tx, request, again)
+            }
+            TuEvent::Response(response) if matches!(response.status.code(), 401 | 407) => {
+                let Some(lines) = self.answer_challenge(job, request, response) else { return false };
+                job.rounds = job.rounds.saturating_add(1);
+                let again = Again { to: happening.to.clone(), seq: self.next_seq(job.owner), job, lines };
+                self.again(now, happening.tx, request, again)
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends again and lets the new transaction stand for the old one.
+    pub(super) fn again(&mut self, now: Time, old: TxId, request: &Request, again: Again) -> bool {
+        let owner = again.job.owner;
+        let Some(new) = self.resend(now, request, again) else { return false };
+        self.replace(owner, old, new);
+        true
+    }
+
+    fn answer_challenge(
+        &mut self,
+        job: Job,
+        request: &Request,
+        response: &Response,
+    ) -> Option<Vec<(HeaderName, String)>> {
+        let cnonce = self.random.word();
+        let gives_up = self.gives_up(job);
+        let auth = self.authentication(job.owner).filter(|_| !gives_up)?;
+        auth.challenged(response, &request.headers, job.rounds).ok()?;
+        Some(auth.lines(&request.method.to_string(), &text(&request.uri.to_bytes()), &cnonce))
+    }
+
+    /// Whether the request is of a call that is being cancelled.
+    fn gives_up(&self, job: Job) -> bool {
+        let Owner::Dialog(id) = job.owner else { return false };
+        let state = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state);
+        matches!(state, Some(State::Calling(calling)) if calling.is_cancelled())
+            && job.errand == Errand::Invite
+    }
+
+    fn authentication(&mut self, owner: Owner) -> Option<&mut Authentication> {
+        match owner {
+            Owner::Nobody => None,
+            Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id)?.auth.as_mut(),
+        }
+    }
+
+    /// The number of the owner's next request.
+    pub(super) fn next_seq(&mut self, owner: Owner) -> u32 {
+        match owner {
+            Owner::Nobody => 1,
+            Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id).map_or(1, |dialog| dialog.path.next_seq()),
+        }
+    }
+
+    fn replace(&mut self, owner: Owner, old: TxId, new: TxId) {
+        match owner {
+            Owner::Nobody => {}
+            Owner::Dialog(id) => {
+                if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
+                    dialog.replace(old, new);
+                }
+            }
+        }
+    }
+
+    /// The lines that answer what the dialog's peer has asked before, so that it need not ask again.
+    pub(super) fn authorize(&mut self, draft: &mut Draft, id: DialogId, method: &str) {
+        let cnonce = self.random.word();
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let uri = dialog.path.request_uri();
+        let Some(auth) = dialog.auth.as_mut() else { return };
+        for (name, value) in auth.lines(method, &text(&uri), &cnonce) {
+            draft.line(&text(name.canonical()), value);
+        }
+    }
+}
+
+/// The request with the topmost `Via` of a stream.
+fn by_tcp(bytes: Vec<u8>) -> Vec<u8> {
+    const VIA: &[u8] = b"\r\nVia: SIP/2.0/UDP ";
+    match bytes.windows(VIA.len()).position(|window| window == VIA) {
+        Some(at) => {
+            let mut bytes = bytes;
+            let transport = at + VIA.len() - 4..at + VIA.len() - 1;
+            bytes.splice(transport, *b"TCP");
+            bytes
+        }
+        None => bytes,
+    }
+}

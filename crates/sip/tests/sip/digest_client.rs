@@ -1,0 +1,194 @@
+//! RFC 7616, RFC 8760: what we answer a challenge with, and when we do not.
+
+use std::time::Duration;
+
+use sip::{Credentials, Guard, Outbound, SipEvent, Verdict};
+
+use crate::cancel::respond;
+use crate::desk::{Desk, SDP, header};
+
+pub(crate) const REALM: &str = "pbx.example";
+
+/// The desk calls with these credentials; its INVITE.
+fn call(desk: &mut Desk, credentials: Option<Credentials>) -> String {
+    let target = crate::desk::PHONE.parse::<std::net::SocketAddr>().unwrap();
+    let call = Outbound {
+        sdp: Some(SDP.into()),
+        credentials,
+        ..Outbound::new("sip:bob@192.0.2.1", "sip:us@192.0.2.2", target)
+    };
+    desk.endpoint.invite(desk.now, &call).unwrap();
+    desk.sent().remove(0).1
+}
+
+fn login() -> Option<Credentials> {
+    Some(Credentials::new("us", "secret"))
+}
+
+/// A refusal of a request with these lines.
+pub(crate) fn refuse(request: &str, code: u16, lines: &str) -> String {
+    respond(request, code).replace("Content-Length", &format!("{lines}\r\nContent-Length"))
+}
+
+fn asks(nonce: &str) -> String {
+    format!("WWW-Authenticate: Digest realm=\"{REALM}\", nonce=\"{nonce}\", qop=\"auth\"")
+}
+
+/// The request among what was sent, ACKs left out.
+pub(crate) fn request(sent: Vec<String>) -> Option<String> {
+    let mut requests = sent.into_iter().filter(|m| !m.starts_with("ACK ") && !m.starts_with("SIP/2.0"));
+    requests.next()
+}
+
+/// A parameter of the answer to a challenge.
+fn param(request: &str, name: &str) -> String {
+    let line = header(request, "Authorization").or(header(request, "Proxy-Authorization")).unwrap();
+    let value = line.split(&format!("{name}=")).nth(1).unwrap();
+    value.split(',').next().unwrap().trim_matches('"').to_owned()
+}
+
+#[test]
+fn a_challenged_invite_is_sent_again_with_an_answer_that_a_server_takes() {
+    for strongest in [true, false] {
+        let mut desk = Desk::new();
+        let mut guard = Guard::new(REALM, [3; 32], Duration::from_secs(60));
+        let password = |user: &str| (user == "us").then(|| "secret".to_owned().into());
+        let first = call(&mut desk, login());
+        let Verdict::Challenge { headers, .. } = guard.judge(desk.now, ("INVITE", &[]), password) else {
+            panic!()
+        };
+        let row = &headers[usize::from(!strongest)];
+        let lines = format!("{}: {}", row.0, row.1);
+        let again = request(desk.hear(refuse(&first, 401, &lines))).unwrap();
+        assert_eq!(header(&again, "CSeq"), Some("2 INVITE"));
+        assert_eq!(header(&again, "Call-ID"), header(&first, "Call-ID"));
+        assert_eq!(header(&again, "From"), header(&first, "From"));
+        assert!(again.ends_with(SDP));
+        assert_eq!(param(&again, "algorithm"), if strongest { "SHA-256" } else { "MD5" });
+        let answer = header(&again, "Authorization").unwrap().to_owned();
+        let answer = [("Authorization".to_owned(), answer)];
+        let verdict = guard.judge(desk.now, ("INVITE", &answer), password);
+        assert_eq!(verdict, Verdict::Welcome { user: "us".into() });
+        desk.hear(respond(&again, 200));
+        assert_eq!(desk.story(), ["Answered"]);
+    }
+}
+
+#[test]
+fn of_several_challenges_the_strongest_is_answered() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let row = |algorithm: &str| {
+        format!("Digest realm=\"{REALM}\", nonce=\"n-{algorithm}\", qop=\"auth\", algorithm={algorithm}")
+    };
+    let lines = format!(
+        "WWW-Authenticate: {}, {}\r\nWWW-Authenticate: {}\r\nWWW-Authenticate: {}",
+        row("MD5"),
+        row("SHA-256"),
+        row("SHA-256-sess"),
+        row("NOT-KNOWN")
+    );
+    let again = request(desk.hear(refuse(&first, 401, &lines))).unwrap();
+    assert_eq!(
+        (param(&again, "algorithm"), param(&again, "nonce")),
+        ("SHA-256-sess".into(), "n-SHA-256-sess".into())
+    );
+}
+
+#[test]
+fn a_second_challenge_with_the_same_nonce_is_a_refusal() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let second = request(desk.hear(refuse(&first, 401, &asks("n1")))).unwrap();
+    assert_eq!(request(desk.hear(refuse(&second, 401, &asks("n1")))), None);
+    assert_eq!(desk.story(), ["Rejected 401"]);
+}
+
+#[test]
+fn a_server_that_refuses_with_ever_new_nonces_is_not_asked_for_ever() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let second = request(desk.hear(refuse(&first, 401, &asks("n1")))).unwrap();
+    assert_eq!(request(desk.hear(refuse(&second, 401, &asks("n2")))), None);
+    assert_eq!(desk.story(), ["Rejected 401"]);
+}
+
+#[test]
+fn a_stale_nonce_is_answered_again_but_not_without_end() {
+    let mut desk = Desk::new();
+    let mut latest = call(&mut desk, login());
+    let mut rounds = 0;
+    while let Some(again) =
+        request(desk.hear(refuse(&latest, 401, &format!("{}, stale=true", asks(&format!("n{rounds}"))))))
+    {
+        (latest, rounds) = (again, rounds + 1);
+        assert_eq!(param(&latest, "nc"), "00000001");
+    }
+    assert_eq!(rounds, 4);
+    assert_eq!(desk.story(), ["Rejected 401"]);
+}
+
+#[test]
+fn a_proxy_and_the_callee_of_one_realm_may_both_ask() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let second = request(desk.hear(refuse(&first, 407, &asks("p1").replace("WWW", "Proxy")))).unwrap();
+    assert!(header(&second, "Proxy-Authorization").is_some());
+    let third = request(desk.hear(refuse(&second, 401, &asks("u1")))).unwrap();
+    assert!(header(&third, "Proxy-Authorization").is_some() && header(&third, "Authorization").is_some());
+}
+
+#[test]
+fn a_realm_that_is_not_ours_gets_nothing() {
+    let mut desk = Desk::new();
+    let mut other = login();
+    other.as_mut().unwrap().realm = Some("elsewhere".into());
+    for credentials in [None, other] {
+        let first = call(&mut desk, credentials);
+        assert_eq!(request(desk.hear(refuse(&first, 401, &asks("n1")))), None);
+        let Some(SipEvent::Rejected { code, headers, .. }) = desk.events.last() else { panic!() };
+        assert!(*code == 401 && headers.iter().any(|(name, _)| name == "WWW-Authenticate"));
+    }
+}
+
+#[test]
+fn a_bye_answers_its_own_realm_and_no_other() {
+    for (asks_in, answered) in [(REALM, true), ("thief", false)] {
+        let mut desk = Desk::new();
+        let first = call(&mut desk, login());
+        let second = request(desk.hear(refuse(&first, 401, &asks("n1")))).unwrap();
+        desk.hear(respond(&second, 200));
+        desk.endpoint.bye(desk.now, desk.dialog(), &[]).unwrap();
+        let bye = desk.sent().remove(0).1;
+        assert_eq!(param(&bye, "nonce"), "n1", "what was asked before is answered at once");
+        let challenge = asks("n2").replace(REALM, asks_in);
+        let again = request(desk.hear(refuse(&bye, 401, &challenge)));
+        assert_eq!(again.is_some(), answered);
+        if let Some(again) = again {
+            assert_eq!(param(&again, "nonce"), "n2");
+            desk.hear(respond(&again, 200));
+        }
+        assert_eq!(desk.story().last().unwrap(), "Ended LocalBye");
+    }
+}
+
+#[test]
+fn a_caller_of_ours_is_never_given_credentials() {
+    let mut desk = Desk::new();
+    let (_, dialog) = desk.call();
+    desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+    let bye = desk.sent().remove(0).1;
+    let challenge = asks("n").replace("WWW", "Proxy");
+    assert_eq!(request(desk.hear(refuse(&bye, 407, &challenge))), None);
+    assert_eq!(desk.story().last().unwrap(), "Ended LocalBye");
+}
+
+#[test]
+fn a_challenge_to_a_call_that_is_given_up_ends_it() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let dialog = desk.endpoint.dialogs().next().unwrap();
+    desk.endpoint.cancel(desk.now, dialog).unwrap();
+    assert_eq!(request(desk.hear(refuse(&first, 401, &asks("n1")))), None);
+    assert_eq!(desk.story(), ["Rejected 401"]);
+}

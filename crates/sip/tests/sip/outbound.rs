@@ -1,0 +1,211 @@
+//! Our own calls: targets, proxies, early dialogs, offers made by the callee.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sip::{
+    Config, Endpoint, Hop, InDialog, InDialogMethod, Outbound, Output, SipEvent, Transport, dtmf_relay,
+};
+
+use crate::cancel::{respond, tagged};
+use crate::desk::{Desk, PHONE, SDP, header};
+use crate::digest_client::request;
+use crate::world::{CALLER, World};
+
+fn to(target: &str) -> Outbound {
+    let target = target.parse::<SocketAddr>().unwrap();
+    Outbound { sdp: Some(SDP.into()), ..Outbound::new("sip:bob@example.com", "sip:us@192.0.2.2", target) }
+}
+
+fn place(desk: &mut Desk, call: &Outbound) -> (sip::DialogId, String) {
+    let dialog = desk.endpoint.invite(desk.now, call).unwrap();
+    (dialog, desk.sent().remove(0).1)
+}
+
+#[test]
+fn the_second_target_is_called_when_the_first_is_silent_full_or_gone() {
+    for trouble in ["silence", "503", "gone"] {
+        let mut desk = Desk::new();
+        let mut call = to(PHONE);
+        call.targets.push("192.0.2.9:5070".parse::<SocketAddr>().unwrap().into());
+        let (_, first) = place(&mut desk, &call);
+        let second = match trouble {
+            "silence" => desk.wait(Duration::from_secs(33)).pop().unwrap().1,
+            "503" => request(desk.hear(respond(&first, 503))).unwrap(),
+            _ => {
+                desk.endpoint.unreachable(desk.now, &PHONE.parse::<SocketAddr>().unwrap().into());
+                desk.sent().remove(0).1
+            }
+        };
+        assert!(header(&second, "Call-ID") == header(&first, "Call-ID"), "{trouble}");
+        assert_ne!(header(&second, "Via"), header(&first, "Via"));
+        assert!(desk.events.is_empty());
+        desk.hear(respond(&second, 503));
+        assert_eq!(desk.story(), ["Rejected 503"], "{trouble}: no target is left");
+    }
+}
+
+#[test]
+fn a_refusal_that_is_meant_is_not_taken_to_the_next_target() {
+    let mut desk = Desk::new();
+    let mut call = to(PHONE);
+    call.targets.push("192.0.2.9:5070".parse::<SocketAddr>().unwrap().into());
+    let (_, invite) = place(&mut desk, &call);
+    assert_eq!(request(desk.hear(respond(&invite, 486))), None);
+    assert_eq!(desk.story(), ["Rejected 486"]);
+}
+
+#[test]
+fn a_redirection_is_told_with_its_contact_and_not_followed() {
+    let mut desk = Desk::new();
+    let (_, invite) = place(&mut desk, &to(PHONE));
+    assert_eq!(request(desk.hear(respond(&invite, 302))), None);
+    let Some(SipEvent::Rejected { code: 302, headers, .. }) = desk.events.last() else { panic!() };
+    assert!(headers.contains(&("Contact".into(), "<sip:bob@192.0.2.1:5060>".into())));
+}
+
+#[test]
+fn a_callee_that_does_not_answer_in_the_callers_time_is_cancelled() {
+    let mut desk = Desk::new();
+    let (_, invite) = place(&mut desk, &Outbound { patience: Duration::from_secs(20), ..to(PHONE) });
+    desk.hear(respond(&invite, 180));
+    let sent = desk.wait(Duration::from_secs(21));
+    assert_eq!(sent[0].0, 20_000);
+    assert!(sent[0].1.starts_with("CANCEL "));
+    desk.hear(respond(&invite, 487));
+    assert_eq!(desk.story(), ["Provisional 180", "Failed NoAnswer"]);
+}
+
+#[test]
+fn a_proxy_gets_the_call_with_the_callee_in_its_request_line() {
+    let mut desk = Desk::new();
+    let call = Outbound {
+        proxy: Some("sip:proxy.example:5080".into()),
+        display_name: Some("Us \"and\" \r\nthem".into()),
+        ..to(PHONE)
+    };
+    let (_, invite) = place(&mut desk, &call);
+    assert!(invite.starts_with("INVITE sip:bob@example.com SIP/2.0\r\n"));
+    assert_eq!(header(&invite, "Route"), Some("<sip:proxy.example:5080;lr>"));
+    let from = header(&invite, "From").unwrap();
+    assert!(from.starts_with(r#""Us \"and\" them" <sip:us@192.0.2.2>;tag="#), "{from}");
+}
+
+#[test]
+fn each_callee_of_a_forked_call_is_told_apart_and_acknowledged_by_itself() {
+    let mut desk = Desk::new();
+    let (_, invite) = place(&mut desk, &to(PHONE));
+    let early = |tag: &str, number: u32| {
+        let lines = format!("Require: 100rel\r\nRSeq: {number}\r\nContent-Type: application/sdp\r\n");
+        let response = tagged(&invite, 183, tag)
+            .replace("Content-Length: 0", &format!("{lines}Content-Length: {}", SDP.len()));
+        format!("{response}{SDP}")
+    };
+    for (tag, number) in [("a", 7), ("b", 900)] {
+        let prack = request(desk.hear(early(tag, number))).unwrap();
+        assert!(prack.starts_with(&format!("PRACK sip:{tag}@192.0.2.1:5060 ")), "{prack}");
+        assert_eq!(header(&prack, "RAck"), Some(format!("{number} 1 INVITE").as_str()));
+        assert_eq!(header(&prack, "CSeq"), Some("2 PRACK"));
+        desk.hear(respond(&prack, 200));
+    }
+    assert!(desk.hear(early("a", 7)).is_empty(), "a copy is not acknowledged again");
+    assert!(desk.hear(early("a", 9)).is_empty(), "nor one that has overtaken another");
+    let forks = desk.events.iter().map(|e| match e {
+        SipEvent::Provisional { fork, sdp: Some(_), .. } => fork.as_str(),
+        _ => panic!(),
+    });
+    assert_eq!(forks.collect::<Vec<_>>(), ["a", "b"]);
+    desk.hear(tagged(&invite, 200, "b"));
+    desk.endpoint.bye(desk.now, desk.dialog(), &[("X-Why".into(), "done".into())]).unwrap();
+    let bye = desk.sent().remove(0).1;
+    assert_eq!((header(&bye, "CSeq"), header(&bye, "X-Why")), (Some("3 BYE"), Some("done")));
+    assert!(bye.starts_with("BYE sip:b@192.0.2.1:5060 "));
+}
+
+#[test]
+fn a_callee_that_has_to_make_the_offer_gets_our_answer_in_the_ack() {
+    let mut desk = Desk::new();
+    let (dialog, invite) = place(&mut desk, &Outbound { sdp: None, ..to(PHONE) });
+    assert!(!invite.contains("application/sdp") && !invite.contains("100rel"));
+    let answer = respond(&invite, 200);
+    assert!(desk.hear(&answer).is_empty(), "the ACK waits for our answer");
+    assert!(desk.hear(&answer).is_empty());
+    desk.endpoint.acknowledge(desk.now, dialog, SDP).unwrap();
+    let ack = desk.sent().remove(0).1;
+    assert!(ack.starts_with("ACK ") && ack.ends_with(SDP));
+    assert_eq!(desk.hear(&answer), [ack], "its copy is the same");
+    assert!(desk.endpoint.acknowledge(desk.now, dialog, SDP).is_err());
+    assert_eq!(desk.story(), ["Answered"]);
+}
+
+#[test]
+fn a_large_invite_goes_by_tcp_and_in_a_datagram_when_tcp_is_refused() {
+    let mut config = Config::new("192.0.2.2:5060".parse().unwrap(), [7; 32]);
+    config.tcp = true;
+    let mut endpoint = Endpoint::new(config);
+    let sent = |endpoint: &mut Endpoint| match endpoint.poll() {
+        Some(Output::Send { to, bytes }) => (to, String::from_utf8(bytes).unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let call = Outbound { headers: vec![("X-Long".into(), "x".repeat(1_200))], ..to(PHONE) };
+    endpoint.invite(Duration::ZERO, &call).unwrap();
+    let (hop, invite) = sent(&mut endpoint);
+    let phone: SocketAddr = PHONE.parse().unwrap();
+    assert_eq!(hop, Hop::new(Transport::Tcp, phone));
+    assert!(header(&invite, "Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.2:5060;"));
+    endpoint.unreachable(Duration::ZERO, &hop);
+    let (hop, again) = sent(&mut endpoint);
+    assert_eq!(hop, Hop::from(phone));
+    assert!(header(&again, "Via").unwrap().starts_with("SIP/2.0/UDP 192.0.2.2:5060;"));
+    assert!(again.contains("X-Long: xxx") && again.ends_with(SDP));
+}
+
+#[test]
+fn over_a_connection_nothing_is_repeated_and_requests_stay_on_it() {
+    let mut endpoint = Endpoint::new(Config::new("192.0.2.2:5060".parse().unwrap(), [7; 32]));
+    let hop = Hop::new(Transport::Tcp, PHONE.parse().unwrap());
+    let call = Outbound { targets: vec![hop.clone()], ..to(PHONE) };
+    endpoint.invite(Duration::ZERO, &call).unwrap();
+    let Some(Output::Send { to, .. }) = endpoint.poll() else { panic!() };
+    assert_eq!(to, hop);
+    let mut now = Duration::ZERO;
+    while let Some(at) = endpoint.timeout().filter(|at| *at < Duration::from_secs(31)) {
+        now = at.max(now);
+        endpoint.handle_timeout(now);
+        assert!(endpoint.poll().is_none());
+    }
+}
+
+#[test]
+fn a_digit_is_sent_by_info_and_its_answer_told() {
+    let mut world = World::new();
+    let (caller, _) = world.answered_call();
+    let digit = InDialog {
+        method: InDialogMethod::Info,
+        content_type: "application/dtmf-relay".into(),
+        body: dtmf_relay('5', Duration::from_millis(200)).into_bytes(),
+        headers: vec![],
+    };
+    world.ends[CALLER].request_inside(world.now, caller, &digit).unwrap();
+    world.run(Duration::from_secs(1));
+    let Some(SipEvent::Info { content_type, body, .. }) = world.events[1].last() else { panic!() };
+    assert_eq!(sip::info_digit(content_type, body), Some(('5', Duration::from_millis(200))));
+    assert!(matches!(world.events[CALLER].last(), Some(SipEvent::Responded { code: 200, .. })));
+}
+
+#[test]
+fn a_peer_that_knows_the_call_no_more_ends_it() {
+    let mut desk = Desk::new();
+    let (_, dialog) = desk.call();
+    let info = InDialog {
+        method: InDialogMethod::Message,
+        content_type: "text/plain".into(),
+        body: b"hi".into(),
+        headers: vec![],
+    };
+    desk.endpoint.request_inside(desk.now, dialog, &info).unwrap();
+    let message = desk.sent().remove(0).1;
+    let bye = request(desk.hear(respond(&message, 481))).unwrap();
+    desk.hear(respond(&bye, 481));
+    assert_eq!(desk.story()[2..], ["Responded", "Ended Lost"]);
+}
