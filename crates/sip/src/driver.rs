@@ -187,6 +187,7 @@ impl Driver {
                 }
                 Output::Event(SipEvent::Invited { dialog, invite }) => self.offer(dialog, invite),
                 Output::Event(event) => self.tell(event),
+                Output::Registration { .. } => {}
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::hop::{Hop, Transport};
+use crate::registration::{RegistrationId, RegistrationState};
 
 /// Names one dialog of one endpoint, from its first INVITE to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +28,13 @@ pub enum Output {
     },
     /// Something happened.
     Event(SipEvent),
+    /// The state of a registration has changed, or its refresh has succeeded.
+    Registration {
+        /// Which.
+        id: RegistrationId,
+        /// How it stands now.
+        state: RegistrationState,
+    },
 }
 
 /// Header lines in the order of the message: name in its long form, value unfolded, every control

@@ -7,6 +7,7 @@ use sipx_sip::Timer;
 
 use crate::config::Time;
 use crate::event::DialogId;
+use crate::registration::RegistrationId;
 use crate::transactions::TxId;
 
 /// Alarms in the order of their time. An alarm is never taken back: who set it looks, when it rings,
@@ -22,6 +23,7 @@ pub(crate) struct Schedule {
 pub(crate) enum Due {
     Transaction(TxId, Timer),
     Dialog(DialogId, Chore),
+    Registration(RegistrationId, u32),
 }
 
 /// What a dialog wants to do later.

@@ -17,6 +17,7 @@ use sipx_sip::{
 use crate::config::Time;
 use crate::event::DialogId;
 use crate::message::MAX_DATAGRAM;
+use crate::registration::RegistrationId;
 use crate::schedule::Due;
 use crate::wire::Wire;
 
@@ -46,6 +47,7 @@ pub(crate) enum Role {
 pub(crate) enum Owner {
     Nobody,
     Dialog(DialogId),
+    Registration(RegistrationId),
 }
 
 /// What a request of ours is for.
@@ -56,6 +58,7 @@ pub(crate) enum Errand {
     Cancel,
     Bye,
     Prack,
+    Register,
     /// One whose answer is told to the dialog's owner.
     Request,
 }
@@ -137,7 +140,7 @@ impl Transactions {
     pub(crate) fn dialog(&self, tx: TxId) -> Option<DialogId> {
         match self.entries.get(&tx)?.job.owner {
             Owner::Dialog(id) => Some(id),
-            Owner::Nobody => None,
+            Owner::Nobody | Owner::Registration(_) => None,
         }
     }
 

@@ -160,7 +160,7 @@ impl Endpoint {
     pub(super) fn owner(&mut self, job: Job) -> Option<&mut Dialog> {
         match job.owner {
             Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id),
-            Owner::Nobody => None,
+            Owner::Nobody | Owner::Registration(_) => None,
         }
     }
 

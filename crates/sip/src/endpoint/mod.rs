@@ -9,6 +9,7 @@ mod cancel;
 mod inbound;
 mod inside;
 mod outgoing;
+mod register;
 mod reliable;
 mod reoffer;
 
@@ -25,6 +26,7 @@ use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, res
 use crate::order::{Rejection, SipError};
 use crate::path::Path;
 use crate::random::Random;
+use crate::registration::Registrations;
 use crate::schedule::{Chore, Due};
 use crate::transactions::{Errand, Happening, Job, Owner, Transactions, TxId};
 use crate::wire::Wire;
@@ -67,6 +69,7 @@ pub struct Endpoint {
     transactions: Transactions,
     answered: Answered,
     dialogs: Dialogs,
+    registrations: Registrations,
 }
 
 /// The dialogs, by id and by what the peers know of them.
@@ -101,6 +104,7 @@ impl Endpoint {
             transactions: Transactions::new(timers),
             answered: Answered::new(config.max_transactions.saturating_mul(4)),
             dialogs: Dialogs::default(),
+            registrations: Registrations::default(),
             config,
         }
     }
@@ -139,6 +143,7 @@ impl Endpoint {
                     self.happened(now, happenings);
                 }
                 Due::Dialog(dialog, chore) => self.chore(now, dialog, chore),
+                Due::Registration(id, alarm) => self.register_due(now, id, alarm),
             }
         }
         self.sweep_schedule();
@@ -289,6 +294,9 @@ impl Endpoint {
             TuEvent::Response(response) => response.status.is_final(),
             _ => true,
         };
+        if let Owner::Registration(id) = happening.job.owner {
+            return self.register_happened(now, id, happening);
+        }
         match happening.job.errand {
             Errand::Invite => self.invite_happened(now, happening),
             Errand::Bye if over => {
@@ -299,7 +307,7 @@ impl Endpoint {
             Errand::Request => self.request_happened(now, happening),
             // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
             // the callee gives up by itself.
-            Errand::Bye | Errand::Cancel | Errand::Prack => {}
+            Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Register => {}
         }
     }
 
@@ -319,9 +327,11 @@ impl Endpoint {
         let slack = if living == 0 { 0 } else { living.saturating_mul(8).saturating_add(4_096) };
         if self.wire.schedule.len() > slack {
             let (transactions, dialogs) = (&self.transactions, &self.dialogs);
+            let registrations = &self.registrations;
             self.wire.schedule.retain(|due| match due {
                 Due::Transaction(tx, _) => transactions.contains(*tx),
                 Due::Dialog(dialog, chore) => dialogs.by_id.get(dialog).is_some_and(|d| d.awaits(*chore)),
+                Due::Registration(id, alarm) => registrations.get(*id).is_some_and(|r| r.alarm == *alarm),
             });
         }
     }

@@ -10,6 +10,7 @@ use crate::digest::Authentication;
 use crate::event::DialogId;
 use crate::hop::{Hop, Transport};
 use crate::message::{Draft, text};
+use crate::registration::Registration;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
 /// Largest request in a datagram, in bytes, where TCP is at hand (RFC 3261 section 18.1.1).
@@ -127,6 +128,7 @@ impl Endpoint {
         match owner {
             Owner::Nobody => None,
             Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id)?.auth.as_mut(),
+            Owner::Registration(id) => self.registrations.get_mut(id)?.auth.as_mut(),
         }
     }
 
@@ -135,12 +137,13 @@ impl Endpoint {
         match owner {
             Owner::Nobody => 1,
             Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id).map_or(1, |dialog| dialog.path.next_seq()),
+            Owner::Registration(id) => self.registrations.get_mut(id).map_or(1, Registration::next_seq),
         }
     }
 
     fn replace(&mut self, owner: Owner, old: TxId, new: TxId) {
         match owner {
-            Owner::Nobody => {}
+            Owner::Nobody | Owner::Registration(_) => {}
             Owner::Dialog(id) => {
                 if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
                     dialog.replace(old, new);

@@ -12,6 +12,7 @@ pub(crate) struct Desk {
     pub(crate) now: Time,
     pub(crate) endpoint: Endpoint,
     pub(crate) events: Vec<SipEvent>,
+    pub(crate) registrations: Vec<sip::RegistrationState>,
     /// What was sent since it was last looked at.
     sent: Vec<(SocketAddr, String)>,
 }
@@ -24,7 +25,13 @@ impl Desk {
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new("192.0.2.2:5060".parse().unwrap(), [7; 32]);
         change(&mut config);
-        Self { now: Time::ZERO, endpoint: Endpoint::new(config), events: Vec::new(), sent: Vec::new() }
+        Self {
+            now: Time::ZERO,
+            endpoint: Endpoint::new(config),
+            events: Vec::new(),
+            registrations: Vec::new(),
+            sent: Vec::new(),
+        }
     }
 
     /// Gives a datagram to the endpoint; what it sends at once.
@@ -88,6 +95,7 @@ impl Desk {
         while let Some(output) = self.endpoint.poll() {
             match output {
                 Output::Event(event) => self.events.push(event),
+                Output::Registration { state, .. } => self.registrations.push(state),
                 Output::Send { to, bytes } => {
                     self.sent.push((to.address, String::from_utf8_lossy(&bytes).into_owned()));
                 }

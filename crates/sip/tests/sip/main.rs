@@ -21,6 +21,7 @@ mod legacy_peer;
 mod lossy_link;
 mod outbound;
 mod refusals;
+mod register;
 mod reinvite;
 mod repeat_until_ack;
 mod return_path;

@@ -118,6 +118,7 @@ impl World {
             while let Some(output) = self.ends[side].poll() {
                 match output {
                     Output::Event(event) => self.events[side].push(event),
+                    Output::Registration { .. } => {}
                     Output::Send { to, bytes } => {
                         let text = String::from_utf8(bytes.clone()).unwrap();
                         assert_eq!(to.address, address(1 - side), "{text}");

@@ -1,0 +1,204 @@
+//! Registering accounts: REGISTER out, its answers in, again before the grant ends.
+
+use std::time::Duration;
+
+use sipx_sip::headers::address::ContactValue;
+use sipx_sip::headers::misc::Expires;
+use sipx_sip::{HeaderName, Headers, Response, TuEvent, Uri};
+
+use super::Endpoint;
+use super::caller::{callable, loose, quoted};
+use crate::config::Time;
+use crate::event::Output;
+use crate::hop::Hop;
+use crate::message::{Draft, text};
+use crate::order::SipError;
+use crate::registration::{Account, Registration, RegistrationId, RegistrationState, Setback};
+use crate::schedule::Due;
+use crate::transactions::{Errand, Happening, Job, Owner};
+
+impl Endpoint {
+    /// Registers an account and keeps it registered until [`unregister`](Self::unregister). Each
+    /// change of its state is told.
+    ///
+    /// # Errors
+    /// [`SipError::BadUri`] if a URI of the account is none; [`SipError::NoTarget`].
+    pub fn register(&mut self, now: Time, account: &Account) -> Result<RegistrationId, SipError> {
+        let uris = [Some(&account.registrar), Some(&account.address), account.proxy.as_ref()];
+        for uri in uris.into_iter().flatten() {
+            callable(uri)?;
+        }
+        let contact = format!("sip:{}@example.invalid", account.contact_user);
+        callable(&contact)?;
+        if account.targets.is_empty() {
+            return Err(SipError::NoTarget);
+        }
+        let registration = Registration::new(account.clone(), &mut self.random);
+        let id = self.registrations.insert(registration);
+        self.send_register(now, id);
+        Ok(id)
+    }
+
+    /// Takes an account back from its registrar; `Ended` follows. Does nothing for one that is not
+    /// known.
+    pub fn unregister(&mut self, now: Time, id: RegistrationId) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        if std::mem::replace(&mut registration.leaving, true) {
+            return;
+        }
+        match registration.state {
+            RegistrationState::Registered { .. } | RegistrationState::Trying => self.send_register(now, id),
+            RegistrationState::Failed { .. } | RegistrationState::Ended => self.registration_over(id),
+        }
+    }
+
+    /// Where a registration goes from now on, after its name has been resolved again.
+    ///
+    /// # Errors
+    /// [`SipError::NoTarget`] if there is nothing; the old targets stay.
+    pub fn set_targets(&mut self, id: RegistrationId, targets: Vec<Hop>) -> Result<(), SipError> {
+        if targets.is_empty() {
+            return Err(SipError::NoTarget);
+        }
+        if let Some(registration) = self.registrations.get_mut(id) {
+            registration.account.targets = targets;
+        }
+        Ok(())
+    }
+
+    /// How a registration stands; `None` after its end.
+    pub fn registration(&self, id: RegistrationId) -> Option<&RegistrationState> {
+        self.registrations.get(id).map(|registration| &registration.state)
+    }
+
+    /// Every registration that has not ended, in the order of their beginning.
+    pub fn registrations(&self) -> Vec<RegistrationId> {
+        self.registrations.ids()
+    }
+
+    /// An alarm of a registration has rung.
+    pub(super) fn register_due(&mut self, now: Time, id: RegistrationId, alarm: u32) {
+        if self.registrations.get(id).is_some_and(|registration| registration.alarm == alarm) {
+            self.send_register(now, id);
+        }
+    }
+
+    fn send_register(&mut self, now: Time, id: RegistrationId) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        let Some(to) = registration.aim(now) else { return };
+        registration.alarm = registration.alarm.wrapping_add(1);
+        let seq = registration.next_seq();
+        let account = &registration.account;
+        let mut draft = Draft::request("REGISTER", account.registrar.as_bytes());
+        draft.line("Via", self.identity.via(to.transport, &self.random.branch()));
+        if let Some(proxy) = &account.proxy {
+            draft.line("Route", loose(proxy.as_bytes()));
+        }
+        let name = account.display_name.as_deref().map(quoted).unwrap_or_default();
+        draft.line("From", format!("{name}<{}>;tag={}", account.address, registration.tag));
+        draft.line("To", format!("<{}>", account.address));
+        draft.line("Call-ID", &registration.call_id);
+        draft.line("CSeq", format!("{seq} REGISTER"));
+        draft.line("Contact", format!("<{}>", self.identity.uri(&account.contact_user, to.transport)));
+        let expires = if registration.leaving { 0 } else { registration.expires.as_secs() };
+        draft.line("Expires", expires.to_string());
+        draft.line("Max-Forwards", "70");
+        draft.line("User-Agent", &self.identity.agent);
+        let cnonce = self.random.word();
+        if let Some(auth) = registration.auth.as_mut() {
+            for (name, value) in auth.lines("REGISTER", &registration.account.registrar, &cnonce) {
+                draft.line(&text(name.canonical()), value);
+            }
+        }
+        self.dispatch(now, (draft.finish(), to), Job::new(Owner::Registration(id), Errand::Register));
+    }
+
+    pub(super) fn register_happened(&mut self, now: Time, id: RegistrationId, happening: &Happening) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        let over =
+            !matches!(&happening.event, TuEvent::Response(response) if response.status.is_provisional());
+        if registration.leaving && over {
+            return self.registration_over(id);
+        }
+        match &happening.event {
+            TuEvent::Response(response) if response.status.is_success() => {
+                self.registered(now, id, response);
+            }
+            TuEvent::Response(response) if response.status.is_final() => {
+                self.register_refused(now, id, response);
+            }
+            TuEvent::Timeout => self.register_failed(now, id, (408, "the registrar is silent".into()), None),
+            TuEvent::TransportError => {
+                self.register_failed(now, id, (503, "the registrar cannot be reached".into()), None);
+            }
+            _ => {}
+        }
+    }
+
+    fn registered(&mut self, now: Time, id: RegistrationId, response: &Response) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        let user = registration.account.contact_user.as_str();
+        let grant = granted(&response.headers, user).unwrap_or(registration.expires);
+        let next = registration.granted(now, grant);
+        self.set_alarm(id, next);
+    }
+
+    fn register_refused(&mut self, now: Time, id: RegistrationId, response: &Response) {
+        let code = response.status.code();
+        let least = seconds(&response.headers, &HeaderName::MinExpires);
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        if code == 423 && least.is_some_and(|least| registration.lengthen(least)) {
+            return self.send_register(now, id);
+        }
+        let retry_after = seconds(&response.headers, &HeaderName::RetryAfter);
+        self.register_failed(now, id, (code, text(&response.reason)), retry_after);
+    }
+
+    fn register_failed(
+        &mut self,
+        now: Time,
+        id: RegistrationId,
+        what: (u16, String),
+        retry_after: Option<Duration>,
+    ) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        let setback = Setback { target: what.0 == 408 || what.0 >= 500, retry_after };
+        let next = registration.failed(now, what, setback, &mut self.random);
+        self.set_alarm(id, next);
+    }
+
+    fn set_alarm(&mut self, id: RegistrationId, at: Time) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        registration.alarm = registration.alarm.wrapping_add(1);
+        let state = registration.state.clone();
+        self.wire.schedule.set(at, Due::Registration(id, registration.alarm));
+        self.wire.outputs.push_back(Output::Registration { id, state });
+    }
+
+    fn registration_over(&mut self, id: RegistrationId) {
+        self.registrations.remove(id);
+        self.wire.outputs.push_back(Output::Registration { id, state: RegistrationState::Ended });
+    }
+}
+
+/// For how long a registrar has entered the contact with this user: it lists every one of the
+/// account, ours among them.
+fn granted(headers: &Headers, user: &str) -> Option<Duration> {
+    let ours = |uri: &Uri| uri.decoded_user().as_deref() == Some(user.as_bytes());
+    let contact = headers.typed_all::<ContactValue>().find_map(|contact| match contact {
+        Ok(ContactValue::Address(address)) if ours(&address.uri) => {
+            let digits = address.param("expires")?;
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        }
+        _ => None,
+    });
+    let general = || headers.typed::<Expires>()?.ok().map(|expires| u64::from(expires.0));
+    contact.or_else(general).map(Duration::from_secs)
+}
+
+/// A header that says a number of seconds, and perhaps a comment behind it.
+fn seconds(headers: &Headers, name: &HeaderName) -> Option<Duration> {
+    let value = headers.value(name)?;
+    let digits: Vec<u8> = value.trim_ascii().iter().copied().take_while(u8::is_ascii_digit).collect();
+    std::str::from_utf8(&digits).ok()?.parse::<u32>().ok().map(|s| Duration::from_secs(s.into()))
+}

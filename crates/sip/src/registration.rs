@@ -1,0 +1,218 @@
+//! One account at a registrar: what is registered, and when to try again (RFC 3261 section 10.2).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::Time;
+use crate::digest::{Authentication, Credentials};
+use crate::hop::Hop;
+use crate::random::Random;
+
+/// Shortest distance of two tries.
+const PACE: Duration = Duration::from_secs(1);
+/// Longest wait after a failure, before it is spread by a quarter.
+const LONGEST_WAIT: Duration = Duration::from_secs(45);
+/// Longest `Retry-After` that is believed: a registrar that is back is found within a minute.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Shortest and longest time that a registrar's grant is taken for.
+const GRANTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
+
+/// An account to register.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Request-URI, such as `sip:example.com`.
+    pub registrar: String,
+    /// Who registers, such as `sip:alice@example.com`: `To` and `From`.
+    pub address: String,
+    /// Display name in `From`.
+    pub display_name: Option<String>,
+    /// User part of our `Contact`: whom calls to the account are addressed to.
+    pub contact_user: String,
+    /// Where the REGISTER goes, best first (name resolution is the caller's).
+    pub targets: Vec<Hop>,
+    /// URI of an outbound proxy, which the targets then are.
+    pub proxy: Option<String>,
+    /// What answers a challenge.
+    pub credentials: Option<Credentials>,
+    /// How long to register for; it is refreshed after three quarters of what is granted.
+    pub expires: Duration,
+}
+
+/// Names one registration of one endpoint. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegistrationId(pub u64);
+
+/// How a registration stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistrationState {
+    /// The first REGISTER is on its way.
+    Trying,
+    /// Calls reach us.
+    Registered {
+        /// When the grant ends.
+        until: Time,
+        /// When it is refreshed.
+        next: Time,
+    },
+    /// The last try failed.
+    Failed {
+        /// Final code of the registrar; 408 after silence, 503 if no target could be reached.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+        /// When it is tried again.
+        next: Time,
+    },
+    /// Unregistered, or given up unregistering.
+    Ended,
+}
+
+impl fmt::Display for RegistrationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trying => f.write_str("trying"),
+            Self::Registered { .. } => f.write_str("registered"),
+            Self::Failed { code, reason, .. } => write!(f, "failed: {code} {reason}"),
+            Self::Ended => f.write_str("ended"),
+        }
+    }
+}
+
+/// A registration with its place in time.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) account: Account,
+    pub(crate) call_id: String,
+    pub(crate) tag: String,
+    seq: u32,
+    pub(crate) auth: Option<Authentication>,
+    pub(crate) state: RegistrationState,
+    /// What is asked for now; a registrar may have asked for more than the account says.
+    pub(crate) expires: Duration,
+    /// Tells the alarm that counts from older ones.
+    pub(crate) alarm: u32,
+    pub(crate) leaving: bool,
+    target: usize,
+    failures: u32,
+    tried: Time,
+}
+
+/// Every registration of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Registrations {
+    by_id: HashMap<RegistrationId, Registration>,
+    begun: u64,
+}
+
+/// Why a REGISTER failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setback {
+    /// Whether another target may do better.
+    pub(crate) target: bool,
+    /// `Retry-After`.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Registration {
+    pub(crate) fn new(account: Account, random: &mut Random) -> Self {
+        Self {
+            call_id: random.word(),
+            tag: random.word(),
+            seq: 0,
+            auth: account.credentials.clone().map(Authentication::new),
+            state: RegistrationState::Trying,
+            expires: account.expires.clamp(GRANTS.0, GRANTS.1),
+            alarm: 0,
+            leaving: false,
+            target: 0,
+            failures: 0,
+            tried: Time::ZERO,
+            account,
+        }
+    }
+
+    pub(crate) fn next_seq(&mut self) -> u32 {
+        self.seq = self.seq.saturating_add(1);
+        self.seq
+    }
+
+    /// Where the next REGISTER goes; the time is noted.
+    pub(crate) fn aim(&mut self, now: Time) -> Option<Hop> {
+        self.tried = now;
+        self.account.targets.get(self.target).or(self.account.targets.first()).cloned()
+    }
+
+    /// The registrar has granted this time. Returns when to refresh.
+    pub(crate) fn granted(&mut self, now: Time, grant: Duration) -> Time {
+        let grant = grant.clamp(GRANTS.0, GRANTS.1);
+        let next = now.saturating_add(grant.mul_f64(0.75));
+        self.failures = 0;
+        self.state = RegistrationState::Registered { until: now.saturating_add(grant), next };
+        next
+    }
+
+    /// The registrar wants at least this time; whether asking for it makes a difference.
+    pub(crate) fn lengthen(&mut self, least: Duration) -> bool {
+        let longer = least > self.expires && least <= GRANTS.1;
+        if longer {
+            self.expires = least;
+        }
+        longer
+    }
+
+    /// A try has failed. Returns when the next one is.
+    pub(crate) fn failed(
+        &mut self,
+        now: Time,
+        (code, reason): (u16, String),
+        setback: Setback,
+        random: &mut Random,
+    ) -> Time {
+        let targets = self.account.targets.len().max(1);
+        self.target = if setback.target { (self.target + 1) % targets } else { self.target };
+        let next = if setback.target && self.target != 0 {
+            self.tried.saturating_add(PACE).max(now)
+        } else {
+            now.saturating_add(self.wait(setback.retry_after, random))
+        };
+        self.state = RegistrationState::Failed { code, reason, next };
+        next
+    }
+
+    /// The wait doubles with each failure and is spread, so that the phones of an office do not all
+    /// come back at once.
+    fn wait(&mut self, retry_after: Option<Duration>, random: &mut Random) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let doubled = Duration::from_secs(1u64 << self.failures.min(6)).min(LONGEST_WAIT);
+        let spread = doubled.mul_f64(f64::from(random.up_to(500)) / 1_000.0 + 0.75);
+        spread.max(PACE).max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
+    }
+}
+
+impl Registrations {
+    pub(crate) fn insert(&mut self, registration: Registration) -> RegistrationId {
+        self.begun += 1;
+        let id = RegistrationId(self.begun);
+        self.by_id.insert(id, registration);
+        id
+    }
+
+    pub(crate) fn get(&self, id: RegistrationId) -> Option<&Registration> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: RegistrationId) -> Option<&mut Registration> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: RegistrationId) {
+        self.by_id.remove(&id);
+    }
+
+    pub(crate) fn ids(&self) -> Vec<RegistrationId> {
+        let mut ids: Vec<_> = self.by_id.keys().copied().collect();
+        ids.sort();
+        ids
+    }
+}

@@ -1,0 +1,169 @@
+//! The registration client: refresh, challenges, failures and their pace.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sip::{Account, Credentials, RegistrationId, RegistrationState};
+
+use crate::cancel::respond;
+use crate::desk::{Desk, PHONE, header};
+use crate::digest_client::{refuse, request};
+
+const OTHER: &str = "192.0.2.7:5060";
+
+fn account(targets: &[&str]) -> Account {
+    Account {
+        registrar: "sip:pbx.example".into(),
+        address: "sip:alice@pbx.example".into(),
+        display_name: Some("Alice".into()),
+        contact_user: "alice".into(),
+        targets: targets.iter().map(|t| t.parse::<SocketAddr>().unwrap().into()).collect(),
+        proxy: None,
+        credentials: Some(Credentials::new("alice", "secret")),
+        expires: Duration::from_secs(600),
+    }
+}
+
+fn begin(desk: &mut Desk, targets: &[&str]) -> (RegistrationId, String) {
+    let id = desk.endpoint.register(desk.now, &account(targets)).unwrap();
+    (id, desk.sent().remove(0).1)
+}
+
+fn grant(register: &str, seconds: u32) -> String {
+    let ours = header(register, "Contact").unwrap();
+    let contact = format!("Contact: <sip:other@192.0.2.1>;expires=5, {ours};expires={seconds}");
+    let response = respond(register, 200);
+    response
+        .lines()
+        .map(|l| if l.starts_with("Contact") { contact.clone() } else { l.into() } + "\r\n")
+        .collect()
+}
+
+fn ask(nonce: &str) -> String {
+    format!("WWW-Authenticate: Digest realm=\"pbx\", nonce=\"{nonce}\", qop=\"auth\", algorithm=SHA-256")
+}
+
+/// When the next REGISTER goes out, in milliseconds from now, and it.
+fn next(desk: &mut Desk, within: u64) -> (u128, String) {
+    let begin = desk.now.as_millis();
+    for _ in 0..within * 10 {
+        if let Some((at, sent)) = desk.wait(Duration::from_millis(100)).into_iter().next() {
+            return (at - begin, sent);
+        }
+    }
+    panic!("nothing in {within} s");
+}
+
+#[test]
+fn it_registers_answers_the_challenge_and_refreshes_at_three_quarters() {
+    let mut desk = Desk::new();
+    let (id, first) = begin(&mut desk, &[PHONE]);
+    assert!(first.starts_with("REGISTER sip:pbx.example SIP/2.0\r\n"));
+    assert_eq!(header(&first, "Contact"), Some("<sip:alice@192.0.2.2:5060>"));
+    let second = request(desk.hear(refuse(&first, 401, &ask("n1")))).unwrap();
+    assert_eq!(header(&second, "Call-ID"), header(&first, "Call-ID"));
+    desk.hear(grant(&second, 120));
+    let state = desk.endpoint.registration(id).unwrap();
+    let (until, next_at) = (Duration::from_secs(120), Duration::from_secs(90));
+    assert_eq!(state, &RegistrationState::Registered { until, next: next_at });
+    let (at, refresh) = next(&mut desk, 100);
+    assert_eq!((at, header(&refresh, "CSeq")), (90_000, Some("3 REGISTER")));
+    let answer = header(&refresh, "Authorization").unwrap();
+    assert!(answer.contains("nc=00000002") && answer.contains("nonce=\"n1\""), "{answer}");
+    let again = request(desk.hear(refuse(&refresh, 401, &ask("n2")))).unwrap();
+    let answer = header(&again, "Authorization").unwrap();
+    assert!(answer.contains("nc=00000001") && answer.contains("nonce=\"n2\""), "a new nonce counts anew");
+    desk.hear(grant(&again, 120));
+    assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+}
+
+#[test]
+fn a_registrar_that_wants_longer_gets_it() {
+    let mut desk = Desk::new();
+    let (_, first) = begin(&mut desk, &[PHONE]);
+    let second = request(desk.hear(refuse(&first, 423, "Min-Expires: 1800"))).unwrap();
+    assert_eq!(header(&second, "Expires"), Some("1800"));
+    assert_eq!(request(desk.hear(refuse(&second, 423, "Min-Expires: 1800"))), None, "asked once");
+    let Some(RegistrationState::Failed { code: 423, .. }) = desk.registrations.last() else { panic!() };
+}
+
+#[test]
+fn failures_come_ever_slower_but_never_slower_than_a_minute() {
+    let mut desk = Desk::new();
+    let (_, mut register) = begin(&mut desk, &[PHONE]);
+    let mut waits = Vec::new();
+    for _ in 0..30 {
+        let challenged = request(desk.hear(refuse(&register, 401, &ask("n"))));
+        if let Some(again) = challenged {
+            desk.hear(refuse(&again, 403, "X: y"));
+        }
+        let (wait, again) = next(&mut desk, 60);
+        waits.push(wait);
+        register = again;
+    }
+    assert!(waits.iter().all(|wait| (1_000..60_000).contains(wait)), "{waits:?}");
+    assert!(waits[0] < 3_000 && waits[10..].iter().all(|wait| *wait > 30_000), "{waits:?}");
+    let last = &waits[10..];
+    assert!(last.iter().any(|wait| wait != &last[0]), "spread");
+    desk.hear(grant(&register, 3_600));
+    assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+}
+
+#[test]
+fn retry_after_is_kept_within_a_minute() {
+    for (said, least, most) in [("30", 30_000, 30_100), ("86400 (upgrade)", 60_000, 60_100)] {
+        let mut desk = Desk::new();
+        let (_, first) = begin(&mut desk, &[PHONE]);
+        desk.hear(refuse(&first, 503, &format!("Retry-After: {said}")));
+        let (wait, _) = next(&mut desk, 70);
+        assert!((least..=most).contains(&wait), "{said}: {wait}");
+    }
+}
+
+#[test]
+fn the_next_target_is_tried_at_once_after_silence_and_a_second_later_after_a_refused_connection() {
+    let mut desk = Desk::new();
+    begin(&mut desk, &[PHONE, OTHER]);
+    desk.now = desk.now.max(Duration::ZERO);
+    let mut sent = Vec::new();
+    while desk.now < Duration::from_secs(33) {
+        let at = desk.endpoint.timeout().unwrap();
+        desk.now = at;
+        desk.endpoint.handle_timeout(at);
+        sent.extend(desk.sent().into_iter().map(|(to, _)| (to, at)));
+    }
+    let other = sent.iter().find(|(to, _)| to.to_string() == OTHER).expect("the other target");
+    assert_eq!(other.1, Duration::from_secs(32));
+    desk.endpoint.unreachable(desk.now, &OTHER.parse::<SocketAddr>().unwrap().into());
+    desk.sent();
+    let Some(RegistrationState::Failed { code: 503, next, .. }) = desk.registrations.last() else { panic!() };
+    assert!(*next >= desk.now + Duration::from_secs(1));
+}
+
+#[test]
+fn a_silent_registrar_is_not_flooded_and_found_again() {
+    let mut desk = Desk::new();
+    begin(&mut desk, &[PHONE]);
+    let sent = desk.wait(Duration::from_secs(600));
+    assert!(sent.len() < 120, "{}", sent.len());
+    let (_, register) = next(&mut desk, 60);
+    desk.hear(grant(&register, 60));
+    assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+}
+
+#[test]
+fn it_unregisters_with_zero_and_is_then_forgotten() {
+    let mut desk = Desk::new();
+    let (id, first) = begin(&mut desk, &[PHONE]);
+    desk.hear(grant(&first, 60));
+    desk.endpoint.unregister(desk.now, id);
+    let last = desk.sent().remove(0).1;
+    assert_eq!(header(&last, "Expires"), Some("0"));
+    let last = request(desk.hear(refuse(&last, 401, &ask("n9")))).unwrap();
+    assert_eq!(header(&last, "Expires"), Some("0"));
+    desk.hear(respond(&last, 200));
+    assert_eq!(desk.registrations.last(), Some(&RegistrationState::Ended));
+    assert!(desk.endpoint.registration(id).is_none() && desk.endpoint.registrations().is_empty());
+    assert!(desk.wait(Duration::from_secs(700)).is_empty());
+    desk.endpoint.unregister(desk.now, id);
+}
