@@ -43,6 +43,11 @@ pub struct Config {
     /// Four times as many answers (under 1 kB each) are remembered for copies of their requests;
     /// beyond that the oldest is forgotten. A call needs two of them for 32 seconds.
     pub max_transactions: usize,
+    /// The session timer that our calls ask for and that callers who can refresh are asked for
+    /// (RFC 4028), at least 90 seconds; absent means only what a caller asks for.
+    pub session_expires: Option<Duration>,
+    /// The shortest session timer that is taken, at least 90 seconds.
+    pub min_session_expires: Duration,
     /// Value of `Retry-After` in every 503.
     pub retry_after: Duration,
 }
@@ -64,6 +69,8 @@ impl Config {
             t4: Duration::from_secs(5),
             max_dialogs: 2_000,
             max_transactions: 8_000,
+            session_expires: Some(Duration::from_secs(1_800)),
+            min_session_expires: Duration::from_secs(90),
             retry_after: Duration::from_secs(5),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use sipx_sip::session::Accepted;
 use sipx_sip::{HeaderName, Headers, Request, rel};
 
 use crate::config::Time;
 use crate::digest::Authentication;
+use crate::endpoint::Refreshing;
 use crate::event::{DialogId, EndCause, HeaderList, OfferMethod};
 use crate::hop::Hop;
 use crate::message::{cseq, from_tag, value};
@@ -34,6 +36,17 @@ pub(crate) struct Dialog {
     pub(crate) owed_ack: Option<u32>,
     /// The last ACK with a body, sent again for a copy of its 200.
     pub(crate) last_ack: Option<(u32, Vec<u8>, Hop)>,
+    /// What is known of acknowledged provisional responses, for a caller that takes them.
+    pub(crate) early: Option<Box<Early>>,
+    /// The session timer's terms that our 200 will tell.
+    pub(crate) terms: Option<Accepted>,
+    pub(crate) refreshing: Refreshing,
+    /// The offer of ours that is open.
+    pub(crate) own: Option<OwnOffer>,
+    /// An offer of ours that waits until it can be made.
+    pub(crate) wanted: Option<String>,
+    /// Our last offer or answer.
+    pub(crate) local_sdp: Option<String>,
 }
 
 /// What the call in a dialog is doing.
@@ -111,6 +124,46 @@ pub(crate) struct Reoffer {
     pub(crate) offered: bool,
 }
 
+/// A new offer of ours.
+#[derive(Debug)]
+pub(crate) struct OwnOffer {
+    pub(crate) sdp: String,
+    /// Whether the owner of the call hears what becomes of it.
+    pub(crate) told: bool,
+    pub(crate) collisions: u8,
+    /// While it waits after a collision: which alarm.
+    pub(crate) waits: Option<u32>,
+}
+
+/// Provisional responses that the caller acknowledges (RFC 3262).
+#[derive(Debug)]
+pub(crate) struct Early {
+    /// Whether the caller takes no others.
+    pub(crate) required: bool,
+    pub(crate) numbering: rel::Numbering,
+    pub(crate) waiting: Option<Reliably>,
+    /// What is sent when that one is acknowledged.
+    pub(crate) next: Option<Next>,
+}
+
+/// A provisional response that waits for its PRACK.
+#[derive(Debug)]
+pub(crate) struct Reliably {
+    pub(crate) number: u32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) interval: Time,
+    pub(crate) until: Time,
+    /// Whether it answers the caller's offer, so that the 200 may not overtake it.
+    pub(crate) answers: bool,
+}
+
+/// What waits behind a provisional response.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Ring(Option<String>),
+    Answer(String, HeaderList),
+}
+
 /// A 200 to an INVITE, sent again until its ACK comes (RFC 3261 section 13.3.1.4).
 #[derive(Debug)]
 pub(crate) struct Unacked {
@@ -164,6 +217,12 @@ impl Dialog {
             offerless: false,
             owed_ack: None,
             last_ack: None,
+            early: None,
+            terms: None,
+            refreshing: Refreshing::default(),
+            own: None,
+            wanted: None,
+            local_sdp: None,
         }
     }
 
@@ -175,6 +234,20 @@ impl Dialog {
             calling.tx = new;
             calling.responded = false;
         }
+    }
+
+    /// Whether no offer is open in either direction, so that we may make one.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.state, State::Up { bye: None })
+            && self.own.is_none()
+            && self.reoffer.is_none()
+            && self.unacked.is_none()
+            && self.owed_ack.is_none()
+    }
+
+    /// Whether an offer of ours waits for its answer.
+    pub(crate) fn offers(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.waits.is_none()) || self.owed_ack.is_some()
     }
 
     /// Whether a request is from the other end of this dialog.
@@ -191,6 +264,13 @@ impl Dialog {
             Chore::GiveUpReoffer(seq) => self.reoffer.as_ref().is_some_and(|reoffer| reoffer.seq == seq),
             Chore::GiveUpRinging => matches!(self.state, State::Invited { .. } | State::Calling(_)),
             Chore::GiveUpCancel => matches!(self.state, State::Calling(_)),
+            Chore::RepeatEarly(number) => {
+                let waiting = self.early.as_ref().and_then(|early| early.waiting.as_ref());
+                waiting.is_some_and(|waiting| waiting.number == number)
+            }
+            Chore::Session(alarm) => self.refreshing.awaits(alarm),
+            Chore::OfferAgain(number) => self.own.as_ref().is_some_and(|own| own.waits == Some(number)),
+            Chore::GiveUpOffer(_) => self.own.is_some(),
         }
     }
 }

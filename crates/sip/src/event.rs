@@ -89,7 +89,8 @@ pub enum EndCause {
     Unanswered,
     /// The peer has shown that it knows the call no more; we have sent BYE all the same.
     Lost,
-    /// Our 200 was never acknowledged; we have sent BYE as RFC 3261 section 13.3.1.4 asks.
+    /// Our 200 was never acknowledged, and we have sent BYE as RFC 3261 section 13.3.1.4 asks; or a
+    /// provisional response that has to be was not, and we have refused the call with 504.
     AckTimeout,
 }
 
@@ -148,6 +149,22 @@ pub enum SipEvent {
         dialog: DialogId,
         /// The answer; absent if the peer forgot it.
         sdp: Option<String>,
+    },
+    /// The peer has answered our offer (`reoffer`).
+    OfferAnswered {
+        /// The dialog.
+        dialog: DialogId,
+        /// Its answer; absent if it forgot it.
+        sdp: Option<String>,
+    },
+    /// The peer has refused our offer (`reoffer`); what was before stands.
+    OfferRefused {
+        /// The dialog.
+        dialog: DialogId,
+        /// 300 to 699; 408 if it did not answer, and then the call ends.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
     },
     /// INFO inside the dialog (digits, mostly). It has been answered 200.
     Info {
@@ -233,6 +250,8 @@ impl SipEvent {
             | Self::Reoffered { dialog, .. }
             | Self::ReofferAnswered { dialog, .. }
             | Self::Info { dialog, .. }
+            | Self::OfferAnswered { dialog, .. }
+            | Self::OfferRefused { dialog, .. }
             | Self::Responded { dialog, .. }
             | Self::Ended { dialog, .. }
             | Self::Provisional { dialog, .. }

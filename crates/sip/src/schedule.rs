@@ -37,6 +37,14 @@ pub(crate) enum Chore {
     GiveUpReoffer(u32),
     /// The peer did not end the INVITE that was cancelled.
     GiveUpCancel,
+    /// Send the provisional response with this number again, or give up.
+    RepeatEarly(u32),
+    /// The session timer's alarm with this number.
+    Session(u32),
+    /// Make our offer again after a collision.
+    OfferAgain(u32),
+    /// The peer did not answer our offer with this CSeq.
+    GiveUpOffer(u32),
 }
 
 impl Schedule {

@@ -59,6 +59,10 @@ pub(crate) enum Errand {
     Bye,
     Prack,
     Register,
+    /// A re-INVITE.
+    Reoffer,
+    /// An UPDATE without offer.
+    Refresh,
     /// One whose answer is told to the dialog's owner.
     Request,
 }

@@ -4,13 +4,15 @@ use sipx_sip::headers::{From, To};
 use sipx_sip::{HeaderName, Request};
 
 use super::inbound::Arrival;
+use super::session::terms_lines;
 use super::{Endpoint, Origin, RINGING, wrong};
 use crate::answered::Answer;
 use crate::config::{Admission, Time};
-use crate::dialog::{Dialog, State, Unacked};
+use crate::dialog::{Dialog, Next, State, Unacked};
 use crate::event::{DialogId, EndCause, Invite, SipEvent};
 use crate::message::{
-    ALLOW, Draft, Extra, Refusal, check_extra, cseq, from_tag, header_list, response, sdp, text, value,
+    ALLOW, Draft, Extra, Refusal, SUPPORTED, check_extra, cseq, from_tag, header_list, response, sdp, text,
+    value,
 };
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
@@ -28,11 +30,16 @@ impl Endpoint {
             let overload = self.overload();
             return self.refuse(&arrival, &overload);
         }
+        let terms = match self.session_terms(&arrival.request.headers) {
+            Ok(terms) => terms,
+            Err(refusal) => return self.refuse(&arrival, &refusal),
+        };
         let id = self.dialogs.next_id();
         let tag = self.random.word();
         let invite = describe(&arrival, &tag);
         let mut dialog = Dialog::from_invite(id, &arrival.request, arrival.from, tag);
         let offered = invite.sdp.is_some();
+        (dialog.early, dialog.terms) = (self.early(&arrival.request), terms);
         let begun = (arrival.request, arrival.reply_to);
         let Some(tx) = self.transactions.begin(now, &mut self.wire, begun, id) else { return };
         dialog.state = State::Invited { tx, offered };
@@ -41,29 +48,30 @@ impl Endpoint {
         self.wire.tell(SipEvent::Invited { dialog: id, invite: Box::new(invite) });
     }
 
-    /// 180, or 183 with early media if `sdp` is given. May be repeated before the answer.
+    /// 180, or 183 with early media if `sdp` is given, which is left out if the INVITE made no offer
+    /// that it could answer. May be repeated before the answer. A caller that acknowledges early
+    /// media gets it repeated until it does, and one that wants every provisional response
+    /// acknowledged, every one.
     ///
     /// # Errors
     /// [`SipError::WrongState`] after the answer or in a call of ours; [`SipError::TooLarge`].
     pub fn ring(&mut self, now: Time, dialog: DialogId, sdp: Option<&str>) -> Result<(), SipError> {
-        let (tx, _) = self.unanswered(dialog, "ring")?;
+        let (tx, offered) = self.unanswered(dialog, "ring")?;
+        let sdp = sdp.filter(|_| offered);
         let code = if sdp.is_some() { 183 } else { 180 };
         let Some(draft) = self.answer_draft(dialog, tx, code) else {
             return Err(SipError::NoSuchDialog(dialog));
         };
-        let bytes = match sdp {
-            Some(sdp) => draft.finish_sdp(sdp)?,
-            None => draft.finish(),
-        };
-        let to = self.transactions.request(tx).map(|(_, to)| to);
-        let sent = self.transactions.respond(now, &mut self.wire, tx, bytes);
-        if let (Err(bytes), Some(to)) = (sent, to) {
-            self.wire.send(to, bytes);
+        let early = self.dialogs.by_id.get(&dialog).and_then(|found| found.early.as_ref());
+        if early.is_some_and(|early| early.required || sdp.is_some()) {
+            return self.ring_reliably(now, (dialog, tx), draft, sdp);
         }
+        self.send_provisional(now, tx, draft.finish_with(sdp)?);
         Ok(())
     }
 
-    /// 200 to the INVITE, sent again until its ACK comes. `sdp` is the answer, or our offer if the
+    /// 200 to the INVITE, sent again until its ACK comes. It waits while early media has to be
+    /// acknowledged. `sdp` is the answer, or our offer if the
     /// INVITE had none.
     ///
     /// # Errors
@@ -78,6 +86,13 @@ impl Endpoint {
     ) -> Result<(), SipError> {
         check_extra(headers)?;
         let (tx, offered) = self.unanswered(dialog, "answer")?;
+        if let Some(early) = self.dialog(dialog)?.early.as_mut() {
+            if early.waiting.as_ref().is_some_and(|waiting| waiting.answers) {
+                early.next = Some(Next::Answer(sdp.to_owned(), headers.to_vec()));
+                return Ok(());
+            }
+            early.waiting = None;
+        }
         let Some(mut draft) = self.answer_draft(dialog, tx, 200) else {
             return Err(SipError::NoSuchDialog(dialog));
         };
@@ -85,6 +100,8 @@ impl Endpoint {
         let bytes = draft.finish_sdp(sdp)?;
         if let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
             found.state = State::Up { bye: None };
+            found.early = None;
+            found.local_sdp = Some(sdp.to_owned());
         }
         self.send_answer(now, dialog, tx, Answered200 { bytes, first: true, offers: !offered });
         Ok(())
@@ -123,6 +140,10 @@ impl Endpoint {
         draft.copy(&request.headers, &HeaderName::RecordRoute);
         draft.line("Contact", self.identity.contact(to.transport));
         draft.line("Allow", ALLOW);
+        draft.line("Supported", SUPPORTED.join(", "));
+        if let Some(terms) = self.dialogs.by_id.get(&dialog)?.terms.filter(|_| code == 200) {
+            terms_lines(&mut draft, &terms);
+        }
         draft.line("Server", &self.identity.agent);
         Some(draft)
     }
@@ -131,6 +152,9 @@ impl Endpoint {
     pub(super) fn send_answer(&mut self, now: Time, dialog: DialogId, tx: TxId, answer: Answered200) {
         let Some((request, to)) = self.transactions.request(tx) else { return };
         let seq = cseq(&request.headers).unwrap_or_default();
+        let headers = request.headers.clone();
+        let terms = self.dialogs.by_id.get_mut(&dialog).and_then(|found| found.terms.take());
+        self.agree(now, dialog, terms, &headers);
         self.wire.send(to.clone(), answer.bytes.clone());
         let interval = self.config.t1;
         self.wire.remind(now.saturating_add(interval), dialog, Chore::RepeatAnswer(seq));
@@ -169,8 +193,9 @@ impl Endpoint {
         if let State::Up { bye } = &mut found.state
             && let Some(headers) = bye.take()
         {
-            self.send_bye(now, dialog, &headers, EndCause::LocalBye);
+            return self.send_bye(now, dialog, &headers, EndCause::LocalBye);
         }
+        self.offer_wanted(now, dialog);
     }
 
     pub(super) fn give_up_ringing(&mut self, now: Time, dialog: DialogId) {

@@ -13,7 +13,7 @@ use crate::dialog::{Calling, Dialog, Fork, State};
 use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, Failure, SipEvent};
 use crate::hop::{Hop, Transport};
-use crate::message::{ALLOW, Draft, check_extra, from_tag, header_list, sdp, text, to_tag};
+use crate::message::{ALLOW, Draft, SUPPORTED, check_extra, from_tag, header_list, sdp, text, to_tag};
 use crate::order::{Outbound, SipError};
 use crate::path::Path;
 use crate::schedule::Chore;
@@ -43,6 +43,7 @@ impl Endpoint {
         let mut dialog = Dialog::from_call(id, request, target);
         dialog.auth = call.credentials.clone().map(Authentication::new);
         dialog.offerless = call.sdp.is_none();
+        dialog.local_sdp.clone_from(&call.sdp);
         dialog.state = State::Calling(Calling::new(tx, targets));
         self.dialogs.insert(dialog);
         self.wire.remind(now.saturating_add(call.patience), id, Chore::GiveUpRinging);
@@ -74,9 +75,10 @@ impl Endpoint {
         draft.line("Max-Forwards", "70");
         draft.line("Allow", ALLOW);
         // An offer in a reliable provisional response would have to be answered in its PRACK.
-        if call.sdp.is_some() {
-            draft.line("Supported", rel::OPTION_TAG);
-        }
+        let reliable = |tag: &&str| call.sdp.is_some() || *tag != rel::OPTION_TAG;
+        let supported: Vec<&str> = SUPPORTED.iter().copied().filter(reliable).collect();
+        draft.line("Supported", supported.join(", "));
+        self.session_lines(&mut draft, None);
         draft.line("User-Agent", &self.identity.agent);
         draft.extra(&call.headers);
         draft.finish_with(call.sdp.as_deref())
@@ -90,10 +92,11 @@ impl Endpoint {
         let found = self.dialog(dialog)?;
         let Some(seq) = found.owed_ack else { return Err(wrong(found, "acknowledge")) };
         self.write_ack(dialog, seq, Some(sdp))?;
-        let _ = now;
         if let Ok(found) = self.dialog(dialog) {
             found.owed_ack = None;
+            found.local_sdp = Some(sdp.to_owned());
         }
+        self.offer_wanted(now, dialog);
         Ok(())
     }
 
@@ -179,6 +182,7 @@ impl Endpoint {
         } else {
             self.send_ack(id, response);
         }
+        self.adopt_session(now, id, response);
         if cancelled {
             return self.send_bye(now, id, &[], EndCause::LocalBye);
         }
@@ -190,7 +194,12 @@ impl Endpoint {
     /// A final refusal: the next target is tried if this one is only out of order.
     fn refused(&mut self, now: Time, happening: &Happening, response: &Response) {
         let code = response.status.code();
-        if code == 503 && self.next_target(now, happening) {
+        let again = match code {
+            503 => self.next_target(now, happening),
+            422 => self.lengthened(now, happening, response),
+            _ => false,
+        };
+        if again {
             return;
         }
         let Some(dialog) = self.owner(happening.job) else { return };

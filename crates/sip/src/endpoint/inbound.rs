@@ -183,6 +183,7 @@ impl Endpoint {
         let id = dialog.id;
         match arrival.request.method {
             Method::Bye => self.bye_received(now, id, arrival),
+            Method::Prack => self.prack_received(now, id, arrival),
             Method::Info => self.info_received(now, id, arrival),
             Method::Invite | Method::Update => self.reoffered(now, id, arrival),
             _ => {

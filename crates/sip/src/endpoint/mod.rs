@@ -8,13 +8,17 @@ mod caller;
 mod cancel;
 mod inbound;
 mod inside;
+mod offer;
 mod outgoing;
 mod register;
 mod reliable;
 mod reoffer;
+mod session;
 
 use bytes::Bytes;
+pub(crate) use session::Refreshing;
 use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram};
+
 use std::collections::HashMap;
 
 use crate::answered::{Answer, Answered};
@@ -305,6 +309,14 @@ impl Endpoint {
                 }
             }
             Errand::Request => self.request_happened(now, happening),
+            Errand::Reoffer | Errand::Refresh => {
+                if let Owner::Dialog(id) = happening.job.owner {
+                    match happening.job.errand {
+                        Errand::Refresh => self.refresh_happened(now, id, happening),
+                        _ => self.offer_happened(now, id, happening),
+                    }
+                }
+            }
             // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
             // the callee gives up by itself.
             Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Register => {}
@@ -317,6 +329,10 @@ impl Endpoint {
             Chore::GiveUpRinging => self.give_up_ringing(now, dialog),
             Chore::GiveUpReoffer(seq) => self.give_up_reoffer(now, dialog, seq),
             Chore::GiveUpCancel => self.give_up_cancel(dialog),
+            Chore::RepeatEarly(number) => self.repeat_early(now, dialog, number),
+            Chore::Session(alarm) => self.session_due(now, dialog, alarm),
+            Chore::OfferAgain(number) => self.offer_again(now, dialog, number),
+            Chore::GiveUpOffer(seq) => self.give_up_offer(now, dialog, seq),
         }
     }
 

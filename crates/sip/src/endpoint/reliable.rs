@@ -1,14 +1,17 @@
 //! Provisional responses that are acknowledged (RFC 3262).
 
-use sipx_sip::rel::{self, RSeq, Received};
+use sipx_sip::rel::{self, RAck, RSeq, Received, Reliability};
 use sipx_sip::{HeaderName, Headers, Response};
 
 use super::Endpoint;
+use super::inbound::Arrival;
 use crate::config::Time;
-use crate::dialog::State;
-use crate::event::DialogId;
-use crate::message::{cseq, text, to_tag};
-use crate::transactions::{Errand, Job};
+use crate::dialog::{Early, Next, Reliably, State};
+use crate::event::{DialogId, EndCause};
+use crate::message::{Draft, Refusal, cseq, response, sdp, text, to_tag};
+use crate::order::{Rejection, SipError};
+use crate::schedule::Chore;
+use crate::transactions::{Errand, Job, TxId};
 
 impl Endpoint {
     /// Acknowledges a provisional response to our INVITE if it wants that; whether it is to be told:
@@ -36,6 +39,102 @@ impl Endpoint {
         }
         self.dispatch(now, (draft.finish(), to), Job::of(id, Errand::Prack));
         true
+    }
+
+    /// What a new call says of provisional responses that are acknowledged.
+    pub(super) fn early(&mut self, request: &sipx_sip::Request) -> Option<Box<Early>> {
+        match rel::reliability(rel::Offered::in_request(request), true) {
+            Reliability::Forbidden | Reliability::Refuse => None,
+            mode => {
+                let first = self.random.up_to(rel::MAX_FIRST_RSEQ / 2).saturating_add(1);
+                let numbering = rel::Numbering::starting_at(first);
+                Some(Box::new(Early {
+                    required: mode == Reliability::Required,
+                    numbering,
+                    waiting: None,
+                    next: None,
+                }))
+            }
+        }
+    }
+
+    /// Sends a provisional response that is repeated until its PRACK comes. While one waits, the next
+    /// waits behind it.
+    pub(super) fn ring_reliably(
+        &mut self,
+        now: Time,
+        (dialog, tx): (DialogId, TxId),
+        mut draft: Draft,
+        sdp: Option<&str>,
+    ) -> Result<(), SipError> {
+        let Some(found) = self.dialogs.by_id.get_mut(&dialog) else { return Ok(()) };
+        let Some(early) = found.early.as_mut() else { return Ok(()) };
+        let Some(number) = early.numbering.allocate() else {
+            early.next = Some(Next::Ring(sdp.map(str::to_owned)));
+            return Ok(());
+        };
+        draft.line("Require", rel::OPTION_TAG);
+        draft.line("RSeq", number.to_string());
+        let bytes = draft.finish_with(sdp)?;
+        let interval = self.config.t1;
+        let until = now.saturating_add(self.config.patience());
+        early.waiting =
+            Some(Reliably { number, bytes: bytes.clone(), interval, until, answers: sdp.is_some() });
+        self.send_provisional(now, tx, bytes);
+        self.wire.remind(now.saturating_add(interval), dialog, Chore::RepeatEarly(number));
+        Ok(())
+    }
+
+    pub(super) fn send_provisional(&mut self, now: Time, tx: TxId, bytes: Vec<u8>) {
+        let to = self.transactions.request(tx).map(|(_, to)| to);
+        let sent = self.transactions.respond(now, &mut self.wire, tx, bytes);
+        if let (Err(bytes), Some(to)) = (sent, to) {
+            self.wire.send(to, bytes);
+        }
+    }
+
+    /// Nobody has acknowledged a provisional response yet.
+    pub(super) fn repeat_early(&mut self, now: Time, id: DialogId, number: u32) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let State::Invited { tx, .. } = dialog.state else { return };
+        let waiting = dialog.early.as_mut().and_then(|early| early.waiting.as_mut());
+        let Some(waiting) = waiting.filter(|waiting| waiting.number == number) else { return };
+        if now >= waiting.until {
+            let tag = dialog.path.local_tag.clone();
+            self.refuse_invite(now, tx, &tag, &Rejection::new(504));
+            return self.end(id, Vec::new(), EndCause::AckTimeout);
+        }
+        waiting.interval = waiting.interval.saturating_mul(2);
+        let next = now.saturating_add(waiting.interval).min(waiting.until);
+        let bytes = waiting.bytes.clone();
+        self.wire.counters.retransmissions += 1;
+        if let Some((_, to)) = self.transactions.request(tx) {
+            self.wire.send(to, bytes);
+        }
+        self.wire.remind(next, id, Chore::RepeatEarly(number));
+    }
+
+    pub(super) fn prack_received(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let ack = arrival.request.headers.typed::<RAck>().and_then(Result::ok);
+        let (Some(early), Some(ack), Some(invited)) = (dialog.early.as_mut(), ack, dialog.invited_seq) else {
+            return self.refuse(&arrival, &Refusal::plain(481));
+        };
+        if !early.numbering.acknowledge(&ack, invited, b"INVITE") {
+            return self.refuse(&arrival, &Refusal::plain(481));
+        }
+        early.waiting = None;
+        let next = early.next.take();
+        // A further offer before the answer is not taken; what it acknowledges is acknowledged.
+        let code = if sdp(&arrival.request.headers, arrival.request.body()).is_some() { 488 } else { 200 };
+        let bytes = response(&arrival.request, code, "", &self.local_tag(id)).finish();
+        self.accept(now, arrival, bytes);
+        // What waited was looked at when it was ordered.
+        let _ = match next {
+            Some(Next::Ring(sdp)) => self.ring(now, id, sdp.as_deref()),
+            Some(Next::Answer(sdp, headers)) => self.answer(now, id, &sdp, &headers),
+            None => Ok(()),
+        };
     }
 }
 

@@ -4,6 +4,7 @@ use sipx_sip::Method;
 
 use super::callee::Answered200;
 use super::inbound::Arrival;
+use super::session::terms_lines;
 use super::{Endpoint, wrong};
 use crate::answered::Answer;
 use crate::config::Time;
@@ -26,7 +27,16 @@ impl Endpoint {
         if let Some(code) = obstacle(dialog).filter(|_| !plain_update) {
             return self.refuse_reoffer(&arrival, code);
         }
+        let terms = match self.session_terms(&arrival.request.headers) {
+            Ok(terms) => terms,
+            Err(refusal) => return self.refuse(&arrival, &refusal),
+        };
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         dialog.path.refresh_target(&arrival.request.headers);
+        // A first INVITE that is not answered yet keeps its own.
+        if matches!(dialog.state, State::Up { .. }) {
+            dialog.terms = terms;
+        }
         if plain_update {
             return self.refresh(now, id, arrival);
         }
@@ -75,12 +85,19 @@ impl Endpoint {
         let bytes = draft.finish_sdp(sdp)?;
         if let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
             found.reoffer = None;
+            found.local_sdp = Some(sdp.to_owned());
         }
         match method {
             OfferMethod::Invite => {
                 self.send_answer(now, dialog, tx, Answered200 { bytes, first: false, offers: !offered });
             }
-            OfferMethod::Update => self.send_final(now, tx, bytes),
+            OfferMethod::Update => {
+                let headers = self.transactions.request(tx).map(|(request, _)| request.headers.clone());
+                self.send_final(now, tx, bytes);
+                let terms = self.dialogs.by_id.get_mut(&dialog).and_then(|found| found.terms.take());
+                self.agree(now, dialog, terms, &headers.unwrap_or_default());
+                self.offer_wanted(now, dialog);
+            }
         }
         Ok(())
     }
@@ -109,6 +126,7 @@ impl Endpoint {
                 }
             }
         }
+        self.offer_wanted(now, id);
     }
 
     /// The final answer of an UPDATE.
@@ -124,6 +142,14 @@ impl Endpoint {
         let mut draft = response(&arrival.request, 200, "", &self.local_tag(id));
         draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
         draft.line("Server", &self.identity.agent);
+        let up = self.dialogs.by_id.get_mut(&id).filter(|dialog| matches!(dialog.state, State::Up { .. }));
+        if let Some(dialog) = up {
+            let terms = dialog.terms.take();
+            if let Some(terms) = &terms {
+                terms_lines(&mut draft, terms);
+            }
+            self.agree(now, id, terms, &arrival.request.headers);
+        }
         let bytes = draft.finish();
         self.accept(now, arrival, bytes);
     }
@@ -147,6 +173,7 @@ fn obstacle(dialog: &Dialog) -> Option<u16> {
         State::Calling(_) => Some(491),
         State::Ending { .. } => Some(481),
         State::Up { .. } if dialog.reoffer.is_some() => Some(500),
+        State::Up { .. } if dialog.offers() => Some(491),
         State::Up { .. } if dialog.unacked.as_ref().is_some_and(|unacked| unacked.offers) => Some(491),
         State::Up { .. } => None,
     }

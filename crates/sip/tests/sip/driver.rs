@@ -57,7 +57,7 @@ async fn two_drivers_talk_and_the_channels_close_with_the_call() {
     assert_eq!(next(&mut events).await, "Ended LocalBye");
     assert_eq!(next(&mut events).await, "closed");
     let counters = bob.handle.counters().await.unwrap();
-    assert_eq!((counters.received, counters.sent, counters.dialogs), (3, 3, 0));
+    assert_eq!((counters.received, counters.sent, counters.dialogs), (4, 4, 0));
 }
 
 #[tokio::test]

@@ -1,0 +1,205 @@
+//! New offers of ours inside an answered call: re-INVITE, and what happens when both ends make one
+//! at the same time (RFC 3261 section 14.1).
+
+use std::time::Duration;
+
+use sipx_sip::{HeaderName, Response, TuEvent};
+
+use super::{Endpoint, RINGING, wrong};
+use crate::config::Time;
+use crate::dialog::{OwnOffer, State};
+use crate::event::{DialogId, SipEvent};
+use crate::hop::Hop;
+use crate::message::{ALLOW, Draft, SUPPORTED, sdp, text, value};
+use crate::order::SipError;
+use crate::schedule::Chore;
+use crate::transactions::{Errand, Happening, Job};
+
+/// Collisions after which an offer is given up: with a peer that keeps to its waits the second try
+/// goes through.
+const MAX_COLLISIONS: u8 = 5;
+
+impl Endpoint {
+    /// Offers other media by a re-INVITE: hold, resume, other codecs. `OfferAnswered` or
+    /// `OfferRefused` follows. While another offer is open in either direction it waits; of several
+    /// that wait only the last is made.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] before the answer and after the end; [`SipError::TooLarge`].
+    pub fn reoffer(&mut self, now: Time, dialog: DialogId, sdp: &str) -> Result<(), SipError> {
+        if sdp.len() > crate::message::MAX_MESSAGE {
+            return Err(SipError::TooLarge(sdp.len()));
+        }
+        let found = self.dialog(dialog)?;
+        if !matches!(found.state, State::Up { bye: None }) {
+            return Err(wrong(found, "offer other media"));
+        }
+        found.wanted = Some(sdp.to_owned());
+        self.offer_wanted(now, dialog);
+        Ok(())
+    }
+
+    /// Makes the offer that waits, if nothing stands in its way.
+    pub(super) fn offer_wanted(&mut self, now: Time, id: DialogId) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        if !dialog.is_quiet() {
+            return;
+        }
+        if let Some(sdp) = dialog.wanted.take() {
+            self.send_offer(now, id, OwnOffer { sdp, told: true, collisions: 0, waits: None });
+        }
+    }
+
+    /// Makes the last offer again to show that the call stands. Without one there is nothing to show.
+    pub(super) fn repeat_offer(&mut self, now: Time, id: DialogId) {
+        let Some(dialog) = self.dialogs.by_id.get(&id).filter(|dialog| dialog.is_quiet()) else { return };
+        if let Some(sdp) = dialog.local_sdp.clone() {
+            self.send_offer(now, id, OwnOffer { sdp, told: false, collisions: 0, waits: None });
+        }
+    }
+
+    fn send_offer(&mut self, now: Time, id: DialogId, offer: OwnOffer) {
+        let Some((mut draft, to)) = self.inside_draft(id, "INVITE") else { return };
+        draft.line("Contact", self.identity.contact(to.transport));
+        draft.line("Allow", ALLOW);
+        draft.line("Supported", SUPPORTED.join(", "));
+        self.session_lines(&mut draft, self.dialogs.by_id.get(&id));
+        // It was measured when it was ordered.
+        let Ok(bytes) = draft.finish_sdp(&offer.sdp) else { return };
+        if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
+            dialog.own = Some(offer);
+        }
+        if self.dispatch(now, (bytes, to), Job::of(id, Errand::Reoffer)).is_some() {
+            let seq = self.dialogs.by_id.get(&id).map_or(0, |dialog| dialog.path.local_seq);
+            self.wire.remind(now.saturating_add(RINGING), id, Chore::GiveUpOffer(seq));
+        }
+    }
+
+    /// Begins a request inside a dialog, with what its peer wants to know of us.
+    pub(super) fn inside_draft(&mut self, id: DialogId, method: &str) -> Option<(Draft, Hop)> {
+        let branch = self.random.branch();
+        let dialog = self.dialogs.by_id.get_mut(&id)?;
+        let (mut draft, to) = dialog.path.request(method, &self.identity, &branch);
+        if method == "UPDATE" {
+            draft.line("Contact", self.identity.contact(to.transport));
+            draft.line("Supported", SUPPORTED.join(", "));
+        }
+        self.authorize(&mut draft, id, method);
+        Some((draft, to))
+    }
+
+    /// Our re-INVITE got a response, or none.
+    pub(super) fn offer_happened(&mut self, now: Time, id: DialogId, happening: &Happening) {
+        let response = match &happening.event {
+            TuEvent::Response(response) if response.status.is_provisional() => return,
+            TuEvent::Response(response) => response,
+            _ => return self.offer_unanswered(now, id),
+        };
+        let code = response.status.code();
+        if response.status.is_success() {
+            return self.offer_accepted(now, id, response);
+        }
+        if code == 422 && self.lengthened(now, happening, response) {
+            return;
+        }
+        if matches!(code, 491 | 500) && self.collided(now, id, response) {
+            return;
+        }
+        let Some(offer) = self.dialogs.by_id.get_mut(&id).and_then(|dialog| dialog.own.take()) else {
+            return;
+        };
+        if offer.told {
+            let reason = text(&response.reason);
+            self.wire.tell(SipEvent::OfferRefused { dialog: id, code, reason });
+        }
+        self.lost_if(now, id, matches!(code, 408 | 481));
+        self.offer_wanted(now, id);
+    }
+
+    fn offer_accepted(&mut self, now: Time, id: DialogId, response: &Response) {
+        if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
+            dialog.path.refresh_target(&response.headers);
+        }
+        self.send_ack(id, response);
+        self.adopt_session(now, id, response);
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        // A copy of the 200 only wants its ACK.
+        let Some(offer) = dialog.own.take() else { return };
+        dialog.local_sdp = Some(offer.sdp);
+        if offer.told {
+            let sdp = sdp(&response.headers, response.body());
+            self.wire.tell(SipEvent::OfferAnswered { dialog: id, sdp });
+        }
+        self.offer_wanted(now, id);
+    }
+
+    /// The peer makes an offer as well: ours waits, as long as whose call it is says, and is made
+    /// again. Whether it waits.
+    fn collided(&mut self, now: Time, id: DialogId, response: &Response) -> bool {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return false };
+        let Some(offer) = dialog.own.as_mut() else { return false };
+        offer.collisions += 1;
+        let asked = value(&response.headers, &HeaderName::RetryAfter);
+        let asked = std::str::from_utf8(&asked).ok().and_then(|s| s.trim().parse::<u64>().ok());
+        let wait = match (response.status.code(), asked) {
+            (500, Some(seconds)) => Duration::from_secs(seconds.min(10)),
+            (500, None) => return false,
+            // Steps of 10 ms; the caller's range begins where the callee's ends.
+            _ if dialog.invited_seq.is_none() => {
+                Duration::from_millis(2_100 + 10 * u64::from(self.random.up_to(190)))
+            }
+            _ => Duration::from_millis(10 * u64::from(self.random.up_to(200))),
+        };
+        if offer.collisions > MAX_COLLISIONS {
+            return false;
+        }
+        let number = dialog.path.local_seq;
+        offer.waits = Some(number);
+        self.wire.remind(now.saturating_add(wait), id, Chore::OfferAgain(number));
+        true
+    }
+
+    /// The wait after a collision is over.
+    pub(super) fn offer_again(&mut self, now: Time, id: DialogId, number: u32) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        if dialog.own.as_ref().and_then(|offer| offer.waits) != Some(number) {
+            return;
+        }
+        let Some(mut offer) = dialog.own.take() else { return };
+        if !dialog.is_quiet() {
+            // Another offer of the peer came meanwhile: ours goes when that is over.
+            if offer.told {
+                dialog.wanted.get_or_insert(offer.sdp);
+            }
+            return;
+        }
+        // What was wanted last counts.
+        if let Some(sdp) = dialog.wanted.take() {
+            (offer.sdp, offer.told) = (sdp, true);
+        }
+        offer.waits = None;
+        self.send_offer(now, id, offer);
+    }
+
+    pub(super) fn give_up_offer(&mut self, now: Time, id: DialogId, seq: u32) {
+        let dialog = self.dialogs.by_id.get(&id);
+        let open = dialog.is_some_and(|dialog| {
+            dialog.own.as_ref().is_some_and(|offer| offer.waits.is_none()) && dialog.path.local_seq == seq
+        });
+        if open {
+            self.offer_unanswered(now, id);
+        }
+    }
+
+    /// A peer that does not answer a re-INVITE is gone (RFC 3261 section 14.1).
+    fn offer_unanswered(&mut self, now: Time, id: DialogId) {
+        let Some(offer) = self.dialogs.by_id.get_mut(&id).and_then(|dialog| dialog.own.take()) else {
+            return;
+        };
+        if offer.told {
+            let reason = "no answer".to_owned();
+            self.wire.tell(SipEvent::OfferRefused { dialog: id, code: 408, reason });
+        }
+        self.lost_if(now, id, true);
+    }
+}

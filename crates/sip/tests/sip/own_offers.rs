@@ -1,0 +1,115 @@
+//! Our own hold and resume, and what they run into.
+
+use std::time::Duration;
+
+use sip::SipEvent;
+
+use crate::cancel::respond;
+use crate::desk::{Desk, SDP};
+use crate::digest_client::request;
+use crate::world::{CALLEE, CALLER, World};
+
+fn hold() -> String {
+    format!("{SDP}a=sendonly\r\n")
+}
+
+/// The offers that a side has heard and not answered yet are answered.
+fn answer_offers(world: &mut World, dialogs: [sip::DialogId; 2]) -> usize {
+    let mut answered = 0;
+    for side in [CALLER, CALLEE] {
+        if world.events[side].last().is_some_and(|e| matches!(e, SipEvent::Reoffered { .. })) {
+            answered +=
+                usize::from(world.ends[side].answer_reoffer(world.now, dialogs[side], Ok(SDP)).is_ok());
+        }
+    }
+    answered
+}
+
+#[test]
+fn hold_and_resume_are_offered_and_answered() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    for (side, dialog) in [(CALLER, caller), (CALLEE, callee)] {
+        world.ends[side].reoffer(world.now, dialog, &hold()).unwrap();
+        world.run(Duration::from_millis(50));
+        let Some(SipEvent::Reoffered { sdp, .. }) = world.events[1 - side].last() else { panic!() };
+        assert_eq!(sdp.as_deref(), Some(hold().as_str()));
+        answer_offers(&mut world, [caller, callee]);
+        world.run(Duration::from_millis(100));
+        assert!(matches!(world.events[side].last(), Some(SipEvent::OfferAnswered { sdp: Some(_), .. })));
+        assert!(world.log.last().unwrap().2.starts_with("ACK "));
+    }
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.dialogs(), (1, 1));
+}
+
+#[test]
+fn two_offers_at_once_collide_and_both_are_made_in_turn() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    world.ends[CALLER].reoffer(world.now, caller, &hold()).unwrap();
+    world.ends[CALLEE].reoffer(world.now, callee, &hold()).unwrap();
+    let mut answered = 0;
+    for _ in 0..100 {
+        world.run(Duration::from_millis(100));
+        answered += answer_offers(&mut world, [caller, callee]);
+    }
+    assert_eq!(world.sent_ms(CALLER, "SIP/2.0 491").len(), 1);
+    assert_eq!(world.sent_ms(CALLEE, "SIP/2.0 491").len(), 1);
+    assert_eq!(answered, 2);
+    let (first, second) = (world.sent_ms(CALLEE, "INVITE")[1], world.sent_ms(CALLER, "INVITE")[2]);
+    assert!(first <= 150 + 2_040 && (2_100..=150 + 4_100).contains(&second), "{first} {second}");
+    for side in [CALLER, CALLEE] {
+        assert!(world.story(side).contains(&"OfferAnswered".to_owned()));
+        assert!(!world.story(side).contains(&"OfferRefused".to_owned()));
+    }
+}
+
+#[test]
+fn a_refused_offer_is_told_and_the_call_goes_on() {
+    let mut desk = Desk::new();
+    let (_, dialog) = desk.call();
+    desk.endpoint.reoffer(desk.now, dialog, &hold()).unwrap();
+    desk.endpoint.reoffer(desk.now, dialog, "v=0 dropped").unwrap();
+    desk.endpoint.reoffer(desk.now, dialog, SDP).unwrap();
+    let offer = desk.sent().remove(0).1;
+    let sent = desk.hear(respond(&offer, 488));
+    assert!(sent[0].starts_with("ACK "));
+    assert!(sent[1].starts_with("INVITE ") && sent[1].ends_with(SDP), "the last that waited");
+    assert_eq!(desk.story()[2..], ["OfferRefused"]);
+    assert_eq!(desk.endpoint.counters().dialogs, 1);
+}
+
+#[test]
+fn a_peer_that_does_not_answer_an_offer_or_knows_the_call_no_more_is_hung_up() {
+    for silent in [true, false] {
+        let mut desk = Desk::new();
+        let (_, dialog) = desk.call();
+        desk.endpoint.reoffer(desk.now, dialog, SDP).unwrap();
+        let offer = desk.sent().remove(0).1;
+        let bye = match silent {
+            true => desk.wait(Duration::from_secs(33)).pop().unwrap().1,
+            false => request(desk.hear(respond(&offer, 481))).unwrap(),
+        };
+        assert!(bye.starts_with("BYE "), "{bye}");
+        desk.hear(respond(&bye, 200));
+        assert_eq!(desk.story()[2..], ["OfferRefused", "Ended Lost"]);
+    }
+}
+
+#[test]
+fn a_peer_that_never_stops_colliding_is_not_asked_for_ever() {
+    let mut desk = Desk::new();
+    let (_, dialog) = desk.call();
+    desk.endpoint.reoffer(desk.now, dialog, SDP).unwrap();
+    let mut offer = desk.sent().remove(0).1;
+    let mut tries = 1;
+    loop {
+        desk.hear(respond(&offer, 491));
+        let next = desk.wait(Duration::from_secs(3)).into_iter().find(|(_, m)| m.starts_with("INVITE"));
+        let Some((_, next)) = next else { break };
+        (offer, tries) = (next, tries + 1);
+    }
+    assert_eq!(tries, 6);
+    assert_eq!(desk.story().last().unwrap(), "OfferRefused");
+}

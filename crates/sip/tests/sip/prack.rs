@@ -1,0 +1,92 @@
+//! RFC 3262 as the callee: provisional responses that are acknowledged.
+
+use std::time::Duration;
+
+use crate::desk::{Desk, Phone, SDP, header};
+use crate::world::{CALLEE, CALLER, World};
+
+fn invited(list: &str) -> (Desk, Phone, sip::DialogId) {
+    let (mut desk, mut phone) = (Desk::new(), Phone::new("c1"));
+    phone.extra = format!("{list}: 100rel\r\n");
+    desk.hear(phone.request("INVITE", SDP));
+    let dialog = desk.dialog();
+    (desk, phone, dialog)
+}
+
+/// The PRACK of a response, under the phone's next number.
+fn prack(phone: &mut Phone, response: &str) -> String {
+    phone.learn(response);
+    phone.extra = format!("RAck: {} 1 INVITE\r\n", header(response, "RSeq").unwrap());
+    phone.request("PRACK", "")
+}
+
+#[test]
+fn early_media_is_repeated_until_it_is_acknowledged_and_the_answer_waits_for_that() {
+    let (mut desk, mut phone, dialog) = invited("Supported");
+    desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    let early = desk.sent().remove(0).1;
+    assert!(early.starts_with("SIP/2.0 183 ") && header(&early, "Require") == Some("100rel"));
+    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
+    let copies = desk.wait(Duration::from_secs(4));
+    assert_eq!(copies.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [500, 1_500, 3_500]);
+    assert!(copies.iter().all(|(_, copy)| *copy == early));
+    let sent = desk.hear(prack(&mut phone, &early));
+    assert!(sent[0].starts_with("SIP/2.0 200 ") && header(&sent[0], "CSeq") == Some("2 PRACK"));
+    assert!(sent[1].starts_with("SIP/2.0 200 ") && header(&sent[1], "CSeq") == Some("1 INVITE"));
+    let again = prack(&mut phone, &early);
+    assert_eq!(desk.status(again), 481);
+}
+
+#[test]
+fn without_media_only_a_caller_that_insists_gets_it_so() {
+    for (list, reliable) in [("Supported", false), ("Require", true)] {
+        let (mut desk, _, dialog) = invited(list);
+        desk.endpoint.ring(desk.now, dialog, None).unwrap();
+        let ringing = desk.sent().remove(0).1;
+        assert_eq!(header(&ringing, "RSeq").is_some(), reliable);
+        assert!(desk.endpoint.answer(desk.now, dialog, SDP, &[]).is_ok());
+        assert_eq!(desk.sent().len(), 1, "the 200 does not wait for a response that answers nothing");
+    }
+}
+
+#[test]
+fn a_second_response_waits_for_the_first_ones_prack() {
+    let (mut desk, mut phone, dialog) = invited("Require");
+    desk.endpoint.ring(desk.now, dialog, None).unwrap();
+    let first = desk.sent().remove(0).1;
+    desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    assert!(desk.sent().is_empty());
+    let sent = desk.hear(prack(&mut phone, &first));
+    assert!(sent[1].starts_with("SIP/2.0 183 "));
+    let number = |m: &str| header(m, "RSeq").unwrap().parse::<u32>().unwrap();
+    assert_eq!(number(&sent[1]), number(&first) + 1);
+}
+
+#[test]
+fn a_caller_that_never_acknowledges_is_refused_after_32_seconds() {
+    let (mut desk, _, dialog) = invited("Supported");
+    desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    desk.sent();
+    let sent = desk.wait(Duration::from_secs(33));
+    assert!(sent.iter().any(|(at, m)| *at == 32_000 && m.starts_with("SIP/2.0 504 ")), "{sent:#?}");
+    assert_eq!(desk.story(), ["Invited", "Ended AckTimeout"]);
+}
+
+#[test]
+fn two_of_us_agree_on_a_bad_line() {
+    let mut lost = Vec::new();
+    let mut world = World::losing(move |_, text| {
+        let kinds = ["SIP/2.0 183", "PRACK"];
+        let kind = kinds.into_iter().find(|kind| text.starts_with(kind) && !lost.contains(kind));
+        lost.extend(kind);
+        kind.is_some()
+    });
+    world.call();
+    world.run(Duration::from_millis(50));
+    let callee = world.invited();
+    world.ends[CALLEE].ring(world.now, callee, Some(SDP)).unwrap();
+    world.ends[CALLEE].answer(world.now, callee, SDP, &[]).unwrap();
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.story(CALLER), ["Provisional 183", "Answered"]);
+    assert_eq!(world.story(CALLEE), ["Invited", "Established"]);
+}
