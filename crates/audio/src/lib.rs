@@ -4,7 +4,7 @@
 //!
 //! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
 //! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`vad`], [`dtmf`] and [`denoise`]
-//! listen to them, [`wav`] stores them.
+//! listen to them, [`recording`] and [`wav`] store them.
 #![deny(unsafe_code)]
 
 pub mod codec;
@@ -14,6 +14,7 @@ pub mod frame;
 pub mod jitter;
 mod lanes;
 pub mod mix;
+pub mod recording;
 pub mod resample;
 pub mod vad;
 pub mod wav;

@@ -6,6 +6,7 @@ mod codec;
 mod denoise;
 mod dtmf;
 mod jitter;
+mod recording;
 mod resample;
 mod sound;
 mod vad;

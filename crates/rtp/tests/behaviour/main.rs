@@ -14,5 +14,6 @@ mod sdp_hostile;
 mod sdp_offer;
 mod seeds;
 mod srtp;
+mod srtp_field;
 mod stream;
 mod watch;
