@@ -7,7 +7,7 @@ use sipx_sip::{HeaderName, Headers, Request, rel};
 
 use crate::config::Time;
 use crate::digest::Authentication;
-use crate::endpoint::Refreshing;
+use crate::endpoint::{Refreshing, Waiting};
 use crate::event::{DialogId, EndCause, HeaderList, OfferMethod};
 use crate::hop::Hop;
 use crate::message::{cseq, from_tag, value};
@@ -45,6 +45,14 @@ pub(crate) struct Dialog {
     pub(crate) own: Option<OwnOffer>,
     /// An offer of ours that waits until it can be made.
     pub(crate) wanted: Option<String>,
+    /// The transfer that we have asked the peer for.
+    pub(crate) referral: Option<Referral>,
+    /// The transfer that the peer asks us for.
+    pub(crate) referred: Option<Box<Waiting>>,
+    /// `CSeq` of the REFER whose progress we tell the peer.
+    pub(crate) subscription: Option<u32>,
+    /// The call that this one takes the place of when it is answered.
+    pub(crate) replaces: Option<DialogId>,
     /// Our last offer or answer.
     pub(crate) local_sdp: Option<String>,
 }
@@ -122,6 +130,12 @@ pub(crate) struct Reoffer {
     pub(crate) seq: u32,
     /// Whether it brought SDP.
     pub(crate) offered: bool,
+}
+
+/// A transfer that we have asked for.
+#[derive(Debug)]
+pub(crate) struct Referral {
+    pub(crate) seq: u32,
 }
 
 /// A new offer of ours.
@@ -222,6 +236,10 @@ impl Dialog {
             refreshing: Refreshing::default(),
             own: None,
             wanted: None,
+            referral: None,
+            referred: None,
+            subscription: None,
+            replaces: None,
             local_sdp: None,
         }
     }
@@ -271,6 +289,8 @@ impl Dialog {
             Chore::Session(alarm) => self.refreshing.awaits(alarm),
             Chore::OfferAgain(number) => self.own.as_ref().is_some_and(|own| own.waits == Some(number)),
             Chore::GiveUpOffer(_) => self.own.is_some(),
+            Chore::GiveUpTransfer(seq) => self.referral.as_ref().is_some_and(|referral| referral.seq == seq),
+            Chore::GiveUpReferred(seq) => self.referred.as_ref().is_some_and(|waiting| waiting.seq == seq),
         }
     }
 }

@@ -60,6 +60,9 @@ pub struct Invite {
     pub headers: HeaderList,
     /// The offer; absent if the caller wants us to make one.
     pub sdp: Option<String>,
+    /// The call of ours that this one takes the place of when it is answered (`Replaces`, RFC 3891):
+    /// the other ends with [`EndCause::Replaced`].
+    pub replaces: Option<DialogId>,
     /// Where it came from.
     pub source: SocketAddr,
     /// How it came.
@@ -87,6 +90,8 @@ pub enum EndCause {
     LocalReject,
     /// Nobody answered the INVITE for three minutes; 480 has been sent.
     Unanswered,
+    /// Another call has taken its place (`Replaces`); we have sent BYE.
+    Replaced,
     /// The peer has shown that it knows the call no more; we have sent BYE all the same.
     Lost,
     /// Our 200 was never acknowledged, and we have sent BYE as RFC 3261 section 13.3.1.4 asks; or a
@@ -182,6 +187,25 @@ pub enum SipEvent {
         /// 200 to 699; 408 after silence, 503 if the peer cannot be reached.
         code: u16,
     },
+    /// How far the transfer has got that `refer` asked for. After `Succeeded` or `Failed` nothing
+    /// follows of it; the dialog stays.
+    Transfer {
+        /// The dialog.
+        dialog: DialogId,
+        /// How far.
+        progress: TransferProgress,
+    },
+    /// The peer wants us to call someone else; answer with `answer_refer`.
+    TransferRequested {
+        /// The dialog.
+        dialog: DialogId,
+        /// The URI to call.
+        to: String,
+        /// `Referred-By`.
+        referred_by: Option<String>,
+        /// Value of the `Replaces` that the new INVITE is to have, for a transfer with consultation.
+        replaces: Option<String>,
+    },
     /// The dialog is over.
     Ended {
         /// The dialog.
@@ -250,6 +274,8 @@ impl SipEvent {
             | Self::Reoffered { dialog, .. }
             | Self::ReofferAnswered { dialog, .. }
             | Self::Info { dialog, .. }
+            | Self::Transfer { dialog, .. }
+            | Self::TransferRequested { dialog, .. }
             | Self::OfferAnswered { dialog, .. }
             | Self::OfferRefused { dialog, .. }
             | Self::Responded { dialog, .. }
@@ -267,6 +293,39 @@ impl SipEvent {
             self,
             Self::Canceled { .. } | Self::Ended { .. } | Self::Rejected { .. } | Self::Failed { .. }
         )
+    }
+}
+
+/// How far a transfer has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferProgress {
+    /// The peer will try.
+    Accepted,
+    /// What the target says before it answers.
+    Ringing {
+        /// 100 to 199.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+    },
+    /// The target has answered.
+    Succeeded {
+        /// 200 to 299.
+        code: u16,
+    },
+    /// The peer refused, or the target did, or nothing was heard of it.
+    Failed {
+        /// 300 to 699: 408 for silence, 487 if the end was not told, 503 if the peer cannot be reached.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+    },
+}
+
+impl TransferProgress {
+    /// Whether nothing follows of this transfer.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Succeeded { .. } | Self::Failed { .. })
     }
 }
 

@@ -38,7 +38,10 @@ pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{Driver, Incoming, SipHandle};
 pub use endpoint::Endpoint;
-pub use event::{Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent};
+pub use event::{
+    Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent,
+    TransferProgress,
+};
 pub use hop::{ConnectionId, Hop, Transport};
-pub use order::{InDialog, InDialogMethod, Outbound, Rejection, SipError};
+pub use order::{InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError};
 pub use registration::{Account, RegistrationId, RegistrationState};

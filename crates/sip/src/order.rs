@@ -26,6 +26,9 @@ pub struct Outbound {
     pub call_id: Option<String>,
     /// Further header lines. Those that the endpoint writes itself are an error.
     pub headers: Vec<(String, String)>,
+    /// The call at the callee that this one is to take the place of: `replaces` of a
+    /// [`TransferRequested`](crate::SipEvent::TransferRequested).
+    pub replaces: Option<String>,
     /// What answers a challenge to this INVITE and to the later requests of its dialog.
     pub credentials: Option<Credentials>,
     /// How long the callee may leave the call unanswered before it is cancelled.
@@ -44,10 +47,23 @@ impl Outbound {
             sdp: None,
             call_id: None,
             headers: Vec::new(),
+            replaces: None,
             credentials: None,
             patience: Duration::from_secs(180),
         }
     }
+}
+
+/// A transfer to ask the peer for.
+#[derive(Debug, Clone)]
+pub struct Refer {
+    /// URI of the target, without headers.
+    pub to: String,
+    /// The call of ours with the target that the peer's call is to replace; absent for a blind
+    /// transfer.
+    pub replaces: Option<DialogId>,
+    /// Further header lines of the REFER.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A request inside an answered call.

@@ -78,6 +78,14 @@ impl Path {
         }
     }
 
+    /// Our URI in angle brackets, without tag.
+    pub(crate) fn local_uri(&self) -> Vec<u8> {
+        match sipx_sip::Address::parse(&self.local, "From") {
+            Ok(address) => bracketed(&address.uri.to_bytes()),
+            Err(_) => Vec::new(),
+        }
+    }
+
     pub(crate) fn next_seq(&mut self) -> u32 {
         self.local_seq = self.local_seq.saturating_add(1);
         self.local_seq

@@ -43,6 +43,10 @@ pub(crate) enum Chore {
     Session(u32),
     /// Make our offer again after a collision.
     OfferAgain(u32),
+    /// The peer did not tell the end of the transfer asked for with this CSeq.
+    GiveUpTransfer(u32),
+    /// Nobody answered the peer's REFER with this CSeq.
+    GiveUpReferred(u32),
     /// The peer did not answer our offer with this CSeq.
     GiveUpOffer(u32),
 }

@@ -61,6 +61,8 @@ pub(crate) enum Errand {
     Register,
     /// A re-INVITE.
     Reoffer,
+    Refer,
+    Notify,
     /// An UPDATE without offer.
     Refresh,
     /// One whose answer is told to the dialog's owner.

@@ -34,12 +34,17 @@ impl Endpoint {
             Ok(terms) => terms,
             Err(refusal) => return self.refuse(&arrival, &refusal),
         };
+        let replaces = match self.replaced(&arrival.request.headers) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.refuse(&arrival, &refusal),
+        };
         let id = self.dialogs.next_id();
         let tag = self.random.word();
-        let invite = describe(&arrival, &tag);
+        let invite = Invite { replaces, ..describe(&arrival, &tag) };
         let mut dialog = Dialog::from_invite(id, &arrival.request, arrival.from, tag);
         let offered = invite.sdp.is_some();
         (dialog.early, dialog.terms) = (self.early(&arrival.request), terms);
+        dialog.replaces = replaces;
         let begun = (arrival.request, arrival.reply_to);
         let Some(tx) = self.transactions.begin(now, &mut self.wire, begun, id) else { return };
         dialog.state = State::Invited { tx, offered };
@@ -104,6 +109,7 @@ impl Endpoint {
             found.local_sdp = Some(sdp.to_owned());
         }
         self.send_answer(now, dialog, tx, Answered200 { bytes, first: true, offers: !offered });
+        self.take_place(now, dialog);
         Ok(())
     }
 
@@ -237,6 +243,7 @@ fn describe(arrival: &Arrival, tag: &str) -> Invite {
         request_uri: text(&uri.to_bytes()),
         headers: header_list(headers),
         sdp: sdp(headers, arrival.request.body()),
+        replaces: None,
         source: arrival.from.address,
         transport: arrival.from.transport,
         call_id,

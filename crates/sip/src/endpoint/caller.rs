@@ -74,6 +74,10 @@ impl Endpoint {
         draft.line("Contact", self.identity.contact(transport));
         draft.line("Max-Forwards", "70");
         draft.line("Allow", ALLOW);
+        if let Some(replaces) = &call.replaces {
+            draft.line("Replaces", replaces);
+            draft.line("Require", "replaces");
+        }
         // An offer in a reliable provisional response would have to be answered in its PRACK.
         let reliable = |tag: &&str| call.sdp.is_some() || *tag != rel::OPTION_TAG;
         let supported: Vec<&str> = SUPPORTED.iter().copied().filter(reliable).collect();

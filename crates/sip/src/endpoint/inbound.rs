@@ -184,6 +184,8 @@ impl Endpoint {
         match arrival.request.method {
             Method::Bye => self.bye_received(now, id, arrival),
             Method::Prack => self.prack_received(now, id, arrival),
+            Method::Refer => self.referred(now, id, arrival),
+            Method::Notify => self.notified(now, id, arrival),
             Method::Info => self.info_received(now, id, arrival),
             Method::Invite | Method::Update => self.reoffered(now, id, arrival),
             _ => {

@@ -14,10 +14,12 @@ mod register;
 mod reliable;
 mod reoffer;
 mod session;
+mod transfer;
 
 use bytes::Bytes;
 pub(crate) use session::Refreshing;
 use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram};
+pub(crate) use transfer::Waiting;
 
 use std::collections::HashMap;
 
@@ -301,25 +303,25 @@ impl Endpoint {
         if let Owner::Registration(id) = happening.job.owner {
             return self.register_happened(now, id, happening);
         }
+        self.told(now, happening, over);
+    }
+
+    /// What a request of a dialog came to.
+    fn told(&mut self, now: Time, happening: &Happening, over: bool) {
+        let id = match happening.job.owner {
+            Owner::Dialog(id) => id,
+            Owner::Nobody | Owner::Registration(_) => return,
+        };
         match happening.job.errand {
             Errand::Invite => self.invite_happened(now, happening),
-            Errand::Bye if over => {
-                if let Owner::Dialog(id) = happening.job.owner {
-                    self.bye_over(id);
-                }
-            }
             Errand::Request => self.request_happened(now, happening),
-            Errand::Reoffer | Errand::Refresh => {
-                if let Owner::Dialog(id) = happening.job.owner {
-                    match happening.job.errand {
-                        Errand::Refresh => self.refresh_happened(now, id, happening),
-                        _ => self.offer_happened(now, id, happening),
-                    }
-                }
-            }
+            Errand::Reoffer => self.offer_happened(now, id, happening),
+            Errand::Refresh => self.refresh_happened(now, id, happening),
+            Errand::Refer => self.refer_happened(now, id, happening),
+            Errand::Bye if over => self.bye_over(id),
             // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
-            // the callee gives up by itself.
-            Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Register => {}
+            // the callee gives up by itself, and who does not want a NOTIFY need not have it.
+            Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Notify | Errand::Register => {}
         }
     }
 
@@ -332,6 +334,8 @@ impl Endpoint {
             Chore::RepeatEarly(number) => self.repeat_early(now, dialog, number),
             Chore::Session(alarm) => self.session_due(now, dialog, alarm),
             Chore::OfferAgain(number) => self.offer_again(now, dialog, number),
+            Chore::GiveUpTransfer(seq) => self.give_up_transfer(dialog, seq),
+            Chore::GiveUpReferred(seq) => self.give_up_referred(now, dialog, seq),
             Chore::GiveUpOffer(seq) => self.give_up_offer(now, dialog, seq),
         }
     }

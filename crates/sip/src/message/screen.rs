@@ -7,10 +7,10 @@ use sipx_sip::{HeaderName, Headers, Method, Request, Scheme, validate_request};
 use super::read::{content_type, text};
 
 /// The methods that are understood; value of `Allow`.
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
 
 /// The option tags of RFC 3261 section 19.2 that are understood; value of `Supported`.
-pub(crate) const SUPPORTED: &[&str] = &["100rel", "timer"];
+pub(crate) const SUPPORTED: &[&str] = &["100rel", "replaces", "timer"];
 
 /// A response that refuses, with the header lines that its code asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +71,9 @@ fn is_u32(digits: &[u8]) -> bool {
 fn check_method(method: &Method) -> Result<(), Refusal> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel => Ok(()),
-        Method::Options | Method::Info | Method::Update | Method::Prack => Ok(()),
+        Method::Options | Method::Info | Method::Update | Method::Prack | Method::Refer | Method::Notify => {
+            Ok(())
+        }
         Method::Other(_) => Err(Refusal::with(501, "Allow", ALLOW)),
         _ => Err(Refusal::with(405, "Allow", ALLOW)),
     }

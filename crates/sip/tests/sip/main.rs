@@ -29,3 +29,4 @@ mod repeat_until_ack;
 mod return_path;
 mod session_timer;
 mod torture;
+mod transfer;

@@ -78,8 +78,8 @@ fn methods_that_are_not_served_are_refused_with_those_that_are() {
         ("MESSAGE", 405),
         ("SUBSCRIBE", 405),
         ("PUBLISH", 405),
-        ("REFER", 405),
-        ("NOTIFY", 405),
+        ("REFER", 481),
+        ("NOTIFY", 481),
         ("PRACK", 481),
         ("NEWMETHOD", 501),
         ("BYE", 481),
@@ -100,10 +100,10 @@ fn methods_that_are_not_served_are_refused_with_those_that_are() {
 }
 
 #[test]
-fn refer_and_notify_in_a_dialog_are_refused_and_the_call_goes_on() {
+fn what_makes_no_sense_in_a_dialog_is_refused_and_the_call_goes_on() {
     let mut desk = Desk::new();
     let (mut phone, _) = desk.call();
-    for (method, expected) in [("REFER", 405), ("NOTIFY", 405), ("FOO", 501), ("OPTIONS", 200)] {
+    for (method, expected) in [("REFER", 400), ("NOTIFY", 489), ("FOO", 501), ("OPTIONS", 200)] {
         assert_eq!(desk.status(phone.request(method, "")), expected);
     }
     assert_eq!(desk.endpoint.counters().dialogs, 1);

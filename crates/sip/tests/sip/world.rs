@@ -166,6 +166,7 @@ pub(crate) fn name(event: &SipEvent) -> String {
         SipEvent::Ended { cause, .. } => format!("Ended {cause:?}"),
         SipEvent::Provisional { code, .. } => format!("Provisional {code}"),
         SipEvent::Rejected { code, .. } => format!("Rejected {code}"),
+        SipEvent::Transfer { progress, .. } => format!("Transfer {progress:?}"),
         SipEvent::Failed { why, .. } => format!("Failed {why:?}"),
         SipEvent::Reoffered { method, .. } => format!("Reoffered {method:?}"),
         other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),

@@ -1,0 +1,345 @@
+//! Transfer: REFER out and in, and the NOTIFYs that tell how far it has got (RFC 3515), replacing a
+//! call (RFC 3891).
+
+use sipx_sip::{Address, HeaderName, Headers, TuEvent, Uri};
+
+use super::caller::callable;
+use super::inbound::Arrival;
+use super::{Endpoint, wrong};
+use crate::config::Time;
+use crate::dialog::{Dialog, Referral, State};
+use crate::event::{DialogId, EndCause, SipEvent, TransferProgress};
+use crate::message::{Refusal, check_extra, content_type, cseq, reason_phrase, response, text, value};
+use crate::order::{Refer, SipError};
+use crate::schedule::Chore;
+use crate::transactions::{Errand, Happening, Job};
+
+/// How long the peer has to tell the end of a transfer that it has accepted.
+const TRANSFERRING: Time = Time::from_secs(180);
+/// How long our owner may think about a transfer that the peer wants; the peer waits 32 s.
+const THINKING: Time = Time::from_secs(10);
+/// Longest sipfrag that is looked at.
+const MAX_FRAGMENT: usize = 1_024;
+
+/// A request for a transfer that our owner has not answered.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) seq: u32,
+    /// Whether the peer wants to hear nothing of it (RFC 4488).
+    silent: bool,
+    arrival: Arrival,
+}
+
+impl Endpoint {
+    /// Asks the peer to call someone else: blindly, or in place of another call of ours. `Transfer`
+    /// events follow until `Succeeded` or `Failed`; the dialog stays up, so that the call can be
+    /// taken back, until one side ends it.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] before the answer, after the end, and while a transfer is open;
+    /// [`SipError::BadUri`], [`SipError::BadHeader`]; [`SipError::NoSuchDialog`] for the call that is
+    /// to be replaced.
+    pub fn refer(&mut self, now: Time, dialog: DialogId, refer: &Refer) -> Result<(), SipError> {
+        check_extra(&refer.headers)?;
+        let mut to = Vec::from(&b"<"[..]);
+        to.extend_from_slice(&callable(&refer.to)?);
+        if let Some(other) = refer.replaces {
+            to.extend_from_slice(b"?Replaces=");
+            to.extend_from_slice(escaped(&self.replaces(other)?).as_bytes());
+        }
+        to.push(b'>');
+        let found = self.dialog(dialog)?;
+        if !matches!(found.state, State::Up { bye: None }) || found.referral.is_some() {
+            return Err(wrong(found, "transfer"));
+        }
+        let local = found.path.local_uri();
+        let Some((mut draft, hop)) = self.inside_draft(dialog, "REFER") else {
+            return Err(SipError::NoSuchDialog(dialog));
+        };
+        draft.line("Contact", self.identity.contact(hop.transport));
+        draft.line("Refer-To", to);
+        draft.line("Referred-By", local);
+        draft.extra(&refer.headers);
+        self.dispatch(now, (draft.finish(), hop), Job::of(dialog, Errand::Refer));
+        let found = self.dialog(dialog)?;
+        let seq = found.path.local_seq;
+        found.referral = Some(Referral { seq });
+        self.wire.remind(now.saturating_add(TRANSFERRING), dialog, Chore::GiveUpTransfer(seq));
+        Ok(())
+    }
+
+    /// The value of `Replaces` that names a call of ours to a third party.
+    fn replaces(&mut self, dialog: DialogId) -> Result<String, SipError> {
+        let path = &self.dialog(dialog)?.path;
+        let (id, remote) = (text(&path.call_id), text(&path.remote_tag));
+        Ok(format!("{id};to-tag={remote};from-tag={}", path.local_tag))
+    }
+
+    /// Our REFER got a response, or none.
+    pub(super) fn refer_happened(&mut self, now: Time, id: DialogId, happening: &Happening) {
+        let (code, reason) = match &happening.event {
+            TuEvent::Response(response) if response.status.is_provisional() => return,
+            TuEvent::Response(response) => (response.status.code(), text(&response.reason)),
+            TuEvent::Timeout => (408, "no answer".to_owned()),
+            _ => (503, "the peer cannot be reached".to_owned()),
+        };
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        if dialog.referral.is_none() {
+            return;
+        }
+        if (200..300).contains(&code) {
+            return self.tell_transfer(id, TransferProgress::Accepted);
+        }
+        dialog.referral = None;
+        self.tell_transfer(id, TransferProgress::Failed { code, reason });
+        self.lost_if(now, id, matches!(code, 408 | 481));
+    }
+
+    fn tell_transfer(&mut self, dialog: DialogId, progress: TransferProgress) {
+        self.wire.tell(SipEvent::Transfer { dialog, progress });
+    }
+
+    /// The peer tells how far the transfer has got.
+    pub(super) fn notified(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let headers = &arrival.request.headers;
+        let event = text(&value(headers, &HeaderName::Event)).to_ascii_lowercase();
+        let ours = event.split(';').next().is_some_and(|package| package.trim() == "refer");
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id).filter(|dialog| ours && dialog.referral.is_some())
+        else {
+            // Of a subscription that is over or never was (RFC 6665 section 4.1.3).
+            return self.refuse(&arrival, &Refusal::plain(if ours { 481 } else { 489 }));
+        };
+        let state = text(&value(headers, &HeaderName::SubscriptionState)).to_ascii_lowercase();
+        let over = state.split(';').next().is_some_and(|state| state.trim() == "terminated");
+        let told = match content_type(headers).as_str() {
+            "message/sipfrag" => fragment(arrival.request.body()),
+            _ => None,
+        };
+        if let Some(progress) = progress(told, over) {
+            if progress.is_last() {
+                dialog.referral = None;
+            }
+            self.tell_transfer(id, progress);
+        }
+        let bytes = response(&arrival.request, 200, "", &self.local_tag(id)).finish();
+        self.accept(now, arrival, bytes);
+    }
+
+    pub(super) fn give_up_transfer(&mut self, id: DialogId, seq: u32) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        if dialog.referral.as_ref().is_some_and(|referral| referral.seq == seq) {
+            dialog.referral = None;
+            let reason = "the peer never told the end of the transfer".to_owned();
+            self.tell_transfer(id, TransferProgress::Failed { code: 408, reason });
+        }
+    }
+
+    /// The peer wants us to call someone else.
+    pub(super) fn referred(&mut self, now: Time, id: DialogId, arrival: Arrival) {
+        let headers = &arrival.request.headers;
+        let seq = cseq(headers).unwrap_or_default();
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        match &dialog.referred {
+            // A copy: its answer is still being thought about.
+            Some(waiting) if waiting.seq == seq => return,
+            Some(_) => return self.refuse(&arrival, &Refusal::plain(491)),
+            None if matches!(dialog.state, State::Up { bye: None }) => {}
+            None => return self.refuse(&arrival, &Refusal::plain(481)),
+        }
+        let one = headers.count(&HeaderName::ReferTo) == 1;
+        let target = Address::parse(&value(headers, &HeaderName::ReferTo), "Refer-To").ok().filter(|_| one);
+        let Some((to, replaces)) = target.map(|target| split_target(target.uri)) else {
+            return self.refuse(&arrival, &Refusal::plain(400));
+        };
+        let by = text(&value(headers, &HeaderName::ReferredBy));
+        let silent = text(&value(headers, &HeaderName::ReferSub)).trim().eq_ignore_ascii_case("false");
+        dialog.referred = Some(Box::new(Waiting { seq, silent, arrival }));
+        self.wire.remind(now.saturating_add(THINKING), id, Chore::GiveUpReferred(seq));
+        let referred_by = (!by.is_empty()).then_some(by);
+        self.wire.tell(SipEvent::TransferRequested { dialog: id, to, referred_by, replaces });
+    }
+
+    /// Answers `TransferRequested`: 202, and then tell how the call to the target goes by
+    /// [`refer_progress`](Self::refer_progress); or a refusal from 300 to 699. Without an answer the
+    /// request is refused with 603 after ten seconds.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] if no request waits; [`SipError::BadCode`].
+    pub fn answer_refer(
+        &mut self,
+        now: Time,
+        dialog: DialogId,
+        answer: Result<(), u16>,
+    ) -> Result<(), SipError> {
+        if let Err(code) = answer
+            && !(300..700).contains(&code)
+        {
+            return Err(SipError::BadCode(code));
+        }
+        let found = self.dialog(dialog)?;
+        let Some(waiting) = found.referred.take() else { return Err(wrong(found, "answer a transfer")) };
+        let Waiting { seq, silent, arrival } = *waiting;
+        let mut draft = response(&arrival.request, answer.err().unwrap_or(202), "", &self.local_tag(dialog));
+        draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
+        draft.line("Server", &self.identity.agent);
+        if silent {
+            draft.line("Refer-Sub", "false");
+        }
+        self.accept(now, arrival, draft.finish());
+        if answer.is_ok() && !silent {
+            self.dialog(dialog)?.subscription = Some(seq);
+            self.refer_progress(now, dialog, 100, "")?;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer how the call that it asked for goes: a status code as from the target; one of
+    /// 200 or more is the last.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] if no accepted transfer is open; [`SipError::BadCode`] outside 100
+    /// to 699.
+    pub fn refer_progress(
+        &mut self,
+        now: Time,
+        dialog: DialogId,
+        code: u16,
+        reason: &str,
+    ) -> Result<(), SipError> {
+        if !(100..700).contains(&code) {
+            return Err(SipError::BadCode(code));
+        }
+        let found = self.dialog(dialog)?;
+        let Some(seq) = found.subscription else { return Err(wrong(found, "tell of a transfer")) };
+        let over = code >= 200;
+        if over {
+            found.subscription = None;
+        }
+        let Some((mut draft, hop)) = self.inside_draft(dialog, "NOTIFY") else {
+            return Err(SipError::NoSuchDialog(dialog));
+        };
+        draft.line("Contact", self.identity.contact(hop.transport));
+        draft.line("Event", format!("refer;id={seq}"));
+        draft.line(
+            "Subscription-State",
+            if over { "terminated;reason=noresource" } else { "active;expires=180" },
+        );
+        let reason = if reason.is_empty() { reason_phrase(code) } else { reason };
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(128).collect();
+        let body = format!("SIP/2.0 {code} {reason}\r\n");
+        let bytes = draft.finish_body("message/sipfrag;version=2.0", body.as_bytes())?;
+        self.dispatch(now, (bytes, hop), Job::of(dialog, Errand::Notify));
+        Ok(())
+    }
+
+    /// Nobody answered the peer's request for a transfer.
+    pub(super) fn give_up_referred(&mut self, now: Time, id: DialogId, seq: u32) {
+        let waiting = self.dialogs.by_id.get(&id).and_then(|dialog| dialog.referred.as_ref());
+        if waiting.is_some_and(|waiting| waiting.seq == seq) {
+            let _ = self.answer_refer(now, id, Err(603));
+        }
+    }
+
+    /// The call that a new one wants to take the place of: `Ok(None)` if it wants none (RFC 3891
+    /// section 3).
+    pub(super) fn replaced(&self, headers: &Headers) -> Result<Option<DialogId>, Refusal> {
+        let mut rows = headers.get_all(&HeaderName::Replaces);
+        let Some(row) = rows.next() else { return Ok(None) };
+        if rows.next().is_some() {
+            return Err(Refusal::plain(400));
+        }
+        let row = text(&row.value());
+        let mut parts = row.split(';').map(str::trim);
+        let call_id = parts.next().unwrap_or_default();
+        let (mut to_tag, mut from_tag, mut early_only) = ("", "", false);
+        for part in parts {
+            match part.split_once('=').unwrap_or((part, "")) {
+                ("to-tag", tag) => to_tag = tag,
+                ("from-tag", tag) => from_tag = tag,
+                ("early-only", _) => early_only = true,
+                _ => {}
+            }
+        }
+        let same = |dialog: &&Dialog| {
+            dialog.path.call_id == call_id.as_bytes() && dialog.path.remote_tag == from_tag.as_bytes()
+        };
+        match self.dialogs.tagged(to_tag.as_bytes()).filter(same) {
+            Some(dialog) if matches!(dialog.state, State::Up { bye: None }) && early_only => {
+                Err(Refusal::plain(486))
+            }
+            Some(dialog) if matches!(dialog.state, State::Up { bye: None }) => Ok(Some(dialog.id)),
+            Some(dialog) if matches!(dialog.state, State::Ending { .. }) => Err(Refusal::plain(603)),
+            _ => Err(Refusal::plain(481)),
+        }
+    }
+
+    /// A call was answered that takes the place of another.
+    pub(super) fn take_place(&mut self, now: Time, id: DialogId) {
+        let replaced = self.dialogs.by_id.get_mut(&id).and_then(|dialog| dialog.replaces.take());
+        let up = |old: &DialogId| {
+            self.dialogs.by_id.get(old).is_some_and(|dialog| matches!(dialog.state, State::Up { .. }))
+        };
+        if let Some(old) = replaced.filter(up) {
+            self.send_bye(now, old, &[], EndCause::Replaced);
+        }
+    }
+}
+
+/// What a sipfrag says: code and reason of its status line.
+fn fragment(body: &[u8]) -> Option<(u16, String)> {
+    let head = body.get(..MAX_FRAGMENT.min(body.len()))?;
+    let line = text(head.split(|b| matches!(b, b'\r' | b'\n')).next()?);
+    let (code, reason) = line.strip_prefix("SIP/2.0 ")?.split_once(' ').unwrap_or((&line, ""));
+    let code = code.trim().parse().ok().filter(|code| (100..700).contains(code))?;
+    Some((code, reason.to_owned()))
+}
+
+fn progress(told: Option<(u16, String)>, over: bool) -> Option<TransferProgress> {
+    match told {
+        Some((code @ 200..=299, _)) => Some(TransferProgress::Succeeded { code }),
+        Some((code @ 300.., reason)) => Some(TransferProgress::Failed { code, reason }),
+        // It ends without telling how (RFC 3515 section 2.4.7).
+        _ if over => Some(TransferProgress::Failed { code: 487, reason: "the end was not told".to_owned() }),
+        Some((code, reason)) => Some(TransferProgress::Ringing { code, reason }),
+        None => None,
+    }
+}
+
+/// The URI to call, and what the call is to replace, from `Refer-To`.
+fn split_target(mut uri: Uri) -> (String, Option<String>) {
+    let replaces = uri.headers().and_then(|headers| {
+        let found = headers.iter().find(|header| header.name().eq_ignore_ascii_case(b"Replaces"))?;
+        Some(text(&unescaped(found.value().unwrap_or_default())))
+    });
+    while let Some(name) = uri.headers().and_then(|headers| headers.iter().next().map(|h| text(h.name()))) {
+        if !uri.remove_header(&name) {
+            break;
+        }
+    }
+    (text(&uri.to_bytes()), replaces)
+}
+
+/// A header value as it stands in a URI (RFC 3261 section 25.1, `hvalue`).
+fn escaped(value: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&b);
+    value.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+fn unescaped(value: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((&first, behind)) = rest.split_first() {
+        let pair = behind.get(..2).filter(|_| first == b'%').and_then(|pair| std::str::from_utf8(pair).ok());
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                plain.push(first);
+                rest = behind;
+            }
+        }
+    }
+    plain
+}

@@ -1,0 +1,165 @@
+//! REFER in both directions, its NOTIFYs, and calls that take the place of others.
+
+use std::time::Duration;
+
+use sip::{Outbound, Refer, SipError, SipEvent};
+
+use crate::cancel::respond;
+use crate::desk::{Desk, Phone, SDP, header};
+use crate::digest_client::request;
+use crate::world::{CALLEE, CALLER, World, address};
+
+fn to(target: &str) -> Refer {
+    Refer { to: target.into(), replaces: None, headers: vec![] }
+}
+
+/// What the side has heard of its transfer.
+fn heard(world: &World, side: usize) -> Vec<String> {
+    world.story(side).into_iter().filter_map(|e| e.strip_prefix("Transfer ").map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_blind_transfer_is_told_step_by_step() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
+    assert!(matches!(
+        world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")),
+        Err(SipError::WrongState { .. })
+    ));
+    world.run(Duration::from_secs(1));
+    let Some(SipEvent::TransferRequested { to, referred_by, replaces, .. }) = world.events[CALLER].last()
+    else {
+        panic!("{:?}", world.story(CALLER))
+    };
+    assert_eq!(to, "sip:carol@192.0.2.3");
+    assert_eq!((referred_by.as_deref(), replaces), (Some("<sip:bob@192.0.2.2>"), &None));
+    world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
+    for (code, reason) in [(180, ""), (200, "Fine")] {
+        world.run(Duration::from_millis(100));
+        world.ends[CALLER].refer_progress(world.now, caller, code, reason).unwrap();
+    }
+    assert!(world.ends[CALLER].refer_progress(world.now, caller, 200, "").is_err());
+    world.run(Duration::from_secs(1));
+    assert_eq!(
+        heard(&world, CALLEE),
+        [
+            "Accepted",
+            "Ringing { code: 100, reason: \"Trying\" }",
+            "Ringing { code: 180, reason: \"Ringing\" }",
+            "Succeeded { code: 200 }"
+        ]
+    );
+    assert_eq!(world.dialogs(), (1, 1), "who asked may take the call back");
+    world.run(Duration::from_secs(300));
+    assert_eq!(heard(&world, CALLEE).len(), 4);
+}
+
+#[test]
+fn a_transfer_that_fails_says_by_whom_and_why() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    for (answer, outcome, expected) in [
+        (Err(403), None, "Failed { code: 403, reason: \"Forbidden\" }"),
+        (Ok(()), Some(486), "Failed { code: 486, reason: \"Busy Here\" }"),
+    ] {
+        world.ends[CALLEE].refer(world.now, callee, &to("tel:+49301234")).unwrap();
+        world.run(Duration::from_millis(100));
+        world.ends[CALLER].answer_refer(world.now, caller, answer).unwrap();
+        world.run(Duration::from_millis(100));
+        if let Some(code) = outcome {
+            world.ends[CALLER].refer_progress(world.now, caller, code, "").unwrap();
+            world.run(Duration::from_millis(100));
+        }
+        assert_eq!(heard(&world, CALLEE).last().unwrap(), expected);
+    }
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:x@192.0.2.3")).unwrap();
+    world.run(Duration::from_secs(11));
+    assert!(heard(&world, CALLEE).last().unwrap().starts_with("Failed { code: 603"), "nobody answered");
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:x@192.0.2.3")).unwrap();
+    world.run(Duration::from_millis(100));
+    world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
+    world.run(Duration::from_secs(181));
+    assert!(heard(&world, CALLEE).last().unwrap().starts_with("Failed { code: 408"), "never told");
+}
+
+#[test]
+fn notify_is_taken_only_for_what_was_asked() {
+    let mut desk = Desk::new();
+    let (mut phone, dialog) = desk.call();
+    let notify = |phone: &mut Phone, lines: &str, fragment: &str| {
+        phone.extra = lines.into();
+        let notify = phone.request("NOTIFY", fragment);
+        notify.replace("application/sdp", "message/sipfrag;version=2.0")
+    };
+    assert_eq!(desk.status(notify(&mut phone, "Event: refer\r\n", "SIP/2.0 200 OK")), 481);
+    desk.endpoint.refer(desk.now, dialog, &to("sip:c@192.0.2.3")).unwrap();
+    let refer = desk.sent().remove(0).1;
+    assert_eq!(header(&refer, "Refer-To"), Some("<sip:c@192.0.2.3>"));
+    desk.hear(respond(&refer, 202));
+    assert_eq!(desk.status(notify(&mut phone, "Event: presence\r\n", "x")), 489);
+    for garbage in ["", "HTTP/1.1 200 OK", "SIP/2.0 99999 x", "SIP/2.0 \u{e9}"] {
+        assert_eq!(desk.status(notify(&mut phone, "Event: refer\r\n", garbage)), 200);
+    }
+    assert_eq!(desk.story()[2..], ["Transfer Accepted"]);
+    let lines = "Event: refer;id=1\r\nSubscription-State: terminated;reason=noresource\r\n";
+    assert_eq!(desk.status(notify(&mut phone, lines, "")), 200);
+    assert!(desk.story()[3].starts_with("Transfer Failed { code: 487"));
+    assert_eq!(desk.status(notify(&mut phone, lines, "SIP/2.0 200 OK")), 481);
+}
+
+#[test]
+fn a_transfer_with_consultation_replaces_the_consulting_call() {
+    let mut world = World::new();
+    let (first, at_bob) = world.answered_call();
+    let (second, consulted) = world.answered_call();
+    let refer = Refer { replaces: Some(second), ..to("sip:bob@192.0.2.2") };
+    world.ends[CALLER].refer(world.now, first, &refer).unwrap();
+    world.run(Duration::from_millis(100));
+    let Some(SipEvent::TransferRequested { to, replaces: Some(replaces), .. }) = world.events[CALLEE].last()
+    else {
+        panic!()
+    };
+    let call = Outbound {
+        sdp: Some(SDP.into()),
+        replaces: Some(replaces.clone()),
+        ..Outbound::new(to.as_str(), "sip:x@192.0.2.9", address(CALLEE))
+    };
+    world.ends[CALLEE].answer_refer(world.now, at_bob, Ok(())).unwrap();
+    // The call that the transfer asks for comes back to the same callee, who is the target as well.
+    let dialog = world.ends[CALLER].invite(world.now, &call).unwrap();
+    world.run(Duration::from_millis(100));
+    let Some(SipEvent::Invited { dialog: new, invite }) =
+        world.events[CALLEE].iter().rev().find(|e| matches!(e, SipEvent::Invited { .. }))
+    else {
+        panic!()
+    };
+    assert_eq!(invite.replaces, Some(consulted));
+    let new = *new;
+    world.ends[CALLEE].answer(world.now, new, SDP, &[]).unwrap();
+    world.run(Duration::from_secs(1));
+    let ended = |world: &World, side: usize, id| {
+        world.events[side].iter().any(|e| matches!(e, SipEvent::Ended { dialog, .. } if *dialog == id))
+    };
+    assert!(ended(&world, CALLEE, consulted) && ended(&world, CALLER, second));
+    assert!(!ended(&world, CALLER, dialog) && !ended(&world, CALLEE, new));
+}
+
+#[test]
+fn replaces_of_nothing_or_of_a_call_that_rings_is_refused() {
+    let mut desk = Desk::new();
+    let (phone, _) = desk.call();
+    let invite = |call: &str, replaces: String| {
+        let mut other = Phone::new(call);
+        other.extra = format!("Replaces: {replaces}\r\n");
+        other.request("INVITE", SDP)
+    };
+    let tag = &phone.to_tag;
+    assert_eq!(desk.status(invite("n1", format!("c1;to-tag={tag};from-tag=wrong"))), 481);
+    assert_eq!(desk.status(invite("n2", format!("other;to-tag={tag};from-tag=alice"))), 481);
+    assert_eq!(desk.status(invite("n3", format!("c1;to-tag={tag};from-tag=alice;early-only"))), 486);
+    assert_eq!(desk.status(invite("n4", "x\r\nReplaces: y".into())), 400);
+    assert_eq!(request(desk.hear(invite("n5", format!("c1;from-tag=alice;to-tag={tag}")))), None);
+    let Some(SipEvent::Invited { invite, .. }) = desk.events.last() else { panic!() };
+    assert!(invite.replaces.is_some());
+}
