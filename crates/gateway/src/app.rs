@@ -11,6 +11,7 @@ use protocol::rest::CallKind;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
 use crate::inbound::Routes;
@@ -23,6 +24,8 @@ use crate::webhook::Webhook;
 pub struct App {
     /// The configuration, flags applied.
     pub config: Config,
+    /// Who may use HTTP.
+    pub access: Access,
     /// Every call.
     pub calls: Calls,
     /// What calls need of the world.

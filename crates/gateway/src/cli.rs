@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::words::{CodecName, HandlerKind};
+use crate::config::words::{CodecName, HandlerKind, Scope};
 use crate::config::{Config, HandlerTable};
 
 /// A voice agent on the telephone: SIP, WebSocket and playbooks.
@@ -27,6 +27,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Check configuration and playbooks without starting; unknown keys are errors.
     Check(Check),
+    /// Make an API key, and print it with the lines of the configuration that let it in.
+    Key(Key),
     /// Start the server with the offline demo playbook and have a built-in caller phone it.
     Demo(Demo),
 }
@@ -75,6 +77,21 @@ pub struct Check {
     /// A configuration (`.toml`) and playbooks (`.md`), in any order.
     #[arg(value_name = "CONF|PLAYBOOK")]
     pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `key`.
+#[derive(Args, Clone, Debug)]
+pub struct Key {
+    /// What the log calls its holder.
+    #[arg(long, default_value = "client")]
+    pub name: String,
+    /// What it may do: read, control or admin.
+    #[arg(long, default_value = "control", value_parser = parse_scope)]
+    pub scope: Scope,
+}
+
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    Scope::from_word(text).ok_or_else(|| "write read, control or admin".into())
 }
 
 /// Arguments of `demo`.

@@ -6,10 +6,11 @@
 //! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense;
 //! [`server`] starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`];
 //! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes; [`http`] is the
-//! other door; [`playbooks`], [`library`], [`egress`] and [`sinks`] are what calls need of the world; [`files`]
+//! other door, with [`access`] for who may; [`playbooks`], [`library`], [`egress`] and [`sinks`] are what calls need of the world; [`files`]
 //! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod app;
 pub mod calls;
 pub mod check;

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use active_call::access::keys;
 use active_call::check;
-use active_call::cli::{Cli, Command, Demo, Serve};
+use active_call::cli::{Cli, Command, Demo, Key, Serve};
 use active_call::config::Config;
 use active_call::config::read::{self, Loaded, process_environment};
 use active_call::logging;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         None => serve(&cli.serve),
         Some(Command::Serve(flags)) => serve(&flags),
         Some(Command::Check(files)) => checked(&files.files),
+        Some(Command::Key(flags)) => key(&flags).map_err(|e| e.to_string()),
         Some(Command::Demo(flags)) => demonstrate(&flags),
     };
     match done {
@@ -38,6 +40,19 @@ fn checked(files: &[PathBuf]) -> Result<(), String> {
         Ok(faults) => Err(format!("{faults} found to be wrong")),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The key is printed alone on its line, so that a script can take it.
+fn key(flags: &Key) -> io::Result<()> {
+    let key = keys::make();
+    let mut out = io::stdout();
+    writeln!(out, "{}", key.expose())?;
+    writeln!(
+        out,
+        "\n# The key is not kept anywhere. These lines of active-call.toml let it in:\n[[auth.keys]]"
+    )?;
+    writeln!(out, "name = {}", toml::Value::String(flags.name.clone()))?;
+    writeln!(out, "hash = \"{}\"\nscopes = [\"{}\"]", keys::hash(key.expose()), flags.scope.as_str())
 }
 
 fn demonstrate(flags: &Demo) -> Result<(), String> {

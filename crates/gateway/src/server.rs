@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::app::{self, App};
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::config::words::{HandlerKind, RecordSink};
 use crate::egress::Egress;
-use crate::http;
+use crate::http::{self, Tls};
 use crate::inbound::Routes;
 use crate::library::Sounds;
 use crate::playbooks::Folder;
@@ -55,6 +57,12 @@ pub enum StartError {
     /// HTTP cannot listen.
     #[error("HTTP cannot listen on {0}: {1}; change http_addr or --http")]
     Http(SocketAddr, io::Error),
+    /// The file of the API key cannot be used.
+    #[error("the API key in {0}: {1}; change auth.key_file, configure keys, or listen on loopback only")]
+    Key(PathBuf, io::Error),
+    /// The certificate of HTTPS cannot be used.
+    #[error("HTTPS: {0}; change http_tls_cert_file and http_tls_key_file")]
+    Certificate(io::Error),
     /// SIP cannot listen.
     #[error("SIP cannot listen on UDP port {0}: {1}; change addr, udp_port or --sip")]
     Sip(u16, io::Error),
@@ -105,12 +113,15 @@ impl Server {
             fetcher: Arc::new(egress),
             records: records_in,
         };
-        let app = Arc::new(build(config, services, playbooks)?);
+        let access =
+            Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
+        let tls = certificate(&config).map_err(StartError::Certificate)?;
+        let app = Arc::new(build(config, access, services, playbooks)?);
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
         app.tasks.spawn(sip_io::take(app.clone(), handle.clone(), incoming));
-        app.tasks.spawn(http::serve(app.clone(), handle.clone(), listener));
+        app.tasks.spawn(http::serve(app.clone(), handle.clone(), listener, tls));
         let sip_addr = handle.local_addr();
         Ok(Server {
             app,
@@ -190,7 +201,14 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
     left.len()
 }
 
-fn build(config: Config, services: Services, playbooks: Folder) -> Result<App, StartError> {
+fn certificate(config: &Config) -> io::Result<Option<Tls>> {
+    match (&config.http_tls_cert_file, &config.http_tls_key_file) {
+        (Some(cert), Some(key)) => Tls::load(cert, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn build(config: Config, access: Access, services: Services, playbooks: Folder) -> Result<App, StartError> {
     let routes = Routes::from_config(&config);
     for finding in playbooks.validate(&routes.playbooks()) {
         if finding.refused {
@@ -218,6 +236,7 @@ fn build(config: Config, services: Services, playbooks: Folder) -> Result<App, S
     }
     let bind = config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip());
     Ok(App {
+        access,
         calls: Calls::new(config.max_calls),
         ports: Ports::new(bind, config.rtp_start_port, config.rtp_end_port),
         tasks: TaskTracker::new(),

@@ -176,3 +176,26 @@ pub struct ListedPlaybook {
     /// When it was last changed, RFC 3339.
     pub updated: String,
 }
+
+/// Body of `POST /api/v1/tickets`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AskTicket {
+    /// `read`, `control` or `admin`, and no more than the asking key may; absent: `control`.
+    pub scope: Option<String>,
+    /// The only path it opens, such as `/call`; absent: any.
+    pub path: Option<String>,
+    /// The only value of the parameter `id` it opens with; absent: any.
+    pub id: Option<String>,
+    /// Seconds it is good for; absent: 60, at most 3600.
+    pub ttl: Option<u64>,
+}
+
+/// Answer of `POST /api/v1/tickets`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Ticket {
+    /// Opens once: `/t/<ticket>` and the path it is for. Parameters may be added.
+    pub path: String,
+    /// Until when, RFC 3339.
+    pub expires: String,
+}

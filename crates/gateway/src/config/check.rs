@@ -3,6 +3,8 @@
 
 use protocol::option::RecorderFormat;
 
+use crate::access::keys;
+
 use super::words::{CodecName, HandlerKind, RecordSink};
 use super::{Config, HandlerTable};
 
@@ -41,6 +43,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     ports(config, &mut findings);
     numbers(config, &mut findings);
+    auth(config, &mut findings);
     handler(config.handler.as_ref(), &mut findings);
     call_record(config, &mut findings);
     accounts(config, &mut findings);
@@ -98,6 +101,39 @@ fn numbers(config: &Config, findings: &mut Vec<Finding>) {
     if config.external_ip.is_some_and(|ip| ip.is_unspecified()) {
         let finding = Finding::new("external_ip", "no peer can send to this address");
         findings.push(finding.help("write the address that peers reach, or leave the key out"));
+    }
+}
+
+fn auth(config: &Config, findings: &mut Vec<Finding>) {
+    for (index, key) in config.auth.keys.iter().enumerate() {
+        let path = format!("auth.keys.{index}");
+        if let Err(error) = keys::parse_hash(&key.hash) {
+            findings.push(Finding::new(&path, error));
+        }
+        if key.scopes.is_empty() {
+            let finding = Finding::new(&path, "a key without \"scopes\" opens nothing");
+            findings.push(finding.help("write scopes = [\"read\"], [\"control\"] or [\"admin\"]"));
+        }
+        let expires = key.expires.as_deref();
+        if expires.is_some_and(|time| chrono::DateTime::parse_from_rfc3339(time).is_err()) {
+            let finding = Finding::new(&path, "\"expires\" is no time");
+            findings.push(finding.help("write one such as \"2030-01-01T00:00:00Z\""));
+        }
+    }
+    for origin in &config.auth.origins {
+        let known = ["http://", "https://"].iter().any(|scheme| origin.starts_with(scheme));
+        if origin != "*" && origin != "null" && !known {
+            let finding = Finding::new("auth.origins", format!("\"{origin}\" is no origin"));
+            findings.push(finding.help("write one such as \"https://app.example\""));
+        }
+    }
+    if config.http_tls_cert_file.is_some() != config.http_tls_key_file.is_some() {
+        let (there, missing) = if config.http_tls_cert_file.is_some() {
+            ("http_tls_cert_file", "http_tls_key_file")
+        } else {
+            ("http_tls_key_file", "http_tls_cert_file")
+        };
+        findings.push(Finding::new(there, format!("needs \"{missing}\" too")));
     }
 }
 

@@ -22,7 +22,9 @@ use serde::Deserialize;
 use keys::table;
 pub use problem::{ConfigError, Problem};
 pub use read::Loaded;
-pub use sections::{HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential};
+pub use sections::{
+    ApiKey, Auth, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
+};
 use words::{CodecName, HandlerKind, Pattern, RecordSink};
 
 const fn seconds(seconds: u64) -> Seconds {
@@ -38,6 +40,13 @@ table! {
     Config {
         /// Where HTTP and WebSocket listen.
         http_addr: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080),
+        /// Certificate chain of HTTPS, PEM; with `http_tls_key_file` HTTP speaks TLS. Read again when it changes.
+        http_tls_cert_file: Option<PathBuf> = None,
+        /// Key of that certificate, PEM.
+        http_tls_key_file: Option<PathBuf> = None,
+        /// Who may use HTTP.
+        #[serde(deserialize_with = "Auth::word_or_table")]
+        auth: Auth = Auth::default(),
         /// Address that SIP binds. Empty: the address by which this machine reaches others.
         #[serde(deserialize_with = "words::address_or_empty")]
         addr: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),

@@ -11,7 +11,8 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
 use super::{
-    Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential, check,
+    ApiKey, Auth, Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
+    check,
 };
 
 /// Largest file that is read.
@@ -166,6 +167,8 @@ fn known_keys(path: &[String]) -> impl Iterator<Item = &'static str> {
         .map(String::as_str)
         .collect();
     let keys = match tables.as_slice() {
+        ["auth"] => Auth::KEYS,
+        ["auth", "keys"] => ApiKey::KEYS,
         ["handler"] => HandlerTable::KEYS,
         ["handler", "rules"] => Rule::KEYS,
         ["register_users"] => RegisterUser::KEYS,

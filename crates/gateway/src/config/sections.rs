@@ -6,9 +6,63 @@ use protocol::Secret;
 use protocol::option::RecorderFormat;
 use protocol::value::Headers;
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::keys::table;
+use super::words::{AuthMode, Scope};
 use super::{HandlerKind, Pattern, RecordSink};
+
+table! {
+    /// `[auth]`: who may use HTTP. A word in its place is its `mode`.
+    Auth {
+        /// `keys` or `none`.
+        mode: AuthMode = AuthMode::Keys,
+        /// Requests from loopback need no key.
+        loopback: bool = true,
+        /// Where the key is kept that is made when none is configured and one is needed.
+        key_file: PathBuf = "./config/active-call.key".into(),
+        /// The keys.
+        keys: Vec<ApiKey> = Vec::new(),
+        /// Origins of other sites whose pages may ask, such as `https://app.example`.
+        origins: Vec<String> = Vec::new(),
+    }
+}
+
+impl Auth {
+    /// Reads `auth = "none"` as well as the table.
+    pub(super) fn word_or_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Auth;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"none\", \"keys\" or a table")
+            }
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Auth, E> {
+                let mode = AuthMode::deserialize(de::value::StrDeserializer::<E>::new(word))?;
+                Ok(Auth { mode, ..Auth::default() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Auth, A::Error> {
+                Auth::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+table! {
+    /// `[[auth.keys]]`: one key, as `active-call key` prints it.
+    ApiKey {
+        /// What the log calls its holder.
+        name: String = String::new(),
+        /// `sha256:` and 64 hexadecimal digits.
+        hash: String = String::new(),
+        /// What it may do.
+        scopes: Vec<Scope> = Vec::new(),
+        /// It counts until then, RFC 3339.
+        expires: Option<String> = None,
+    }
+}
 
 table! {
     /// `[[register_users]]`: one account to register.

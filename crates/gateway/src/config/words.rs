@@ -82,6 +82,35 @@ words! {
     }
 }
 
+words! {
+    /// What a key may do; each word holds those before it.
+    Scope {
+        /// See calls, records and playbooks, and hear events.
+        Read = "read",
+        /// Begin calls and command them.
+        Control = "control",
+        /// Change what the server keeps, such as playbooks.
+        Admin = "admin",
+    }
+}
+
+impl Scope {
+    /// Its place in the order in which each scope holds those before it.
+    pub const fn rank(self) -> u8 {
+        self as u8
+    }
+}
+
+words! {
+    /// `auth.mode`.
+    AuthMode {
+        /// A key is needed from everywhere but loopback.
+        Keys = "keys",
+        /// Nobody needs one.
+        None = "none",
+    }
+}
+
 fn unknown_word(word: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(word, known.iter().copied()) {

@@ -88,7 +88,7 @@ pub(super) async fn health(State(door): State<Door>) -> Response {
 }
 
 /// Unix milliseconds as RFC 3339 in UTC.
-fn rfc3339(ms: u64) -> String {
+pub(super) fn rfc3339(ms: u64) -> String {
     i64::try_from(ms)
         .ok()
         .and_then(DateTime::from_timestamp_millis)

@@ -5,7 +5,7 @@ use std::path::Path;
 use active_call::check;
 use active_call::config::problem::Source;
 use active_call::config::read::{self, Loaded};
-use active_call::config::words::{CodecName, HandlerKind, RecordSink};
+use active_call::config::words::{AuthMode, CodecName, HandlerKind, RecordSink};
 
 fn environment(name: &str) -> Option<String> {
     (name == "KEY").then(|| "hunter2".to_owned())
@@ -147,6 +147,25 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     wrong("[handler]\ntype = \"playbook\"", "1:2", "refuses every call");
     wrong("codecs = [\"g729\"]", "1:1", "no codec");
     wrong("udpPort = 1\nudp_port = 2", "2:1", "twice");
+}
+
+#[test]
+fn who_may_is_a_word_or_a_table_and_a_key_has_a_hash_and_scopes() {
+    assert_eq!(good("auth = \"none\"").config.auth.mode, AuthMode::None);
+    assert!(good("").config.auth.loopback);
+    let hash = format!("sha256:{}", "0a".repeat(32));
+    let key = |more: &str| format!("[[auth.keys]]\nname = \"a\"\nhash = \"{hash}\"\n{more}");
+    assert_eq!(good(&key("scopes = [\"READ\"]")).config.auth.keys.len(), 1);
+    wrong("auth = \"open\"", "1:8", "none");
+    wrong(&key(""), "1:1", "scopes");
+    wrong(&key("scopes = [\"read\"]\nexpires = \"soon\""), "1:1", "expires");
+    wrong("[[auth.keys]]\nhash = \"secret\"\nscopes = [\"read\"]", "1:1", "active-call key");
+    wrong("[auth]\norigins = [\"app\"]", "2:1", "https://app.example");
+    wrong("http_tls_key_file = \"x\"", "1:1", "http_tls_cert_file");
+    let loaded = read("[auth]\nloopbck = false\n[[auth.keys]]\nhsh = \"x\"");
+    assert!(loaded.is_err(), "a key without a hash");
+    let told = read("[auth]\nloopbck = false").unwrap().warnings;
+    assert!(told[0].to_string().contains("loopback"), "{told:?}");
 }
 
 #[test]

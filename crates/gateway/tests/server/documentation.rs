@@ -1,7 +1,7 @@
 //! The documentation names what there is.
 
 use active_call::config::{
-    Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
+    ApiKey, Auth, Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
 };
 
 const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
@@ -11,6 +11,8 @@ const API: &str = include_str!("../../../../docs/api.md");
 fn every_key_of_the_configuration_is_described() {
     let tables = [
         Config::KEYS,
+        Auth::KEYS,
+        ApiKey::KEYS,
         HandlerTable::KEYS,
         Rule::KEYS,
         RegisterUser::KEYS,
@@ -51,18 +53,8 @@ fn every_command_and_event_is_described() {
 
 #[test]
 fn every_path_is_described() {
-    for path in [
-        "/call",
-        "/call/sip",
-        "/call/webrtc",
-        "/call/lists",
-        "/call/kill/{id}",
-        "/list",
-        "/kill/{id}",
-        "/iceservers",
-        "/health",
-        "/metrics",
-    ] {
+    for (_, path, _) in active_call::http::paths() {
+        let path = path.replace("{*", "{");
         assert!(API.contains(&format!("`{path}`")) || API.contains(&format!(" {path}`")), "{path}");
     }
 }

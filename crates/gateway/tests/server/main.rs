@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected is to fail there")]
 #![allow(clippy::print_stdout, reason = "tests that measure print their figures")]
 
+mod access;
 mod baresip;
 mod calls_over_websocket;
 mod command;
