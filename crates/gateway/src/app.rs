@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
+use crate::egress::Egress;
 use crate::inbound::Routes;
 use crate::playbooks::Folder;
 use crate::ports::{Port, Ports};
@@ -26,6 +27,8 @@ pub struct App {
     pub config: Config,
     /// Who may use HTTP.
     pub access: Access,
+    /// What may be reached on behalf of clients.
+    pub egress: Egress,
     /// Every call.
     pub calls: Calls,
     /// What calls need of the world.

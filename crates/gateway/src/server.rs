@@ -102,7 +102,7 @@ impl Server {
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
-        let egress = Egress::new(&config.useragent)?;
+        let egress = Egress::new(&config.useragent, &config.egress)?;
         let playbooks = Folder::new(config.playbook_path.clone());
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
@@ -110,13 +110,13 @@ impl Server {
             library: Arc::new(Sounds::new(config.media_roots.clone(), egress.clone())),
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),
-            fetcher: Arc::new(egress),
+            fetcher: Arc::new(egress.clone()),
             records: records_in,
         };
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
-        let app = Arc::new(build(config, access, services, playbooks)?);
+        let app = Arc::new(build(config, Doorkeepers { access, egress }, services, playbooks));
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
@@ -208,7 +208,13 @@ fn certificate(config: &Config) -> io::Result<Option<Tls>> {
     }
 }
 
-fn build(config: Config, access: Access, services: Services, playbooks: Folder) -> Result<App, StartError> {
+/// Who may come in, and where calls may reach.
+struct Doorkeepers {
+    access: Access,
+    egress: Egress,
+}
+
+fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
     let routes = Routes::from_config(&config);
     for finding in playbooks.validate(&routes.playbooks()) {
         if finding.refused {
@@ -219,7 +225,7 @@ fn build(config: Config, access: Access, services: Services, playbooks: Folder) 
     }
     let webhook = match &config.handler {
         Some(table) if table.r#type == Some(HandlerKind::Webhook) => {
-            Some(Webhook::new(table, &config.useragent, config.webhook_timeout.0)?)
+            Some(Webhook::new(table, &keepers.egress, config.webhook_timeout.0))
         }
         _ => None,
     };
@@ -235,8 +241,9 @@ fn build(config: Config, access: Access, services: Services, playbooks: Folder) 
         }
     }
     let bind = config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip());
-    Ok(App {
-        access,
+    App {
+        access: keepers.access,
+        egress: keepers.egress,
         calls: Calls::new(config.max_calls),
         ports: Ports::new(bind, config.rtp_start_port, config.rtp_end_port),
         tasks: TaskTracker::new(),
@@ -247,7 +254,7 @@ fn build(config: Config, access: Access, services: Services, playbooks: Folder) 
         playbooks,
         webhook,
         records,
-    })
+    }
 }
 
 fn media_threads(config: &Config) -> usize {

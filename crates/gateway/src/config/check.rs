@@ -4,6 +4,7 @@
 use protocol::option::RecorderFormat;
 
 use crate::access::keys;
+use crate::egress::guard::Allowed;
 
 use super::words::{CodecName, HandlerKind, RecordSink};
 use super::{Config, HandlerTable};
@@ -118,6 +119,11 @@ fn auth(config: &Config, findings: &mut Vec<Finding>) {
         if expires.is_some_and(|time| chrono::DateTime::parse_from_rfc3339(time).is_err()) {
             let finding = Finding::new(&path, "\"expires\" is no time");
             findings.push(finding.help("write one such as \"2030-01-01T00:00:00Z\""));
+        }
+    }
+    for allowed in &config.egress.allow {
+        if let Err(error) = Allowed::parse(allowed) {
+            findings.push(Finding::new("egress.allow", error));
         }
     }
     for origin in &config.auth.origins {

@@ -23,7 +23,8 @@ use keys::table;
 pub use problem::{ConfigError, Problem};
 pub use read::Loaded;
 pub use sections::{
-    ApiKey, Auth, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
+    ApiKey, Auth, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
+    UserCredential,
 };
 use words::{CodecName, HandlerKind, Pattern, RecordSink};
 
@@ -113,6 +114,8 @@ table! {
         /// each, after the working folder.
         #[serde(alias = "roots")]
         media_roots: Vec<PathBuf> = paths(&["./config"]),
+        /// What may be reached on behalf of clients and playbooks.
+        egress: EgressTable = EgressTable::default(),
         /// Folder of playbooks.
         playbook_path: PathBuf = "./config/playbook".into(),
         /// Sound behind every call.

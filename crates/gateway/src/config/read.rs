@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
 use super::{
-    ApiKey, Auth, Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
-    check,
+    ApiKey, Auth, Config, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
+    UserCredential, check,
 };
 
 /// Largest file that is read.
@@ -169,6 +169,7 @@ fn known_keys(path: &[String]) -> impl Iterator<Item = &'static str> {
     let keys = match tables.as_slice() {
         ["auth"] => Auth::KEYS,
         ["auth", "keys"] => ApiKey::KEYS,
+        ["egress"] => EgressTable::KEYS,
         ["handler"] => HandlerTable::KEYS,
         ["handler", "rules"] => Rule::KEYS,
         ["register_users"] => RegisterUser::KEYS,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use protocol::Secret;
 use protocol::option::RecorderFormat;
-use protocol::value::Headers;
+use protocol::value::{Headers, Seconds};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -65,6 +65,18 @@ table! {
 }
 
 table! {
+    /// `[egress]`: what may be reached on behalf of clients and playbooks.
+    EgressTable {
+        /// Private addresses that may be: hosts, addresses, networks such as `10.0.0.0/8`, or `*`.
+        allow: Vec<String> = Vec::new(),
+        /// How long a server may take to answer a request, and between two pieces of a file.
+        timeout: Seconds = super::seconds(15),
+        /// Largest file that is fetched.
+        max_bytes: usize = 32 * 1024 * 1024,
+    }
+}
+
+table! {
     /// `[[register_users]]`: one account to register.
     RegisterUser {
         /// `host` or `host:port` of the registrar.
@@ -107,6 +119,8 @@ table! {
         /// Webhook: further headers, as a table or a list of `[name, value]`.
         #[serde(deserialize_with = "super::words::headers")]
         headers: Headers = Headers::new(),
+        /// Webhook: announcements are signed with it, as Standard Webhooks has it; `whsec_` and base64, or any text.
+        secret: Option<Secret> = None,
         /// Playbook: the file for calls that no rule fits.
         default: Option<String> = None,
         /// Playbook: first fitting rule wins.

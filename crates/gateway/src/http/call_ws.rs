@@ -72,12 +72,13 @@ pub(super) async fn sip(
     match claimed {
         Ok(call) => {
             let (events_in, events) = mpsc::channel(EVENTS);
-            let ping = parameters.ping;
+            let (ping, guard) = (parameters.ping, door.app.egress.guard().clone());
             bounded(upgrade).on_upgrade(move |socket| {
                 tasks.track_future(async move {
                     // A call that has just ended closes the events at once.
                     let _ = call.send(ToCall::Attach(Client { events: events_in })).await;
-                    let pipes = Pipes { call, events, heard: None, spoken: None, ping, invite_within: None };
+                    let pipes =
+                        Pipes { call, guard, events, heard: None, spoken: None, ping, invite_within: None };
                     socket::run(socket, pipes).await;
                 })
             })
@@ -155,5 +156,14 @@ async fn begin(app: &Arc<App>, id: String, place: Place, parameters: Parameters)
         id,
     };
     let call = app.begin(Beginning { setup, place, port: None, unclaimed: false }).await;
-    Pipes { call, events, heard: Some(heard), spoken: Some(spoken), ping: parameters.ping, invite_within }
+    let guard = app.egress.guard().clone();
+    Pipes {
+        call,
+        guard,
+        events,
+        heard: Some(heard),
+        spoken: Some(spoken),
+        ping: parameters.ping,
+        invite_within,
+    }
 }

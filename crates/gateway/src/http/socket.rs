@@ -9,11 +9,14 @@ use call::handle::{CallOver, Phase, ToCall};
 use call::{CallHandle, StopReason};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{Sink, SinkExt, StreamExt};
+use protocol::read::ReadError;
 use protocol::{Command, Event};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::app;
+use crate::egress::guard::Guard;
+use crate::egress::vet;
 
 /// A client that does not take a message for so long is dropped.
 const SLOW: Duration = Duration::from_secs(5);
@@ -41,6 +44,8 @@ const CLOSE_TOO_SLOW: u16 = 1013;
 pub(super) struct Pipes {
     /// Where commands go.
     pub(super) call: CallHandle,
+    /// Judges the addresses in them.
+    pub(super) guard: Guard,
     /// Its events; closed after `hangup`, or without one when the client is too slow.
     pub(super) events: mpsc::Receiver<Event>,
     /// Sound of the client, where the call has its sound over this socket. When full the new message is
@@ -73,10 +78,10 @@ enum Stopped {
 
 /// Carries messages both ways until the call or the client ends.
 pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
-    let Pipes { call, events, heard, spoken, ping, invite_within } = pipes;
+    let Pipes { call, guard, events, heard, spoken, ping, invite_within } = pipes;
     let (mut sink, mut stream) = socket.split();
     let stopped = tokio::select! {
-        stopped = read(&mut stream, Incoming { call: &call, heard, ping, told: HashSet::new() }) => stopped,
+        stopped = read(&mut stream, Incoming { call: &call, guard: &guard, heard, ping, told: HashSet::new() }) => stopped,
         () = no_invite(&call, invite_within) => Stopped::NoInvite,
         stopped = write(&mut sink, Outgoing { events, spoken, ping }) => stopped,
     };
@@ -108,6 +113,7 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
 /// Where what comes from the client goes.
 struct Incoming<'a> {
     call: &'a CallHandle,
+    guard: &'a Guard,
     heard: Option<mpsc::Sender<Bytes>>,
     ping: Option<Duration>,
     /// Unknown keys the client has been told of.
@@ -157,14 +163,18 @@ impl Incoming<'_> {
                         self.call.send(ToCall::Complaint { field, message, refused: false }).await?;
                     }
                 }
-                self.call.send(ToCall::Command(Box::new(read.value))).await
+                match vet::command(self.guard, &read.value).await {
+                    Ok(()) => self.call.send(ToCall::Command(Box::new(read.value))).await,
+                    Err(error) => self.refuse(error).await,
+                }
             }
-            Err(error) => {
-                let complaint =
-                    ToCall::Complaint { field: error.field, message: error.message, refused: true };
-                self.call.send(complaint).await
-            }
+            Err(error) => self.refuse(error).await,
         }
+    }
+
+    async fn refuse(&self, error: ReadError) -> Result<(), CallOver> {
+        let refused = ToCall::Complaint { field: error.field, message: error.message, refused: true };
+        self.call.send(refused).await
     }
 }
 

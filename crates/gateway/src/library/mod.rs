@@ -1,11 +1,11 @@
 //! Sound files that clients and playbooks name: from allowed folders and over http(s).
 //!
-//! `decode` turns files into sound, `rate` brings odd sample rates to one that calls compute in.
+//! `incoming` is a file that is still being fetched, `decode` turns files into sound, `rate` brings odd sample rates to one that calls compute in.
 
 mod decode;
+mod incoming;
 mod rate;
 
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -15,11 +15,13 @@ use tokio::sync::mpsc;
 use crate::egress::Egress;
 use crate::files;
 use decode::Decoding;
+use incoming::Incoming;
 
 /// Largest sound file, on disk and over the network: an hour of 16 kHz mono.
 const MAX_FILE: u64 = 128 * 1024 * 1024;
-/// Largest sound file that is fetched; it is held in memory.
-const MAX_FETCH: usize = 32 * 1024 * 1024;
+/// Pieces of a file that wait for the decoder, which waits for the call; of some 8 to 16 KB each. When full the
+/// network waits.
+const PIECES: usize = 256;
 
 /// Opens sound files.
 #[derive(Clone, Debug)]
@@ -34,12 +36,28 @@ impl Sounds {
         Sounds { roots, egress }
     }
 
+    /// Decoding begins with the first bytes; the rest is fetched meanwhile.
     async fn fetched(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), String> {
-        let answer = self.egress.get(url, MAX_FETCH).await?;
-        let extension = Path::new(answer.url.path()).extension().and_then(|e| e.to_str()).map(str::to_owned);
-        let bytes = Cursor::new(answer.body);
-        let decoding = apart(move || Decoding::open(Box::new(bytes), extension.as_deref())).await?;
-        send(decoding, &sound).await
+        let mut download = self.egress.open(url).await?;
+        let path = Path::new(download.url.path());
+        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_owned);
+        let (pieces_in, pieces) = mpsc::channel(PIECES);
+        let fetching = async move {
+            while let Some(piece) = download.piece().await? {
+                if pieces_in.send(piece).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let playing = async {
+            let source = Box::new(Incoming::new(pieces));
+            let decoding = apart(move || Decoding::open(source, extension.as_deref())).await?;
+            send(decoding, &sound).await
+        };
+        let (fetched, played) = tokio::join!(fetching, playing);
+        // Why a file broke off says more than what the decoder makes of it.
+        fetched.and(played)
     }
 
     async fn file(&self, name: &str, sound: mpsc::Sender<Sound>) -> Result<(), String> {

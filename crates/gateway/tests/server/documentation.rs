@@ -1,7 +1,8 @@
 //! The documentation names what there is.
 
 use active_call::config::{
-    ApiKey, Auth, Config, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, UserCredential,
+    ApiKey, Auth, Config, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
+    UserCredential,
 };
 
 const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
@@ -13,6 +14,7 @@ fn every_key_of_the_configuration_is_described() {
         Config::KEYS,
         Auth::KEYS,
         ApiKey::KEYS,
+        EgressTable::KEYS,
         HandlerTable::KEYS,
         Rule::KEYS,
         RegisterUser::KEYS,

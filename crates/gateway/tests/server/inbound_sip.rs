@@ -111,10 +111,18 @@ async fn calls_go_by_rule_and_those_that_lead_nowhere_get_503() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_announces_and_a_client_accepts() {
     let (url, mut told) = hook(StatusCode::OK).await;
-    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let rig = Rig::start_with(|config| {
+        webhooks(config, &[url]);
+        config.handler.as_mut().unwrap().secret = Some(protocol::Secret::new("whsec_c2VjcmV0"));
+    })
+    .await;
     let phone = Phone::open().await.unwrap();
     let answering = async {
         let (headers, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        assert!(headers["webhook-id"].to_str().unwrap().starts_with("msg_"));
+        assert!(headers["webhook-signature"].to_str().unwrap().starts_with("v1,"));
+        let signed_at: u64 = headers["webhook-timestamp"].to_str().unwrap().parse().unwrap();
+        assert!(active_call::app::now_ms() / 1000 - signed_at < 20);
         assert_eq!((headers["x-key"].to_str().unwrap(), body["event"].as_str()), ("k", Some("invite")));
         assert!(body["offer"].as_str().unwrap().starts_with("v=0"));
         assert!(

@@ -9,6 +9,7 @@ mod command;
 mod configuration;
 mod crowd;
 mod documentation;
+mod egress;
 mod hostile_sip;
 mod inbound_sip;
 mod programs;

@@ -175,6 +175,17 @@ impl Client {
         }
     }
 
+    /// Waits until so many bytes of sound have come in all.
+    pub(crate) async fn heard(&mut self, bytes: usize) {
+        while self.sound.len() < bytes {
+            match self.next().await {
+                Some(Message::Binary(more)) => self.sound.extend(more),
+                Some(_) => {}
+                None => panic!("no more sound; saw {:?}", self.seen),
+            }
+        }
+    }
+
     /// The code the server closes with.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {

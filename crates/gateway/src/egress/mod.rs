@@ -1,0 +1,214 @@
+//! Every request that this server sends on behalf of clients and playbooks: to where `guard` lets it, bounded in
+//! size and time. [`vet`] looks at the addresses inside commands.
+
+pub mod guard;
+pub mod vet;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use call::setup::Fetcher;
+use reqwest::{Client, ClientBuilder, Method, Response, Url, redirect};
+
+use crate::config::EgressTable;
+use guard::Guard;
+
+/// Time to reach a server.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Time for a whole file. Who plays it may be slower than who sends it, so between two pieces the configured time
+/// counts.
+const DOWNLOAD: Duration = Duration::from_secs(3600);
+/// Redirects that are followed.
+const REDIRECTS: usize = 3;
+/// Largest answer that a playbook gets; it goes into the history of a model.
+const MAX_ANSWER: usize = 64 * 1024;
+/// Largest body that a playbook sends.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Sends requests. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    guarded: Client,
+    trusted: Client,
+    guard: Guard,
+    most: usize,
+    timeout: Duration,
+}
+
+impl Egress {
+    /// A sender that names itself `agent`.
+    ///
+    /// # Errors
+    /// When the TLS library does not start.
+    pub fn new(agent: &str, table: &EgressTable) -> Result<Self, reqwest::Error> {
+        let guard = Guard::new(&table.allow);
+        let judge = guard.clone();
+        let redirects = redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() > REDIRECTS {
+                return attempt.error("too many redirects");
+            }
+            match http(attempt.url()).and_then(|()| judge.literal(attempt.url())) {
+                Ok(()) => attempt.follow(),
+                Err(why) => attempt.error(why),
+            }
+        });
+        // A proxy would look names up by itself, behind the guard's back.
+        let guarded = basics(agent)
+            .no_proxy()
+            .read_timeout(table.timeout.0)
+            .dns_resolver(guard.clone())
+            .redirect(redirects)
+            .build()?;
+        let trusted = basics(agent).redirect(redirect::Policy::none()).build()?;
+        Ok(Egress { guarded, trusted, guard, most: table.max_bytes, timeout: table.timeout.0 })
+    }
+
+    /// Which addresses may be reached.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// For addresses that stand in the configuration itself: any may be reached, and redirects are not followed,
+    /// since what is sent is for whom the configuration names and for nobody else.
+    pub fn trusted(&self) -> &Client {
+        &self.trusted
+    }
+
+    /// Begins to get `url`, which somebody else named, for a file of any size up to the configured one.
+    ///
+    /// # Errors
+    /// A text: no address, not allowed, not reached, not 2xx, too large.
+    pub async fn open(&self, url: &str) -> Result<Download, String> {
+        let url = http_url(url)?;
+        self.guard.literal(&url)?;
+        let response = self.guarded.get(url).timeout(DOWNLOAD).send().await.map_err(|e| failure(&e))?;
+        if !response.status().is_success() {
+            return Err(format!("the server answers {}", response.status()));
+        }
+        let download = Download { url: response.url().clone(), response, left: self.most, most: self.most };
+        download.fits(download.response.content_length().unwrap_or(0))?;
+        Ok(download)
+    }
+}
+
+fn basics(agent: &str) -> ClientBuilder {
+    Client::builder().user_agent(agent).connect_timeout(CONNECT).pool_idle_timeout(Duration::from_secs(30))
+}
+
+/// The body of an answer of 2xx, as it comes.
+#[derive(Debug)]
+pub struct Download {
+    /// Where it came from, after redirects.
+    pub url: Url,
+    response: Response,
+    left: usize,
+    most: usize,
+}
+
+impl Download {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// A text when it is larger than configured or breaks off.
+    pub async fn piece(&mut self) -> Result<Option<bytes::Bytes>, String> {
+        let piece = self.response.chunk().await.map_err(|e| failure(&e))?;
+        if let Some(piece) = &piece {
+            self.fits(piece.len() as u64)?;
+            self.left -= piece.len();
+        }
+        Ok(piece)
+    }
+
+    fn fits(&self, bytes: u64) -> Result<(), String> {
+        if bytes > self.left as u64 {
+            Err(format!("the answer is larger than {} bytes", self.most))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[async_trait]
+impl Fetcher for Egress {
+    async fn fetch(&self, request: playbook::HttpRequest) -> Result<String, String> {
+        let url = http_url(&request.url)?;
+        self.guard.literal(&url)?;
+        let method = request.method.to_ascii_uppercase();
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| "no method of HTTP".to_owned())?;
+        let mut builder = self.guarded.request(method, url).timeout(self.timeout);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(body) = request.body {
+            if body.len() > MAX_BODY {
+                return Err(format!("a body of {} bytes is larger than {MAX_BODY}", body.len()));
+            }
+            let json = serde_json::from_str::<serde_json::Value>(&body).is_ok();
+            if json && !request.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type")) {
+                builder = builder.header("content-type", "application/json");
+            }
+            builder = builder.body(body);
+        }
+        let response = builder.send().await.map_err(|e| failure(&e))?;
+        let status = response.status();
+        let body = bounded(response, MAX_ANSWER).await?;
+        let body = String::from_utf8_lossy(&body);
+        if status.is_success() {
+            Ok(body.into_owned())
+        } else {
+            Err(format!("the server answers {status}: {body}"))
+        }
+    }
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let shown = protocol::read::shown(text);
+    let url = Url::parse(text).map_err(|e| format!("{shown:?} is no address: {e}"))?;
+    http(&url).map_err(|why| format!("{shown:?}: {why}"))?;
+    Ok(url)
+}
+
+fn http(url: &Url) -> Result<(), String> {
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(())
+    } else {
+        Err("only http and https addresses are fetched".into())
+    }
+}
+
+/// The body of `response`, at most `most` bytes.
+///
+/// # Errors
+/// A text when it is larger or breaks off.
+pub async fn bounded(mut response: Response, most: usize) -> Result<Vec<u8>, String> {
+    let too_large = || format!("the answer is larger than {most} bytes");
+    if response.content_length().is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| failure(&e))? {
+        if body.len() + chunk.len() > most {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What went wrong, without the address: its query may hold a key.
+pub fn failure(error: &reqwest::Error) -> String {
+    let kind = if error.is_timeout() {
+        "did not answer in time"
+    } else if error.is_connect() {
+        "cannot be reached"
+    } else if error.is_redirect() {
+        "redirects too often"
+    } else {
+        "broke off"
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause.and_then(std::error::Error::source) {
+        cause = Some(inner);
+    }
+    cause.map_or_else(|| format!("the server {kind}"), |cause| format!("the server {kind}: {cause}"))
+}
