@@ -23,10 +23,17 @@ impl History {
 
     /// Adds a message at the end of `turn`.
     pub fn push(&mut self, turn: TurnId, role: Role, text: impl Into<String>) {
-        let at = self.end_of(turn);
-        self.messages.insert(at, Message::new(role, text));
-        self.turns.insert(at, turn);
-        if self.messages.len() > MAX_MESSAGES {
+        self.push_all(turn, [Message::new(role, text)]);
+    }
+
+    /// Adds messages that belong together at the end of `turn`.
+    pub fn push_all(&mut self, turn: TurnId, messages: impl IntoIterator<Item = Message>) {
+        for message in messages {
+            let at = self.end_of(turn);
+            self.messages.insert(at, message);
+            self.turns.insert(at, turn);
+        }
+        while self.messages.len() > MAX_MESSAGES {
             self.messages.remove(0);
             self.turns.remove(0);
         }
@@ -72,7 +79,9 @@ impl History {
 
     fn position(&self, turn: TurnId, role: Role) -> Option<usize> {
         let mut entries = self.turns.iter().zip(&self.messages);
-        let from_end = entries.rposition(|(own, message)| *own == turn && message.role == role)?;
+        let from_end = entries.rposition(|(own, message)| {
+            *own == turn && message.role == role && message.tool_calls.is_empty()
+        })?;
         Some(from_end)
     }
 

@@ -15,6 +15,8 @@ struct Language {
     fillers: &'static [&'static str],
     /// Words of a listener, which are also what a short "yes" is.
     assents: &'static [&'static str],
+    /// With these a caller takes back what is being looked up.
+    take_backs: &'static [&'static str],
 }
 
 /// The first is used for languages that are not listed.
@@ -48,6 +50,7 @@ const LANGUAGES: &[Language] = &[
             "got it",
             "all right",
         ],
+        take_backs: &["cancel", "never mind", "forget it", "stop that", "leave it", "don't bother"],
     },
     Language {
         tag: "zh",
@@ -58,6 +61,7 @@ const LANGUAGES: &[Language] = &[
         wait: "请稍等。",
         fillers: &["啊", "哦", "呃", "额", "那个", "唔"],
         assents: &["嗯", "嗯嗯", "好", "好的", "是", "是的", "对", "对的", "行"],
+        take_backs: &["取消", "算了", "不用了"],
     },
     Language {
         tag: "de",
@@ -68,6 +72,7 @@ const LANGUAGES: &[Language] = &[
         wait: "Einen Moment, bitte.",
         fillers: &["äh", "ähm", "öh", "hm", "hmm", "ach", "oh"],
         assents: &["mhm", "aha", "ja", "okay", "ok", "genau", "gut", "alles klar", "stimmt"],
+        take_backs: &["abbrechen", "vergiss es", "vergessen sie es", "schon gut", "lass es"],
     },
     Language {
         tag: "es",
@@ -78,6 +83,7 @@ const LANGUAGES: &[Language] = &[
         wait: "Un momento, por favor.",
         fillers: &["eh", "em", "este", "mm", "hm", "ah"],
         assents: &["ajá", "mhm", "sí", "vale", "ok", "bueno", "claro", "ya"],
+        take_backs: &["cancela", "cancelar", "olvídalo", "déjalo"],
     },
     Language {
         tag: "fr",
@@ -88,6 +94,7 @@ const LANGUAGES: &[Language] = &[
         wait: "Un instant, s'il vous plaît.",
         fillers: &["euh", "heu", "hum", "mm", "ah", "bah", "ben"],
         assents: &["mhm", "oui", "ouais", "d'accord", "ok", "bien", "voilà"],
+        take_backs: &["annule", "annulez", "laissez tomber", "oubliez"],
     },
 ];
 
@@ -166,6 +173,17 @@ impl Fillers {
         let known = rows.iter().any(|row| row.assents.contains(&word));
         known && self.own.as_ref().is_none_or(|own| own.iter().any(|own| own == word))
     }
+}
+
+/// Whether `text` takes back what is being looked up.
+pub fn takes_back(text: &str, tag: &str) -> bool {
+    let words = format!(" {} ", normal(text).join(" "));
+    let said = |phrase: &&str| {
+        let wide = !phrase.is_ascii() && phrase.chars().all(|c| ('\u{3040}'..='\u{9fff}').contains(&c));
+        if wide { words.contains(*phrase) } else { words.contains(&format!(" {phrase} ")) }
+    };
+    text.len() <= 10 * LONGEST
+        && [language(tag), language("en")].iter().any(|row| row.take_backs.iter().any(|p| said(p)))
 }
 
 /// How many words `text` has; each Chinese or Japanese character counts as one.

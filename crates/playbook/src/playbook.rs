@@ -11,6 +11,7 @@ use crate::error::{PlaybookError, Warning};
 use crate::parse;
 use crate::phrases::Fillers;
 use crate::template;
+use crate::tools::Tools;
 use crate::transfer::Allowed;
 use crate::turn::end::EndOfTurn;
 use crate::turn::{STARTS, StartRow};
@@ -45,6 +46,8 @@ pub struct Playbook {
     pub follow_up: Option<FollowUp>,
     /// Where to report the call after its end.
     pub posthook: Option<Posthook>,
+    /// What the model may call.
+    pub tools: Tools,
     /// Fixed sentences for what a playbook does not foresee.
     pub phrases: Phrases,
     /// Whom a model may call in.

@@ -58,7 +58,7 @@ pub fn system(playbook: &Playbook, scene: &str) -> String {
     match llm.tool_instructions.as_deref().map(str::trim) {
         Some("") | None => {
             text.push_str("\n\n");
-            text.push_str(&instructions());
+            text.push_str(&instructions(&playbook.tools.built_in));
         }
         Some(own) => {
             let _ = write!(text, "\n\n{own}");
@@ -67,13 +67,14 @@ pub fn system(playbook: &Playbook, scene: &str) -> String {
     text
 }
 
-/// What a model is told of telephone speech and of the tags, from the table of tags.
-pub fn instructions() -> String {
+/// What a model is told of telephone speech and of the tags, from the table of tags but for those it is given as
+/// `functions`.
+pub fn instructions(functions: &[&str]) -> String {
     let mut text = String::from(
         "You are on the telephone: answer in one to three short spoken sentences, without lists or markup. \
          These tags act when you write them; they are not spoken:",
     );
-    for row in tags::TAGS {
+    for row in tags::TAGS.iter().filter(|row| !functions.contains(&row.name)) {
         let _ = write!(text, "\n{} {}", row.example, row.help);
     }
     text
@@ -95,7 +96,9 @@ pub fn messages(system: &str, history: &[Message], hint: Option<&str>) -> Vec<Me
     if !system.is_empty() {
         messages.push(Message::new(Role::System, system));
     }
-    messages.extend(history.iter().skip(history.len() - sent).cloned());
+    // A result whose call was left out would be refused.
+    let sent = history.iter().skip(history.len() - sent).skip_while(|message| message.role == Role::Tool);
+    messages.extend(sent.cloned());
     messages.extend(hint.map(|hint| Message::new(Role::System, hint)));
     messages
 }

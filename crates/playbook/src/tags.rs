@@ -22,6 +22,8 @@ pub struct TagRow {
     pub example: &'static str,
     /// What the model is told of it.
     pub help: &'static str,
+    /// How many of its attributes, from the first on, it cannot do without.
+    pub required: usize,
     /// Whether it encloses words and has an end, such as `</protect>`.
     pub encloses: bool,
     /// What the tag does; `None` when an attribute it needs is missing.
@@ -33,11 +35,12 @@ pub static TAGS: &[TagRow] = &[
     TagRow {
         name: "hangup",
         functions: &["hangup_call"],
-        attributes: &[],
+        attributes: &[&["reason"], &["initiator"]],
         example: "<hangup/>",
         help: "ends the call after the words before it",
         encloses: false,
-        act: |_| Some(Act::Hangup),
+        required: 0,
+        act: |tag| Some(Act::Hangup { reason: tag.value(0), initiator: tag.value(1) }),
     },
     TagRow {
         name: "goto",
@@ -46,6 +49,7 @@ pub static TAGS: &[TagRow] = &[
         example: "<goto scene=\"name\"/>",
         help: "goes on in another scene",
         encloses: false,
+        required: 1,
         act: |tag| tag.value(0).map(Act::Goto),
     },
     TagRow {
@@ -55,6 +59,7 @@ pub static TAGS: &[TagRow] = &[
         example: "<refer to=\"sip:address\"/>",
         help: "transfers the call; only to an address that these instructions name",
         encloses: false,
+        required: 1,
         act: |tag| tag.value(0).map(Act::Refer),
     },
     TagRow {
@@ -64,6 +69,7 @@ pub static TAGS: &[TagRow] = &[
         example: "<play file=\"path.wav\"/>",
         help: "plays a recording",
         encloses: false,
+        required: 1,
         act: |tag| tag.value(0).map(Act::Play),
     },
     TagRow {
@@ -73,6 +79,7 @@ pub static TAGS: &[TagRow] = &[
         example: "<set_var key=\"name\" value=\"text\"/>",
         help: "remembers a value",
         encloses: false,
+        required: 2,
         act: |tag| {
             let value = tag.value(1).unwrap_or_default();
             tag.value(0).map(|key| Act::SetVar { key, value })
@@ -81,10 +88,11 @@ pub static TAGS: &[TagRow] = &[
     TagRow {
         name: "http",
         functions: &[],
-        attributes: &[&["url"], &["method"], &["body"], &["set_var"]],
+        attributes: &[&["url"], &["method"], &["body"], &["set_var"], &["headers"]],
         example: "<http url=\"https://address\" method=\"GET\"/>",
         help: "fetches an address; the answer is told to you, then you go on",
         encloses: false,
+        required: 1,
         act: http,
     },
     TagRow {
@@ -94,11 +102,22 @@ pub static TAGS: &[TagRow] = &[
         example: "<collect type=\"name\" var=\"name\" prompt=\"words\"/>",
         help: "asks the caller to enter digits",
         encloses: false,
+        required: 1,
         act: |tag| {
             let kind = tag.value(0)?;
             let var = tag.value(1).unwrap_or_else(|| kind.clone());
             Some(Act::Collect { var, prompt: tag.value(2), kind })
         },
+    },
+    TagRow {
+        name: "dtmf",
+        functions: &["send_digits", "press"],
+        attributes: &[&["digits", "digit", "keys"]],
+        example: "<dtmf digits=\"12#\"/>",
+        help: "presses keys of the telephone for the far end; a comma is a pause",
+        encloses: false,
+        required: 1,
+        act: |tag| tag.value(0).filter(|keys| are_keys(keys)).map(Act::Dtmf),
     },
     TagRow {
         name: "protect",
@@ -107,6 +126,7 @@ pub static TAGS: &[TagRow] = &[
         example: "<protect>words</protect>",
         help: "says words that the caller must hear to their end, such as a legal notice",
         encloses: true,
+        required: 0,
         act: |tag| Some(Act::Protect(!tag.closing)),
     },
 ];
@@ -115,7 +135,14 @@ pub static TAGS: &[TagRow] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// End the call when the words before have been heard.
-    Hangup,
+    Hangup {
+        /// Why; absent: `system`.
+        reason: Option<String>,
+        /// Who: `caller`, `callee` or `system`.
+        initiator: Option<String>,
+    },
+    /// Send these digits to the far end when the words before have been heard.
+    Dtmf(String),
     /// Go on in the scene of this name.
     Goto(String),
     /// Transfer the call to this target, if that is allowed.
@@ -149,13 +176,23 @@ pub enum Act {
     Protect(bool),
 }
 
+/// Most keys that are sent at once.
+const MAX_KEYS: usize = 64;
+
+fn are_keys(keys: &str) -> bool {
+    keys.len() <= MAX_KEYS && keys.chars().all(|key| key.is_ascii_digit() || "*#ABCDabcd,".contains(key))
+}
+
 fn http(tag: &Tag) -> Option<Act> {
     let body = tag.value(2);
     let default = if body.is_some() { "POST" } else { "GET" };
     let method = tag.value(1).unwrap_or_else(|| default.into()).to_ascii_uppercase();
     let known = ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str());
     let method = if known { method } else { default.to_owned() };
-    let request = HttpRequest { url: tag.value(0)?, method, body, ..HttpRequest::default() };
+    let headers = tag.value(4).and_then(|text| crate::vars::Vars::object(&text)).unwrap_or_default();
+    let headers = headers.iter().map(|(name, value)| (name.clone(), protocol::value::extra_string(value)));
+    let headers = headers.collect();
+    let request = HttpRequest { url: tag.value(0)?, method, headers, body, ..HttpRequest::default() };
     Some(Act::Http { request, var: tag.value(3) })
 }
 

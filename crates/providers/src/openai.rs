@@ -78,6 +78,7 @@ impl OpenAi {
             messages: &ask.messages,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
+            tools: ask.tools.iter().map(|function| Tool { kind: "function", function }).collect(),
             temperature: self.temperature,
             max_tokens: self.max_tokens,
         };
@@ -225,10 +226,19 @@ struct Body<'a> {
     messages: &'a [protocol::chat::Message],
     stream: bool,
     stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: &'a protocol::chat::ToolSpec,
 }
 
 #[derive(Serialize)]

@@ -33,6 +33,14 @@ impl Core {
             Action::Fetch { id, request } => self.effect(Effect::Fetch(id, request)),
             // Its answer finds nobody who waits for it, and is dropped.
             Action::CancelFetch(_) => {}
+            Action::ListTools(server) => {
+                let tools = Err("servers of tools are not connected in this build".to_owned());
+                self.tell(playbook::Input::Tools { server: server.name, tools });
+            }
+            Action::CallTool { id, .. } => {
+                let body = Err("the server of tools is not connected".to_owned());
+                self.tell(playbook::Input::Fetched { id, body });
+            }
             Action::Arm(arming) => {
                 self.ears.arming = arming;
                 self.arm(now);

@@ -131,6 +131,7 @@ impl Conversation {
         self.silence.answered();
         self.collector = None;
         self.unprompted = 0;
+        self.cancel_by_words(text, out);
         let question = self.question.take().filter(|question| self.is_repaired_by_words(now, question));
         let early = self.take_speculation(text, out).filter(|_| question.is_none());
         let turn = if early.is_some() { self.last_turn } else { self.next_turn() };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use protocol::CallTime;
 use protocol::chat::TurnId;
+use protocol::command::Dtmf;
+use protocol::{CallTime, Command};
 
 use super::{Action, Conversation, Ended, Note};
 use crate::speech::{Report, Utterance};
@@ -18,6 +19,8 @@ pub(super) struct After {
     pub(super) hangup: Option<Reason>,
     /// Transfer the call.
     pub(super) refer: Option<String>,
+    /// Send these digits to the far end.
+    pub(super) digits: String,
     /// Ask the model in the scene that was entered.
     pub(super) ask: bool,
 }
@@ -142,7 +145,10 @@ impl Conversation {
         let heard = self.speech.is_idle() && self.reply.as_ref().is_some_and(|reply| !reply.generating);
         let Some(reply) = (if heard { self.reply.take() } else { None }) else { return };
         self.question = None;
-        let After { hangup, refer, ask } = reply.after;
+        let After { hangup, refer, digits, ask } = reply.after;
+        if !digits.is_empty() {
+            out.push(Action::Do(Command::Dtmf(Dtmf { digits, duration_ms: None })));
+        }
         if let Some(reason) = hangup {
             self.hang_up(reason, out);
         } else if let Some(target) = refer {

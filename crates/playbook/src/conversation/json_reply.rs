@@ -2,11 +2,17 @@
 //!
 //! Such an answer is spoken when it is complete, because only then is known what its text is.
 
+use std::time::Duration;
+
+use protocol::chat::Role;
 use serde_json::{Map, Value};
 
 use super::{Action, Conversation, Note};
 use crate::scanner::Scan;
 use crate::tags::Tag;
+
+/// Longest `waitInputTimeout`, in milliseconds.
+const MAX_WAIT_MS: u64 = 600_000;
 
 /// Most tools of one answer.
 const MAX_TOOLS: usize = 16;
@@ -55,6 +61,12 @@ impl Conversation {
             }
             return;
         };
+        let wait =
+            ["waitInputTimeout", "wait_input_timeout"].iter().find_map(|key| reply.get(*key)?.as_u64());
+        self.speech.manner.wait_input = wait.map(|ms| Duration::from_millis(ms.min(MAX_WAIT_MS)));
+        let interruptible =
+            ["allowInterrupt", "allow_interrupt"].iter().find_map(|key| reply.get(*key)?.as_bool());
+        self.speech.manner.protected = interruptible == Some(false);
         if let Some(Value::String(words)) = reply.remove("text") {
             self.feed(&words, out);
         }
@@ -71,10 +83,31 @@ impl Conversation {
     fn use_tool(&mut self, mut tool: Map<String, Value>, out: &mut Vec<Action>) {
         let Some(Value::String(name)) = tool.remove("name") else { return };
         let arguments = tool.remove("arguments").unwrap_or(Value::Object(tool));
-        match Tag::from_call(&name, &arguments) {
+        self.say_open_sentence(out);
+        match (name.as_str(), &self.reply) {
+            // The call is answered long since.
+            ("accept", _) => {}
+            ("rag", Some(reply)) => {
+                let query = arguments.get("query").map(protocol::value::extra_string).unwrap_or_default();
+                let text = format!("Nothing was found for {:?}.", protocol::read::shown(&query));
+                self.history.push(reply.turn, Role::System, text);
+                self.news = true;
+                self.count_tool("rag", &query, out);
+            }
+            ("reject", _) => self.take_call("hangup", &arguments, out),
+            _ if self.playbook.tools.named(&name).is_some() => {
+                let id = format!("json-{}", self.last_fetch.wrapping_add(1));
+                self.call_function(id, &name, arguments, out);
+            }
+            _ => self.take_call(&name, &arguments, out),
+        }
+    }
+
+    fn take_call(&mut self, name: &str, arguments: &Value, out: &mut Vec<Action>) {
+        match Tag::from_call(name, arguments) {
             Some(tag) => self.take(Scan::Tag(tag), out),
             None => {
-                let name = protocol::read::shown(&name);
+                let name = protocol::read::shown(name);
                 out.push(Action::Note(Note::Trouble(format!(
                     "the model uses a tool that does not exist: {name}"
                 ))));

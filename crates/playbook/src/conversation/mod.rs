@@ -2,7 +2,8 @@
 //!
 //! Reading order: `types` (in and out), this file (state, the one entry, time), `caller` (what the caller says),
 //! `turns` (when that is all), `speculate` (asking before it is certain), `keys` (what the caller presses), `reply` (an answer from its first word on),
-//! `heard` (how much of it was heard, and what follows), `acts` (what tags do), `json_reply` (answers that are
+//! `heard` (how much of it was heard, and what follows), `acts` (what tags do), `tools` (functions and
+//! what is fetched), `json_reply` (answers that are
 //! JSON), `leave` (the end and transfers).
 
 mod acts;
@@ -13,6 +14,7 @@ mod keys;
 mod leave;
 mod reply;
 mod speculate;
+mod tools;
 mod turns;
 mod types;
 
@@ -38,10 +40,10 @@ use crate::turn::start_voice;
 use crate::turn::start_words::StartWords;
 use crate::vars::Vars;
 
-use acts::Fetch;
 use heard::Cut;
 use reply::{After, Question, Reply};
 use speculate::Speculation;
+use tools::{Pending, ServerTool};
 
 /// A model that says nothing for so long has failed.
 const MODEL_PATIENCE: Duration = Duration::from_secs(20);
@@ -83,7 +85,12 @@ pub struct Conversation {
     held_keys: String,
     silence: Silence,
     collector: Option<Collector>,
-    fetches: Vec<Fetch>,
+    fetches: Vec<Pending>,
+    /// Tools of servers that the model is given.
+    server_tools: Vec<ServerTool>,
+    outcome: Tally,
+    /// Time of the input that is being handled.
+    now: CallTime,
     last_fetch: u32,
     /// Something was fetched that the model does not know yet.
     news: bool,
@@ -96,6 +103,12 @@ pub struct Conversation {
     last_final: Option<CallTime>,
     /// A turn whose few audible syllables do not count, because the caller went on.
     disowned: Option<TurnId>,
+}
+
+/// What is counted in a call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    tool_calls: u32,
 }
 
 /// What a conversation is in.
@@ -146,6 +159,9 @@ impl Conversation {
             silence: Silence::default(),
             collector: None,
             fetches: Vec::new(),
+            server_tools: Vec::new(),
+            outcome: Tally::default(),
+            now: CallTime::ZERO,
             last_fetch: 0,
             news: false,
             failures: 0,
@@ -160,8 +176,10 @@ impl Conversation {
 
     /// Takes in what happened at `now` and appends to `out` what shall be done, in this order.
     pub fn handle(&mut self, now: CallTime, input: Input, out: &mut Vec<Action>) {
+        self.now = now;
         match input {
             Input::Answered => self.answered(now, out),
+            Input::Tools { server, tools } => self.tools_listed(&server, tools, out),
             Input::Call(event) => self.event(now, event, out),
             Input::Heard { play_id, text, ended } => {
                 self.heard(now, Report { play_id: &play_id, text: &text, ended }, out);
@@ -182,6 +200,7 @@ impl Conversation {
             self.model_deadline(),
             self.cut.as_ref().map(|cut| cut.deadline),
             self.ending.deadline(),
+            self.fetch_deadline(),
             self.entry_deadline(),
             self.silence_deadline(),
         ]
@@ -219,6 +238,7 @@ impl Conversation {
             return;
         }
         self.mode = Mode::Talking;
+        self.list_tools(out);
         self.enter(self.scene, out);
         let of_model = || self.playbook.llm.as_ref().and_then(|llm| llm.greeting.as_deref());
         let greeting = self.playbook.greeting.as_deref().or_else(of_model).unwrap_or("").trim();
@@ -302,6 +322,9 @@ impl Conversation {
         }
         if due(self.cut.as_ref().map(|cut| cut.deadline)) {
             self.words_or_resume(now, out);
+        }
+        if due(self.fetch_deadline()) {
+            self.await_fetches(now, out);
         }
         if due(self.entry_deadline())
             && let Some(entry) = self.collector.as_mut().and_then(|collector| collector.expire(now))

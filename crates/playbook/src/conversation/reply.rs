@@ -13,7 +13,6 @@ use crate::prompt;
 use crate::scanner::{Scan, Scanner};
 use crate::sentence::Sentences;
 use crate::speech::Manner;
-use crate::tags::Tag;
 
 /// Longest answer, in bytes; a model that goes on is stopped.
 const MAX_REPLY: usize = 32 * 1024;
@@ -35,6 +34,8 @@ pub(super) struct Reply {
     sentences: Sentences,
     text: String,
     shape: Shape,
+    /// Whether it has words.
+    pub(super) said: bool,
     /// Whether it says or does anything.
     pub(super) counts: bool,
     /// Words after the tag that ends the call are not said.
@@ -68,7 +69,12 @@ impl Conversation {
         let play_id = format!("turn-{}", turn.0);
         let data = json!({ "history_length": self.history.messages().len(), "playId": play_id });
         out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
-        out.push(Action::Ask(Ask { turn, messages, scene: self.scene().to_owned() }));
+        out.push(Action::Ask(Ask {
+            turn,
+            messages,
+            scene: self.scene().to_owned(),
+            tools: self.functions(),
+        }));
         self.reply = Some(Reply { asked: Some(now), ..Reply::new(turn, now) });
     }
 
@@ -127,10 +133,10 @@ impl Conversation {
                 }
             }
             ModelOutput::Reasoning(_) => {}
-            ModelOutput::ToolCall { name, arguments, .. } => match Tag::from_call(&name, &arguments) {
-                Some(tag) => self.take(Scan::Tag(tag), out),
-                None => out.push(Action::Note(Note::Trouble("the model calls an unknown function".into()))),
-            },
+            ModelOutput::ToolCall { id, name, arguments } => {
+                self.say_open_sentence(out);
+                self.call_function(id, &name, arguments, out);
+            }
             ModelOutput::Done(usage) => {
                 let data = json!({
                     "response": reply.text, "playId": format!("turn-{}", turn.0),
@@ -173,6 +179,7 @@ impl Conversation {
     fn say(&mut self, sentence: &str, out: &mut Vec<Action>) {
         if let Some(reply) = &mut self.reply {
             reply.counts = true;
+            reply.said = true;
             reply.after.ask = false;
             self.speech.say(reply.turn, sentence, out);
         }
@@ -252,6 +259,7 @@ impl Reply {
             sentences: Sentences::default(),
             text: String::new(),
             shape: Shape::default(),
+            said: false,
             counts: false,
             has_ended: false,
         }

@@ -67,7 +67,12 @@ impl Conversation {
         let play_id = format!("turn-{}", turn.0);
         let data = json!({ "history_length": history.len(), "playId": play_id, "speculative": true });
         out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
-        out.push(Action::Ask(Ask { turn, messages, scene: self.scene().to_owned() }));
+        out.push(Action::Ask(Ask {
+            turn,
+            messages,
+            scene: self.scene().to_owned(),
+            tools: self.functions(),
+        }));
         let history = history.len() - 1;
         self.speculation =
             Some(Speculation { turn, words: meaning(&text), asked: now, history, pieces: Vec::new() });

@@ -20,7 +20,7 @@ impl Conversation {
         if overheard {
             self.caller_speaking = false;
             self.ending.forget();
-            self.overhear(words);
+            self.overhear(words, out);
             return;
         }
         if self.speech.is_audible() && self.start.on_final(words, self.agent(now)) == Some(Turn::Start) {
@@ -50,10 +50,10 @@ impl Conversation {
     }
 
     /// "Mm-hm" while the agent speaks says nothing; after a question it is the answer.
-    fn overhear(&mut self, words: &Transcript) {
+    fn overhear(&mut self, words: &Transcript, out: &mut Vec<Action>) {
         let asked = self.speech.current().is_some_and(crate::speech::Utterance::asks);
         if asked && self.start.is_assent(words) {
-            self.keep_waiting(words.text.trim().to_owned());
+            self.keep_waiting(words.text.trim().to_owned(), out);
         }
     }
 
@@ -65,12 +65,12 @@ impl Conversation {
         let filler = self.start.is_filler(&words);
         if self.speech.is_audible() {
             if filler {
-                self.overhear(&words);
+                self.overhear(&words, out);
             } else if self.start.on_final(&words, self.agent(now)) == Some(Turn::Start) {
                 self.stop_reply(out);
                 self.answer(now, &words.text, out);
             } else {
-                self.keep_waiting(words.text);
+                self.keep_waiting(words.text, out);
             }
         } else if filler && self.cut.as_ref().is_some_and(|cut| !(cut.asks && self.start.is_assent(&words))) {
             self.resume(now, out);
@@ -80,7 +80,10 @@ impl Conversation {
                 self.answer(now, &words.text, out);
             }
         } else if self.reply.is_some() {
-            self.keep_waiting(words.text);
+            self.keep_waiting(words.text, out);
+        } else if filler && !self.fetches.is_empty() {
+            // "Okay" to "one moment, please".
+            self.silence.end();
         } else {
             self.cut = None;
             self.answer(now, &words.text, out);
@@ -100,7 +103,8 @@ impl Conversation {
     }
 
     /// Words that are answered when the agent has finished.
-    fn keep_waiting(&mut self, text: String) {
+    fn keep_waiting(&mut self, text: String, out: &mut Vec<Action>) {
+        self.cancel_by_words(&text, out);
         self.waiting = Some(match self.waiting.take() {
             Some(first) => format!("{first} {text}"),
             None => text,

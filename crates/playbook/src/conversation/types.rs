@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use protocol::chat::{Ask, ModelOutput, TurnId};
+use protocol::chat::{Ask, ModelOutput, ToolSpec, TurnId};
 use protocol::value::Headers;
 use protocol::{Command, Event};
 use serde_json::Value;
+
+use crate::tools::McpServer;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +30,14 @@ pub enum Input {
     },
     /// A piece of a model's answer.
     Model(TurnId, ModelOutput),
-    /// The answer to [`Action::Fetch`].
+    /// The tools of a server: the answer to [`Action::ListTools`].
+    Tools {
+        /// Name of the server.
+        server: String,
+        /// Its tools, or what went wrong in a few words.
+        tools: Result<Vec<ToolSpec>, String>,
+    },
+    /// The answer to [`Action::Fetch`] or [`Action::CallTool`].
     Fetched {
         /// Of the request.
         id: u32,
@@ -66,6 +75,22 @@ pub enum Action {
         /// What to fetch. Its address may come from a model: which hosts may be reached is for the one who
         /// fetches to decide.
         request: HttpRequest,
+    },
+    /// Start the server of tools, list its tools and report them as [`Input::Tools`]. Sent once when the call is
+    /// answered.
+    ListTools(McpServer),
+    /// Call a tool of a server and report its result as [`Input::Fetched`].
+    CallTool {
+        /// To tell answers apart; no [`Action::Fetch`] has the same.
+        id: u32,
+        /// Name of the server.
+        server: String,
+        /// Name of the tool as the server gave it.
+        name: String,
+        /// Its arguments, an object.
+        arguments: Value,
+        /// After so long it has failed.
+        timeout: Duration,
     },
     /// The answer to a request is not wanted any more. An answer that comes all the same is dropped.
     CancelFetch(u32),
@@ -115,6 +140,8 @@ pub struct HttpRequest {
     pub origin: Origin,
     /// After so long it has failed. Default 10 s.
     pub timeout: Duration,
+    /// Hosts that may be reached, redirects included, by [`crate::hosts::permits`]; empty: every public one.
+    pub hosts: Vec<String>,
 }
 
 impl Default for HttpRequest {
@@ -126,6 +153,7 @@ impl Default for HttpRequest {
             body: None,
             origin: Origin::default(),
             timeout: Duration::from_secs(10),
+            hosts: Vec::new(),
         }
     }
 }

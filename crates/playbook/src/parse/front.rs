@@ -10,6 +10,7 @@ use protocol::value::{Headers, Millis, Seconds};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
+use super::tools::{HttpRules, McpFront, ToolFront};
 use super::yaml::Yaml;
 use crate::collector;
 use crate::error::{PlaybookError, Warning, nearest};
@@ -27,6 +28,9 @@ pub(super) struct Front {
     pub(super) greeting: Option<GreetingFront>,
     pub(super) llm: Option<LlmOption>,
     pub(super) transfers: Vec<String>,
+    pub(super) tools: Vec<ToolFront>,
+    pub(super) mcp: Vec<McpFront>,
+    pub(super) http: HttpRules,
     voice: Option<String>,
     interruption: Option<InterruptionFront>,
     #[serde(alias = "end_of_turn")]
@@ -208,6 +212,9 @@ const KEYS: &[(&str, Keys)] = &[
     ("follow_up", keys_of::<FollowUpFront>),
     ("posthook", keys_of::<PosthookFront>),
     ("phrases", keys_of::<PhrasesFront>),
+    ("tools.*", keys_of::<super::tools::HttpFront>),
+    ("mcp.*", keys_of::<McpFront>),
+    ("http", keys_of::<HttpRules>),
 ];
 
 /// Reads the settings: the playbook's own and the call's option.
@@ -488,7 +495,7 @@ fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strateg
     found.map(|row| Some(row.strategy)).ok_or_else(|| de::Error::unknown_variant(&word, WORDS))
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(serde::Deserialize)]
     #[serde(untagged)]
     enum Shape {

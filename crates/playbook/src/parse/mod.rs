@@ -1,11 +1,12 @@
 //! From the text of a file to a [`Playbook`]. The only room of this crate that knows serde.
 //!
-//! `yaml` keeps the place of every key, `front` reads the settings, `body` the scenes, `lint` says what is
+//! `yaml` keeps the place of every key, `front` reads the settings, `tools` the functions of the model, `body` the scenes, `lint` says what is
 //! probably a mistake.
 
 mod body;
 mod front;
 mod lint;
+mod tools;
 mod yaml;
 
 use crate::error::PlaybookError;
@@ -54,6 +55,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         follow_up: front.follow_up(),
         posthook: front.posthook(),
         phrases: front.phrases(),
+        tools: tools::read(&front, &yaml)?,
         llm: front.llm.clone(),
         allowed,
         scenes,

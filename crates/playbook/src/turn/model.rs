@@ -41,6 +41,7 @@ pub fn question(option: &EouOption, text: &str, language: &str) -> Option<HttpRe
         body: Some(body.to_string()),
         origin: Origin::Playbook,
         timeout: option.timeout.map_or(PATIENCE, |ms| ms.0),
+        ..HttpRequest::default()
     })
 }
 

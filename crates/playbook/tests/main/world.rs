@@ -136,6 +136,11 @@ impl World {
                 self.tell(now, &format!("fetch {} {}{body}", request.method, request.url));
             }
             Action::CancelFetch(id) => self.tell(now, &format!("cancel fetch {id}")),
+            Action::ListTools(server) => self.tell(now, &format!("list the tools of {}", server.name)),
+            Action::CallTool { id, server, name, arguments, .. } => {
+                self.fetch = id;
+                self.tell(now, &format!("call {name} of {server} with {arguments}"));
+            }
             Action::Arm(arming) => self.arming = arming,
             Action::Note(Note::Trouble(text)) => self.tell(now, &format!("note: {text}")),
             Action::Note(Note::Scene(scene)) => self.tell(now, &format!("scene {scene}")),
@@ -187,6 +192,7 @@ impl World {
                     &format!("hang up, {}{headers}", hangup.reason.as_deref().unwrap_or("no reason")),
                 );
             }
+            Command::Dtmf(dtmf) => self.tell(now, &format!("press {}", dtmf.digits)),
             Command::Refer(refer) => self.tell(now, &format!("transfer to {}", refer.callee)),
             other => self.tell(now, &format!("{other:?}")),
         }
@@ -280,6 +286,17 @@ impl World {
             "model streams" => later(now, Input::Model(turn, ModelOutput::Text(text))),
             "model ends" => later(now, Input::Model(turn, ModelOutput::Done(Usage::default()))),
             "model fails" => later(now, Input::Model(turn, ModelOutput::Failed { error: text })),
+            "model calls" => {
+                let (name, arguments) = text.split_once(' ').unwrap_or((&text, "{}"));
+                let (id, name) = (format!("call-{}", turn.0), name.to_owned());
+                let arguments = serde_json::from_str(arguments).unwrap();
+                later(now, Input::Model(turn, ModelOutput::ToolCall { id, name, arguments }));
+            }
+            "server offers" => {
+                let (server, tool) = text.split_once(' ').unwrap();
+                let tool = serde_json::from_str(tool).unwrap();
+                later(now, Input::Tools { server: server.to_owned(), tools: Ok(vec![tool]) });
+            }
             "fetch brings" => later(now, Input::Fetched { id: self.fetch, body: Ok(text) }),
             "fetch fails" => later(now, Input::Fetched { id: self.fetch, body: Err(text) }),
             "transfer fails" => {
@@ -307,7 +324,9 @@ impl World {
                 Role::Assistant => "agent",
                 Role::System | Role::Tool => "system",
             };
-            let _ = writeln!(self.log, "  {who}: {}", message.content);
+            let calls = message.tool_calls.iter().map(|call| &call.function);
+            let calls: String = calls.map(|call| format!("calls {} {}", call.name, call.arguments)).collect();
+            let _ = writeln!(self.log, "  {who}: {}{calls}", message.content);
         }
         self.log
     }

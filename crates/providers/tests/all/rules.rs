@@ -25,7 +25,10 @@ async fn reply(option: &LlmOption, turn: u64, scene: &str, words: &str) -> Strin
         Message::new(Role::User, words),
     ];
     let (sender, mut receiver) = channel(100);
-    model.run(Ask { turn: TurnId(turn), messages, scene: scene.to_owned() }, sender).await.unwrap();
+    model
+        .run(Ask { turn: TurnId(turn), messages, scene: scene.to_owned(), tools: Vec::new() }, sender)
+        .await
+        .unwrap();
     let mut reply = String::new();
     let mut done = false;
     while let Some(output) = receiver.recv().await {
