@@ -183,7 +183,7 @@ pub fn takes_back(text: &str, tag: &str) -> bool {
         if wide { words.contains(*phrase) } else { words.contains(&format!(" {phrase} ")) }
     };
     text.len() <= 10 * LONGEST
-        && [language(tag), language("en")].iter().any(|row| row.take_backs.iter().any(|p| said(p)))
+        && [language(tag), language("en")].iter().any(|row| row.take_backs.iter().any(&said))
 }
 
 /// How many words `text` has; each Chinese or Japanese character counts as one.

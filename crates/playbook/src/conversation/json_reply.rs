@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::chat::Role;
 use serde_json::{Map, Value};
 
+use super::tools::Called;
 use super::{Action, Conversation, Note};
 use crate::scanner::Scan;
 use crate::tags::Tag;
@@ -97,7 +98,7 @@ impl Conversation {
             ("reject", _) => self.take_call("hangup", &arguments, out),
             _ if self.playbook.tools.named(&name).is_some() => {
                 let id = format!("json-{}", self.last_fetch.wrapping_add(1));
-                self.call_function(id, &name, arguments, out);
+                self.call_function(Called { id, name, arguments }, out);
             }
             _ => self.take_call(&name, &arguments, out),
         }

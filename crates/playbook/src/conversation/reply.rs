@@ -8,6 +8,7 @@ use serde_json::json;
 
 pub(super) use super::heard::After;
 use super::json_reply::Shape;
+use super::tools::Called;
 use super::{Action, Conversation, MAX_UNPROMPTED, Note};
 use crate::prompt;
 use crate::scanner::{Scan, Scanner};
@@ -135,7 +136,7 @@ impl Conversation {
             ModelOutput::Reasoning(_) => {}
             ModelOutput::ToolCall { id, name, arguments } => {
                 self.say_open_sentence(out);
-                self.call_function(id, &name, arguments, out);
+                self.call_function(Called { id, name, arguments }, out);
             }
             ModelOutput::Done(usage) => {
                 let data = json!({

@@ -46,8 +46,22 @@ pub(super) struct Pending {
 enum Asked {
     /// A tag: what is fetched, in words.
     Tag(String),
-    /// A function call of the model.
-    Call { id: String, name: String, arguments: Value },
+    /// The model, by this call.
+    Call(Called),
+}
+
+/// A function call of the model.
+#[derive(Clone, Debug)]
+pub(super) struct Called {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: Value,
+}
+
+impl Called {
+    fn with(&self, result: impl Into<String>) -> [Message; 2] {
+        Message::tool(&self.id, &self.name, &self.arguments, result)
+    }
 }
 
 /// A tool of a server.
@@ -102,52 +116,47 @@ impl Conversation {
     }
 
     /// The model calls a function.
-    pub(super) fn call_function(&mut self, id: String, name: &str, arguments: Value, out: &mut Vec<Action>) {
-        let Some(turn) = self.reply.as_ref().map(|reply| reply.turn) else { return };
+    pub(super) fn call_function(&mut self, called: Called, out: &mut Vec<Action>) {
+        let name = called.name.as_str();
         if let Some(tool) = self.playbook.tools.named(name).cloned() {
-            self.count_tool(name, &arguments.to_string(), out);
-            match tool.request(&arguments, &self.vars) {
+            self.count_tool(name, &called.arguments.to_string(), out);
+            match tool.request(&called.arguments, &self.vars) {
                 Ok(request) => {
-                    let asked = Asked::Call { id, name: name.to_owned(), arguments };
-                    let fetch = Pending {
-                        var: tool.var,
-                        filler: tool.filler,
-                        ..self.pending(turn, asked, request.timeout)
-                    };
-                    self.begin_fetch(fetch, request, out);
+                    let pending = self.pending(Asked::Call(called), request.timeout);
+                    let pending = Pending { var: tool.var, filler: tool.filler, ..pending };
+                    self.begin_fetch(pending, request, out);
                 }
-                Err(error) => self.call_failed(&id, name, &arguments, &error.to_string(), out),
+                Err(error) => self.call_failed(&called, &error.to_string(), out),
             }
         } else if let Some(tool) = self.server_tools.iter().find(|tool| tool.spec.name == name).cloned() {
-            self.count_tool(name, &arguments.to_string(), out);
-            let asked = Asked::Call { id, name: name.to_owned(), arguments: arguments.clone() };
-            let pending = self.pending(turn, asked, MCP_TIMEOUT);
+            self.count_tool(name, &called.arguments.to_string(), out);
+            let arguments = called.arguments.clone();
+            let pending = self.pending(Asked::Call(called), MCP_TIMEOUT);
             if let Some(id) = self.add_pending(pending, out) {
                 let ServerTool { server, name, .. } = tool;
                 out.push(Action::CallTool { id, server, name, arguments, timeout: MCP_TIMEOUT });
             }
-        } else if let Some(tag) = Tag::from_call(name, &arguments) {
+        } else if let Some(tag) = Tag::from_call(name, &called.arguments) {
             let Some(act) = tag.act() else {
-                return self.call_failed(&id, name, &arguments, "an argument is missing", out);
+                return self.call_failed(&called, "an argument is missing", out);
             };
-            if matches!(act, Act::SetVar { .. }) {
-                self.history.push_all(turn, Message::tool(&id, name, &arguments, "done"));
+            if let Some(reply) = self.reply.as_ref().filter(|_| matches!(act, Act::SetVar { .. })) {
+                self.history.push_all(reply.turn, called.with("done"));
             }
             self.take(Scan::Tag(tag), out);
         } else {
-            let shown = protocol::read::shown(name);
-            out.push(Action::Note(Note::Trouble(format!("the model calls the unknown function {shown}"))));
-            self.call_failed(&id, name, &arguments, "there is no such function", out);
+            self.call_failed(&called, "there is no such function", out);
         }
     }
 
     /// The model is told that its call cannot be, and goes on.
-    fn call_failed(&mut self, id: &str, name: &str, arguments: &Value, why: &str, out: &mut Vec<Action>) {
+    fn call_failed(&mut self, called: &Called, why: &str, out: &mut Vec<Action>) {
         let Some(reply) = &mut self.reply else { return };
         reply.counts = true;
         reply.after.ask |= !reply.said;
-        self.history.push_all(reply.turn, Message::tool(id, name, arguments, format!("failed: {why}")));
-        out.push(Action::Note(Note::Trouble(format!("call of {}: {why}", protocol::read::shown(name)))));
+        self.history.push_all(reply.turn, called.with(format!("failed: {why}")));
+        let name = protocol::read::shown(&called.name);
+        out.push(Action::Note(Note::Trouble(format!("the model calls {name}: {why}"))));
     }
 
     /// Tells those who watch that the model uses a tool.
@@ -179,11 +188,13 @@ impl Conversation {
             self.news = true;
             return;
         }
-        let pending = Pending { var, ..self.pending(turn, Asked::Tag(what), request.timeout) };
+        let pending = Pending { var, ..self.pending(Asked::Tag(what), request.timeout) };
         self.begin_fetch(pending, request, out);
     }
 
-    fn pending(&mut self, turn: TurnId, asked: Asked, timeout: Duration) -> Pending {
+    /// A request of the turn under way.
+    fn pending(&self, asked: Asked, timeout: Duration) -> Pending {
+        let turn = self.reply.as_ref().map_or(self.last_turn, |reply| reply.turn);
         let (since, patience) = (self.now, timeout + GRACE);
         Pending { id: 0, turn, since, patience, asked, var: None, filler: None, filled: false }
     }
@@ -196,11 +207,13 @@ impl Conversation {
 
     fn add_pending(&mut self, mut pending: Pending, out: &mut Vec<Action>) -> Option<u32> {
         if self.fetches.len() >= MAX_PENDING {
-            if let Asked::Call { id, name, arguments } = &pending.asked {
-                let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
-                self.call_failed(&id, &name, &arguments, "too many at once", out);
+            match &pending.asked {
+                Asked::Call(called) => self.call_failed(called, "too many at once", out),
+                Asked::Tag(what) => {
+                    let text = format!("too many requests at once; {what} is dropped");
+                    out.push(Action::Note(Note::Trouble(text)));
+                }
             }
-            out.push(Action::Note(Note::Trouble("too many requests at once; one is dropped".into())));
             return None;
         }
         self.last_fetch = self.last_fetch.wrapping_add(1);
@@ -250,9 +263,9 @@ impl Conversation {
                 };
                 self.history.push(turn, Role::System, text);
             }
-            Asked::Call { id, name, arguments } => {
+            Asked::Call(called) => {
                 let text = result.unwrap_or_else(|error| format!("failed: {error}"));
-                self.history.push_all(turn, Message::tool(id, name, arguments, text));
+                self.history.push_all(turn, called.with(text));
             }
         }
     }
