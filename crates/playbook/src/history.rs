@@ -13,12 +13,19 @@ const MAX_MESSAGES: usize = 1000;
 pub struct History {
     messages: Vec<Message>,
     turns: Vec<TurnId>,
+    /// Messages that were dropped because there were too many.
+    dropped: usize,
 }
 
 impl History {
     /// All messages, the oldest first.
     pub fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// Messages since the beginning of the call, those that were dropped included.
+    pub fn total(&self) -> usize {
+        self.dropped + self.messages.len()
     }
 
     /// Adds a message at the end of `turn`.
@@ -36,6 +43,7 @@ impl History {
         while self.messages.len() > MAX_MESSAGES {
             self.messages.remove(0);
             self.turns.remove(0);
+            self.dropped += 1;
         }
     }
 

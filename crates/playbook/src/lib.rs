@@ -21,6 +21,7 @@ pub mod error;
 pub mod followup;
 pub mod history;
 pub mod hosts;
+pub mod outcome;
 pub mod parse;
 pub mod phrases;
 pub mod playbook;
@@ -37,5 +38,6 @@ pub mod vars;
 
 pub use conversation::{Action, Arming, Conversation, Ended, HttpRequest, Input, Note, Origin};
 pub use error::{PlaybookError, Warning};
+pub use outcome::Outcome;
 pub use playbook::{Interruption, Playbook, Scene, Strategy};
 pub use vars::{BuiltIns, Vars};

@@ -44,6 +44,8 @@ pub struct Playbook {
     pub dtmf_collectors: BTreeMap<String, Collect>,
     /// What happens when the caller is silent.
     pub follow_up: Option<FollowUp>,
+    /// The agent says goodbye and hangs up when the call has lasted so long.
+    pub max_duration: Option<Duration>,
     /// Where to report the call after its end.
     pub posthook: Option<Posthook>,
     /// What the model may call.

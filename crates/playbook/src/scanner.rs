@@ -55,6 +55,8 @@ pub enum Scan {
     Text(String),
     /// A tag of [`tags::TAGS`].
     Tag(Tag),
+    /// The words from here on have this emotion, or none any more.
+    Emotion(Option<&'static str>),
 }
 
 /// Finds tags in a text that comes piece by piece.
@@ -116,7 +118,7 @@ impl Scanner {
             State::Markup(quote) => self.markup(c, quote),
             State::Overlong if c == '>' => self.state = State::Words,
             State::Overlong => {}
-            State::Mark => self.mark(c),
+            State::Mark => self.mark(c, out),
             State::FenceWord => self.fence_word(c),
         }
     }
@@ -212,12 +214,16 @@ impl Scanner {
         self.held.push(c);
     }
 
-    fn mark(&mut self, c: char) {
+    fn mark(&mut self, c: char, out: &mut Vec<Scan>) {
         if c == ']' {
             let word = self.held.trim_start_matches(['[', '/']);
-            if EMOTIONS.iter().any(|emotion| word.trim().eq_ignore_ascii_case(emotion)) {
+            let known = EMOTIONS.iter().find(|emotion| word.trim().eq_ignore_ascii_case(emotion));
+            if let Some(emotion) = known {
+                let ends = self.held.starts_with("[/");
                 self.held.clear();
                 self.state = State::Words;
+                self.emit_text(out);
+                out.push(Scan::Emotion((!ends).then_some(emotion)));
                 return;
             }
         }
@@ -292,6 +298,7 @@ mod tests {
             .map(|scan| match scan {
                 Scan::Text(text) => text.clone(),
                 Scan::Tag(tag) => format!("({tag})"),
+                Scan::Emotion(_) => String::new(),
             })
             .collect()
     }

@@ -165,6 +165,7 @@ impl Conversation {
                 self.silence.begin(now);
             }
             self.release_keys(now, out);
+            self.summarise(out);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Reading order: `types` (in and out), this file (state, the one entry, time), `caller` (what the caller says),
 //! `turns` (when that is all), `speculate` (asking before it is certain), `keys` (what the caller presses), `reply` (an answer from its first word on),
 //! `heard` (how much of it was heard, and what follows), `acts` (what tags do), `tools` (functions and
-//! what is fetched), `json_reply` (answers that are
+//! what is fetched), `memory` (summaries of a long call), `json_reply` (answers that are
 //! JSON), `leave` (the end and transfers).
 
 mod acts;
@@ -12,6 +12,7 @@ mod heard;
 mod json_reply;
 mod keys;
 mod leave;
+mod memory;
 mod reply;
 mod speculate;
 mod tools;
@@ -30,6 +31,7 @@ use protocol::chat::{Message, TurnId};
 use crate::collector::Collector;
 use crate::followup::{Prompt, Silence};
 use crate::history::History;
+use crate::outcome::{self, Outcome};
 use crate::phrases;
 use crate::playbook::{FollowUp, Phrases, Playbook, Scene};
 use crate::prompt;
@@ -41,6 +43,7 @@ use crate::turn::start_words::StartWords;
 use crate::vars::Vars;
 
 use heard::Cut;
+use memory::Memory;
 use reply::{After, Question, Reply};
 use speculate::Speculation;
 use tools::{Pending, ServerTool};
@@ -88,6 +91,9 @@ pub struct Conversation {
     fetches: Vec<Pending>,
     /// Tools of servers that the model is given.
     server_tools: Vec<ServerTool>,
+    memory: Memory,
+    /// When the call becomes too long.
+    too_long: Option<CallTime>,
     outcome: Tally,
     /// Time of the input that is being handled.
     now: CallTime,
@@ -160,6 +166,8 @@ impl Conversation {
             collector: None,
             fetches: Vec::new(),
             server_tools: Vec::new(),
+            memory: Memory::default(),
+            too_long: None,
             outcome: Tally::default(),
             now: CallTime::ZERO,
             last_fetch: 0,
@@ -197,6 +205,7 @@ impl Conversation {
             return None;
         }
         [
+            self.too_long,
             self.model_deadline(),
             self.cut.as_ref().map(|cut| cut.deadline),
             self.ending.deadline(),
@@ -212,6 +221,32 @@ impl Conversation {
     /// How often asking before the caller's turn was over was of use.
     pub fn speculations(&self) -> Speculations {
         self.speculations
+    }
+
+    /// What is left of the conversation, for the report and the record. To be asked for when the call is over,
+    /// however it ended.
+    pub fn outcome(&self) -> Outcome {
+        let history = self.history.messages().to_vec();
+        let render = |text: &str| template::render(text, &self.vars).unwrap_or_else(|_| text.to_owned());
+        let report = self.playbook.posthook.as_ref().map(|hook| outcome::Report {
+            url: render(&hook.url),
+            method: hook.method.clone(),
+            headers: hook.headers.iter().map(|(name, value)| (name.clone(), render(value))).collect(),
+            summary: self
+                .playbook
+                .llm
+                .as_ref()
+                .and_then(|_| outcome::summary_of(hook, &history, self.scene())),
+            with_history: hook.include_history,
+        });
+        Outcome {
+            history,
+            variables: self.vars.public(),
+            scene: self.scene().to_owned(),
+            speculations: self.speculations,
+            tool_calls: self.outcome.tool_calls,
+            report,
+        }
     }
 
     /// Variables as they stand.
@@ -238,6 +273,7 @@ impl Conversation {
             return;
         }
         self.mode = Mode::Talking;
+        self.too_long = self.playbook.max_duration.map(|longest| now + longest);
         self.list_tools(out);
         self.enter(self.scene, out);
         let of_model = || self.playbook.llm.as_ref().and_then(|llm| llm.greeting.as_deref());
@@ -311,6 +347,15 @@ impl Conversation {
             return;
         }
         let due = |deadline: Option<CallTime>| deadline.is_some_and(|deadline| deadline <= now);
+        if due(self.too_long) {
+            self.too_long = None;
+            self.waiting = None;
+            self.stop_reply(out);
+            let goodbye = self.phrases.goodbye.clone();
+            self.speech.manner.protected = true;
+            self.say_fixed(now, &goodbye, After::hangup("call is too long"), out);
+            return;
+        }
         if due(self.model_deadline()) {
             if let Some(reply) = &self.reply {
                 out.push(Action::Abandon(reply.turn));

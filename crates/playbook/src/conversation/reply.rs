@@ -10,7 +10,6 @@ pub(super) use super::heard::After;
 use super::json_reply::Shape;
 use super::tools::Called;
 use super::{Action, Conversation, MAX_UNPROMPTED, Note};
-use crate::prompt;
 use crate::scanner::{Scan, Scanner};
 use crate::sentence::Sentences;
 use crate::speech::Manner;
@@ -66,7 +65,7 @@ impl Conversation {
             self.silence.begin(now);
             return;
         }
-        let messages = prompt::messages(&self.prompt, self.history.messages(), hint);
+        let messages = self.told(hint, None);
         let play_id = format!("turn-{}", turn.0);
         let data = json!({ "history_length": self.history.messages().len(), "playId": play_id });
         out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
@@ -115,6 +114,7 @@ impl Conversation {
     }
 
     pub(super) fn model(&mut self, now: CallTime, turn: TurnId, output: ModelOutput, out: &mut Vec<Action>) {
+        let Some(output) = self.keep_summary(turn, output) else { return };
         let Some(output) = self.keep_piece(turn, output) else { return };
         let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn == turn && reply.generating) else {
             return;
@@ -173,6 +173,14 @@ impl Conversation {
             Scan::Tag(tag) => {
                 self.say_open_sentence(out);
                 self.act(&tag, out);
+            }
+            Scan::Emotion(emotion) => {
+                // Another emotion is another utterance: only for voices that are said to have them.
+                let features = self.playbook.llm.iter().flat_map(|llm| llm.features.iter().flatten());
+                if features.into_iter().any(|feature| feature == "voice_emotion") {
+                    self.say_open_sentence(out);
+                    self.speech.manner.emotion = emotion.map(str::to_owned);
+                }
             }
         }
     }

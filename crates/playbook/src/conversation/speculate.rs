@@ -12,7 +12,6 @@ use serde_json::json;
 
 use super::reply::Reply;
 use super::{Action, Conversation, Mode, Note};
-use crate::prompt;
 
 /// Most pieces of an answer that are kept; a longer one is asked for again.
 const MAX_PIECES: usize = 4096;
@@ -61,11 +60,10 @@ impl Conversation {
         }
         self.drop_speculation(out);
         let turn = self.next_turn();
-        let mut history = self.history.messages().to_vec();
-        history.push(Message::new(Role::User, &text));
-        let messages = prompt::messages(&self.prompt, &history, None);
+        let history = self.history.messages().len();
+        let messages = self.told(None, Some(Message::new(Role::User, &text)));
         let play_id = format!("turn-{}", turn.0);
-        let data = json!({ "history_length": history.len(), "playId": play_id, "speculative": true });
+        let data = json!({ "history_length": history, "playId": play_id, "speculative": true });
         out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
         out.push(Action::Ask(Ask {
             turn,
@@ -73,7 +71,6 @@ impl Conversation {
             scene: self.scene().to_owned(),
             tools: self.functions(),
         }));
-        let history = history.len() - 1;
         self.speculation =
             Some(Speculation { turn, words: meaning(&text), asked: now, history, pieces: Vec::new() });
     }

@@ -41,6 +41,8 @@ pub(super) struct Front {
     dtmf_collectors: BTreeMap<String, CollectFront>,
     #[serde(alias = "followup", alias = "follow_up")]
     follow_up: Option<FollowUpFront>,
+    #[serde(alias = "max_duration")]
+    pub(super) max_duration: Option<Seconds>,
     posthook: Option<PosthookFront>,
     phrases: PhrasesFront,
 }

@@ -53,6 +53,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         dtmf: front.dtmf(&yaml)?,
         dtmf_collectors: front.collectors(&yaml)?,
         follow_up: front.follow_up(),
+        max_duration: front.max_duration.map(|seconds| seconds.0).filter(|longest| !longest.is_zero()),
         posthook: front.posthook(),
         phrases: front.phrases(),
         tools: tools::read(&front, &yaml)?,

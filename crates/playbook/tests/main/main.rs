@@ -3,6 +3,7 @@
 
 mod anything;
 mod heard_truth;
+mod outcome;
 mod parse;
 mod scanner;
 mod script;

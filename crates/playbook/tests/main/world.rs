@@ -32,6 +32,7 @@ pub(crate) struct World {
     voice: Voice,
     inputs: VecDeque<(u64, Input)>,
     turn: TurnId,
+    summary: TurnId,
     fetch: u32,
     prompt: String,
     log: String,
@@ -61,6 +62,7 @@ impl World {
             voice: Voice::default(),
             inputs: VecDeque::new(),
             turn: TurnId(0),
+            summary: TurnId(0),
             fetch: 0,
             prompt: String::new(),
             log: String::new(),
@@ -116,10 +118,19 @@ impl World {
     fn act(&mut self, now: u64, action: Action) {
         match action {
             Action::Do(command) => self.command(now, command),
+            Action::Ask(ask) if ask.turn.0 >= 1 << 62 => {
+                self.summary = ask.turn;
+                self.tell(now, "ask for a summary");
+            }
             Action::Ask(ask) => {
                 self.turn = ask.turn;
                 let prompt = ask.messages.first().filter(|first| first.role == Role::System);
                 let prompt = prompt.map_or("", |first| first_line(&first.content)).to_owned();
+                let earlier =
+                    ask.messages.first().and_then(|first| first.content.split_once("Earlier in this call: "));
+                if let Some((_, summary)) = earlier {
+                    self.tell(now, &format!("told of {} messages and \"{summary}\"", ask.messages.len() - 1));
+                }
                 if self.prompt != prompt {
                     self.tell(now, &format!("prompt \"{prompt}\""));
                     self.prompt = prompt;
@@ -158,7 +169,9 @@ impl World {
                         Voice { play_id: play_id.clone(), since: now + VOICE_DELAY_MS, ..Voice::default() };
                 }
                 if !tts.text.is_empty() {
-                    self.tell(now, &format!("{play_id} says \"{}\"", tts.text));
+                    let emotion = tts.option.and_then(|option| option.emotion);
+                    let emotion = emotion.map_or(String::new(), |emotion| format!(", {emotion}"));
+                    self.tell(now, &format!("{play_id} says \"{}\"{emotion}", tts.text));
                     if self.voice.reported >= self.voice.text.chars().count() {
                         let behind = self.voice.text.chars().count() as u64 * MS_PER_CHAR;
                         self.voice.since =
@@ -286,6 +299,10 @@ impl World {
             "model streams" => later(now, Input::Model(turn, ModelOutput::Text(text))),
             "model ends" => later(now, Input::Model(turn, ModelOutput::Done(Usage::default()))),
             "model fails" => later(now, Input::Model(turn, ModelOutput::Failed { error: text })),
+            "summary comes" => {
+                later(now, Input::Model(self.summary, ModelOutput::Text(text)));
+                later(now, Input::Model(self.summary, ModelOutput::Done(Usage::default())));
+            }
             "model calls" => {
                 let (name, arguments) = text.split_once(' ').unwrap_or((&text, "{}"));
                 let (id, name) = (format!("call-{}", turn.0), name.to_owned());
