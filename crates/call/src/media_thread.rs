@@ -73,6 +73,9 @@ pub(crate) enum Order {
     Media(SeatId, ToMedia),
     /// A recognizer's end of a door.
     Door(SeatId, DoorId, mpsc::Sender<Hearing>),
+    /// A further leg's connection, and its end.
+    Wire(SeatId, LegId, Wire),
+    Unwire(SeatId, LegId),
     /// Where the recording goes.
     Tape(SeatId, mpsc::Sender<TapePiece>),
     /// A call is over.
@@ -420,6 +423,16 @@ impl Wheel {
                     let doors = &mut self.slots[slot][at].doors;
                     doors.retain(|(_, sender)| !sender.is_closed());
                     doors.push((door, sender));
+                }
+            }
+            Order::Wire(id, leg, wire) => {
+                if let Some((slot, at)) = self.find(id) {
+                    self.slots[slot][at].wires.push((leg, wire));
+                }
+            }
+            Order::Unwire(id, leg) => {
+                if let Some((slot, at)) = self.find(id) {
+                    self.slots[slot][at].wires.retain(|(wired, _)| *wired != leg);
                 }
             }
             Order::Tape(id, tape) => {

@@ -27,6 +27,8 @@ pub(crate) struct Draft {
     turns: Vec<TurnRecord>,
     /// The caller has spoken and waits for a reply.
     turn: Option<TurnRecord>,
+    /// The second party's part.
+    pub(crate) referred: Option<Box<CallRecord>>,
     /// The conversation has begun.
     pub(crate) listening: bool,
 }
@@ -79,6 +81,30 @@ impl Core {
         self.metric(now, "response_time", waited, data);
     }
 
+    /// A record that says nothing yet.
+    pub(crate) fn empty_record(&self) -> CallRecord {
+        CallRecord {
+            call_type: self.facts.kind,
+            option: None,
+            call_id: String::new(),
+            start_time: String::new(),
+            ring_time: None,
+            answer_time: None,
+            end_time: String::new(),
+            caller: String::new(),
+            callee: String::new(),
+            status_code: 0,
+            hangup_reason: None,
+            hangup_messages: Vec::new(),
+            recorder: Vec::new(),
+            extras: None,
+            dump_event_file: None,
+            refer_callrecord: None,
+            transcript: Vec::new(),
+            turns: Vec::new(),
+        }
+    }
+
     /// The record of the call; recordings are filled in by whoever wrote them.
     pub(crate) fn record(&mut self, now: CallTime, end: &End) -> CallRecord {
         let clock = self.facts.clock;
@@ -105,7 +131,7 @@ impl Core {
             recorder: Vec::new(),
             extras: Some(self.public_vars()),
             dump_event_file: self.facts.dump.clone(),
-            refer_callrecord: None,
+            refer_callrecord: self.draft.referred.take(),
             transcript: std::mem::take(&mut self.draft.lines),
             turns: std::mem::take(&mut self.draft.turns),
         }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use playbook::Playbook;
-use protocol::option::{CallOption, LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
+use protocol::option::{
+    CallOption, LlmOption, RecorderOption, SipOption, SynthesisOption, TranscriptionOption,
+};
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use protocol::{Event, Extra};
@@ -97,6 +99,8 @@ pub struct Services {
     pub playbooks: Arc<dyn Playbooks>,
     /// Fetches what playbooks ask for.
     pub fetcher: Arc<dyn Fetcher>,
+    /// Opens lines to parties that calls dial.
+    pub dialer: Arc<dyn Dialer>,
     /// Where records go: each call sends exactly one, except a client's that never began.
     pub records: mpsc::Sender<CallRecord>,
 }
@@ -186,6 +190,50 @@ pub enum TapePiece {
     Sound(Vec<i16>),
     /// So many frames were lost; to be filled with silence so that both sides stay aligned with time.
     Gap(u64),
+}
+
+/// A party to be dialled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dial {
+    /// `Call-ID` of the INVITE to come.
+    pub call_id: String,
+    /// Our URI.
+    pub caller: String,
+    /// Whom to call: a `sip:`, `sips:` or `tel:` URI.
+    pub callee: String,
+    /// Account, headers and encryption.
+    pub sip: SipOption,
+    /// A playbook is in command, and not a client.
+    pub playbook: bool,
+}
+
+/// A line to a party: nothing has been sent on it yet.
+pub struct Line {
+    /// Its signalling, to which [`LegRequest::Invite`](crate::legs::LegRequest::Invite) is given.
+    pub leg: Box<dyn Leg>,
+    /// The socket of its sound.
+    pub wire: Wire,
+    /// Our side of the media.
+    pub media: SipMedia,
+}
+
+/// Why there is no line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undialled {
+    /// The SIP status that says the same.
+    pub code: u16,
+    /// In words, for the `reject` event.
+    pub reason: String,
+}
+
+/// Opens lines to parties that a call dials: policy, accounts, names and ports are its business.
+#[async_trait]
+pub trait Dialer: Send + Sync {
+    /// A line to the callee.
+    ///
+    /// # Errors
+    /// When the callee may not be called, cannot be found, or no port is free.
+    async fn open(&self, dial: Dial) -> Result<Line, Undialled>;
 }
 
 /// Finds playbooks by the name a client gives in `option.playbook`.

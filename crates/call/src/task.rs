@@ -20,16 +20,19 @@ use crate::core::clock::Clock;
 use crate::core::{Core, Effect, Facts, Input};
 use crate::end::StopReason;
 use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
-use crate::legs::{Failed, Leg, LegError, LegId, LegRequest};
+use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest};
 use crate::media::order::{FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
-use crate::setup::{EventLog, Services, Setup, Tape};
+use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
 use providers_of::Running;
 
 /// How long the end of a recording is waited for before the record goes without its size.
 const TAPE_END: Duration = Duration::from_secs(10);
 /// Inputs of providers waiting for the rules. When full the provider waits.
 const INPUTS: usize = 64;
+
+/// Lines that were opened and wait for the call. When full the one that opens them waits.
+const LINES: usize = 4;
 
 /// Starts a call. It ends by itself; the handle is the only way to reach it.
 #[expect(clippy::disallowed_methods, reason = "a call is a task; it owns itself and ends with its call")]
@@ -49,6 +52,10 @@ struct Task {
     services: Services,
     started: Instant,
     leg: Box<dyn Leg>,
+    /// Legs beside the first.
+    others: Vec<(LegId, Box<dyn Leg>)>,
+    lines: mpsc::Receiver<(LegId, Result<Line, Undialled>)>,
+    to_lines: mpsc::Sender<(LegId, Result<Line, Undialled>)>,
     /// The connection, until the call is seated.
     wire: Option<Wire>,
     seat: Option<(SeatId, mpsc::Sender<Order>)>,
@@ -92,6 +99,7 @@ impl Task {
         };
         let (to_task, from_media) = mpsc::channel(EVENTS);
         let (input, inputs) = mpsc::channel(INPUTS);
+        let (to_lines, lines) = mpsc::channel(LINES);
         Task {
             core: Core::new(facts, option, sip, playbook),
             kind,
@@ -100,6 +108,9 @@ impl Task {
             services,
             started: now(),
             leg,
+            others: Vec::new(),
+            lines,
+            to_lines,
             wire: Some(wire),
             seat: None,
             from_media,
@@ -150,10 +161,12 @@ impl Task {
         tokio::select! {
             biased;
             event = self.leg.next() => vec![Input::Leg(LegId::MAIN, event)],
+            (leg, event) = next_of(&mut self.others) => vec![Input::Leg(leg, event)],
             // The thread lets go of a call whose sound has failed.
             event = self.from_media.recv() => vec![Input::Media(event.unwrap_or(FromMedia::Gone))],
             order = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => self.order(order),
             Some(input) = self.inputs.recv() => vec![input],
+            Some((leg, line)) = self.lines.recv() => vec![self.join(leg, line).await],
             () = until(deadline) => vec![Input::Timeout],
         }
     }
@@ -240,6 +253,14 @@ impl Task {
             }
             Effect::Abandon(turn) => self.running.abandon(turn),
             Effect::Fetch(id, request) => self.running.fetch(id, request, Arc::clone(&self.services.fetcher)),
+            Effect::Dial(leg, dial) => {
+                let dialer = Arc::clone(&self.services.dialer);
+                self.running.dial(leg, *dial, dialer, self.to_lines.clone());
+            }
+            Effect::Drop(leg) => {
+                self.others.retain(|(id, _)| *id != leg);
+                self.tell_thread(|seat| Order::Unwire(seat, leg)).await;
+            }
             Effect::Emit(event) => self.emit(event),
             Effect::Ambience(path, rate, ducking) => {
                 if let Some((seat, orders)) = &self.seat {
@@ -254,10 +275,33 @@ impl Task {
         None
     }
 
+    /// Takes in a line that was opened for a party to be dialled.
+    async fn join(&mut self, leg: LegId, line: Result<Line, Undialled>) -> Input {
+        let line = match line {
+            Ok(line) => line,
+            Err(why) => return Input::Line(leg, Err(why)),
+        };
+        if leg == LegId::MAIN {
+            self.leg = line.leg;
+            self.wire = Some(line.wire);
+        } else {
+            self.others.push((leg, line.leg));
+            self.tell_thread(|seat| Order::Wire(seat, leg, line.wire)).await;
+        }
+        Input::Line(leg, Ok(Box::new(line.media)))
+    }
+
     async fn request(&mut self, leg: LegId, request: LegRequest) -> Option<Input> {
         let answers = matches!(request, LegRequest::Answer { .. });
-        let error = self.leg.request(request).await.err()?;
+        let invites = matches!(request, LegRequest::Invite(_));
+        let asked = match self.others.iter_mut().find(|(id, _)| *id == leg) {
+            Some((_, other)) => other.request(request).await,
+            None if leg == LegId::MAIN => self.leg.request(request).await,
+            None => return None,
+        };
+        let error = asked.err()?;
         let failed = match (answers, &error) {
+            _ if invites => Failed::Invite,
             (true, LegError::Gone) => Failed::Gone,
             (true, LegError::Refused(_)) => Failed::Answer,
             // What was asked of a leg that has just ended is answered by its last event.
@@ -341,7 +385,7 @@ impl Task {
         }
         tracing::info!(reason = ?record.hangup_reason, status = record.status_code, "call ends");
         // A call that was never begun has nothing to account for.
-        let begun = record.answer_time.is_some() || self.kind == CallKind::Sip;
+        let begun = record.answer_time.is_some() || (self.kind == CallKind::Sip && !record.callee.is_empty());
         if begun && self.services.records.send(*record).await.is_err() {
             tracing::error!("no one takes call records");
         }
@@ -354,6 +398,15 @@ impl Task {
         drop(pieces);
         tokio::time::timeout(TAPE_END, done).await.ok()?.ok()
     }
+}
+
+/// The next thing that happens on any of `legs`.
+async fn next_of(legs: &mut [(LegId, Box<dyn Leg>)]) -> (LegId, LegEvent) {
+    if legs.is_empty() {
+        return std::future::pending().await;
+    }
+    let all = legs.iter_mut().map(|(id, leg)| Box::pin(async move { (*id, leg.next().await) }));
+    futures::future::select_all(all).await.0
 }
 
 async fn until(deadline: Option<Instant>) {

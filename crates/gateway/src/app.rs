@@ -95,7 +95,9 @@ impl App {
 
     /// A client that leaves without `invite` leaves no record, so nothing else takes its note back.
     fn forget_unborn(&self, over: &CallHandle, note: Option<&records::Note>) {
-        let unborn = over.kind() == CallKind::WebSocket && over.info().answered_ms.is_none();
+        let info = over.info();
+        let nobody = over.kind() == CallKind::WebSocket || info.callee.is_empty();
+        let unborn = nobody && info.answered_ms.is_none();
         if let (Some(local), Some(note), true) = (&self.records, note, unborn) {
             local.forget(over.id(), note);
         }

@@ -5,7 +5,8 @@
 //!
 //! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense;
 //! [`server`] starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`];
-//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes; [`http`] is the
+//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, and
+//! [`outbound`] to dial; [`http`] is the
 //! other door, with [`access`] for who may; [`playbooks`], [`library`], [`egress`] and [`sinks`] are what calls need of the world; [`files`]
 //! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod http;
 pub mod inbound;
 pub mod library;
 pub mod logging;
+pub mod outbound;
 pub mod playbooks;
 pub mod ports;
 pub mod server;

@@ -26,6 +26,7 @@ use crate::egress::Egress;
 use crate::http::{self, Tls};
 use crate::inbound::Routes;
 use crate::library::Sounds;
+use crate::outbound::Lines;
 use crate::playbooks::Folder;
 use crate::ports::Ports;
 use crate::sinks::recording::Recorder;
@@ -104,6 +105,11 @@ impl Server {
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
         let egress = Egress::new(&config.useragent, &config.egress)?;
         let playbooks = Folder::new(config.playbook_path.clone());
+        let ports = Ports::new(
+            config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip()),
+            config.rtp_start_port,
+            config.rtp_end_port,
+        );
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
             providers,
@@ -111,12 +117,13 @@ impl Server {
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),
             fetcher: Arc::new(egress.clone()),
+            dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), config.clone())),
             records: records_in,
         };
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
-        let app = Arc::new(build(config, Doorkeepers { access, egress }, services, playbooks));
+        let app = Arc::new(build(config, Doorkeepers { access, egress, ports }, services, playbooks));
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
@@ -212,6 +219,7 @@ fn certificate(config: &Config) -> io::Result<Option<Tls>> {
 struct Doorkeepers {
     access: Access,
     egress: Egress,
+    ports: Ports,
 }
 
 fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
@@ -240,12 +248,11 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
             tracing::warn!(recovered, "calls were cut off by a crash; their records say aborted");
         }
     }
-    let bind = config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip());
     App {
         access: keepers.access,
         egress: keepers.egress,
         calls: Calls::new(config.max_calls),
-        ports: Ports::new(bind, config.rtp_start_port, config.rtp_end_port),
+        ports: keepers.ports,
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
         config,

@@ -159,16 +159,7 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
     let Incoming { dialog, invite, events } = call;
     let Invite { from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
     tracing::info!(call = ?dialog_id, from = ?from_uri, to = ?to_uri, %source, "inbound call");
-    let config = &app.config;
-    let media = LocalMedia {
-        address: config.external_ip.unwrap_or_else(|| media_address(config, source)),
-        port: parts.port.number(),
-        codecs: codecs(&config.codecs),
-        telephone_event: config.codecs.contains(&CodecName::TelephoneEvent),
-        latching: config.enable_rtp_latching,
-        name: "active-call".into(),
-        origin_id: rand::random(),
-    };
+    let media = local_media(&app.config, source, parts.port.number());
     let unclaimed = parts.playbook.is_none();
     let setup = Setup {
         id: dialog_id.clone(),
@@ -187,6 +178,19 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
         rules: app.rules(),
     };
     app.begin(Beginning { setup, place: parts.place, port: Some(parts.port), unclaimed }).await
+}
+
+/// Our side of the media with the peer at `peer`, on this RTP port.
+pub(crate) fn local_media(config: &Config, peer: SocketAddr, port: u16) -> LocalMedia {
+    LocalMedia {
+        address: config.external_ip.unwrap_or_else(|| media_address(config, peer)),
+        port,
+        codecs: codecs(&config.codecs),
+        telephone_event: config.codecs.contains(&CodecName::TelephoneEvent),
+        latching: config.enable_rtp_latching,
+        name: "active-call".into(),
+        origin_id: rand::random(),
+    }
 }
 
 /// The address for SDP: the bound one, or the one by which the peer is reached.

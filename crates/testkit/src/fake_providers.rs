@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use call::media_thread::{MediaThreads, Wire};
 use call::setup::{
-    Fetcher, Library, Playbooks, Providers, Services, Sound, Studio, TAPE_PIECES, Tape, TapePiece,
+    Dial, Dialer, Fetcher, Library, Line, Playbooks, Providers, Services, Sound, Studio, TAPE_PIECES, Tape,
+    TapePiece, Undialled,
 };
 use playbook::{HttpRequest, Playbook};
 use protocol::chat::{Ask, ModelOutput, Usage};
@@ -300,6 +301,13 @@ impl Playbooks for Nothing {
 }
 
 #[async_trait]
+impl Dialer for Nothing {
+    async fn open(&self, _: Dial) -> Result<Line, Undialled> {
+        Err(Undialled { code: 503, reason: "no network".into() })
+    }
+}
+
+#[async_trait]
 impl Fetcher for Nothing {
     async fn fetch(&self, _: HttpRequest) -> Result<String, String> {
         Err("no network".into())
@@ -316,6 +324,7 @@ pub fn services(media: MediaThreads, providers: &FakeProviders) -> (Services, Re
         studio: Arc::new(FakeStudio),
         playbooks: Arc::new(Nothing),
         fetcher: Arc::new(Nothing),
+        dialer: Arc::new(Nothing),
         records,
     };
     (services, written)

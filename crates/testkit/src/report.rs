@@ -1,14 +1,16 @@
 //! What happened in a call, one line each, for people.
 
 use call::core::Effect;
-use call::legs::LegRequest;
+use call::legs::{LegId, LegRequest};
 use protocol::event::Event;
 use protocol::record::CallRecord;
 
 /// The line for something the rules do; `None` for what needs no telling.
 pub fn effect(effect: &Effect) -> Option<String> {
     match effect {
-        Effect::Request(_, request) => Some(format!("leg {}", leg(request))),
+        Effect::Request(LegId::MAIN, request) => Some(format!("leg {}", leg(request))),
+        Effect::Request(LegId(number), request) => Some(format!("leg {number} {}", leg(request))),
+        Effect::Dial(_, dial) => Some(format!("dials {} as {}", dial.callee, dial.caller)),
         Effect::Emit(event) => self::event(event).map(|text| format!("event {text}")),
         Effect::Speak(_, _, text) => Some(format!("synthesizer is given {text:?}")),
         Effect::OpenFile(_, url) => Some(format!("file {url} opens")),
@@ -39,6 +41,7 @@ pub fn record(record: &CallRecord) -> Vec<String> {
 
 fn leg(request: &LegRequest) -> String {
     match request {
+        LegRequest::Invite(call) => format!("calls {} with {}", call.callee, media(&call.sdp)),
         LegRequest::Ring { sdp: None } => "rings".into(),
         LegRequest::Ring { sdp: Some(_) } => "rings with sound".into(),
         LegRequest::Answer { sdp } => format!("answers {}", media(sdp)),

@@ -4,7 +4,8 @@
 //! what happened. [`check`] plays the upper half and compares.
 //!
 //! ```text
-//! leg          websocket                    or: sip pcmu
+//! leg          websocket                    or: sip pcmu; dials pcmu, a call that we place
+//! dialer       refuses 403 Not allowed      nobody can be dialled
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
 //! recognizer   final 200ms partials 300ms   or: refuses "why", breaks "why"
@@ -20,6 +21,8 @@
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5, hangs up, cancels, holds, resumes,
 //!                                           vanishes, returns
+//!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here;
+//!                                           second and third: whom `refer` calls
 //!  20.0        end                          of the simulation, when the call is still up
 //! ```
 
@@ -28,13 +31,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::StopReason;
-use call::legs::LegEvent;
+use call::legs::{LegEvent, LegId};
+use call::setup::Undialled;
 use playbook::Playbook;
 use protocol::CallTime;
 use protocol::option::{CallOption, Over};
 
 use crate::cast::{Fault, Reply};
-use crate::world::{Act, Opening, World};
+use crate::world::{Act, Opening, Party, World};
 
 /// Between the halves.
 const DIVIDER: &str = "---\n";
@@ -165,8 +169,12 @@ impl Script {
         match first {
             "leg" => match rest.split_once(' ') {
                 Some(("sip", codec)) => self.opening.sip = Some(codec.trim().to_owned()),
+                Some(("dials", codec)) => {
+                    self.opening.sip = Some(codec.trim().to_owned());
+                    self.opening.dials = true;
+                }
                 _ if rest == "websocket" => self.opening.sip = None,
-                _ => return Err(format!("leg {rest}: expected websocket, or sip and a codec")),
+                _ => return Err(format!("leg {rest}: expected websocket, or sip or dials and a codec")),
             },
             "phase" => self.opening.phase = span(rest)?,
             "accept" => self.opening.rules.accept_timeout = span(rest)?,
@@ -208,6 +216,7 @@ impl Script {
                 })?,
             },
             "reply" => cast.replies.push(reply(rest)?),
+            "dialer" => self.opening.undialled = Some(undialled(rest)?),
             "file" => {
                 let (name, length) = rest.split_once(' ').ok_or("file: expected a name and a length")?;
                 cast.files.insert(name.to_owned(), span(length.trim())?);
@@ -243,6 +252,11 @@ fn act(what: &str) -> Result<Act, String> {
     if let Some(digit) = what.strip_prefix("caller presses ") {
         return digit.chars().next().map(Act::Press).ok_or_else(|| "which key?".to_owned());
     }
+    for (name, leg) in [("callee ", LegId::MAIN), ("second ", LegId(1)), ("third ", LegId(2))] {
+        if let Some(what) = what.strip_prefix(name) {
+            return party(what).map(|party| Act::Party(leg, party));
+        }
+    }
     Ok(match what {
         "client attaches" => Act::Attach,
         "client leaves" => Act::Stop(StopReason::ClientGone),
@@ -257,6 +271,33 @@ fn act(what: &str) -> Result<Act, String> {
         "caller returns" => Act::Network(true),
         other => return Err(unknown(other)),
     })
+}
+
+fn party(what: &str) -> Result<Party, String> {
+    if let Some(why) = what.strip_prefix("refuses ") {
+        let (code, reason) = refusal(why)?;
+        return Ok(Party::Refuses(code, reason));
+    }
+    Ok(match what {
+        "rings" => Party::Rings(false),
+        "rings with sound" => Party::Rings(true),
+        "answers" => Party::Answers,
+        "hangs up" => Party::HangsUp,
+        other => return Err(unknown(other)),
+    })
+}
+
+fn undialled(text: &str) -> Result<Undialled, String> {
+    let why = text.strip_prefix("refuses ").ok_or("dialer: expected refuses, a code and a reason")?;
+    let (code, reason) = refusal(why)?;
+    Ok(Undialled { code, reason })
+}
+
+/// `486 Busy Here`
+fn refusal(text: &str) -> Result<(u16, String), String> {
+    let (code, reason) = text.split_once(' ').unwrap_or((text, ""));
+    let code = code.parse().map_err(|_| format!("{code}: expected a SIP status"))?;
+    Ok((code, reason.to_owned()))
 }
 
 /// `key value key value ...`

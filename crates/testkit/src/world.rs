@@ -16,7 +16,7 @@ use call::legs::sip_media::{LocalMedia, SipMedia};
 use call::legs::{LegEvent, LegId, LegRequest};
 use call::media::order::{DoorId, ToMedia};
 use call::media::{Media, Transmit};
-use call::setup::Rules;
+use call::setup::{Rules, Undialled};
 use playbook::Playbook;
 use protocol::chat::TurnId;
 use protocol::option::{CallOption, Over};
@@ -40,6 +40,10 @@ const ACK: Duration = Duration::from_millis(20);
 pub struct Opening {
     /// A codec of SDP for an inbound SIP call that offers it; `None` for a `/call` client with PCM at 16 kHz.
     pub sip: Option<String>,
+    /// The call is one that we place, with this codec, once `invite` says to whom.
+    pub dials: bool,
+    /// What the dialer refuses with.
+    pub undialled: Option<Undialled>,
     /// What the configuration gives: options below those of commands and playbook.
     pub option: CallOption,
     /// The playbook that answers.
@@ -65,12 +69,27 @@ pub enum Act {
     Stop(StopReason),
     /// The caller's signalling.
     Leg(LegEvent),
+    /// What a party that was dialled does: the callee, or the second party.
+    Party(LegId, Party),
     /// The caller presses a key.
     Press(char),
     /// The caller holds us, or takes us back.
     Hold(bool),
     /// The caller's network dies, or comes back.
     Network(bool),
+}
+
+/// What a dialled party does.
+#[derive(Clone, Debug)]
+pub enum Party {
+    /// It rings, with sound or without.
+    Rings(bool),
+    /// It answers.
+    Answers,
+    /// It refuses.
+    Refuses(u16, String),
+    /// It hangs up.
+    HangsUp,
 }
 
 /// A line of what happened.
@@ -94,6 +113,7 @@ pub struct World {
     codec: String,
     cast: Cast,
     silent_ack: bool,
+    undialled: Option<Undialled>,
     asked: usize,
     spoken: usize,
     /// What each tone says, for the report of what the caller hears.
@@ -149,7 +169,8 @@ struct Ears {
 impl World {
     /// A call that begins now.
     pub fn new(opening: Opening) -> Self {
-        let Opening { sip, option, playbook, cast, phase, rules, silent_ack } = opening;
+        let Opening { sip, dials, undialled, option, playbook, cast, phase, rules, silent_ack } = opening;
+        let called = sip.as_ref().filter(|_| !dials);
         let name = sip.clone().unwrap_or_default();
         let (codec, payload_type) = codec_named(&name).unwrap_or((&audio::codec::pcm::PCM_16000, 18));
         let wire = match &sip {
@@ -159,8 +180,8 @@ impl World {
         let facts = Facts {
             id: "test-call".into(),
             kind: if sip.is_some() { CallKind::Sip } else { CallKind::WebSocket },
-            caller: sip.as_ref().map_or_else(String::new, |_| "sip:alice@example.com".into()),
-            callee: sip.as_ref().map_or_else(String::new, |_| "sip:agent@example.com".into()),
+            caller: called.map_or_else(String::new, |_| "sip:alice@example.com".into()),
+            callee: called.map_or_else(String::new, |_| "sip:agent@example.com".into()),
             clock: Clock { began_unix_ms: 0 },
             rules,
             vars: protocol::Extra::default(),
@@ -171,7 +192,7 @@ impl World {
             Some(playbook) => playbook.option().over(&option),
             None => option,
         };
-        let media = sip.as_ref().map(|codec| SipMedia::inbound(Some(offer(codec, "sendrecv", 1)), local()));
+        let media = called.map(|codec| SipMedia::inbound(Some(offer(codec, "sendrecv", 1)), local()));
         let mut world = World {
             core: Core::new(facts, option, media, playbook),
             media: None,
@@ -183,6 +204,7 @@ impl World {
             codec: name,
             cast,
             silent_ack,
+            undialled,
             asked: 0,
             spoken: 0,
             tones: BTreeMap::new(),
@@ -284,11 +306,15 @@ impl World {
         self.recorded +=
             std::iter::from_fn(|| media.poll_recording()).map(|s| s.len() as u64 / 2).sum::<u64>();
         let mut heard = Vec::new();
+        let mut any = false;
         for transmit in &sent {
-            let (Transmit::Datagram(_, _, bytes) | Transmit::Message(_, bytes)) = transmit;
-            heard.extend(self.caller.hear(bytes));
+            let (Transmit::Datagram(leg, _, bytes) | Transmit::Message(leg, bytes)) = transmit;
+            if *leg == LegId::MAIN {
+                any = true;
+                heard.extend(self.caller.hear(bytes));
+            }
         }
-        if sent.is_empty() {
+        if !any {
             heard.extend(self.caller.hear_nothing());
         }
         for tone in heard {
@@ -354,6 +380,7 @@ impl World {
             Act::Attach => self.feed(Input::Attached),
             Act::Stop(reason) => self.feed(Input::Stop(reason)),
             Act::Leg(event) => self.feed(Input::Leg(LegId::MAIN, event)),
+            Act::Party(leg, party) => self.party(leg, party),
             Act::Press(digit) => self.caller.press(digit),
             Act::Hold(on) => {
                 let direction = if on { "sendonly" } else { "sendrecv" };
@@ -383,13 +410,31 @@ impl World {
             Effect::Ask(_, ask) => return self.ask(&ask),
             Effect::Abandon(turn) => self.forget(From::Turn(turn)),
             Effect::Fetch(id, _) => return Some(Input::Fetched(id, Err("no network".into()))),
-            Effect::Emit(_) => {}
+            Effect::Dial(leg, _) => {
+                let line =
+                    self.undialled.clone().map_or_else(|| Ok(Box::new(SipMedia::outbound(local()))), Err);
+                return Some(Input::Line(leg, line));
+            }
+            Effect::Drop(_) | Effect::Emit(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
             Effect::Ambience(..) => {}
             Effect::Record(..) => self.order(ToMedia::Record),
             Effect::Finish(record) => self.finish(*record),
         }
         None
+    }
+
+    fn party(&mut self, leg: LegId, party: Party) {
+        let sdp = || offer(&self.codec, "sendrecv", 1);
+        let event = match party {
+            Party::Rings(early) => {
+                LegEvent::Ringing { code: if early { 183 } else { 180 }, sdp: early.then(sdp) }
+            }
+            Party::Answers => LegEvent::Answered { sdp: Some(sdp()) },
+            Party::Refuses(code, reason) => LegEvent::Refused { code, reason },
+            Party::HangsUp => LegEvent::Ended { remote: true, message: None },
+        };
+        self.feed(Input::Leg(leg, event));
     }
 
     fn finish(&mut self, record: CallRecord) {

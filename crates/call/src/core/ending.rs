@@ -20,6 +20,7 @@ impl Core {
         if matches!(self.state, State::Ending(_) | State::Over) {
             return;
         }
+        self.end_referred(now);
         let gone = matches!(end.reason, HangupReason::Canceled | HangupReason::Caller);
         self.request(match &self.state {
             State::Pending if !gone && end.status >= 300 => {
@@ -67,8 +68,8 @@ impl Core {
         self.converse(now);
         self.deadlines = super::Deadlines::default();
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
-        if let Some(answered) = self.answered {
-            let duration = (now - answered).as_millis() as u64;
+        if self.answered.is_some() || self.dialled {
+            let duration = self.answered.map_or(0, |answered| (now - answered).as_millis() as u64);
             let ssrc = self.facts.random.0;
             self.emit(Event::TrackEnd { track_id, timestamp, duration, ssrc, play_id: None });
         }

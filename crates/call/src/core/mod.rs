@@ -5,8 +5,10 @@
 //! the agent says in [`voice`], what it hears in `ears`.
 
 pub mod clock;
+mod dialing;
 mod ears;
 mod ending;
+mod referring;
 mod signalling;
 mod talk;
 pub mod voice;
@@ -31,10 +33,12 @@ use crate::legs::sip_media::SipMedia;
 use crate::legs::{Failed, LegEvent, LegId, LegRequest};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::record::Draft;
-use crate::setup::{Rules, Sound};
+use crate::setup::{Dial, Rules, Sound, Undialled};
 use clock::{Clock, Deadlines, Due};
+pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
+use referring::Referred;
 use voice::{Voice, VoiceId};
 
 /// Rounds between rules and playbook within one input. A playbook that answers its own events without end is
@@ -88,6 +92,8 @@ pub enum Input {
     Fetched(u32, Result<String, String>),
     /// A recording could not be made.
     NoTape(String),
+    /// A line to a party that is to be dialled is there, with our side of its media.
+    Line(LegId, Result<Box<SipMedia>, Undialled>),
     /// Someone outside ends the call.
     Stop(StopReason),
 }
@@ -123,6 +129,10 @@ pub enum Effect {
     Abandon(TurnId),
     /// Fetch a URL.
     Fetch(u32, HttpRequest),
+    /// Open a line to a party; [`Input::Line`] tells what came of it.
+    Dial(LegId, Box<Dial>),
+    /// Forget a leg and its sound's connection, once it has ended.
+    Drop(LegId),
     /// Tell clients and the log.
     Emit(Event),
     /// Begin a recording of sound at this rate.
@@ -179,6 +189,12 @@ pub struct Core {
     /// `ringing` said how to record; `accept` does not change it.
     pub(crate) recorder_fixed: bool,
     pub(crate) held: bool,
+    /// We have called, or are calling, the far end.
+    pub(crate) dialled: bool,
+    /// The second party, from `refer` to its end.
+    pub(crate) referred: Option<Referred>,
+    /// Legs that were dialled beside the first.
+    pub(crate) legs_dialled: u32,
     pub(crate) info_changed: bool,
     /// Unknown keys that were told.
     complained: BTreeSet<String>,
@@ -192,6 +208,8 @@ pub(crate) enum State {
     Idle,
     /// An inbound call waits for an answer.
     Pending,
+    /// An outbound call waits for its callee.
+    Dialing,
     /// Answered.
     Up,
     /// Ended; waits for its sound to say what was heard.
@@ -227,6 +245,9 @@ impl Core {
             recording: false,
             recorder_fixed: false,
             held: false,
+            dialled: false,
+            referred: None,
+            legs_dialled: 0,
             info_changed: true,
             complained: BTreeSet::new(),
         }
@@ -248,7 +269,7 @@ impl Core {
                 }
             }
             Input::Leg(leg, event) => self.leg(now, leg, event),
-            Input::LegFailed(_, failed, why) => self.leg_failed(now, failed, why),
+            Input::LegFailed(leg, failed, why) => self.leg_failed(now, leg, failed, why),
             Input::Media(event) => self.media(now, event),
             Input::Command(command) => self.command(now, command),
             Input::Complaint { field, message, refused } => self.complaint(now, &field, &message, refused),
@@ -269,6 +290,7 @@ impl Core {
                 self.recording = false;
                 self.error(now, "media", format!("recording failed: {why}"), 500);
             }
+            Input::Line(leg, line) => self.line(now, leg, line),
             Input::Stop(reason) => {
                 let end = reason.end(self.answered.is_some());
                 self.end(now, end);
@@ -298,7 +320,7 @@ impl Core {
         Some(CallInfo {
             phase: match self.state {
                 State::Idle => Phase::Idle,
-                State::Pending => Phase::Ringing,
+                State::Pending | State::Dialing => Phase::Ringing,
                 State::Up => Phase::Up,
                 State::Ending(_) | State::Over => Phase::Over,
             },
@@ -408,6 +430,7 @@ impl Core {
             Due::Input { since, limit } => self.no_input(now, since, limit),
             Due::Rearm => self.arm(now),
             Due::Settle => self.finish(now),
+            Due::Refer => self.refer_timed_out(now),
         }
     }
 

@@ -101,9 +101,12 @@ impl Core {
     /// Something happened on a leg.
     pub(crate) fn leg(&mut self, now: CallTime, leg: LegId, event: LegEvent) {
         if leg != LegId::MAIN {
-            return;
+            return self.referred_leg(now, leg, event);
         }
         match event {
+            LegEvent::Ringing { sdp, .. } => self.callee_rings(now, sdp.as_deref()),
+            LegEvent::Answered { sdp } => self.callee_answers(now, sdp.as_deref()),
+            LegEvent::Refused { code, reason } => self.dial_failed(now, code, &reason),
             LegEvent::Established { sdp } => {
                 if let Some(answer) = sdp {
                     self.answered_late(now, &answer);
@@ -129,7 +132,11 @@ impl Core {
                 );
             }
             LegEvent::Ended { remote, message } => {
-                let reason = if remote { HangupReason::Caller } else { HangupReason::System };
+                let reason = match (remote, self.dialled) {
+                    (true, true) => HangupReason::Callee,
+                    (true, false) => HangupReason::Caller,
+                    (false, _) => HangupReason::System,
+                };
                 let status = match (self.answered.is_some(), remote) {
                     (true, _) => 200,
                     (false, true) => 487,
@@ -144,7 +151,10 @@ impl Core {
 
     /// A request to the leg could not be carried out. A leg that cannot be answered is lost: the caller has
     /// given up in that moment, or the peer cannot be reached. Anything else the call survives.
-    pub(crate) fn leg_failed(&mut self, now: CallTime, failed: Failed, why: String) {
+    pub(crate) fn leg_failed(&mut self, now: CallTime, leg: LegId, failed: Failed, why: String) {
+        if leg != LegId::MAIN {
+            return self.referred_failed(now, leg, failed, why);
+        }
         if matches!(self.state, State::Ending(_)) {
             return;
         }
@@ -158,6 +168,7 @@ impl Core {
                 self.error(now, "sip", why.clone(), 500);
                 self.end(now, End::new(HangupReason::Failed, 500).because(why));
             }
+            Failed::Invite => self.dial_failed(now, 500, &why),
             Failed::Other => self.error(now, "sip", why, 500),
         }
     }
@@ -224,12 +235,14 @@ impl Core {
         }
     }
 
-    fn up(&mut self, now: CallTime, sdp: String) {
+    pub(crate) fn up(&mut self, now: CallTime, sdp: String) {
         self.state = State::Up;
         self.answered = Some(now);
         self.info_changed = true;
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
-        self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
+        if !self.dialled {
+            self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
+        }
         self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(false) });
         if self.rate.is_some() {
             self.start_recording();
@@ -295,7 +308,7 @@ impl Core {
         }
     }
 
-    fn sound_begins(&mut self, plan: crate::media::order::RtpPlan) {
+    pub(crate) fn sound_begins(&mut self, plan: crate::media::order::RtpPlan) {
         self.open_sound(sound_rate(plan.media.codec.rate));
         self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
     }
@@ -348,7 +361,7 @@ impl Core {
         }
     }
 
-    fn tell_hold(&mut self, now: CallTime, held: bool) {
+    pub(crate) fn tell_hold(&mut self, now: CallTime, held: bool) {
         if held != self.held {
             self.held = held;
             let event =

@@ -456,6 +456,7 @@ impl Core {
             play_id: utterance.play_id.clone(),
         };
         self.emit(event);
+        self.music_over(now, utterance.id, played.is_zero());
         self.draft.agent(utterance.started.unwrap_or(now), &heard, ended);
         if let Some(play_id) = utterance.play_id {
             let ended = match ended {

@@ -2,7 +2,9 @@
 
 pub mod sip;
 pub mod sip_media;
-pub mod websocket;
+pub mod unsignalled;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::Headers;
@@ -36,6 +38,25 @@ pub enum LegEvent {
     },
     /// A digit by signalling (SIP INFO).
     Digit(char),
+    /// The party that was called rings; with SDP it can be heard already.
+    Ringing {
+        /// 101 to 199.
+        code: u16,
+        /// Early media.
+        sdp: Option<String>,
+    },
+    /// The party that was called has answered and knows that we know.
+    Answered {
+        /// Its answer to our offer; absent when an early one stands.
+        sdp: Option<String>,
+    },
+    /// The party that was called has refused, or cannot be reached. The leg is over.
+    Refused {
+        /// 300 to 699; 408 after silence.
+        code: u16,
+        /// In words.
+        reason: String,
+    },
     /// The caller gave up before the answer.
     Canceled,
     /// The far end never confirmed the answer.
@@ -49,9 +70,29 @@ pub enum LegEvent {
     },
 }
 
+/// A call to place on a leg that was opened for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallOut {
+    /// Our URI.
+    pub caller: String,
+    /// Whom to call.
+    pub callee: String,
+    /// Our offer.
+    pub sdp: String,
+    /// `Call-ID`; a random one if absent.
+    pub call_id: Option<String>,
+    /// Headers for the INVITE.
+    pub headers: Headers,
+    /// How long it may ring.
+    pub patience: Duration,
+}
+
 /// What is wanted of a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LegRequest {
+    /// Call someone. What becomes of it is told by [`LegEvent::Ringing`], [`LegEvent::Answered`] and
+    /// [`LegEvent::Refused`].
+    Invite(Box<CallOut>),
     /// Ring; with SDP, let the caller hear us already.
     Ring {
         /// Our answer to its offer.
@@ -96,6 +137,8 @@ pub enum Failed {
     Gone,
     /// The answer could not be sent.
     Answer,
+    /// The call could not be placed.
+    Invite,
     /// Something the call survives.
     Other,
 }

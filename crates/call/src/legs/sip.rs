@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use protocol::Headers;
 use sip::driver::SipHandle;
-use sip::{DialogId, EndCause, Rejection, SipError, SipEvent};
+use sip::{Credentials, DialogId, EndCause, Failure, Hop, Outbound, Rejection, SipError, SipEvent};
 use tokio::sync::mpsc;
 
-use super::{Leg, LegError, LegEvent, LegRequest};
+use super::{CallOut, Leg, LegError, LegEvent, LegRequest};
 
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
@@ -14,15 +14,33 @@ const RETRY_AFTER: &str = "10";
 /// A SIP dialog.
 pub struct SipLeg {
     sip: SipHandle,
-    dialog: DialogId,
-    events: mpsc::Receiver<SipEvent>,
+    dialog: Option<(DialogId, mpsc::Receiver<SipEvent>)>,
+    /// Where a call of ours goes.
+    route: Option<Route>,
     over: bool,
+}
+
+/// Where a call of ours goes, and what it may say about us on the way.
+pub struct Route {
+    /// Targets, best first.
+    pub targets: Vec<Hop>,
+    /// URI of the outbound proxy.
+    pub proxy: Option<String>,
+    /// What answers a challenge.
+    pub credentials: Option<Credentials>,
+    /// What lives as long as the leg, such as its media port.
+    pub keep: Box<dyn Send>,
 }
 
 impl SipLeg {
     /// The leg of a call that came in.
     pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
-        SipLeg { sip, dialog, events, over: false }
+        SipLeg { sip, dialog: Some((dialog, events)), route: None, over: false }
+    }
+
+    /// A leg on which [`LegRequest::Invite`] calls someone.
+    pub fn outbound(sip: SipHandle, route: Route) -> Self {
+        SipLeg { sip, dialog: None, route: Some(route), over: false }
     }
 
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
@@ -41,15 +59,43 @@ impl SipLeg {
                 let message = message.map(|(_, value)| value.clone());
                 Some(LegEvent::Ended { remote: cause == EndCause::Bye, message })
             }
-            SipEvent::Rejected { code, reason, .. } => {
-                Some(LegEvent::Ended { remote: true, message: Some(format!("{code} {reason}")) })
-            }
+            SipEvent::Provisional { code, sdp, .. } => Some(LegEvent::Ringing { code, sdp }),
+            SipEvent::Answered { sdp, .. } => Some(LegEvent::Answered { sdp }),
+            SipEvent::Rejected { code, reason, .. } => Some(LegEvent::Refused { code, reason }),
             SipEvent::Failed { why, .. } => {
-                Some(LegEvent::Ended { remote: false, message: Some(why.to_string()) })
+                Some(LegEvent::Refused { code: status_of(why), reason: why.to_string() })
             }
-            // The leg of a call that came in has no use for what only calls of ours tell.
+            // The rules of a call have no use for the rest.
             _ => None,
         }
+    }
+
+    async fn invite(&mut self, call: CallOut) -> Result<(), SipError> {
+        let Some(route) = &self.route else { return Err(SipError::Stopped) };
+        let outbound = Outbound {
+            to: call.callee,
+            from: call.caller,
+            display_name: None,
+            targets: route.targets.clone(),
+            proxy: route.proxy.clone(),
+            sdp: Some(call.sdp),
+            call_id: call.call_id,
+            headers: list(call.headers),
+            credentials: route.credentials.clone(),
+            patience: call.patience,
+            replaces: None,
+        };
+        self.dialog = Some(self.sip.invite(outbound).await?);
+        Ok(())
+    }
+}
+
+/// The status that tells how a call failed that got no final answer.
+fn status_of(why: Failure) -> u16 {
+    match why {
+        Failure::Timeout | Failure::NoAnswer => 408,
+        Failure::Unreachable => 503,
+        Failure::CancelUnanswered => 487,
     }
 }
 
@@ -57,10 +103,10 @@ impl SipLeg {
 impl Leg for SipLeg {
     async fn next(&mut self) -> LegEvent {
         loop {
-            if self.over {
+            let Some((_, events)) = self.dialog.as_mut().filter(|_| !self.over) else {
                 return std::future::pending().await;
-            }
-            let Some(event) = self.events.recv().await else {
+            };
+            let Some(event) = events.recv().await else {
                 self.over = true;
                 return LegEvent::Ended { remote: false, message: Some("the SIP driver has stopped".into()) };
             };
@@ -71,8 +117,14 @@ impl Leg for SipLeg {
     }
 
     async fn request(&mut self, request: LegRequest) -> Result<(), LegError> {
-        let (sip, dialog) = (&self.sip, self.dialog);
+        if let LegRequest::Invite(call) = request {
+            return self.invite(*call).await.map_err(|error| LegError::Refused(error.to_string()));
+        }
+        // A leg on which nobody was called yet has nothing to end.
+        let Some((dialog, _)) = self.dialog else { return Ok(()) };
+        let sip = &self.sip;
         let done = match request {
+            LegRequest::Invite(_) => Ok(()),
             LegRequest::Ring { sdp } => sip.ring(dialog, sdp).await,
             LegRequest::Answer { sdp } => sip.answer(dialog, sdp, Vec::new()).await,
             LegRequest::Reject { code, reason } => {

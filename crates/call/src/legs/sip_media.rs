@@ -50,6 +50,16 @@ impl SipMedia {
         SipMedia { local, offer, sent: None }
     }
 
+    /// Media of a call that we place.
+    pub fn outbound(local: LocalMedia) -> Self {
+        SipMedia { local, offer: None, sent: None }
+    }
+
+    /// Our offer for a call that we place.
+    pub(crate) fn make_offer(&mut self) -> String {
+        self.offer_ours().sdp
+    }
+
     /// The caller's offer; empty when it made none.
     pub fn offer(&self) -> &str {
         self.offer.as_deref().unwrap_or_default()

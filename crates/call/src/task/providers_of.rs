@@ -17,9 +17,10 @@ use tokio::task::AbortHandle;
 
 use crate::core::Input;
 use crate::core::voice::VoiceId;
+use crate::legs::LegId;
 use crate::media::order::DoorId;
 use crate::media_thread::{HEARING, Order};
-use crate::setup::{Fetcher, Library, Providers, Sound};
+use crate::setup::{Dial, Dialer, Fetcher, Library, Line, Providers, Sound, Undialled};
 
 /// Texts waiting for a synthesizer: as many as one utterance may have ([`crate::core::voice::MOST_PIECES`]), so
 /// that it is never full.
@@ -261,6 +262,23 @@ impl Running {
         let task = spawn(async move {
             let body = fenced(fetcher.fetch(request)).await;
             let _ = input.send(Input::Fetched(id, body)).await;
+        });
+        self.fetches.retain(|task| !task.is_finished());
+        self.fetches.push(task);
+    }
+
+    /// Opens a line to a party.
+    pub(super) fn dial(
+        &mut self,
+        leg: LegId,
+        dial: Dial,
+        dialer: Arc<dyn Dialer>,
+        lines: mpsc::Sender<(LegId, Result<Line, Undialled>)>,
+    ) {
+        let task = spawn(async move {
+            let opened = AssertUnwindSafe(dialer.open(dial)).catch_unwind().await;
+            let broken = || Err(Undialled { code: 500, reason: "internal error".into() });
+            let _ = lines.send((leg, opened.unwrap_or_else(|_| broken()))).await;
         });
         self.fetches.retain(|task| !task.is_finished());
         self.fetches.push(task);

@@ -16,6 +16,7 @@ impl Core {
     pub(super) fn invite(&mut self, now: CallTime, invite: Invite) {
         match (&self.state, self.facts.kind) {
             (State::Idle, CallKind::WebSocket) => self.accept(now, *invite.option),
+            (State::Idle, CallKind::Sip) => self.dial(now, *invite.option),
             (State::Idle, kind) => {
                 let what =
                     format!("invite: outbound {} calls are not implemented by this server", kind.lower());

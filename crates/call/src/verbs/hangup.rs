@@ -12,13 +12,20 @@ use crate::end::End;
 impl Core {
     pub(super) fn hangup(&mut self, now: CallTime, hangup: Hangup) {
         if hangup.refer == Some(true) {
-            return self.error(now, "command", "hangup: there is no referred leg", 409);
+            if !self.hang_up_referred(now) {
+                self.error(now, "command", "hangup: there is no referred leg", 409);
+            }
+            return;
         }
         if let Some(headers) = hangup.headers {
             let sip = self.option.sip.get_or_insert_with(SipOption::default);
             sip.hangup_headers.get_or_insert_default().extend(headers);
         }
-        let status = if self.answered.is_some() { 200 } else { DECLINED };
+        let status = match (self.answered.is_some(), self.dialled) {
+            (true, _) => 200,
+            (false, true) => CANCELLED,
+            (false, false) => DECLINED,
+        };
         let reason = hangup.reason.as_deref().map(HangupReason::from_word);
         let end = match hangup.initiator.as_deref().and_then(ending_initiator) {
             Some(Initiator::Caller) => End::new(HangupReason::Caller, status),
@@ -27,11 +34,17 @@ impl Core {
                 initiator: Some(Initiator::System),
                 ..End::new(reason.unwrap_or(HangupReason::Autohangup), status)
             },
-            None => End::new(reason.unwrap_or(HangupReason::System), status),
+            None => {
+                let end = End::new(reason.unwrap_or(HangupReason::System), status);
+                // Whoever commands the call ends it, whatever it says about why.
+                End { initiator: end.initiator.or(Some(Initiator::System)), ..end }
+            }
         };
         self.end(now, end);
     }
 }
 
-/// Status of a call that was hung up before it was answered.
+/// Status of a call of ours that was given up before it was answered.
+const CANCELLED: u16 = 487;
+/// Status of a call that was hung up before we answered it.
 const DECLINED: u16 = 603;

@@ -35,7 +35,7 @@ impl Core {
             Command::Unmute(mute) => self.mute(now, &mute, false),
             Command::History(history) => self.history(now, history),
             Command::Dtmf(dtmf) => self.send_digits(now, &dtmf),
-            Command::Refer(refer) => self.refer(now, &refer),
+            Command::Refer(refer) => self.refer(now, refer),
             other @ Command::Candidate(_) => self.not_built(now, &other),
         }
     }

@@ -2,31 +2,32 @@
 
 use protocol::CallTime;
 use protocol::command::Refer;
-use protocol::event::Event;
 
 use crate::core::Core;
-
-/// SIP status of a transfer that this server cannot place.
-const NOT_IMPLEMENTED: u16 = 501;
+use crate::core::dialing_uri as uri;
 
 impl Core {
-    /// A second party cannot be called by this server. That is said as the failure of a transfer, so that a
-    /// playbook takes the caller back and a client need not wait.
-    pub(super) fn refer(&mut self, now: CallTime, refer: &Refer) {
-        let event = Event::Reject {
-            track_id: self.facts.rules.server_track.clone(),
-            timestamp: self.unix_ms(now),
-            reason: "refer is not implemented by this server".into(),
-            code: Some(NOT_IMPLEMENTED),
-            refer: Some(true),
+    /// Calls a second party in and joins it with the first. Nothing waits for it: other commands act meanwhile, and
+    /// what becomes of it is told by events with `refer: true`.
+    pub(super) fn refer(&mut self, now: CallTime, refer: Refer) {
+        if !self.audible(now, "refer") {
+            return;
+        }
+        if self.referred.is_some() {
+            return self.error(
+                now,
+                "command",
+                "refer: another party is being called or is there already",
+                409,
+            );
+        }
+        let callee = match uri(&refer.callee) {
+            Ok(callee) => callee,
+            Err(why) => return self.error(now, "command", format!("callee: {why}"), 400),
         };
-        self.emit(event);
-        let callee: String = refer.callee.chars().take(128).collect();
-        self.error(
-            now,
-            "command",
-            format!("refer to {callee} is not implemented by this server"),
-            NOT_IMPLEMENTED,
-        );
+        // Without a caller the number that was called calls on.
+        let caller = if refer.caller.trim().is_empty() { self.callee() } else { refer.caller };
+        let caller = uri(&caller).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned());
+        self.refer_to(now, caller, callee, refer.options.map(|option| *option).unwrap_or_default());
     }
 }

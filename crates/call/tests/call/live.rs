@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use call::handle::{EVENTS, ToCall};
-use call::legs::websocket::WebSocketLeg;
+use call::legs::unsignalled::NoSignalling;
 use call::setup::{Providers, Rules};
 use call::{CallHandle, Client, MediaThreads, Services, Setup, StopReason};
 use playbook::Playbook;
@@ -49,7 +49,7 @@ impl Live {
             kind: CallKind::WebSocket,
             caller: String::new(),
             callee: String::new(),
-            leg: Box::new(WebSocketLeg),
+            leg: Box::new(NoSignalling),
             wire,
             sip: None,
             vars: protocol::Extra::new(),

@@ -24,12 +24,20 @@ scripts! {
     dtmf_goto
     graceful_interrupt
     greeting_then_answer
+    hangup_while_referring
     hold_and_resume
     inactivity_hangs_up
     interruption_event_positions
     late_provider_output_is_dropped
     late_sound_is_dropped
     offer_without_codec_is_488
+    outbound_call_answers
+    outbound_call_cannot_be_dialled
+    outbound_call_is_given_up
+    outbound_call_is_refused
+    refer_bridges_and_ends_the_call
+    refer_fails_and_the_caller_is_back
+    refer_times_out
     sound_files_and_pause
     streaming_tts_end_of_stream
     tts_provider_failure_is_an_error_event_and_track_end

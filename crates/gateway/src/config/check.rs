@@ -247,8 +247,4 @@ fn not_built(config: &Config, findings: &mut Vec<Finding>) {
             Finding::new("http_gzip", "is not built into this version: answers go uncompressed").only_warn(),
         );
     }
-    if !config.rewrites.is_empty() {
-        let message = "outbound SIP calls are not built into this version: rewrites have no effect";
-        findings.push(Finding::new("rewrites", message).only_warn());
-    }
 }

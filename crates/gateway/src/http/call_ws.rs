@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use call::handle::{EVENTS, ToCall};
-use call::legs::websocket::WebSocketLeg;
+use call::legs::unsignalled::NoSignalling;
 use call::media_thread::Wire;
 use call::{Client, Setup};
 use protocol::Extra;
@@ -16,7 +16,7 @@ use protocol::read::MAX_MESSAGE;
 use protocol::rest::CallKind;
 use tokio::sync::mpsc;
 
-use super::no_call::{self, Why};
+use super::no_call;
 use super::query::Parameters;
 use super::socket::{self, Pipes};
 use super::{Door, problem};
@@ -51,13 +51,13 @@ pub(super) async fn audio(
     let tasks = app.tasks.clone();
     bounded(upgrade).on_upgrade(move |socket| {
         tasks.track_future(async move {
-            let pipes = begin(&app, id, place, parameters).await;
+            let pipes = begin(&app, CallKind::WebSocket, (id, place), parameters).await;
             socket::run(socket, pipes).await;
         })
     })
 }
 
-/// `GET /call/sip`: takes command of an inbound call that waits under this id.
+/// `GET /call/sip`: takes command of an inbound call that waits under this id, or places one.
 pub(super) async fn sip(
     State(door): State<Door>,
     Query(query): Asked,
@@ -68,7 +68,7 @@ pub(super) async fn sip(
         Err(why) => return problem(StatusCode::BAD_REQUEST, why),
     };
     let claimed = parameters.id.as_deref().map_or(Err(NoClaim::Unknown), |id| door.app.calls.claim(id));
-    let (tasks, closing) = (door.app.tasks.clone(), door.app.closing.clone());
+    let tasks = door.app.tasks.clone();
     match claimed {
         Ok(call) => {
             let (events_in, events) = mpsc::channel(EVENTS);
@@ -84,13 +84,27 @@ pub(super) async fn sip(
             })
         }
         Err(NoClaim::Taken) => problem(StatusCode::CONFLICT, NoClaim::Taken.to_string()),
-        Err(NoClaim::Unknown) => {
-            let id = parameters.id.unwrap_or_else(|| format!("s.{}", uuid::Uuid::new_v4()));
-            bounded(upgrade).on_upgrade(move |socket| {
-                tasks.track_future(no_call::run(socket, id, Why::NothingPending, closing))
-            })
-        }
+        // Nothing waits under this id, so the client is going to place a call.
+        Err(NoClaim::Unknown) => place_call(door.app, upgrade, parameters),
     }
+}
+
+fn place_call(app: Arc<App>, upgrade: WebSocketUpgrade, parameters: Parameters) -> Response {
+    let id = match parameters.new_id() {
+        Ok(id) => id,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+    };
+    let place = match app.reserve(&id) {
+        Ok(place) => place,
+        Err(why) => return no_place(why),
+    };
+    let tasks = app.tasks.clone();
+    bounded(upgrade).on_upgrade(move |socket| {
+        tasks.track_future(async move {
+            let pipes = begin(&app, CallKind::Sip, (id, place), parameters).await;
+            socket::run(socket, pipes).await;
+        })
+    })
 }
 
 /// `GET /call/webrtc`.
@@ -104,8 +118,7 @@ pub(super) async fn webrtc(
         Err(why) => return problem(StatusCode::BAD_REQUEST, why),
     };
     let (tasks, closing) = (door.app.tasks.clone(), door.app.closing.clone());
-    bounded(upgrade)
-        .on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, Why::NoWebrtc, closing)))
+    bounded(upgrade).on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, closing)))
 }
 
 /// The parser refuses what is larger and says so; twice as much is not even read.
@@ -131,20 +144,27 @@ fn no_place(why: NoPlace) -> Response {
     problem(status, why.to_string())
 }
 
-async fn begin(app: &Arc<App>, id: String, place: Place, parameters: Parameters) -> Pipes {
-    let (heard, inbound) = mpsc::channel(HEARD);
-    let (outbound, spoken) = mpsc::channel(SPOKEN);
+/// A call that a client begins: with its own sound, or by calling someone.
+async fn begin(app: &Arc<App>, kind: CallKind, new: (String, Place), parameters: Parameters) -> Pipes {
+    let (id, place) = new;
+    let (wire, heard, spoken) = if kind == CallKind::WebSocket {
+        let (heard, inbound) = mpsc::channel(HEARD);
+        let (outbound, spoken) = mpsc::channel(SPOKEN);
+        (Wire::Socket { inbound, outbound }, Some(heard), Some(spoken))
+    } else {
+        (Wire::None, None, None)
+    };
     let (events_in, events) = mpsc::channel(EVENTS);
     let mut rules = app.rules();
     let invite_within = Some(rules.accept_timeout);
     rules.server_track = parameters.server_track.unwrap_or(rules.server_track);
     tracing::info!(call = ?id, "a client has connected");
     let setup = Setup {
-        kind: CallKind::WebSocket,
+        kind,
         caller: String::new(),
         callee: String::new(),
-        leg: Box::new(WebSocketLeg),
-        wire: Wire::Socket { inbound, outbound },
+        leg: Box::new(NoSignalling),
+        wire,
         sip: None,
         vars: Extra::new(),
         playbook: None,
@@ -157,13 +177,5 @@ async fn begin(app: &Arc<App>, id: String, place: Place, parameters: Parameters)
     };
     let call = app.begin(Beginning { setup, place, port: None, unclaimed: false }).await;
     let guard = app.egress.guard().clone();
-    Pipes {
-        call,
-        guard,
-        events,
-        heard: Some(heard),
-        spoken: Some(spoken),
-        ping: parameters.ping,
-        invite_within,
-    }
+    Pipes { call, guard, events, heard, spoken, ping: parameters.ping, invite_within }
 }

@@ -15,33 +15,14 @@ use crate::app;
 /// How long such a connection may stay.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why there is no call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// `/call/sip` without a pending call: SIP calls are taken, and not placed.
-    NothingPending,
-    /// `/call/webrtc`.
-    NoWebrtc,
-}
-
-impl Why {
-    /// What the client is told of `invite`.
-    fn cannot_invite(self) -> &'static str {
-        match self {
-            Why::NothingPending => {
-                "no inbound call waits under this id, and placing SIP calls is not built into this version"
-            }
-            Why::NoWebrtc => {
-                "calls from browsers are not built into this version; use /call with binary audio"
-            }
-        }
-    }
-}
+/// What the client is told of `invite`.
+const CANNOT_INVITE: &str =
+    "calls from browsers are not built into this version; use /call with binary audio";
 
 /// Answers commands until one ends the connection, the server closes, or [`PATIENCE`] is over.
-pub(super) async fn run(mut socket: WebSocket, id: String, why: Why, closing: CancellationToken) {
+pub(super) async fn run(mut socket: WebSocket, id: String, closing: CancellationToken) {
     let ended = tokio::select! {
-        ended = timeout(PATIENCE, answer_all(&mut socket, &id, why)) => ended,
+        ended = timeout(PATIENCE, answer_all(&mut socket, &id)) => ended,
         () = closing.cancelled() => return close(&mut socket, CLOSE_GOING_AWAY, "the server stops").await,
     };
     match ended {
@@ -57,10 +38,10 @@ enum Ended {
     Gone,
 }
 
-async fn answer_all(socket: &mut WebSocket, id: &str, why: Why) -> Ended {
+async fn answer_all(socket: &mut WebSocket, id: &str) -> Ended {
     while let Some(Ok(message)) = socket.recv().await {
         let Message::Text(text) = message else { continue };
-        let (events, last) = answer(&text, id, why);
+        let (events, last) = answer(&text, id);
         for event in &events {
             if send_event(socket, event).await.is_err() {
                 return Ended::Gone;
@@ -74,14 +55,14 @@ async fn answer_all(socket: &mut WebSocket, id: &str, why: Why) -> Ended {
 }
 
 /// The events a command gets, and whether the connection ends with them.
-fn answer(text: &str, id: &str, why: Why) -> (Vec<Event>, bool) {
+fn answer(text: &str, id: &str) -> (Vec<Event>, bool) {
     let command = match Command::parse(text) {
         Ok(read) => read.value,
         Err(error) => return (vec![failure(id, "command", 400, error.to_string())], false),
     };
     match command {
         Command::Invite(_) => {
-            let told = why.cannot_invite();
+            let told = CANNOT_INVITE;
             (vec![reject(id, 501, told), hangup(id), failure(id, "invite", 501, told.into())], true)
         }
         Command::Accept(_) | Command::Reject(_) | Command::Ringing(_) => {
@@ -127,28 +108,28 @@ fn failure(id: &str, sender: &str, code: u16, error: String) -> Event {
 mod tests {
     use super::*;
 
-    fn names(text: &str, why: Why) -> (Vec<String>, bool) {
-        let (events, last) = answer(text, "s1", why);
+    fn names(text: &str) -> (Vec<String>, bool) {
+        let (events, last) = answer(text, "s1");
         let name = |event: &Event| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
         (events.iter().map(name).collect(), last)
     }
 
     #[test]
     fn accepting_what_is_not_there_is_rejected_hung_up_and_told() {
-        let (events, last) = names(r#"{"command":"accept","option":{}}"#, Why::NothingPending);
+        let (events, last) = names(r#"{"command":"accept","option":{}}"#);
         assert_eq!((events, last), (vec!["reject".into(), "hangup".into(), "error".into()], true));
     }
 
     #[test]
     fn an_invite_says_what_is_missing() {
-        let (events, _) = answer(r#"{"command":"invite","option":{}}"#, "s1", Why::NoWebrtc);
+        let (events, _) = answer(r#"{"command":"invite","option":{}}"#, "s1");
         let told = serde_json::to_string(&events).unwrap();
         assert!(told.contains("501") && told.contains("not built"), "{told}");
     }
 
     #[test]
     fn other_commands_leave_the_connection_open() {
-        assert_eq!(names(r#"{"command":"pause"}"#, Why::NoWebrtc), (vec!["error".into()], false));
-        assert_eq!(names("nonsense", Why::NoWebrtc), (vec!["error".into()], false));
+        assert_eq!(names(r#"{"command":"pause"}"#), (vec!["error".into()], false));
+        assert_eq!(names("nonsense"), (vec!["error".into()], false));
     }
 }

@@ -14,7 +14,9 @@ use crate::rig::{Client, PATIENCE, Rig, until};
 use crate::{programs, sound};
 
 /// A running baresip, in a folder of its own, that plays `says.wav` into every call.
-struct Baresip {
+pub(crate) struct Baresip {
+    /// Where it takes calls.
+    pub(crate) sip: u16,
     _child: Child,
     control: TcpStream,
     unread: Vec<u8>,
@@ -22,7 +24,7 @@ struct Baresip {
 }
 
 impl Baresip {
-    async fn start(folder: &Path, codec: &str, says: &[i16]) -> Baresip {
+    pub(crate) async fn start(folder: &Path, codec: &str, says: &[i16]) -> Baresip {
         let [sip, media, control] = programs::free_ports::<3>();
         std::fs::create_dir(folder).unwrap();
         sound::write_wav(&folder.join("says.wav"), 8000, says);
@@ -41,7 +43,7 @@ impl Baresip {
             "module_app menu.so\nmodule_app ctrl_tcp.so\n".into(),
         ];
         std::fs::write(folder.join("config"), lines.join("\n")).unwrap();
-        let account = format!("<sip:phone@127.0.0.1:{sip}>;regint=0;audio_codecs={codec}\n");
+        let account = format!("<sip:phone@127.0.0.1:{sip}>;regint=0;answermode=auto;audio_codecs={codec}\n");
         std::fs::write(folder.join("accounts"), account).unwrap();
         std::fs::write(folder.join("contacts"), "").unwrap();
         let child = programs::start("baresip", &["-f", folder.to_str().unwrap()], folder);
@@ -50,18 +52,18 @@ impl Baresip {
             stream.set_nonblocking(true).ok()?;
             TcpStream::from_std(stream).ok()
         });
-        Baresip { control: opened.await, _child: child, unread: Vec::new(), folder: folder.into() }
+        Baresip { sip, control: opened.await, _child: child, unread: Vec::new(), folder: folder.into() }
     }
 
     /// Sends a command as a netstring of JSON.
-    async fn command(&mut self, command: &str, params: &str) {
+    pub(crate) async fn command(&mut self, command: &str, params: &str) {
         let text = json!({"command": command, "params": params}).to_string();
         let framed = format!("{}:{text},", text.len());
         self.control.write_all(framed.as_bytes()).await.unwrap();
     }
 
     /// The next message that has `value` under `key`; others are passed over.
-    async fn told(&mut self, key: &str, value: &str) -> Value {
+    pub(crate) async fn told(&mut self, key: &str, value: &str) -> Value {
         let mut seen = Vec::new();
         loop {
             let message = self.next().await;
@@ -93,7 +95,7 @@ impl Baresip {
     }
 
     /// What baresip decoded, as its own recorder wrote it.
-    fn heard(&self) -> Vec<i16> {
+    pub(crate) fn heard(&self) -> Vec<i16> {
         let files = std::fs::read_dir(&self.folder).unwrap().flatten().map(|file| file.path());
         let decoded = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().ends_with("-dec.wav");
         let file = files.into_iter().find(decoded).expect("baresip has recorded");
@@ -102,7 +104,7 @@ impl Baresip {
 }
 
 /// A call of baresip that a client has accepted, is recorded, and in which the agent has begun to speak.
-async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> Client {
+pub(crate) async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> Client {
     phone.command("dial", &format!("sip:agent@{}", rig.server.sip_addr())).await;
     let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
     let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
@@ -113,9 +115,9 @@ async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> Client {
     client
 }
 
-type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
+pub(crate) type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
 
-async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
+pub(crate) async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
     let (url, told) = hook(StatusCode::OK).await;
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     let caller =

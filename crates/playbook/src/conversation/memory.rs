@@ -64,7 +64,7 @@ impl Conversation {
         };
         match output {
             ModelOutput::Text(text) if asking.text.len() + text.len() <= MAX_SUMMARY => {
-                asking.text.push_str(&text)
+                asking.text.push_str(&text);
             }
             ModelOutput::Done(_) => {
                 let done = self.memory.asking.take().filter(|done| !done.text.trim().is_empty());

@@ -1,16 +1,16 @@
-//! The leg of a `/call` client: it has no signalling of its own. The client's commands come through the
-//! call's handle and its sound through the wire; when the socket closes, the handle is told.
+//! A leg without signalling: that of a `/call` client, whose commands come through the call's handle and whose sound
+//! comes through the wire; and that of a SIP call nobody has been dialled for yet.
 
 use async_trait::async_trait;
 
 use super::{Leg, LegError, LegEvent, LegRequest};
 
-/// A leg without signalling.
+/// A leg on which nothing happens and everything succeeds.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct WebSocketLeg;
+pub struct NoSignalling;
 
 #[async_trait]
-impl Leg for WebSocketLeg {
+impl Leg for NoSignalling {
     async fn next(&mut self) -> LegEvent {
         std::future::pending().await
     }

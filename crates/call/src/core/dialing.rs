@@ -1,0 +1,202 @@
+//! An outbound call: the party that `invite` names is dialled, rings, answers or refuses.
+
+use std::time::Duration;
+
+use protocol::event::Event;
+use protocol::option::{CallOption, SipOption};
+use protocol::{CallTime, HangupReason};
+
+use super::{Core, Effect, State};
+use crate::end::End;
+use crate::legs::sip_media::SipMedia;
+use crate::legs::{CallOut, LegId, LegRequest};
+use crate::setup::{Dial, Undialled};
+
+/// How long a callee may leave a call unanswered where `handshakeTimeout` says nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Core {
+    /// Dials the callee of `option`. What is wrong with it is told, and the call still waits for `invite`.
+    pub(crate) fn dial(&mut self, now: CallTime, option: CallOption) {
+        self.take_option(option);
+        let callee = match self.option.callee.as_deref().map(uri) {
+            Some(Ok(callee)) => callee,
+            Some(Err(why)) => return self.error(now, "invite", format!("option.callee: {why}"), 400),
+            None => {
+                let text = "option.callee: missing; write the SIP URI to call, such as sip:1001@pbx.example";
+                return self.error(now, "invite", text, 400);
+            }
+        };
+        let sip = self.option.sip.clone().unwrap_or_default();
+        let caller = match self.option.caller.as_deref().filter(|caller| !caller.is_empty()).map(uri) {
+            Some(Ok(caller)) => caller,
+            Some(Err(why)) => return self.error(now, "invite", format!("option.caller: {why}"), 400),
+            None => own_uri(&sip),
+        };
+        self.option.callee = Some(callee.clone());
+        self.option.caller = Some(caller.clone());
+        self.state = State::Dialing;
+        self.dialled = true;
+        self.info_changed = true;
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        self.emit(Event::TrackStart { track_id, timestamp, play_id: None });
+        let dial =
+            Dial { call_id: self.facts.id.clone(), caller, callee, sip, playbook: self.playbook.is_some() };
+        self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
+    }
+
+    /// A line to the callee is there, or there is none.
+    pub(crate) fn line(&mut self, now: CallTime, leg: LegId, line: Result<Box<SipMedia>, Undialled>) {
+        if leg != LegId::MAIN {
+            return self.referred_line(now, leg, line);
+        }
+        if !matches!(self.state, State::Dialing) {
+            return;
+        }
+        match line {
+            Ok(mut media) => {
+                let sdp = media.make_offer();
+                self.sip = Some(*media);
+                let sip = self.option.sip.clone().unwrap_or_default();
+                let invite = CallOut {
+                    caller: self.caller(),
+                    callee: self.callee(),
+                    sdp,
+                    call_id: Some(self.facts.id.clone()),
+                    headers: sip.headers.unwrap_or_default(),
+                    patience: self.option.handshake_timeout.map_or(PATIENCE, |limit| limit.0),
+                };
+                self.request(LegRequest::Invite(Box::new(invite)));
+            }
+            Err(Undialled { code, reason }) => self.dial_failed(now, code, &reason),
+        }
+    }
+
+    /// The callee rings, perhaps with sound.
+    pub(crate) fn callee_rings(&mut self, now: CallTime, sdp: Option<&str>) {
+        if !matches!(self.state, State::Dialing) {
+            return;
+        }
+        if self.rang.is_none() {
+            self.rang = Some(now);
+            self.info_changed = true;
+        }
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        let early = sdp.is_some();
+        self.emit(Event::Ringing { track_id, timestamp, early_media: early, refer: Some(false) });
+        if let Some(sdp) = sdp
+            && self.take_answer(now, sdp)
+        {
+            self.start_recording();
+        }
+    }
+
+    /// The callee has answered.
+    pub(crate) fn callee_answers(&mut self, now: CallTime, sdp: Option<&str>) {
+        if !matches!(self.state, State::Dialing) {
+            return;
+        }
+        if let Some(sdp) = sdp
+            && !self.take_answer(now, sdp)
+        {
+            return self
+                .end(now, End::new(HangupReason::Failed, 488).because("the answer has no sound for us"));
+        }
+        if self.rate.is_none() {
+            return self
+                .end(now, End::new(HangupReason::Failed, 488).because("the answer has no description"));
+        }
+        self.deadlines = super::Deadlines::default();
+        self.up(now, sdp.unwrap_or_default().to_owned());
+        self.confirmed(now);
+    }
+
+    /// The call could not be placed, or the callee refused it.
+    pub(crate) fn dial_failed(&mut self, now: CallTime, code: u16, reason: &str) {
+        if !matches!(self.state, State::Dialing) {
+            return;
+        }
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        let (said, refer) = (reason.to_owned(), Some(false));
+        self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
+        self.error(now, "invite", format!("{code} {reason}"), code);
+        self.end(now, End::new(reason_of(code), code).because(reason));
+    }
+
+    /// Takes in the far end's answer to our offer, early or final; `false` when it is of no use.
+    fn take_answer(&mut self, now: CallTime, answer: &str) -> bool {
+        let random = self.facts.random;
+        let Some(sip) = self.sip.as_mut() else { return false };
+        match sip.answered(answer, random) {
+            Ok(plan) => {
+                let held = plan.media.held;
+                self.sound_begins(plan);
+                self.tell_hold(now, held);
+                true
+            }
+            Err(error) => {
+                self.error(now, "sip", error.to_string(), error.status());
+                false
+            }
+        }
+    }
+}
+
+/// Why a call ends whose INVITE got this final answer.
+pub(crate) fn reason_of(code: u16) -> HangupReason {
+    match code {
+        408 | 480 => HangupReason::NoAnswer,
+        486 | 600 | 603 | 607 | 608 => HangupReason::Rejected,
+        487 => HangupReason::Canceled,
+        500..=599 => HangupReason::ServerUnavailable,
+        _ => HangupReason::Failed,
+    }
+}
+
+/// `text` as a URI that can be dialled: `user@host` is a SIP address.
+///
+/// # Errors
+/// A text that says what to write instead.
+pub(crate) fn uri(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let known = matches!(scheme.as_deref(), Some("sip" | "sips" | "tel"));
+    let shown = protocol::read::shown(text);
+    if text.is_empty()
+        || text.len() > 512
+        || text.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c))
+    {
+        return Err(format!("{shown:?} is no SIP URI; write sip:user@host"));
+    }
+    if known {
+        return Ok(text.to_owned());
+    }
+    if text.contains('@') {
+        Ok(format!("sip:{text}"))
+    } else {
+        Err(format!("{shown:?} is no SIP URI; write sip:user@host"))
+    }
+}
+
+/// Who calls, where nobody says it.
+fn own_uri(sip: &SipOption) -> String {
+    match sip.username.as_deref().filter(|user| !user.is_empty()) {
+        Some(user) => format!("sip:{user}@{}", sip.realm.as_deref().unwrap_or("127.0.0.1")),
+        None => "sip:active-call@127.0.0.1".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_dialled_is_a_uri() {
+        assert_eq!(uri("sip:1001@pbx").unwrap(), "sip:1001@pbx");
+        assert_eq!(uri(" 1001@pbx:5070 ").unwrap(), "sip:1001@pbx:5070");
+        assert_eq!(uri("tel:+4930").unwrap(), "tel:+4930");
+        for text in ["", "1001", "sip:a b@c", "sip:a@b\r\nX: y", "<sip:a@b>", "http://x"] {
+            assert!(uri(text).is_err(), "{text:?}");
+        }
+    }
+}

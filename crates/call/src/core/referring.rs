@@ -1,0 +1,389 @@
+//! A second party that `refer` calls in: dialled while the caller hears music, then bridged with the caller, then gone
+//! again.
+
+use std::time::Duration;
+
+use protocol::event::{Attendee, Event, HangupEvent};
+use protocol::option::ReferOption;
+use protocol::reason::Initiator;
+use protocol::record::CallRecord;
+use protocol::rest::CallKind;
+use protocol::{CallTime, HangupReason};
+
+use super::dialing::reason_of;
+use super::{Core, Due, Effect};
+use crate::end::End;
+use crate::legs::sip_media::SipMedia;
+use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
+use crate::media::order::{LegPlan, ToMedia, UtteranceId};
+use crate::setup::{Dial, Undialled};
+
+/// How long the second party may let it ring where `timeout` says nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Music where the file that was asked for cannot be played.
+const OTHER_MUSIC: &str = "./config/sounds/refer_moh.wav";
+
+/// The second party of a call.
+#[derive(Debug)]
+pub(crate) struct Referred {
+    leg: LegId,
+    caller: String,
+    callee: String,
+    option: ReferOption,
+    media: Option<SipMedia>,
+    random: (u32, u16, u32),
+    began: CallTime,
+    rang: Option<CallTime>,
+    answered: Option<CallTime>,
+    /// Its answer, told when the music has ended.
+    untold: Option<String>,
+    music: Music,
+    /// The first party's words were recognized before.
+    resume_asr: bool,
+}
+
+/// What the caller hears while the second party is dialled.
+#[derive(Debug, Default)]
+struct Music {
+    /// The files that have not failed yet, the one that plays first.
+    files: Vec<String>,
+    playing: Option<UtteranceId>,
+    /// The second party can be heard: no more music.
+    stopped: bool,
+}
+
+impl Core {
+    /// Dials `callee` as the second party.
+    pub(crate) fn refer_to(&mut self, now: CallTime, caller: String, callee: String, option: ReferOption) {
+        self.interrupt_voice(now, false, Duration::ZERO);
+        let resume_asr = option.pause_parent_asr == Some(true);
+        if resume_asr {
+            self.deafen();
+        }
+        self.legs_dialled += 1;
+        let leg = LegId(self.legs_dialled);
+        let sip = option.sip.clone().or_else(|| self.option.sip.clone()).unwrap_or_default();
+        let (ssrc, sequence, timestamp) = self.facts.random;
+        // Another stream than the first party's: other numbers, still by chance.
+        let random = (ssrc ^ 0x9e37_79b9u32.wrapping_mul(leg.0), sequence, timestamp);
+        let call_id = option.call_id.clone().unwrap_or_else(|| format!("ref-{}-{}", leg.0, self.facts.id));
+        let dial = Dial {
+            call_id,
+            caller: caller.clone(),
+            callee: callee.clone(),
+            sip,
+            playbook: self.playbook.is_some(),
+        };
+        let files = match option.moh.clone().filter(|file| !file.is_empty()) {
+            Some(file) => vec![file, OTHER_MUSIC.to_owned()],
+            None => Vec::new(),
+        };
+        let music = Music { files, ..Music::default() };
+        self.referred = Some(Referred {
+            leg,
+            caller,
+            callee,
+            option,
+            media: None,
+            random,
+            began: now,
+            rang: None,
+            answered: None,
+            untold: None,
+            music,
+            resume_asr,
+        });
+        self.deadlines.set(now + self.patience() + Duration::from_secs(2), Due::Refer);
+        self.play_music(now);
+        self.effect(Effect::Dial(leg, Box::new(dial)));
+    }
+
+    fn patience(&self) -> Duration {
+        let said = self.referred.as_ref().and_then(|referred| referred.option.timeout).map(|limit| limit.0);
+        said.filter(|limit| !limit.is_zero()).unwrap_or(PATIENCE)
+    }
+
+    /// A line to the second party is there, or there is none.
+    pub(crate) fn referred_line(
+        &mut self,
+        now: CallTime,
+        leg: LegId,
+        line: Result<Box<SipMedia>, Undialled>,
+    ) {
+        let patience = self.patience();
+        let id = self.facts.id.clone();
+        let (first_caller, first_callee) = (self.caller(), self.callee());
+        let Some(referred) = self.referred.as_mut().filter(|referred| referred.leg == leg) else {
+            // The caller has given up meanwhile.
+            return self.effect(Effect::Drop(leg));
+        };
+        let mut media = match line {
+            Ok(media) => media,
+            Err(Undialled { code, reason }) => return self.refer_failed(now, code, &reason),
+        };
+        let sdp = media.make_offer();
+        referred.media = Some(*media);
+        let sip = referred.option.sip.clone().unwrap_or_default();
+        let mut headers = sip.headers.unwrap_or_default();
+        let about = [
+            ("X-Referred-To", first_callee),
+            ("X-Referred-From", first_caller),
+            ("X-Referred-Id", id.clone()),
+        ];
+        for (name, value) in about.into_iter().filter(|(_, value)| !value.is_empty()) {
+            headers.entry(name.to_owned()).or_insert(value);
+        }
+        let call_id = referred.option.call_id.clone().unwrap_or_else(|| format!("ref-{}-{id}", leg.0));
+        let (caller, callee) = (referred.caller.clone(), referred.callee.clone());
+        let invite = CallOut { caller, callee, sdp, call_id: Some(call_id), headers, patience };
+        self.effect(Effect::Request(leg, LegRequest::Invite(Box::new(invite))));
+    }
+
+    /// Something happened on the second party's leg.
+    pub(crate) fn referred_leg(&mut self, now: CallTime, leg: LegId, event: LegEvent) {
+        let Some(referred) = self.referred.as_ref().filter(|referred| referred.leg == leg) else { return };
+        let up = referred.answered.is_some();
+        match event {
+            LegEvent::Ringing { sdp, .. } if !up => self.second_rings(now, sdp.as_deref()),
+            LegEvent::Answered { sdp } if !up => self.second_answers(now, sdp.as_deref()),
+            LegEvent::Refused { code, reason } => self.refer_failed(now, code, &reason),
+            LegEvent::Reoffered { sdp } => self.second_reoffers(now, leg, sdp.as_deref()),
+            LegEvent::Ended { remote, message } => {
+                let end = End::new(if remote { HangupReason::Callee } else { HangupReason::System }, 200);
+                self.second_ended(now, &End { message, ..end });
+            }
+            // Digits of the second party are its own affair.
+            _ => {}
+        }
+    }
+
+    /// The second party's leg could not do what was asked of it.
+    pub(crate) fn referred_failed(&mut self, now: CallTime, leg: LegId, failed: Failed, why: String) {
+        match failed {
+            Failed::Invite if self.referred.as_ref().is_some_and(|referred| referred.leg == leg) => {
+                self.refer_failed(now, 500, &why);
+            }
+            _ => self.error(now, "sip", why, 500),
+        }
+    }
+
+    /// The second party did not answer in time.
+    pub(crate) fn refer_timed_out(&mut self, now: CallTime) {
+        if self.referred.as_ref().is_some_and(|referred| referred.answered.is_none()) {
+            self.refer_failed(now, 408, "Timeout when refer");
+        }
+    }
+
+    /// Ends the second party's leg alone; `false` when there is none.
+    pub(crate) fn hang_up_referred(&mut self, now: CallTime) -> bool {
+        let Some(referred) = &self.referred else { return false };
+        if referred.answered.is_none() {
+            self.refer_failed(now, 487, "Cancelled");
+        } else {
+            self.let_go_of_second();
+            self.second_ended(now, &End::new(HangupReason::System, 200));
+        }
+        true
+    }
+
+    /// The whole call ends: the second party too.
+    pub(crate) fn end_referred(&mut self, now: CallTime) {
+        self.let_go_of_second();
+        let Some(referred) = self.referred.take() else { return };
+        let end = End::new(HangupReason::System, if referred.answered.is_some() { 200 } else { 487 });
+        self.tell_second_over(now, &referred, &end);
+    }
+
+    /// An utterance is over: music goes on while the second party is dialled.
+    pub(crate) fn music_over(&mut self, now: CallTime, id: UtteranceId, silent: bool) {
+        let Some(referred) = self.referred.as_mut() else { return };
+        if referred.music.playing != Some(id) {
+            return;
+        }
+        referred.music.playing = None;
+        if referred.music.stopped {
+            return self.tell_second_up(now);
+        }
+        if silent && !referred.music.files.is_empty() {
+            // A file of which nothing was heard would be asked for without end.
+            referred.music.files.remove(0);
+        }
+        self.play_music(now);
+    }
+
+    fn play_music(&mut self, now: CallTime) {
+        let Some(file) = self.referred.as_ref().and_then(|referred| referred.music.files.first().cloned())
+        else {
+            return;
+        };
+        let id = self.begin_utterance(now, Some(file.clone()), true);
+        if let Some(referred) = &mut self.referred {
+            referred.music.playing = Some(id);
+        }
+        self.say_file(now, id, file);
+    }
+
+    fn second_rings(&mut self, now: CallTime, sdp: Option<&str>) {
+        let early = sdp.is_some_and(|sdp| self.bridge(now, sdp));
+        let track_id = self.facts.rules.server_track.clone();
+        let timestamp = self.unix_ms(now);
+        self.emit(Event::Ringing { track_id, timestamp, early_media: early, refer: Some(true) });
+        if let Some(referred) = &mut self.referred {
+            referred.rang.get_or_insert(now);
+        }
+        if early {
+            self.stop_music(now);
+        }
+    }
+
+    fn second_answers(&mut self, now: CallTime, sdp: Option<&str>) {
+        if let Some(sdp) = sdp
+            && !self.bridge(now, sdp)
+        {
+            return self.refer_failed(now, 488, "the answer has no sound for us");
+        }
+        self.deadlines.drop_where(|due| *due == Due::Refer);
+        if let Some(referred) = &mut self.referred {
+            referred.answered = Some(now);
+            referred.untold = Some(sdp.unwrap_or_default().to_owned());
+        }
+        self.stop_music(now);
+        if self.referred.as_ref().is_some_and(|referred| referred.music.playing.is_none()) {
+            self.tell_second_up(now);
+        }
+    }
+
+    /// Tells the second party's answer, once.
+    fn tell_second_up(&mut self, now: CallTime) {
+        let Some(sdp) = self.referred.as_mut().and_then(|referred| referred.untold.take()) else { return };
+        let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
+        self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
+        self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(true) });
+    }
+
+    /// Joins the second party's sound with the first's; `false` when its answer is of no use.
+    fn bridge(&mut self, now: CallTime, answer: &str) -> bool {
+        let Some(Referred { leg, media: Some(media), random, .. }) = &mut self.referred else { return false };
+        let leg = *leg;
+        match media.answered(answer, *random) {
+            Ok(plan) => {
+                self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan))));
+                true
+            }
+            Err(error) => {
+                self.error(now, "sip", error.to_string(), error.status());
+                false
+            }
+        }
+    }
+
+    fn second_reoffers(&mut self, now: CallTime, leg: LegId, offer: Option<&str>) {
+        let Some(Referred { media: Some(media), random, .. }) = &mut self.referred else { return };
+        match media.reoffer(offer, *random) {
+            Ok(agreed) => {
+                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Ok(agreed.sdp))));
+                if let Some(plan) = agreed.plan {
+                    self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan))));
+                }
+            }
+            Err(error) => {
+                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(error.status()))));
+                self.error(now, "sip", error.to_string(), error.status());
+            }
+        }
+    }
+
+    fn stop_music(&mut self, now: CallTime) {
+        let Some(referred) = &mut self.referred else { return };
+        referred.music.stopped = true;
+        if referred.music.playing.is_some() {
+            self.interrupt_voice(now, false, Duration::ZERO);
+        }
+    }
+
+    /// The transfer has failed; the caller is back with the agent.
+    fn refer_failed(&mut self, now: CallTime, code: u16, reason: &str) {
+        self.let_go_of_second();
+        self.stop_music(now);
+        let Some(referred) = self.referred.take() else { return };
+        self.deadlines.drop_where(|due| *due == Due::Refer);
+        let track_id = self.facts.rules.server_track.clone();
+        let timestamp = self.unix_ms(now);
+        let (said, refer) = (reason.to_owned(), Some(true));
+        self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
+        self.error(now, "command", format!("refer to {}: {code} {reason}", referred.callee), code);
+        self.keep_record(now, &referred, &End::new(reason_of(code), code).because(reason));
+        if referred.resume_asr {
+            self.listen(now);
+        }
+    }
+
+    fn second_ended(&mut self, now: CallTime, end: &End) {
+        let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
+        self.order(ToMedia::Remove(leg));
+        self.effect(Effect::Drop(leg));
+        let Some(referred) = self.referred.take() else { return };
+        self.tell_second_over(now, &referred, end);
+        if end.reason == HangupReason::Callee && referred.option.auto_hangup != Some(false) {
+            return self.end(now, End::new(HangupReason::Refer, 200));
+        }
+        if referred.resume_asr {
+            self.listen(now);
+        }
+    }
+
+    /// Asks the leg to end, takes its sound out, and forgets its connection once it has ended.
+    fn let_go_of_second(&mut self) {
+        let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
+        let headers = self.bye_headers();
+        self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
+        self.order(ToMedia::Remove(leg));
+        self.effect(Effect::Drop(leg));
+    }
+
+    fn tell_second_over(&mut self, now: CallTime, referred: &Referred, end: &End) {
+        let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
+        if let Some(answered) = referred.answered {
+            let duration = (now - answered).as_millis() as u64;
+            let (track_id, ssrc) = (track_id.clone(), referred.random.0);
+            self.emit(Event::TrackEnd { track_id, timestamp, duration, ssrc, play_id: None });
+        }
+        let clock = self.facts.clock;
+        let attendee = |uri: &str| (!uri.is_empty()).then(|| Attendee::from_uri(uri));
+        let hangup = HangupEvent {
+            track_id,
+            timestamp,
+            reason: Some(end.reason.wire().to_owned()),
+            initiator: end.initiator.map(|who: Initiator| who.as_str().to_owned()),
+            start_time: clock.rfc3339(referred.began),
+            hangup_time: clock.rfc3339(now),
+            answer_time: referred.answered.map(|at| clock.rfc3339(at)),
+            ringing_time: referred.rang.map(|at| clock.rfc3339(at)),
+            from: attendee(&referred.caller),
+            to: attendee(&referred.callee),
+            extra: Some(self.public_vars()),
+            refer: Some(true),
+        };
+        self.emit(Event::Hangup(Box::new(hangup)));
+        self.keep_record(now, referred, end);
+    }
+
+    /// The second party's part of the call record; of several the last one stands.
+    fn keep_record(&mut self, now: CallTime, referred: &Referred, end: &End) {
+        let clock = self.facts.clock;
+        let call_id = referred.option.call_id.clone();
+        self.draft.referred = Some(Box::new(CallRecord {
+            call_type: CallKind::B2bua,
+            call_id: call_id.unwrap_or_else(|| format!("ref-{}-{}", referred.leg.0, self.facts.id)),
+            start_time: clock.rfc3339(referred.began),
+            ring_time: referred.rang.map(|at| clock.rfc3339(at)),
+            answer_time: referred.answered.map(|at| clock.rfc3339(at)),
+            end_time: clock.rfc3339(now),
+            caller: referred.caller.clone(),
+            callee: referred.callee.clone(),
+            status_code: end.status,
+            hangup_reason: Some(end.reason.clone()),
+            ..self.empty_record()
+        }));
+    }
+}

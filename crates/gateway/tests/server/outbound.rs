@@ -1,0 +1,120 @@
+//! Calls that we place: to baresip, to another server, to nobody; and a second party joined with the first.
+
+use std::path::PathBuf;
+
+use axum::http::StatusCode;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::baresip::{Baresip, connect, rig_with_agent};
+use crate::inbound_sip::{hook, webhooks};
+use crate::rig::{PATIENCE, Rig};
+use crate::sound;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_ours_to_baresip_is_heard_on_both_sides() {
+    let rig = Rig::start().await;
+    let callee = sound::speech(rig.folder.path(), "You have reached the front desk of the museum").await;
+    let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your reservation").await;
+    sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
+    // The phone hangs up when its file ends.
+    let says = [callee.as_slice(), &[0; 20 * 8000]].concat();
+    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &says).await;
+    let mut client = rig.connect("/call/sip?id=out1").await;
+    let to = format!("sip:phone@127.0.0.1:{}", phone.sip);
+    client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
+    assert_eq!(client.event("trackStart").await["trackId"], "out1");
+    assert!(client.event("answer").await["sdp"].as_str().unwrap().contains("m=audio"));
+    for _ in 0..2 {
+        client.send(json!({"command": "play", "url": "agent.wav"})).await;
+        client.event("trackEnd").await;
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("type", "CALL_CLOSED").await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!((record.status_code, record.callee.as_str()), (200, to.as_str()));
+    let recording = PathBuf::from(&record.recorder[0].path);
+    let said = sound::find(&callee, &sound::channel(&recording, 0));
+    let heard = sound::find(&agent, &phone.heard());
+    println!("the server hears {said:?}, baresip hears {heard:?}");
+    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_call_tells_its_code_and_leaves_a_record() {
+    let (rig, nobody) = (Rig::start().await, Rig::start().await);
+    let mut client = rig.connect("/call/sip").await;
+    let to = format!("sip:agent@{}", nobody.server.sip_addr());
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    assert_eq!(client.event("reject").await["code"], 503);
+    assert_eq!(client.event("error").await["sender"], "invite");
+    assert_eq!(client.event("hangup").await["reason"], "serverUnavailable");
+    assert_eq!(client.closed().await, 1000);
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!((record.status_code, record.caller.as_str()), (503, "sip:active-call@127.0.0.1"));
+    rig.server.stop().await;
+    nobody.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_given_up_while_it_rings_is_cancelled_at_the_callee() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let callee = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call/sip").await;
+    let to = format!("sip:agent@{}", callee.server.sip_addr());
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let id = body["dialogId"].as_str().unwrap().to_owned();
+    let mut agent = callee.connect(&format!("/call/sip?id={id}")).await;
+    agent.send(json!({"command": "ringing"})).await;
+    assert_eq!(client.event("ringing").await["earlyMedia"], false);
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    assert_eq!(agent.event("hangup").await["reason"], "canceled");
+    assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 487);
+    rig.server.stop().await;
+    callee.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_party_and_the_caller_hear_each_other() {
+    let (rig, mut told, caller, _) = rig_with_agent().await;
+    let (url, mut desk_told) = hook(StatusCode::OK).await;
+    let desk = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let answer = sound::speech(desk.folder.path(), "This is the information desk, how may I help").await;
+    sound::write_wav(&desk.path("sounds/desk.wav"), 8000, &answer);
+    // The phone hangs up when its file ends.
+    let says = [caller.as_slice(), &[0; 20 * 8000]].concat();
+    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &says).await;
+    let mut client = connect(&rig, &mut told, &mut phone).await;
+    let to = format!("sip:desk@{}", desk.server.sip_addr());
+    client.send(json!({"command": "refer", "caller": "", "callee": to})).await;
+    let (_, body) = timeout(PATIENCE, desk_told.recv()).await.unwrap().unwrap();
+    assert!(body["headers"].to_string().contains("X-Referred-Id"), "{body}");
+    let id = body["dialogId"].as_str().unwrap().to_owned();
+    let mut second = desk.connect(&format!("/call/sip?id={id}")).await;
+    second.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
+    assert_eq!(client.event("answer").await["refer"], true);
+    for _ in 0..2 {
+        second.send(json!({"command": "play", "url": "desk.wav"})).await;
+        second.event("trackEnd").await;
+    }
+    second.send(json!({"command": "hangup"})).await;
+    let left = client.event("hangup").await;
+    assert_eq!((&left["refer"], &left["reason"]), (&json!(true), &json!("callee")), "{left}");
+    assert_eq!(client.event("hangup").await["reason"], "refer");
+    phone.told("type", "CALL_CLOSED").await;
+    let record = desk.until("a record", |rig| rig.records().pop()).await;
+    let recording = PathBuf::from(&record.recorder[0].path);
+    let said = sound::find(&caller, &sound::channel(&recording, 0));
+    let heard = sound::find(&answer, &phone.heard());
+    println!("the desk hears {said:?}, the caller hears {heard:?}");
+    assert!(said.pieces >= 0.85 && heard.pieces >= 0.85, "{said:?} {heard:?}");
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!(record.refer_callrecord.unwrap().status_code, 200);
+    rig.server.stop().await;
+    desk.server.stop().await;
+}
