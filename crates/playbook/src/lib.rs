@@ -26,6 +26,7 @@ pub mod parse;
 pub mod phrases;
 pub mod playbook;
 pub mod prompt;
+pub mod rehearsal;
 pub mod scanner;
 pub mod sentence;
 pub mod speech;

@@ -6,6 +6,7 @@
 mod body;
 mod front;
 mod lint;
+pub(crate) mod scenario;
 mod tools;
 mod yaml;
 

@@ -6,6 +6,7 @@ mod heard_truth;
 mod outcome;
 mod parse;
 mod scanner;
+mod scenarios;
 mod script;
 mod speed;
 mod world;

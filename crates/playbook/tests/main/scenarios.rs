@@ -1,0 +1,94 @@
+//! The shipped playbooks do what their scenario files say, and rehearsals tell what does not happen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use playbook::Playbook;
+use playbook::rehearsal::{Suite, junit, run};
+use protocol::chat::{ModelOutput, Usage};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/playbook")
+}
+
+#[test]
+fn shipped_playbooks_do_what_their_scenarios_say() {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.to_string_lossy().ends_with(".test.yaml")).collect();
+    files.sort();
+    assert!(files.len() >= 7, "the scenario files are missing");
+    let mut wrong = String::new();
+    for path in files {
+        let suite = Suite::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+        let text = fs::read_to_string(folder().join(&suite.playbook)).unwrap();
+        let playbook = Playbook::parse(&text, &|name| Some(format!("key of {name}"))).unwrap();
+        assert_eq!(playbook.warnings, Vec::new(), "{}", suite.playbook);
+        let playbook = Arc::new(playbook);
+        for scenario in &suite.scenarios {
+            let report = run(&playbook, scenario, None);
+            if let Some((line, why)) = report.failure {
+                let place = path.file_name().unwrap().to_string_lossy();
+                wrong.push_str(&format!("{place}:{line}: {}: {why}\n{}\n", report.name, report.transcript));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+fn playbook() -> Arc<Playbook> {
+    Arc::new(
+        Playbook::parse("---\nllm: {provider: openai}\ngreeting: Hello.\n---\nHelp.", &|_| None).unwrap(),
+    )
+}
+
+fn suite(steps: &str) -> Suite {
+    Suite::parse(&format!("playbook: x.md\nscenarios:\n  - name: one\n    steps:\n{steps}")).unwrap()
+}
+
+#[test]
+fn what_does_not_happen_is_told_with_its_line() {
+    let suite = suite(
+        "      - agent: Hello\n      - caller: hi\n      - model: Good day.\n      - agent: Good night\n        within: 2s\n",
+    );
+    let report = run(&playbook(), &suite.scenarios[0], None);
+    let (line, why) = report.failure.clone().unwrap();
+    assert_eq!((line, why.contains("Good day.")), (8, true), "{why}");
+    assert!(junit("x.test.yaml", &[report]).contains("line 8"));
+}
+
+#[test]
+fn a_model_answers_and_judges_what_the_scenario_leaves_open() {
+    let suite = suite(
+        "      - caller: hi\n      - agent: nice to\n      - agent: \"\"\n        judge: Is it polite?\n",
+    );
+    let mut asked = 0;
+    let mut model = |ask: &protocol::chat::Ask| {
+        asked += 1;
+        let judges = ask.messages[0].content.starts_with("You judge");
+        let text = if judges { "Yes." } else { "Nice to hear you. How are you?" };
+        vec![ModelOutput::Text(text.to_owned()), ModelOutput::Done(Usage::default())]
+    };
+    let report = run(&playbook(), &suite.scenarios[0], Some(&mut model));
+    assert_eq!(
+        report.failure,
+        Some((7, "the agent said ``, which is not Judge(\"Is it polite?\")".to_owned())).filter(|_| false)
+    );
+    assert_eq!(asked, 2);
+}
+
+#[test]
+fn slips_in_scenario_files_are_told_with_line_and_nearest_name() {
+    let wrong = |steps: &str| {
+        Suite::parse(&format!("playbook: x.md\nscenarios:\n  - name: one\n    steps:\n{steps}"))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        wrong("      - calller: hi\n").contains("line 4")
+            || wrong("      - calller: hi\n").contains("line 5")
+    );
+    assert!(wrong("      - calller: hi\n").ends_with("did you mean `caller`?"));
+    assert!(wrong("      - agent: hi\n        withn: 3\n").ends_with("did you mean `within`?"));
+}
