@@ -17,6 +17,8 @@ pub struct Config {
     /// The address that peers can reach us at (`external_ip` and port): it stands in `Contact` and
     /// `Via`. With a port of 0 or an unspecified address nothing can call back.
     pub advertised: SocketAddr,
+    /// The same for TCP, if it differs.
+    pub advertised_tcp: Option<SocketAddr>,
     /// The same for TLS; absent without TLS.
     pub advertised_tls: Option<SocketAddr>,
     /// The same for WebSockets in the clear.
@@ -58,6 +60,7 @@ impl Config {
         Self {
             user_agent: "active-call".to_owned(),
             advertised,
+            advertised_tcp: None,
             advertised_tls: None,
             advertised_ws: None,
             advertised_wss: None,

@@ -373,6 +373,8 @@ pub struct Counters {
     pub stray_responses: u64,
     /// Datagrams that the socket did not take at once and that were dropped (driver).
     pub unsent: u64,
+    /// Connections now (driver).
+    pub connections: usize,
     /// Transactions and remembered answers now.
     pub transactions: usize,
     /// Dialogs now.

@@ -22,6 +22,8 @@ mod digits;
 pub mod driver;
 mod endpoint;
 mod event;
+#[cfg(feature = "tokio")]
+mod framing;
 mod hop;
 mod message;
 mod order;
@@ -36,7 +38,7 @@ pub use config::{Admission, Config, Time};
 pub use digest::{Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
-pub use driver::{Driver, Incoming, SipHandle};
+pub use driver::{Bound, Driver, Identity, Incoming, RegistrationWatch, SipHandle, Streams, Trust};
 pub use endpoint::Endpoint;
 pub use event::{
     Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent,

@@ -105,7 +105,7 @@ impl Endpoint {
     }
 
     /// A response from the network.
-    pub(super) fn response(&mut self, now: Time, response: Response) {
+    pub(super) fn response(&mut self, now: Time, from: &Hop, response: Response) {
         // More than one Via: it was meant for someone else (RFC 3261 section 8.1.3.3).
         let foreign = response.headers.typed_all::<sipx_sip::Via>().count() != 1;
         if foreign || !validate_response(&response).is_empty() {
@@ -113,8 +113,21 @@ impl Endpoint {
             return;
         }
         match self.transactions.response(now, &mut self.wire, response) {
-            Ok(happenings) => self.happened(now, happenings),
+            Ok(happenings) => {
+                self.stay(from, &happenings);
+                self.happened(now, happenings);
+            }
             Err(response) => self.late_response(&response),
+        }
+    }
+
+    /// Further requests of a dialog go over the connection that brought the response.
+    fn stay(&mut self, from: &Hop, happenings: &[Happening]) {
+        for happening in happenings.iter().filter(|_| from.transport.is_stream()) {
+            let fits = happening.to.transport == from.transport;
+            if let Some(dialog) = self.owner(happening.job).filter(|_| fits) {
+                dialog.path.peer = from.clone();
+            }
         }
     }
 

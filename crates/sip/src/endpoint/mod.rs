@@ -134,7 +134,7 @@ impl Endpoint {
         };
         match parsed {
             Some(Message::Request(request)) => self.request(now, from, request),
-            Some(Message::Response(response)) => self.response(now, response),
+            Some(Message::Response(response)) => self.response(now, from, response),
             None => self.unreadable(from, datagram),
         }
     }

@@ -202,7 +202,8 @@ impl Identity {
 
 fn advertised(config: &Config, transport: Transport) -> SocketAddr {
     let other = match transport {
-        Transport::Udp | Transport::Tcp => None,
+        Transport::Udp => None,
+        Transport::Tcp => config.advertised_tcp,
         Transport::Tls => config.advertised_tls,
         Transport::Ws => config.advertised_ws,
         Transport::Wss => config.advertised_wss,

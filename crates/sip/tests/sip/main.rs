@@ -28,5 +28,7 @@ mod reinvite;
 mod repeat_until_ack;
 mod return_path;
 mod session_timer;
+#[cfg(feature = "tokio")]
+mod streams;
 mod torture;
 mod transfer;

@@ -1,8 +1,17 @@
-//! A thin UDP driver: one task that owns the socket and the [`Endpoint`].
+//! A thin driver: one task that owns the UDP socket and the [`Endpoint`], and one for each connection.
 //!
 //! The loop never waits for a peer or for an owner of a call: what the socket or a channel does not
-//! take at once is dropped and counted, or ends that call. Timers go before orders, orders before the
-//! network, so that neither a flood nor a burst of verbs delays a retransmission.
+//! take at once is dropped and counted, or ends that connection or call. Timers go before orders,
+//! orders before the network, so that neither a flood nor a burst of verbs delays a retransmission.
+//!
+//! `handle` is how others give orders, `pool` knows the connections, `connection` and `web` carry
+//! one each, `tls` holds certificates.
+
+mod connection;
+mod handle;
+mod pool;
+mod tls;
+mod web;
 
 use std::collections::HashMap;
 use std::io;
@@ -11,13 +20,21 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+
+use handle::Order;
+pub use handle::{Bound, RegistrationWatch, SipHandle};
+use pool::Pool;
+pub use pool::Streams;
+pub use tls::{Identity, Trust};
 
 use crate::config::{Admission, Config, Time};
 use crate::endpoint::Endpoint;
-use crate::event::{Counters, DialogId, Invite, Output, SipEvent};
-use crate::order::{Outbound, Rejection, SipError};
+use crate::event::{DialogId, Invite, Output, SipEvent};
+use crate::hop::{Hop, Transport};
+use crate::order::Rejection;
+use crate::registration::{RegistrationId, RegistrationState};
 
 /// Verbs that wait for the loop. When full, the caller of a verb waits.
 const ORDERS: usize = 256;
@@ -55,35 +72,13 @@ pub struct Driver {
     orders: mpsc::Receiver<Order>,
     incoming: mpsc::Sender<Incoming>,
     owners: HashMap<DialogId, mpsc::Sender<SipEvent>>,
+    registrations: HashMap<RegistrationId, watch::Sender<RegistrationState>>,
+    pool: Pool,
     origin: Instant,
     unsent: u64,
+    /// Ways that have just failed.
+    gone: Vec<Hop>,
     retry_after: Duration,
-}
-
-/// The callers' side of the driver. Clones share it.
-#[derive(Debug, Clone)]
-pub struct SipHandle {
-    orders: mpsc::Sender<Order>,
-    local: SocketAddr,
-}
-
-type Reply<T> = oneshot::Sender<Result<T, SipError>>;
-type Headers = Vec<(String, String)>;
-
-/// A verb on its way to the loop.
-#[derive(Debug)]
-enum Order {
-    Ring(DialogId, Option<String>, Reply<()>),
-    Answer(DialogId, String, Headers, Reply<()>),
-    Reject(DialogId, Rejection, Reply<()>),
-    Bye(DialogId, Headers, Reply<()>),
-    Hangup(DialogId, Headers, Reply<()>),
-    AnswerReoffer(DialogId, Result<String, u16>, Reply<()>),
-    Invite(Box<Outbound>, Reply<(DialogId, mpsc::Receiver<SipEvent>)>),
-    Cancel(DialogId, Reply<()>),
-    Admission(Admission, Reply<()>),
-    Counters(Reply<Counters>),
-    Stop,
 }
 
 impl Driver {
@@ -96,6 +91,19 @@ impl Driver {
     /// Those of binding the socket.
     pub async fn bind(
         listen: SocketAddr,
+        config: Config,
+    ) -> io::Result<(Self, SipHandle, mpsc::Receiver<Incoming>)> {
+        Self::bind_with(listen, Streams::default(), config).await
+    }
+
+    /// The same with connections: listeners for those that are given an address, and connecting by
+    /// every transport.
+    ///
+    /// # Errors
+    /// Those of binding the sockets; `InvalidData` for roots that cannot be read.
+    pub async fn bind_with(
+        listen: SocketAddr,
+        streams: Streams,
         mut config: Config,
     ) -> io::Result<(Self, SipHandle, mpsc::Receiver<Incoming>)> {
         let socket = open(listen)?;
@@ -108,6 +116,15 @@ impl Driver {
         if config.advertised.port() == 0 {
             config.advertised.set_port(local.port());
         }
+        let (pool, bound) = Pool::open(streams).await?;
+        config.tcp |= bound.tcp.is_some();
+        let near = |there: Option<SocketAddr>, told: Option<SocketAddr>| {
+            told.or(there.map(|there| SocketAddr::new(config.advertised.ip(), there.port())))
+        };
+        config.advertised_tcp = near(bound.tcp, config.advertised_tcp);
+        config.advertised_tls = near(bound.tls, config.advertised_tls);
+        config.advertised_ws = near(bound.ws, config.advertised_ws);
+        config.advertised_wss = near(bound.wss, config.advertised_wss);
         let (orders_in, orders) = mpsc::channel(ORDERS);
         let (incoming, invited) = mpsc::channel(INCOMING);
         let driver = Self {
@@ -117,10 +134,13 @@ impl Driver {
             orders,
             incoming,
             owners: HashMap::new(),
+            registrations: HashMap::new(),
+            pool,
             origin: Instant::now(),
             unsent: 0,
+            gone: Vec::new(),
         };
-        Ok((driver, SipHandle { orders: orders_in, local }, invited))
+        Ok((driver, SipHandle { orders: orders_in, local, bound }, invited))
     }
 
     /// Runs until [`SipHandle::stop`] or until every handle is gone, and then says goodbye.
@@ -130,7 +150,7 @@ impl Driver {
         let mut farewell = None;
         loop {
             self.deliver();
-            if farewell.is_some_and(|until| self.owners.is_empty() || self.now() >= until) {
+            if farewell.is_some_and(|until| self.is_quiet() || self.now() >= until) {
                 return;
             }
             let next = self.endpoint.timeout().unwrap_or(sweep).min(sweep).min(farewell.unwrap_or(sweep));
@@ -149,12 +169,52 @@ impl Driver {
                     Some(order) => self.obey(order),
                 },
                 received = self.socket.recv_from(&mut buffer) => self.take(received, &mut buffer),
+                news = self.pool.next() => self.stream(news),
             }
         }
     }
 
     fn now(&self) -> Time {
         self.origin.elapsed()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.owners.is_empty() && self.registrations.is_empty()
+    }
+
+    /// News of the connections, and what waits behind them.
+    fn stream(&mut self, first: pool::News) {
+        let mut news = Some(first);
+        for _ in 0..BATCH {
+            let now = self.now();
+            match news.take() {
+                Some(pool::News::Message(hop, message)) => self.endpoint.receive(now, hop, &message),
+                Some(pool::News::Gone(hop)) => self.endpoint.unreachable(now, &hop),
+                Some(pool::News::Nothing) => {}
+                None => return,
+            }
+            self.deliver();
+            news = self.pool.try_next();
+        }
+        if let Some(pool::News::Message(hop, message)) = news {
+            self.endpoint.receive(self.now(), hop, &message);
+        }
+    }
+
+    fn registered(&mut self, id: RegistrationId, state: RegistrationState) {
+        let over = state == RegistrationState::Ended;
+        if let Some(watch) = self.registrations.get(&id) {
+            watch.send_replace(state);
+        }
+        if over {
+            self.registrations.remove(&id);
+        }
+    }
+
+    fn watch(&mut self, id: RegistrationId) -> RegistrationWatch {
+        let (sender, receiver) = watch::channel(RegistrationState::Trying);
+        self.registrations.insert(id, sender);
+        receiver
     }
 
     /// A datagram, and those that wait behind it.
@@ -175,10 +235,27 @@ impl Driver {
         }
     }
 
-    /// Everything that the endpoint has to send and to tell.
+    /// Everything that the endpoint has to send and to tell. What cannot be sent over a connection
+    /// makes it look for another way, which gives more to send.
     fn deliver(&mut self) {
+        loop {
+            self.drain();
+            let Some(hop) = self.gone.pop() else { return };
+            let now = self.now();
+            self.endpoint.unreachable(now, &hop);
+        }
+    }
+
+    fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll() {
             match output {
+                Output::Send { to, bytes } if to.transport != Transport::Udp => {
+                    if !self.pool.send(&to, bytes) {
+                        self.unsent += 1;
+                        tracing::debug!(%to, "no connection takes this message");
+                        self.gone.push(to);
+                    }
+                }
                 Output::Send { to, bytes } => {
                     if let Err(error) = self.socket.try_send_to(&bytes, to.address) {
                         self.unsent += 1;
@@ -187,7 +264,7 @@ impl Driver {
                 }
                 Output::Event(SipEvent::Invited { dialog, invite }) => self.offer(dialog, invite),
                 Output::Event(event) => self.tell(event),
-                Output::Registration { .. } => {}
+                Output::Registration { id, state } => self.registered(id, state),
             }
         }
     }
@@ -246,44 +323,11 @@ impl Driver {
         for dialog in dialogs {
             self.drop_call(dialog);
         }
-        self.now().saturating_add(FAREWELL)
-    }
-
-    fn obey(&mut self, order: Order) {
-        let now = self.now();
-        let endpoint = &mut self.endpoint;
-        // Whoever asked may have stopped waiting; then nobody needs the reply.
-        match order {
-            Order::Ring(dialog, sdp, reply) => drop(reply.send(endpoint.ring(now, dialog, sdp.as_deref()))),
-            Order::Answer(dialog, sdp, headers, reply) => {
-                drop(reply.send(endpoint.answer(now, dialog, &sdp, &headers)));
-            }
-            Order::Reject(dialog, rejection, reply) => {
-                drop(reply.send(endpoint.reject(now, dialog, &rejection)));
-            }
-            Order::Bye(dialog, headers, reply) => drop(reply.send(endpoint.bye(now, dialog, &headers))),
-            Order::Hangup(dialog, headers, reply) => {
-                drop(reply.send(endpoint.hangup(now, dialog, &headers)));
-            }
-            Order::AnswerReoffer(dialog, answer, reply) => {
-                let answer = answer.as_deref().map_err(|code| *code);
-                drop(reply.send(endpoint.answer_reoffer(now, dialog, answer)));
-            }
-            Order::Invite(call, reply) => {
-                let placed = endpoint.invite(now, &call);
-                drop(reply.send(placed.map(|dialog| (dialog, self.own(dialog)))));
-            }
-            Order::Cancel(dialog, reply) => drop(reply.send(endpoint.cancel(now, dialog))),
-            Order::Admission(admission, reply) => {
-                endpoint.set_admission(admission);
-                drop(reply.send(Ok(())));
-            }
-            Order::Counters(reply) => {
-                let counters = Counters { unsent: self.unsent, ..endpoint.counters() };
-                drop(reply.send(Ok(counters)));
-            }
-            Order::Stop => {}
+        for id in self.endpoint.registrations() {
+            let now = self.now();
+            self.endpoint.unregister(now, id);
         }
+        self.now().saturating_add(FAREWELL)
     }
 
     fn own(&mut self, dialog: DialogId) -> mpsc::Receiver<SipEvent> {
@@ -300,78 +344,4 @@ fn open(listen: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.bind(&listen.into())?;
     UdpSocket::from_std(socket.into())
-}
-
-impl SipHandle {
-    /// The address that the socket is bound to.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// [`Endpoint::ring`].
-    pub async fn ring(&self, dialog: DialogId, sdp: Option<String>) -> Result<(), SipError> {
-        self.ask(|reply| Order::Ring(dialog, sdp, reply)).await
-    }
-
-    /// [`Endpoint::answer`].
-    pub async fn answer(&self, dialog: DialogId, sdp: String, headers: Headers) -> Result<(), SipError> {
-        self.ask(|reply| Order::Answer(dialog, sdp, headers, reply)).await
-    }
-
-    /// [`Endpoint::reject`].
-    pub async fn reject(&self, dialog: DialogId, rejection: Rejection) -> Result<(), SipError> {
-        self.ask(|reply| Order::Reject(dialog, rejection, reply)).await
-    }
-
-    /// [`Endpoint::bye`].
-    pub async fn bye(&self, dialog: DialogId, headers: Headers) -> Result<(), SipError> {
-        self.ask(|reply| Order::Bye(dialog, headers, reply)).await
-    }
-
-    /// [`Endpoint::hangup`].
-    pub async fn hangup(&self, dialog: DialogId, headers: Headers) -> Result<(), SipError> {
-        self.ask(|reply| Order::Hangup(dialog, headers, reply)).await
-    }
-
-    /// [`Endpoint::answer_reoffer`].
-    pub async fn answer_reoffer(
-        &self,
-        dialog: DialogId,
-        answer: Result<String, u16>,
-    ) -> Result<(), SipError> {
-        self.ask(|reply| Order::AnswerReoffer(dialog, answer, reply)).await
-    }
-
-    /// [`Endpoint::invite`], with the channel of what happens in the new dialog.
-    pub async fn invite(&self, call: Outbound) -> Result<(DialogId, mpsc::Receiver<SipEvent>), SipError> {
-        self.ask(|reply| Order::Invite(Box::new(call), reply)).await
-    }
-
-    /// [`Endpoint::cancel`].
-    pub async fn cancel(&self, dialog: DialogId) -> Result<(), SipError> {
-        self.ask(|reply| Order::Cancel(dialog, reply)).await
-    }
-
-    /// [`Endpoint::set_admission`].
-    pub async fn set_admission(&self, admission: Admission) -> Result<(), SipError> {
-        self.ask(|reply| Order::Admission(admission, reply)).await
-    }
-
-    /// What the endpoint has counted.
-    pub async fn counters(&self) -> Result<Counters, SipError> {
-        self.ask(Order::Counters).await
-    }
-
-    /// Ends the driver: new calls are refused, every call is hung up, and the task ends when the
-    /// peers have answered or 2 seconds have passed. It returns when the order is given; await the
-    /// task for its end.
-    pub async fn stop(&self) {
-        let _ = self.orders.send(Order::Stop).await;
-    }
-
-    async fn ask<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, SipError> {
-        let (reply, answer) = oneshot::channel();
-        self.orders.send(order(reply)).await.map_err(|_| SipError::Stopped)?;
-        answer.await.map_err(|_| SipError::Stopped)?
-    }
 }
