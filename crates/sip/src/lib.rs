@@ -25,6 +25,8 @@ mod event;
 #[cfg(feature = "tokio")]
 mod framing;
 mod hop;
+#[cfg(feature = "tokio")]
+mod locate;
 mod message;
 mod order;
 mod path;
@@ -38,7 +40,7 @@ pub use config::{Admission, Config, Time};
 pub use digest::{Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
-pub use driver::{Bound, Driver, Identity, Incoming, RegistrationWatch, SipHandle, Streams, Trust};
+pub use driver::{Bound, Driver, Identity, Incoming, RegistrationWatch, Resolver, SipHandle, Streams, Trust};
 pub use endpoint::Endpoint;
 pub use event::{
     Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent,

@@ -5,9 +5,10 @@
 //! orders before the network, so that neither a flood nor a burst of verbs delays a retransmission.
 //!
 //! `handle` is how others give orders, `pool` knows the connections, `connection` and `web` carry
-//! one each, `tls` holds certificates.
+//! one each, `tls` holds certificates, `dns` finds targets.
 
 mod connection;
+mod dns;
 mod handle;
 mod pool;
 mod tls;
@@ -23,6 +24,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub use dns::Resolver;
 use handle::Order;
 pub use handle::{Bound, RegistrationWatch, SipHandle};
 use pool::Pool;

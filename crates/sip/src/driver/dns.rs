@@ -1,0 +1,143 @@
+//! Names to targets, by the name servers of the system (RFC 3263).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use rand::Rng;
+use tokio::time::timeout;
+
+use crate::hop::{Hop, Transport};
+use crate::locate::{Lead, Naptr, Srv, lead, ordered, pointed, service};
+use crate::order::SipError;
+
+/// Longest time for all questions about one URI.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Most targets of one URI.
+const MOST: usize = 8;
+/// What is tried without NAPTR, in this order.
+const USUAL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
+
+/// Finds the targets of URIs. Clones share its cache.
+#[derive(Debug, Clone)]
+pub struct Resolver(TokioResolver);
+
+impl Resolver {
+    /// A resolver that asks whom the system asks.
+    ///
+    /// # Errors
+    /// Those of reading the system's settings.
+    pub fn system() -> io::Result<Self> {
+        let builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+        Ok(Self(builder.build().map_err(io::Error::other)?))
+    }
+
+    /// Where a request to this URI goes, best first, at most eight: for
+    /// [`Outbound::targets`](crate::Outbound::targets) and
+    /// [`Account::targets`](crate::Account::targets). An address is taken as it is, and for a name
+    /// with a port only its addresses are asked for. Over TLS the peer's certificate must have the
+    /// name that the URI says.
+    ///
+    /// # Errors
+    /// [`SipError::NoTarget`] if the name has no address, the servers do not answer in time, or the
+    /// URI is a telephone number.
+    pub async fn targets(&self, uri: &str) -> Result<Vec<Hop>, SipError> {
+        let lead = lead(uri).ok_or(SipError::NoTarget)?;
+        let mut hops = timeout(PATIENCE, self.follow(lead)).await.unwrap_or_default();
+        hops.truncate(MOST);
+        if hops.is_empty() { Err(SipError::NoTarget) } else { Ok(hops) }
+    }
+
+    async fn follow(&self, lead: Lead) -> Vec<Hop> {
+        match lead {
+            Lead::Address(hop) => vec![hop],
+            Lead::Host { name, port, transport } => self.hosts(&name, (&name, port), transport).await,
+            Lead::Service { name, transport } => {
+                let found = self.services(&name, service(transport, &name), transport).await;
+                if !found.is_empty() {
+                    return found;
+                }
+                self.hosts(&name, (&name, transport.default_port()), transport).await
+            }
+            Lead::Open { name } => self.open(&name).await,
+        }
+    }
+
+    async fn open(&self, name: &str) -> Vec<Hop> {
+        let mut found = Vec::new();
+        for (transport, record) in pointed(self.naptr(name).await) {
+            found.extend(self.services(name, Some(record), transport).await);
+        }
+        for transport in USUAL {
+            if found.is_empty() {
+                found = self.services(name, service(transport, name), transport).await;
+            }
+        }
+        let transport = Transport::Udp;
+        if found.is_empty() {
+            found = self.hosts(name, (name, transport.default_port()), transport).await;
+        }
+        found
+    }
+
+    /// The targets of a service record of `name`.
+    async fn services(&self, name: &str, record: Option<String>, transport: Transport) -> Vec<Hop> {
+        let Some(record) = record else { return Vec::new() };
+        let mut found = Vec::new();
+        let records = self.srv(&record).await;
+        let records = ordered(records, |most| rand::rng().random_range(0..=most));
+        for Srv { host, port, .. } in records.into_iter().take(MOST) {
+            found.extend(self.hosts(name, (&host, port), transport).await);
+        }
+        found
+    }
+
+    /// The addresses of a host, for a URI that says `name`.
+    async fn hosts(&self, name: &str, (host, port): (&str, u16), transport: Transport) -> Vec<Hop> {
+        let Ok(addresses) = self.0.lookup_ip(absolute(host)).await else { return Vec::new() };
+        let hop = |ip: IpAddr| {
+            let hop = Hop::new(transport, SocketAddr::new(ip, port));
+            if transport.is_secure() { hop.named(name) } else { hop }
+        };
+        addresses.iter().map(hop).collect()
+    }
+
+    async fn srv(&self, name: &str) -> Vec<Srv> {
+        let Ok(found) = self.0.lookup(absolute(name), RecordType::SRV).await else { return Vec::new() };
+        let records = found.answers().iter().filter_map(|record| match &record.data {
+            RData::SRV(srv) => Some(Srv {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                host: srv.target.to_ascii(),
+            }),
+            _ => None,
+        });
+        records.collect()
+    }
+
+    async fn naptr(&self, name: &str) -> Vec<Naptr> {
+        let Ok(found) = self.0.lookup(absolute(name), RecordType::NAPTR).await else { return Vec::new() };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let records = found.answers().iter().filter_map(|record| match &record.data {
+            RData::NAPTR(naptr) => Some(Naptr {
+                order: naptr.order,
+                preference: naptr.preference,
+                flags: text(&naptr.flags),
+                services: text(&naptr.services),
+                replacement: naptr.replacement.to_ascii(),
+            }),
+            _ => None,
+        });
+        records.collect()
+    }
+}
+
+/// The name with its last dot, so that no search domain is put behind it. A name of one label is
+/// left to the system: it stands in `/etc/hosts` or in the local domain.
+fn absolute(name: &str) -> String {
+    let name = name.trim_end_matches('.');
+    if name.contains('.') { format!("{name}.") } else { name.to_owned() }
+}
