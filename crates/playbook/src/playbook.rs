@@ -59,6 +59,8 @@ pub struct Playbook {
     /// Probable mistakes.
     pub warnings: Vec<Warning>,
     pub(crate) option: CallOption,
+    /// Local files that it names, with their lines.
+    pub(crate) files: Vec<(usize, String)>,
 }
 
 impl Playbook {
@@ -101,6 +103,17 @@ impl Playbook {
             render_extra(extra, &render);
         }
         option
+    }
+
+    /// Warnings for local files that it names and that do not exist. Files in templates are not known before a call.
+    pub fn missing_files(&self, exists: &dyn Fn(&str) -> bool) -> Vec<Warning> {
+        let missing = self.files.iter().filter(|(_, path)| !exists(path));
+        let warn = |(line, path): &(usize, String)| Warning {
+            line: *line,
+            message: format!("there is no file `{path}`"),
+            nearest: None,
+        };
+        missing.map(warn).collect()
     }
 
     /// Takes the text of a file of filler words, one on each line, in place of those of the language.

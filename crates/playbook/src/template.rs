@@ -67,6 +67,19 @@ pub fn check(text: &str) -> Result<(), TemplateError> {
     Ok(())
 }
 
+/// The variables that a template names and does not set itself, in the order of their names; none when it is
+/// malformed.
+pub fn names(text: &str) -> Vec<String> {
+    if !is_template(text) {
+        return Vec::new();
+    }
+    let environment = environment();
+    let found = environment.template_from_str(text).map(|template| template.undeclared_variables(false));
+    let mut names: Vec<String> = found.into_iter().flatten().collect();
+    names.sort();
+    names
+}
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));

@@ -23,6 +23,11 @@ impl Allowed {
         Allowed(listed.chain(written).map(|target| normal(&target)).collect())
     }
 
+    /// Allows these targets too, such as those of a configuration.
+    pub fn also<'a>(&mut self, targets: impl IntoIterator<Item = &'a str>) {
+        self.0.extend(targets.into_iter().map(normal));
+    }
+
     /// Whether `target` may be called.
     pub fn permits(&self, target: &str) -> bool {
         self.0.contains(&normal(target))

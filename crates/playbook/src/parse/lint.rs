@@ -2,6 +2,7 @@
 
 use regex::RegexBuilder;
 
+use super::names;
 use super::yaml::Yaml;
 use crate::error::{PlaybookError, Warning, nearest};
 use crate::playbook::{DtmfAction, Playbook};
@@ -17,11 +18,18 @@ const MAX_PATTERN: usize = 256 * 1024;
 ///
 /// # Errors
 /// A rule is not a regular expression: it could never answer.
-pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml) -> Result<(), PlaybookError> {
+pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml, markdown: &str) -> Result<(), PlaybookError> {
     let mut found = Vec::new();
     rules(playbook, yaml, &mut found)?;
     actions(playbook, yaml, &mut found);
     prompts(playbook, yaml, &mut found);
+    let all_tags = every_tag(playbook);
+    names::tags(markdown, &mut found);
+    names::scenes(playbook, &all_tags, &mut found);
+    let greeting = playbook.greeting.iter().map(|text| (yaml.line_of("greeting"), text.as_str()));
+    let scenes = playbook.scenes.iter().map(|scene| (scene.line + 1, scene.prompt.as_str()));
+    names::variables(playbook, &all_tags, &greeting.chain(scenes).collect::<Vec<_>>(), &mut found);
+    playbook.files = files(playbook, yaml, &all_tags);
     if let Some(llm) = &playbook.llm {
         for feature in llm.features.iter().flatten() {
             if !FEATURES.iter().any(|(name, _)| name == feature) {
@@ -91,6 +99,30 @@ fn tags_in(playbook: &Playbook, text: &str, line: usize, found: &mut Vec<Warning
             }
         }
     }
+}
+
+/// Every tag that an answer may have, by the rules and the prompts.
+fn every_tag(playbook: &Playbook) -> Vec<Tag> {
+    let rules =
+        playbook.llm.iter().flat_map(|llm| llm.rules.iter().flatten()).flat_map(|rule| rule.say.iter());
+    let otherwise = playbook.llm.iter().filter_map(|llm| llm.otherwise.as_ref());
+    let mut tags: Vec<Tag> = rules.chain(otherwise).flat_map(|text| tags_of(text)).collect();
+    tags.extend(playbook.scenes.iter().flat_map(|scene| tags_of(&scene.prompt.replace('`', " "))));
+    tags
+}
+
+/// Files that the playbook names, with their lines.
+fn files(playbook: &Playbook, yaml: &Yaml, all_tags: &[Tag]) -> Vec<(usize, String)> {
+    let scenes = playbook.scenes.iter().filter_map(|scene| Some((scene.line, scene.play.clone()?)));
+    let ambience = playbook.option.ambiance.as_ref().and_then(|own| own.path.clone());
+    let ambience = ambience.map(|path| (yaml.line_of("ambiance.path"), path));
+    let fillers = playbook.filler_file.clone().map(|path| (yaml.line_of("interruption.fillerFile"), path));
+    let played = all_tags.iter().filter_map(|tag| match tag.act() {
+        Some(Act::Play(file)) => Some((yaml.line_of("llm.rules"), file)),
+        _ => None,
+    });
+    let local = |(_, path): &(usize, String)| !template::is_template(path) && !path.contains("://");
+    scenes.chain(ambience).chain(fillers).chain(played).filter(local).collect()
 }
 
 fn tags_of(text: &str) -> Vec<Tag> {

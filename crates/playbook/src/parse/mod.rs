@@ -1,11 +1,12 @@
 //! From the text of a file to a [`Playbook`]. The only room of this crate that knows serde.
 //!
-//! `yaml` keeps the place of every key, `front` reads the settings, `tools` the functions of the model, `body` the scenes, `lint` says what is
-//! probably a mistake.
+//! `yaml` keeps the place of every key, `front` reads the settings, `tools` the functions of the model, `body` the scenes, `lint` and `names` say
+//! what is probably a mistake.
 
 mod body;
 mod front;
 mod lint;
+mod names;
 pub(crate) mod scenario;
 mod tools;
 mod yaml;
@@ -57,6 +58,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         max_duration: front.max_duration.map(|seconds| seconds.0).filter(|longest| !longest.is_zero()),
         posthook: front.posthook(),
         phrases: front.phrases(),
+        files: Vec::new(),
         tools: tools::read(&front, &yaml)?,
         llm: front.llm.clone(),
         allowed,
@@ -65,7 +67,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         option,
     };
     playbook.fillers = front.fillers(playbook.language());
-    lint::check(&mut playbook, &yaml)?;
+    lint::check(&mut playbook, &yaml, markdown)?;
     Ok(playbook)
 }
 

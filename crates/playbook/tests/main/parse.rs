@@ -142,6 +142,7 @@ fn slips_are_warned_about_with_the_nearest_name() {
         [
             "line 2: `greeting` names ${NAME}, which the environment does not have",
             "line 4: there is no scene `sale`; did you mean `sales`?",
+            "line 5: nothing leads to scene `sales`",
             "line 6: <dtmf>: needs the attribute `digit`; did you mean `digit`?",
         ]
     );
@@ -149,6 +150,37 @@ fn slips_are_warned_about_with_the_nearest_name() {
         warnings("---\n---\n"),
         ["line 1: no greeting, no file in the first scene and no `llm`: the caller hears silence"]
     );
+}
+
+#[test]
+fn names_that_nothing_stands_behind_are_told_with_their_lines() {
+    let text = "---\nllm: { provider: openai }\ngreeting: Hello {{ nmae }} {{ caller }}.\n---\n# Scene: a\n\
+        Write `<set_var key=\"name\" value=\"..\"/>` and {{ name }}.\n`<gotto scene=\"b\"/>` or <b>bold</b>.\n\
+        {% for x in list %}{{ x }}{% endfor %}\n# Scene: lost\n<play file=\"lost.wav\"/>\nNobody comes here.\n";
+    assert_eq!(
+        warnings(text),
+        [
+            "line 3: nothing in this playbook sets `nmae`; a call may bring it, or give it under `extra`; did you mean `name`?",
+            "line 7: unknown tag `<gotto>`; did you mean `goto`?",
+            "line 8: nothing in this playbook sets `list`; a call may bring it, or give it under `extra`",
+            "line 9: nothing leads to scene `lost`",
+        ]
+    );
+    let missing = parse(text).unwrap().missing_files(&|path| path != "lost.wav");
+    assert_eq!(missing[0].to_string(), "line 9: there is no file `lost.wav`");
+}
+
+#[test]
+fn slips_in_tools_are_told_with_line_and_key() {
+    let tools = |entry: &str| error(&format!("---\ngreeting: Hi.\ntools:\n  - {entry}\n---\n"));
+    assert!(tools("hangupp").ends_with("did you mean `hangup`?"), "{}", tools("hangupp"));
+    assert!(tools("{ name: a b, url: x }").contains("a name has 1 to 64 letters"));
+    assert!(tools("{ name: goto, url: x }").contains("is a function of its own"));
+    assert!(tools("{ name: x, url: x, method: BREW }").contains("`BREW` is none of"));
+    assert!(error("---\nmcp: [{ name: a }]\n---\n").contains("either a `command` or a `url`"));
+    assert!(error("---\nendOfTurn: { strategy: adaptiv }\n---\n").ends_with("did you mean `adaptive`?"));
+    assert!(error("---\nendOfTurn: { strategy: model }\n---\n").contains("needs the address `eou.endpoint`"));
+    assert!(error("---\ninterruption: { duckLevel: 2 }\n---\n").contains("is no gain"));
 }
 
 #[test]

@@ -221,7 +221,9 @@ fn read(script: &str) -> (Playbook, Vars, Vec<Line>) {
         }
     }
     let playbook = Playbook::parse(markdown.trim_start(), &|_| None).unwrap();
-    assert_eq!(playbook.warnings, Vec::new());
+    // What the script's model does nobody can foresee.
+    let odd = playbook.warnings.iter().filter(|odd| !odd.message.starts_with("nothing"));
+    assert_eq!(odd.collect::<Vec<_>>(), Vec::<&playbook::error::Warning>::new());
     (playbook, vars, lines)
 }
 
