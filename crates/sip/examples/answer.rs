@@ -1,4 +1,4 @@
-//! Answers every call with fixed SDP and waits for its end: a smoke tool for load generators such as
+//! Answers every call over UDP and TCP with fixed SDP and waits for its end: a smoke tool for load generators such as
 //! sipp. It sends no sound.
 //!
 //! Usage: `cargo run --release -p active-call-sip --features tokio --example answer -- 127.0.0.1:5060`
@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use sip::{Config, Driver, Incoming, SipEvent, SipHandle};
+use sip::{Config, Driver, Incoming, SipEvent, SipHandle, Streams};
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
     m=audio 20000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n";
@@ -15,7 +15,8 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\
 async fn main() -> Result<(), Box<dyn Error>> {
     let listen: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:5060").parse()?;
     let config = Config::new(listen, rand::random());
-    let (driver, handle, mut calls) = Driver::bind(listen, config).await?;
+    let streams = Streams { tcp: Some(listen), ..Streams::default() };
+    let (driver, handle, mut calls) = Driver::bind_with(listen, streams, config).await?;
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(driver.run());
     loop {

@@ -29,6 +29,8 @@ mod repeat_until_ack;
 mod return_path;
 mod session_timer;
 #[cfg(feature = "tokio")]
+mod sipp;
+#[cfg(feature = "tokio")]
 mod streams;
 mod torture;
 mod transfer;

@@ -75,3 +75,60 @@ fn further_hostile_messages_leave_the_endpoint_as_it_was() {
     assert_eq!((counters.dialogs, counters.transactions), (0, 0));
     desk.call();
 }
+
+#[cfg(feature = "tokio")]
+mod over_tcp {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use sip::{Config, Driver, Streams};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::{accepted, folder};
+
+    /// Status of the first response that a fresh driver gives; 0 for silence.
+    async fn status(message: &[u8]) -> u16 {
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let limit = Duration::from_millis(250);
+        let streams = Streams { tcp: Some(local), stalled: limit, silent: limit, ..Streams::default() };
+        let (driver, handle, mut calls) =
+            Driver::bind_with(local, streams, Config::new(local, [7; 32])).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(driver.run());
+        let answering = handle.clone();
+        tasks.spawn(async move {
+            while let Some(call) = calls.recv().await {
+                let _ = answering.answer(call.dialog, crate::desk::SDP.into(), vec![]).await;
+            }
+        });
+        let mut stream = TcpStream::connect(handle.bound().tcp.unwrap()).await.unwrap();
+        stream.write_all(message).await.unwrap();
+        let mut heard = vec![0; 4_096];
+        let length = match timeout(limit * 4, stream.read(&mut heard)).await {
+            Ok(Ok(length)) => length,
+            Ok(Err(_)) | Err(_) => 0,
+        };
+        handle.counters().await.expect("it lives");
+        let text = String::from_utf8_lossy(&heard[..length]).into_owned();
+        text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    #[tokio::test]
+    async fn rfc_4475_messages_are_judged_by_the_table_on_a_stream_as_well() {
+        let Some(folder) = folder() else { return };
+        let table = std::fs::read_to_string(folder.join("outcomes.tsv")).unwrap();
+        let mut wrong = Vec::new();
+        for line in table.lines().filter(|line| !line.starts_with('#')) {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [name, _, kind, rule, ..] = columns[..] else { panic!("{line}") };
+            let got = status(&std::fs::read(folder.join(format!("{name}.dat"))).unwrap()).await;
+            let allowed = if kind == "response" { got == 0 } else { accepted(rule, got) };
+            if !allowed {
+                wrong.push(format!("{name}: {got} is not {rule}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
