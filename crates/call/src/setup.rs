@@ -101,8 +101,21 @@ pub struct Services {
     pub fetcher: Arc<dyn Fetcher>,
     /// Opens lines to parties that calls dial.
     pub dialer: Arc<dyn Dialer>,
+    /// Where reports go: each call whose playbook has a `posthook` sends one when it is over.
+    pub reports: mpsc::Sender<Afterwards>,
     /// Where records go: each call sends exactly one, except a client's that never began.
     pub records: mpsc::Sender<CallRecord>,
+}
+
+/// What is left to do when a call is over: its report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Afterwards {
+    /// The call's id.
+    pub id: String,
+    /// What the conversation came to, and where to report it.
+    pub outcome: playbook::Outcome,
+    /// The model that writes the summary.
+    pub llm: Option<LlmOption>,
 }
 
 /// Makes providers by option. The table of real vendors is [`Vendors`].

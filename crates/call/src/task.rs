@@ -134,7 +134,10 @@ impl Task {
             tracing::error!("internal error: the call ends");
             self.core.break_off(CallTime(now().saturating_duration_since(self.started)));
             while let Some(effect) = self.core.poll() {
-                if matches!(effect, Effect::Request(..) | Effect::Emit(_) | Effect::Finish(_)) {
+                if matches!(
+                    effect,
+                    Effect::Request(..) | Effect::Emit(_) | Effect::Report(_) | Effect::Finish(_)
+                ) {
                     self.carry_out(effect).await;
                 }
             }
@@ -270,6 +273,11 @@ impl Task {
                 }
             }
             Effect::Record(rate, option) => return self.record(rate, &option).await,
+            Effect::Report(report) => {
+                if self.services.reports.send(*report).await.is_err() {
+                    tracing::error!("no one takes reports of calls");
+                }
+            }
             Effect::Finish(record) => self.over = Some(record),
         }
         None

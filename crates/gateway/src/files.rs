@@ -101,6 +101,27 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
+/// Like [`write_whole`], readable by its owner alone.
+///
+/// # Errors
+/// Those of the file system; the half-written file is removed.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
+    let written =
+        opened.and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&part, path));
+    if written.is_err() {
+        // The first error is the one to tell; a left-over is overwritten by the next try.
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

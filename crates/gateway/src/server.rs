@@ -31,6 +31,7 @@ use crate::playbooks::Folder;
 use crate::ports::Ports;
 use crate::sinks::recording::Recorder;
 use crate::sinks::records;
+use crate::sinks::reports::{self, Reports};
 use crate::sip_io::{self, SipDoor};
 use crate::webhook::Webhook;
 
@@ -48,6 +49,7 @@ pub struct Server {
     sip_addr: SocketAddr,
     driver: JoinHandle<()>,
     records: JoinHandle<()>,
+    reports: JoinHandle<()>,
     recorder: std::thread::JoinHandle<()>,
     stop_records: CancellationToken,
 }
@@ -102,6 +104,7 @@ impl Server {
             sip_io::bind(&config).await.map_err(|e| StartError::Sip(config.udp_port, e))?;
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
+        let (reports_in, reports_out) = mpsc::channel(reports::REPORTS);
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
         let egress = Egress::new(&config.useragent, &config.egress)?;
         let playbooks = Folder::new(config.playbook_path.clone());
@@ -119,7 +122,14 @@ impl Server {
             fetcher: Arc::new(egress.clone()),
             dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), config.clone())),
             records: records_in,
+            reports: reports_in,
         };
+        let reports = Reports::new(
+            config.spool_path.clone(),
+            services.fetcher.clone(),
+            services.providers.clone(),
+            config.posthook_secret.clone(),
+        );
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
@@ -127,6 +137,7 @@ impl Server {
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
+        let reports = spawn(reports.run(reports_out, stop_records.clone()));
         app.tasks.spawn(sip_io::take(app.clone(), handle.clone(), incoming));
         app.tasks.spawn(http::serve(app.clone(), handle.clone(), listener, tls));
         let sip_addr = handle.local_addr();
@@ -137,6 +148,7 @@ impl Server {
             sip_addr,
             driver,
             records,
+            reports,
             recorder: recorder_thread,
             stop_records,
         })
@@ -183,6 +195,9 @@ impl Server {
         self.stop_records.cancel();
         if timeout(FLUSH, self.records).await.is_err() {
             tracing::error!("call records could not be written in time");
+        }
+        if timeout(FLUSH, self.reports).await.is_err() {
+            tracing::error!("reports of calls could not be written in time");
         }
         drop(self.app);
         let recorder = tokio::task::spawn_blocking(move || self.recorder.join());

@@ -113,7 +113,7 @@ impl Webhook {
 }
 
 /// `v1,` and the base64 of HMAC-SHA256 over id, time and what is sent, joined by dots. For a GET that is its query.
-fn signature(secret: &Secret, id: &str, timestamp: &str, sent: &[u8]) -> String {
+pub(crate) fn signature(secret: &Secret, id: &str, timestamp: &str, sent: &[u8]) -> String {
     let text = secret.expose();
     let decoded = text.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
     let key = decoded.as_deref().unwrap_or(text.as_bytes());

@@ -317,6 +317,8 @@ impl Fetcher for Nothing {
 /// Services for real calls with `providers`, and where their records come out.
 pub fn services(media: MediaThreads, providers: &FakeProviders) -> (Services, Receiver<CallRecord>) {
     let (records, written) = mpsc::channel(MESSAGES);
+    // Nobody reads reports here; a call does not mind.
+    let (reports, _) = mpsc::channel(1);
     let services = Services {
         media,
         providers: Arc::new(providers.clone()),
@@ -326,6 +328,7 @@ pub fn services(media: MediaThreads, providers: &FakeProviders) -> (Services, Re
         fetcher: Arc::new(Nothing),
         dialer: Arc::new(Nothing),
         records,
+        reports,
     };
     (services, written)
 }

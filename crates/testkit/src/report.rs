@@ -22,6 +22,10 @@ pub fn effect(effect: &Effect) -> Option<String> {
         Effect::Fetch(_, request) => Some(format!("fetch {} {}", request.method, request.url)),
         Effect::Ambience(url, ..) => Some(format!("background {url}")),
         Effect::Record(..) => Some("recording begins".into()),
+        Effect::Report(report) => report.outcome.report.as_ref().map(|to| {
+            let body = report.outcome.body(&report.id, None, "");
+            format!("report to {}: {} messages", to.url, body["history"].as_array().map_or(0, Vec::len))
+        }),
         _ => None,
     }
 }

@@ -75,6 +75,9 @@ impl Core {
         }
         let hangup = self.hangup_event(now, &end);
         self.emit(Event::Hangup(Box::new(hangup)));
+        if let Some(report) = self.report() {
+            self.effect(Effect::Report(Box::new(report)));
+        }
         let record = self.record(now, &end);
         self.info_changed = true;
         self.effect(Effect::Finish(Box::new(record)));

@@ -33,7 +33,7 @@ use crate::legs::sip_media::SipMedia;
 use crate::legs::{Failed, LegEvent, LegId, LegRequest};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::record::Draft;
-use crate::setup::{Dial, Rules, Sound, Undialled};
+use crate::setup::{Afterwards, Dial, Rules, Sound, Undialled};
 use clock::{Clock, Deadlines, Due};
 pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
@@ -139,6 +139,8 @@ pub enum Effect {
     Record(u32, Box<RecorderOption>),
     /// Load a background sound at the rate of the call's sound and play it under everything.
     Ambience(String, u32, Ducking),
+    /// Report what the conversation came to.
+    Report(Box<Afterwards>),
     /// The call is over.
     Finish(Box<CallRecord>),
 }

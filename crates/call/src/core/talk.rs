@@ -7,6 +7,7 @@ use protocol::option::ExtractHeader;
 use protocol::{CallTime, Extra, Headers};
 
 use super::{Core, Effect};
+use crate::setup::Afterwards;
 
 impl Core {
     /// Begins the conversation, when the call has a playbook.
@@ -47,6 +48,14 @@ impl Core {
             }
             Action::Note(note) => self.note(now, note),
         }
+    }
+
+    /// The report that the playbook wants of the call.
+    pub(crate) fn report(&self) -> Option<Afterwards> {
+        let outcome = self.conversation.as_ref()?.outcome();
+        outcome.report.as_ref()?;
+        let llm = self.playbook.as_ref().and_then(|playbook| playbook.llm.clone());
+        Some(Afterwards { id: self.facts.id.clone(), outcome, llm })
     }
 
     /// A piece of the model's answer.

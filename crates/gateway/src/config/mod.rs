@@ -85,6 +85,10 @@ table! {
         accept_timeout: Seconds = seconds(50),
         /// How long one address of the webhook may take to answer.
         webhook_timeout: Seconds = seconds(5),
+        /// Where reports of calls (`posthook`) wait until they are taken.
+        spool_path: PathBuf = "./config/spool".into(),
+        /// Signs reports of calls, as Standard Webhooks says; absent: they are not signed.
+        posthook_secret: Option<protocol::Secret> = None,
         /// Codecs to negotiate, best first.
         codecs: Vec<CodecName> = CodecName::ALL.to_vec(),
         /// Address that peers are told to send to, in SIP and SDP.

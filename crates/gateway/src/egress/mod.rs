@@ -133,9 +133,15 @@ impl Fetcher for Egress {
     async fn fetch(&self, request: playbook::HttpRequest) -> Result<String, String> {
         let url = http_url(&request.url)?;
         self.guard.literal(&url)?;
+        if !playbook::hosts::permits(&request.hosts, url.as_str()) {
+            return Err(format!(
+                "{} is not among the hosts that may be reached",
+                url.host_str().unwrap_or_default()
+            ));
+        }
         let method = request.method.to_ascii_uppercase();
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| "no method of HTTP".to_owned())?;
-        let mut builder = self.guarded.request(method, url).timeout(self.timeout);
+        let mut builder = self.guarded.request(method, url).timeout(self.timeout.min(request.timeout));
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -150,6 +156,9 @@ impl Fetcher for Egress {
             builder = builder.body(body);
         }
         let response = builder.send().await.map_err(|e| failure(&e))?;
+        if !playbook::hosts::permits(&request.hosts, response.url().as_str()) {
+            return Err("the answer comes from a host that may not be reached".into());
+        }
         let status = response.status();
         let body = bounded(response, MAX_ANSWER).await?;
         let body = String::from_utf8_lossy(&body);

@@ -45,6 +45,7 @@ impl Rig {
             callrecord: Some(RecordTable { root: folder.path().join("cdr"), ..RecordTable::local() }),
             ..Config::default()
         };
+        config.spool_path = folder.path().join("spool");
         config.recording.path = folder.path().join("recorders");
         std::fs::create_dir_all(folder.path().join("sounds")).unwrap();
         std::fs::create_dir_all(folder.path().join("playbook")).unwrap();
