@@ -6,10 +6,12 @@
 //! argument, randomness comes from a seed, SDP is text that passes through. Only `driver`, behind
 //! the feature `tokio`, does IO.
 //!
-//! Rooms in reading order: `config`, `event`, `order` (what goes in and comes out); `endpoint` (the
-//! whole: requests in, the two sides of an INVITE, new offers); `dialog` (who, where to, which state);
-//! `transactions` and `answered` (what is repeated, what is absorbed); `message` (reading, writing,
-//! refusing); `wire`, `schedule`, `random` (the way out, alarms, names); `driver`.
+//! Rooms in reading order: `config`, `hop`, `event`, `order` (what goes in and comes out); `endpoint`
+//! (the whole: requests in, the two sides of an INVITE, offers, transfers, accounts, and requests of
+//! ours on their way); `dialog` and `path` (who, where to, which state), `registration` (an account in
+//! time); `transactions` and `answered` (what is repeated, what is absorbed); `digest` (challenges,
+//! both sides); `message` (reading, writing, refusing); `wire`, `schedule`, `random` (the way out,
+//! alarms, names); `framing`, `locate` and `driver` (streams, names, IO).
 
 #![forbid(unsafe_code)]
 

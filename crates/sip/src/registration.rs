@@ -93,6 +93,8 @@ pub(crate) struct Registration {
     /// Tells the alarm that counts from older ones.
     pub(crate) alarm: u32,
     pub(crate) leaving: bool,
+    /// The way on which the registrar has granted: calls come back on it.
+    pub(crate) flow: Option<Hop>,
     target: usize,
     failures: u32,
     tried: Time,
@@ -125,6 +127,7 @@ impl Registration {
             expires: account.expires.clamp(GRANTS.0, GRANTS.1),
             alarm: 0,
             leaving: false,
+            flow: None,
             target: 0,
             failures: 0,
             tried: Time::ZERO,
@@ -150,6 +153,19 @@ impl Registration {
         self.failures = 0;
         self.state = RegistrationState::Registered { until: now.saturating_add(grant), next };
         next
+    }
+
+    /// When to register again because the connection is gone on which calls would have come; `None` if
+    /// it is another one, or a try is under way.
+    pub(crate) fn cut_off(&mut self, now: Time, gone: &Hop, random: &mut Random) -> Option<Time> {
+        let ours = gone.connection.is_some()
+            && self.flow.as_ref().is_some_and(|flow| flow.connection == gone.connection);
+        if !ours || !matches!(self.state, RegistrationState::Registered { .. }) {
+            return None;
+        }
+        self.flow = None;
+        let spread = Duration::from_millis(u64::from(random.up_to(1_000)));
+        Some(self.tried.max(now).saturating_add(PACE).saturating_add(spread))
     }
 
     /// The registrar wants at least this time; whether asking for it makes a difference.

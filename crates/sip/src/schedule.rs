@@ -24,6 +24,7 @@ pub(crate) enum Due {
     Transaction(TxId, Timer),
     Dialog(DialogId, Chore),
     Registration(RegistrationId, u32),
+    KeepAlive(RegistrationId, u32),
 }
 
 /// What a dialog wants to do later.

@@ -21,6 +21,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub(super) const IDLE: Duration = Duration::from_secs(3_600);
 /// How often a connection of ours shows that it lives (RFC 5626 section 4.4.1).
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Bytes that wait for the peer from which on its outbox is not emptied.
+const MOST: usize = 4 << 20;
 /// How long a connection whose stream is broken stays for the answer to that.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// Bytes that wait for the peer from which on nothing of it is read: who does not hear is not heard.
@@ -140,7 +142,7 @@ async fn carry(stream: impl AsyncRead + AsyncWrite, ends: &mut Ends) -> io::Resu
         let due = talk.deadline().min(keep_alive);
         tokio::select! {
             biased;
-            message = ends.outbox.recv(), if !talk.closing => match message {
+            message = ends.outbox.recv(), if !talk.closing && talk.pending.len() < MOST => match message {
                 Some(message) => talk.queue(&message),
                 None => talk.closing = true,
             },

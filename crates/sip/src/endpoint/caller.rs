@@ -123,6 +123,13 @@ impl Endpoint {
 
     /// Further requests of a dialog go over the connection that brought the response.
     fn stay(&mut self, from: &Hop, happenings: &[Happening]) {
+        for happening in happenings {
+            if let Owner::Registration(id) = happening.job.owner
+                && let Some(registration) = self.registrations.get_mut(id)
+            {
+                registration.flow = Some(from.clone());
+            }
+        }
         for happening in happenings.iter().filter(|_| from.transport.is_stream()) {
             let fits = happening.to.transport == from.transport;
             if let Some(dialog) = self.owner(happening.job).filter(|_| fits) {

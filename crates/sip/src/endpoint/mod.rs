@@ -150,6 +150,7 @@ impl Endpoint {
                 }
                 Due::Dialog(dialog, chore) => self.chore(now, dialog, chore),
                 Due::Registration(id, alarm) => self.register_due(now, id, alarm),
+                Due::KeepAlive(id, alarm) => self.keep_alive(now, id, alarm),
             }
         }
         self.sweep_schedule();
@@ -351,7 +352,9 @@ impl Endpoint {
             self.wire.schedule.retain(|due| match due {
                 Due::Transaction(tx, _) => transactions.contains(*tx),
                 Due::Dialog(dialog, chore) => dialogs.by_id.get(dialog).is_some_and(|d| d.awaits(*chore)),
-                Due::Registration(id, alarm) => registrations.get(*id).is_some_and(|r| r.alarm == *alarm),
+                Due::Registration(id, alarm) | Due::KeepAlive(id, alarm) => {
+                    registrations.get(*id).is_some_and(|r| r.alarm == *alarm)
+                }
             });
         }
     }

@@ -63,6 +63,7 @@ impl Endpoint {
     /// A way is gone: a connection has broken or cannot be opened. What waits for answers on it goes
     /// on by another way or fails.
     pub fn unreachable(&mut self, now: Time, hop: &Hop) {
+        self.registrations_cut_off(now, hop);
         for tx in self.transactions.towards(hop) {
             let happenings = self.transactions.fail(now, &mut self.wire, tx);
             self.happened(now, happenings);

@@ -10,12 +10,15 @@ use super::Endpoint;
 use super::caller::{callable, loose, quoted};
 use crate::config::Time;
 use crate::event::Output;
-use crate::hop::Hop;
+use crate::hop::{Hop, Transport};
 use crate::message::{Draft, text};
 use crate::order::SipError;
 use crate::registration::{Account, Registration, RegistrationId, RegistrationState, Setback};
 use crate::schedule::Due;
 use crate::transactions::{Errand, Happening, Job, Owner};
+
+/// Silence after which a NAT may forget a way: it keeps datagrams' for 30 s at least, mostly.
+const KEEP_ALIVE: Time = Time::from_secs(25);
 
 impl Endpoint {
     /// Registers an account and keeps it registered until [`unregister`](Self::unregister). Each
@@ -141,6 +144,31 @@ impl Endpoint {
         let grant = granted(&response.headers, user).unwrap_or(registration.expires);
         let next = registration.granted(now, grant);
         self.set_alarm(id, next);
+        if let Some(registration) = self.registrations.get(id) {
+            self.wire.schedule.set(now.saturating_add(KEEP_ALIVE), Due::KeepAlive(id, registration.alarm));
+        }
+    }
+
+    /// A connection is gone: accounts that are reached over it register anew.
+    pub(super) fn registrations_cut_off(&mut self, now: Time, gone: &Hop) {
+        for id in self.registrations.ids() {
+            let Some(registration) = self.registrations.get_mut(id) else { continue };
+            if let Some(at) = registration.cut_off(now, gone, &mut self.random) {
+                registration.alarm = registration.alarm.wrapping_add(1);
+                self.wire.schedule.set(at, Due::Registration(id, registration.alarm));
+            }
+        }
+    }
+
+    /// Keeps the way back through a NAT open for datagrams (RFC 5626 section 4.4; a registrar drops a
+    /// pair of line ends); a connection does that itself.
+    pub(super) fn keep_alive(&mut self, now: Time, id: RegistrationId, alarm: u32) {
+        let Some(registration) = self.registrations.get(id).filter(|r| r.alarm == alarm) else { return };
+        let flow = registration.flow.clone().filter(|flow| flow.transport == Transport::Udp);
+        if let Some(to) = flow.filter(|_| !registration.leaving) {
+            self.wire.send(to, b"\r\n\r\n".to_vec());
+            self.wire.schedule.set(now.saturating_add(KEEP_ALIVE), Due::KeepAlive(id, alarm));
+        }
     }
 
     fn register_refused(&mut self, now: Time, id: RegistrationId, response: &Response) {

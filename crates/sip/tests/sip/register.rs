@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sip::{Account, Credentials, RegistrationId, RegistrationState};
+use sip::{Account, ConnectionId, Credentials, Hop, RegistrationId, RegistrationState, Transport};
 
 use crate::cancel::respond;
 use crate::desk::{Desk, PHONE, header};
 use crate::digest_client::{refuse, request};
 
+/// What keeps a NAT open.
+const PING: &str = "\r\n\r\n";
 const OTHER: &str = "192.0.2.7:5060";
 
 fn account(targets: &[&str]) -> Account {
@@ -47,7 +49,8 @@ fn ask(nonce: &str) -> String {
 fn next(desk: &mut Desk, within: u64) -> (u128, String) {
     let begin = desk.now.as_millis();
     for _ in 0..within * 10 {
-        if let Some((at, sent)) = desk.wait(Duration::from_millis(100)).into_iter().next() {
+        let mut sent = desk.wait(Duration::from_millis(100)).into_iter();
+        if let Some((at, sent)) = sent.find(|(_, sent)| sent != PING) {
             return (at - begin, sent);
         }
     }
@@ -166,4 +169,34 @@ fn it_unregisters_with_zero_and_is_then_forgotten() {
     assert!(desk.endpoint.registration(id).is_none() && desk.endpoint.registrations().is_empty());
     assert!(desk.wait(Duration::from_secs(700)).is_empty());
     desk.endpoint.unregister(desk.now, id);
+}
+
+#[test]
+fn the_way_back_through_a_nat_is_kept_open() {
+    let mut desk = Desk::new();
+    let (id, first) = begin(&mut desk, &[PHONE]);
+    assert!(desk.wait(Duration::from_millis(400)).is_empty(), "not before it is registered");
+    desk.hear(grant(&first, 3_600));
+    let sent = desk.wait(Duration::from_secs(100));
+    let pings: Vec<u128> = sent.iter().filter(|(_, m)| m == PING).map(|(at, _)| at / 1_000).collect();
+    assert_eq!(pings, [25, 50, 75, 100]);
+    desk.endpoint.unregister(desk.now, id);
+    desk.sent();
+    assert!(desk.wait(Duration::from_secs(100)).iter().all(|(_, m)| m != PING));
+}
+
+#[test]
+fn an_account_registers_anew_when_its_connection_is_gone() {
+    let mut desk = Desk::new();
+    let hop = Hop::new(Transport::Tcp, PHONE.parse().unwrap()).over(ConnectionId(7));
+    let account = Account { targets: vec![Hop { connection: None, ..hop.clone() }], ..account(&[]) };
+    desk.endpoint.register(desk.now, &account).unwrap();
+    let first = desk.sent().remove(0).1;
+    desk.endpoint.receive(desk.now, hop.clone(), grant(&first, 3_600).as_bytes());
+    assert!(desk.wait(Duration::from_secs(60)).is_empty(), "a connection needs no help of ours");
+    desk.endpoint.unreachable(desk.now, &Hop { connection: Some(ConnectionId(6)), ..hop.clone() });
+    assert!(desk.wait(Duration::from_secs(10)).is_empty(), "another one");
+    desk.endpoint.unreachable(desk.now, &hop);
+    let (wait, again) = next(&mut desk, 3);
+    assert!((1_000..=2_000).contains(&wait) && again.starts_with("REGISTER "), "{wait}");
 }
