@@ -39,7 +39,7 @@ impl Conversation {
             }
             Event::Hold { on_hold, .. } => self.hold(now, on_hold),
             Event::Reject { refer: Some(true), reason, .. } => self.transfer_failed(now, &reason, out),
-            Event::Hangup(hangup) => self.ended(now, hangup.refer == Some(true)),
+            Event::Hangup(hangup) => self.ended(now, hangup.refer == Some(true), out),
             _ => {}
         }
     }
@@ -75,9 +75,12 @@ impl Conversation {
     }
 
     /// The call has ended, or only the leg it was transferred to.
-    fn ended(&mut self, now: CallTime, only_referred: bool) {
+    fn ended(&mut self, now: CallTime, only_referred: bool, out: &mut Vec<Action>) {
         if !only_referred {
             self.mode = Mode::Over;
+            if let Some(reply) = self.reply.take().filter(|reply| reply.generating) {
+                out.push(Action::Abandon(reply.turn));
+            }
         } else if self.mode == Mode::Transferred {
             self.mode = Mode::Talking;
             self.silence.begin(now);

@@ -84,6 +84,7 @@ impl Conversation {
     /// The caller's digits are complete, or wrong.
     pub(super) fn entered(&mut self, now: CallTime, entry: Entry, out: &mut Vec<Action>) {
         let Some(collector) = self.collector.as_ref() else { return };
+        self.question = None;
         let (var, error) = (collector.var.clone(), collector.rule().error_message.clone());
         match entry {
             Entry::Complete(digits) => {

@@ -161,9 +161,10 @@ fn prompts(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) {
         }
     }
     for scene in &playbook.scenes {
+        let is_template = template::is_template(&scene.prompt);
         // A prompt explains tags, in backticks too; only the scenes it names must exist.
         for tag in tags_of(&scene.prompt.replace('`', " ")) {
-            if let Some(Act::Goto(name)) = tag.act().filter(|_| !template::is_template(&scene.prompt)) {
+            if let Some(Act::Goto(name)) = tag.act().filter(|_| !is_template) {
                 missing_scene(playbook, &name, scene.line, found);
             }
         }

@@ -3,6 +3,7 @@
 
 mod anything;
 mod heard_truth;
+mod hostile;
 mod outcome;
 mod parse;
 mod scanner;

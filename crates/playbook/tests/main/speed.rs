@@ -1,4 +1,5 @@
 //! What must not grow with the length of a call.
+#![allow(clippy::disallowed_methods, reason = "how long reading takes is what is tested")]
 
 use std::sync::Arc;
 
@@ -43,4 +44,39 @@ fn a_thousand_turns_keep_bounded_questions() {
     }
     assert!(largest > 100 && largest <= 122, "{largest}");
     assert!(conversation.history().len() <= 1001);
+}
+
+/// Ten minutes of a busy call, and what one of its events costs at the end.
+#[test]
+fn ten_simulated_minutes_take_no_time() {
+    let playbook = "---\nllm: {provider: openai}\nspeculation: true\nendOfTurn: {strategy: completeness}\n\
+        greeting: Hi.\n---\nBe kind.";
+    let playbook = Playbook::parse(playbook, &|_| None).unwrap();
+    let mut stage = playbook::rehearsal::Stage::new(Arc::new(playbook), Vars::default());
+    stage.later(0, Input::Answered);
+    for turn in 0..50_u64 {
+        stage.caller_speaks(
+            4000 + turn * 12_000,
+            5500 + turn * 12_000,
+            "I would like to know more about it.",
+        );
+    }
+    let begun = std::time::Instant::now();
+    let mut questions = 0;
+    while stage.now_ms() < 600_000 {
+        stage.step();
+        for (at, seen) in stage.take_seen() {
+            if let playbook::rehearsal::Seen::Asked(ask) = seen {
+                questions += 1;
+                for word in "We open at nine and close at five. Is there anything else? ".split_inclusive(' ')
+                {
+                    stage.later(at + 300, Input::Model(ask.turn, ModelOutput::Text(word.to_owned())));
+                }
+                stage.later(at + 320, Input::Model(ask.turn, ModelOutput::Done(Usage::default())));
+            }
+        }
+    }
+    assert!(questions >= 50, "{questions}");
+    // A release build takes a fiftieth of a second; this bound is for debug builds on busy machines.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
