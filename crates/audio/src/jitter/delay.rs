@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use protocol::CallTime;
 
-/// The shortest wait: a tick may come just before a packet, and clean trunks jitter by some milliseconds.
-const SHORTEST: Duration = Duration::from_millis(10);
+/// The shortest wait, which a stream begins with: every millisecond more is one in every reply. Where the network
+/// jitters the first late packet makes it longer by what it was late.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// What must be left of all waits when a packet is left out: a stream whose jitter has shown gets no shorter than it
+/// needs.
+const MARGIN: Duration = Duration::from_millis(10);
 /// The longest wait asked for. With the tick it takes to be noticed it stays within 200 ms.
 const LONGEST: Duration = Duration::from_millis(180);
 /// If even the fastest packet waits longer, the delay is shortened at once, heard or not and at the price of
@@ -101,7 +105,7 @@ impl Delay {
     /// Whether a packet may be left out at `now`, because none of late needed that much time.
     pub(super) fn is_spare(&mut self, now: CallTime, room: Room) -> bool {
         self.turn(now);
-        let enough = SHORTEST + room.ptime;
+        let enough = MARGIN + room.ptime;
         let rested = |pause: Duration| self.shortened.is_none_or(|at| now.since(at) >= pause);
         // The present span is not over: it may object, but not vouch.
         let unneeded = |spans: usize| {
