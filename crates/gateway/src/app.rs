@@ -16,6 +16,7 @@ use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
 use crate::egress::Egress;
 use crate::inbound::Routes;
+use crate::parked::Parked;
 use crate::playbooks::Folder;
 use crate::ports::{Port, Ports};
 use crate::sinks::{events, records};
@@ -37,6 +38,8 @@ pub struct App {
     pub routes: Routes,
     /// Playbooks.
     pub playbooks: Folder,
+    /// Playbooks that wait for their call.
+    pub parked: Parked,
     /// Told of inbound calls, when a webhook handles them.
     pub webhook: Option<Webhook>,
     /// RTP ports.

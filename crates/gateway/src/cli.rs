@@ -29,6 +29,8 @@ pub enum Command {
     Check(Check),
     /// Make an API key, and print it with the lines of the configuration that let it in.
     Key(Key),
+    /// Print the description of the HTTP API (OpenAPI 3.1).
+    Openapi,
     /// Start the server with the offline demo playbook and have a built-in caller phone it.
     Demo(Demo),
 }

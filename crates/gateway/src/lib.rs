@@ -5,9 +5,9 @@
 //!
 //! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense;
 //! [`server`] starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`];
-//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, and
-//! [`outbound`] to dial; [`http`] is the
-//! other door, with [`access`] for who may; [`playbooks`], [`library`], [`egress`] and [`sinks`] are what calls need of the world; [`files`]
+//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, [`outbound`] to dial and
+//! [`originate`] to begin calls of our own; [`http`] is the other door, with [`access`] for who may; [`playbooks`],
+//! [`parked`], [`library`], [`egress`] and [`sinks`] are what calls need of the world; [`files`]
 //! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server.
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,9 @@ pub mod http;
 pub mod inbound;
 pub mod library;
 pub mod logging;
+pub mod originate;
 pub mod outbound;
+pub mod parked;
 pub mod playbooks;
 pub mod ports;
 pub mod server;

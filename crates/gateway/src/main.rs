@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(flags)) => serve(&flags),
         Some(Command::Check(files)) => checked(&files.files),
         Some(Command::Key(flags)) => key(&flags).map_err(|e| e.to_string()),
+        Some(Command::Openapi) => openapi().map_err(|e| e.to_string()),
         Some(Command::Demo(flags)) => demonstrate(&flags),
     };
     match done {
@@ -53,6 +54,12 @@ fn key(flags: &Key) -> io::Result<()> {
     )?;
     writeln!(out, "name = {}", toml::Value::String(flags.name.clone()))?;
     writeln!(out, "hash = \"{}\"\nscopes = [\"{}\"]", keys::hash(key.expose()), flags.scope.as_str())
+}
+
+fn openapi() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, &active_call::http::describe())?;
+    writeln!(out)
 }
 
 fn demonstrate(flags: &Demo) -> Result<(), String> {

@@ -27,6 +27,7 @@ use crate::http::{self, Tls};
 use crate::inbound::Routes;
 use crate::library::Sounds;
 use crate::outbound::Lines;
+use crate::parked::Parked;
 use crate::playbooks::Folder;
 use crate::ports::Ports;
 use crate::sinks::recording::Recorder;
@@ -274,6 +275,7 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
         services,
         routes,
         playbooks,
+        parked: Parked::default(),
         webhook,
         records,
     }

@@ -199,3 +199,112 @@ pub struct Ticket {
     /// Until when, RFC 3339.
     pub expires: String,
 }
+
+/// Answer of `POST /api/playbooks/{name}` and `POST /api/v1/playbooks/validate`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PlaybookVerdict {
+    /// Calls can be sent to it.
+    pub valid: bool,
+    /// What is wrong, with the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is odd.
+    pub warnings: Vec<String>,
+}
+
+crate::value::words! {
+    /// How far a call has come.
+    CallPhase {
+        /// Waits for its first command.
+        Idle = "idle",
+        /// Waits for an answer.
+        Ringing = "ringing",
+        /// Answered.
+        Up = "up",
+        /// Has ended.
+        Over = "over",
+    }
+}
+
+/// How a call stands: answer of `GET /api/v1/calls/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallState {
+    /// The call's id.
+    pub id: String,
+    /// What carries it.
+    pub call_type: CallKind,
+    /// How far it has come.
+    pub state: CallPhase,
+    /// From.
+    pub caller: String,
+    /// To.
+    pub callee: String,
+    /// When it began, RFC 3339.
+    pub started_at: String,
+    /// When it rang, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rang_at: Option<String>,
+    /// When it was answered, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<String>,
+    /// Milliseconds since it was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+    /// Its option, secrets redacted.
+    pub option: CallOption,
+}
+
+/// Answer of `GET /api/v1/calls`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CallStates {
+    /// Calls that are up, oldest first.
+    pub calls: Vec<CallState>,
+}
+
+/// Body of `POST /api/v1/calls`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PlaceCall {
+    /// Id of the call; absent: a new one.
+    pub id: Option<String>,
+    /// URI to call.
+    pub to: String,
+    /// URI that calls; absent: as `invite` has it.
+    pub caller: Option<String>,
+    /// What `invite` would say of the call.
+    pub option: Option<Box<CallOption>>,
+    /// File under the playbook folder.
+    pub playbook: Option<String>,
+    /// The playbook itself.
+    pub content: Option<String>,
+}
+
+/// Answer of `POST /api/v1/calls/{id}/commands`: the call was given the command. What came of it is told in events.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CommandTaken {
+    /// The call's id.
+    pub id: String,
+    /// The command's name.
+    pub command: String,
+    /// Paths of keys that are not known and had no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
+/// An error as RFC 9457 describes it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// Always `about:blank`: `status` says what kind it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What is wrong, and what to do.
+    pub detail: String,
+    /// Path of the field that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}

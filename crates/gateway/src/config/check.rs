@@ -242,9 +242,4 @@ fn not_built(config: &Config, findings: &mut Vec<Finding>) {
             format!("recordings as \"{}\" are not built into this version", config.recording.format.as_str());
         findings.push(Finding::new("recording.format", message).help("write \"wav\""));
     }
-    if config.http_gzip {
-        findings.push(
-            Finding::new("http_gzip", "is not built into this version: answers go uncompressed").only_warn(),
-        );
-    }
 }

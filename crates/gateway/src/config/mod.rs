@@ -122,6 +122,8 @@ table! {
         egress: EgressTable = EgressTable::default(),
         /// Folder of playbooks.
         playbook_path: PathBuf = "./config/playbook".into(),
+        /// Folder of the files under `/static/`; its `index.html` is `/`.
+        static_path: PathBuf = "./static".into(),
         /// Sound behind every call.
         ambiance: Option<AmbianceOption> = None,
         /// Servers that browsers are told of.

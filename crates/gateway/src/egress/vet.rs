@@ -1,8 +1,8 @@
 //! The addresses inside commands of clients, judged before a call hears of them: what a provider or a media server
 //! is reached at is nobody's business to choose freely.
 
-use protocol::Command;
 use protocol::read::ReadError;
+use protocol::{CallOption, Command};
 use serde_json::Value;
 
 use super::guard::Guard;
@@ -25,8 +25,25 @@ pub async fn command(guard: &Guard, command: &Command) -> Result<(), ReadError> 
     }
     // Its own text cannot fail to be written.
     let value = serde_json::to_value(command).unwrap_or_default();
+    addresses(guard, &value).await
+}
+
+/// Whether every address in the option of a call may be reached.
+///
+/// # Errors
+/// The field, and why not.
+pub async fn option(guard: &Guard, option: &CallOption) -> Result<(), ReadError> {
+    // Its own text cannot fail to be written.
+    addresses(guard, &serde_json::json!({ "option": option })).await
+}
+
+/// Whether every address in `option` may be reached, at any depth.
+///
+/// # Errors
+/// The field, and why not.
+pub async fn addresses(guard: &Guard, option: &Value) -> Result<(), ReadError> {
     let mut found = Vec::new();
-    collect(&value, "", &mut found);
+    collect(option, "", &mut found);
     for (field, address) in found {
         if let Err(message) = guard.check(&address).await {
             return Err(ReadError { field, message });

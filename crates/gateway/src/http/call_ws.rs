@@ -20,7 +20,7 @@ use super::no_call;
 use super::query::Parameters;
 use super::socket::{self, Pipes};
 use super::{Door, problem};
-use crate::app::{App, Beginning};
+use crate::app::{self, App, Beginning};
 use crate::calls::{NoClaim, NoPlace, Place};
 
 /// Binary messages waiting for the media thread: a second of 20 ms messages. When full the new one is dropped.
@@ -136,7 +136,8 @@ fn new_call(query: &HashMap<String, String>) -> Result<(Parameters, String), Str
     Ok((parameters, id))
 }
 
-fn no_place(why: NoPlace) -> Response {
+/// The answer where there is no place for a call.
+pub(super) fn no_place(why: NoPlace) -> Response {
     let status = match why {
         NoPlace::Full | NoPlace::Draining => StatusCode::SERVICE_UNAVAILABLE,
         NoPlace::Taken => StatusCode::CONFLICT,
@@ -167,7 +168,7 @@ async fn begin(app: &Arc<App>, kind: CallKind, new: (String, Place), parameters:
         wire,
         sip: None,
         vars: Extra::new(),
-        playbook: None,
+        playbook: app.parked.take(&id, app::now_ms()),
         client: Some(Client { events: events_in }),
         observers: Vec::new(),
         log: parameters.dump.then(|| app.event_log(&id)),

@@ -2,15 +2,21 @@
 //!
 //! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket. `query`
 //! reads the parameters of the WebSocket endpoints, `call_ws` decides what a connection is for, `socket` carries
-//! commands, events and sound, `no_call` answers where no call can be; `rest`, `tickets` and `metrics` are
-//! requests, and `body` reads what they hold.
+//! commands, events and sound, `no_call` answers where no call can be. `rest`, `calls`, `events`, `playbooks`,
+//! `tickets` and `metrics` are requests, and `body` reads what they hold; `openapi` describes all of it, and `pages`
+//! are for people.
 
 mod body;
 mod call_ws;
+mod calls;
+mod events;
 mod guard;
 mod listen;
 mod metrics;
 mod no_call;
+mod openapi;
+mod pages;
+mod playbooks;
 mod query;
 mod rest;
 mod routes;
@@ -19,14 +25,16 @@ mod tickets;
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
-use serde_json::json;
+use protocol::rest::Problem;
 use sip::SipHandle;
 use tokio::net::TcpListener;
 
 use crate::app::App;
 pub use listen::Tls;
+pub use openapi::describe;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -49,15 +57,23 @@ pub async fn serve(app: Arc<App>, sip: SipHandle, listener: TcpListener, tls: Op
 
 /// An error as RFC 9457 describes it.
 pub(crate) fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body =
-        json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail.into()});
+    problem_at(status, detail, None)
+}
+
+/// The same with the path of the field that is wrong.
+pub(crate) fn problem_at(status: StatusCode, detail: impl Into<String>, field: Option<String>) -> Response {
+    let body = Problem {
+        kind: "about:blank".into(),
+        title: status.canonical_reason().unwrap_or_default().into(),
+        status: status.as_u16(),
+        detail: detail.into(),
+        field,
+    };
     let mut response = (status, Json(body)).into_response();
-    let kind = axum::http::HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(axum::http::header::CONTENT_TYPE, kind);
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        let later = axum::http::HeaderValue::from_static("5");
-        response.headers_mut().insert(axum::http::header::RETRY_AFTER, later);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
 }

@@ -59,16 +59,24 @@ impl Parameters {
         Ok(Parameters { id: any(&["id"]).cloned(), dump, ping, server_track })
     }
 
-    /// The id of a new call: the client's when it is fit for one, else a new one.
+    /// The id of a new call.
     ///
     /// # Errors
-    /// A text that says which ids are fit.
+    /// Those of [`new_id`].
     pub(super) fn new_id(&self) -> Result<String, String> {
-        match &self.id {
-            None => Ok(format!("s.{}", uuid::Uuid::new_v4())),
-            Some(id) if plain(id, LONGEST_ID) => Ok(id.clone()),
-            Some(id) => Err(format!("id={}: {RULE}", protocol::read::shown(id))),
-        }
+        new_id(self.id.as_deref())
+    }
+}
+
+/// The id of a new call: the client's when it is fit for one, else a new one.
+///
+/// # Errors
+/// A text that says which ids are fit.
+pub(super) fn new_id(asked: Option<&str>) -> Result<String, String> {
+    match asked {
+        None => Ok(format!("s.{}", uuid::Uuid::new_v4())),
+        Some(id) if plain(id, LONGEST_ID) => Ok(id.to_owned()),
+        Some(id) => Err(format!("id={}: {RULE}", protocol::read::shown(id))),
     }
 }
 

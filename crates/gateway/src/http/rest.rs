@@ -41,7 +41,7 @@ pub(super) async fn list(State(door): State<Door>) -> Json<ActiveCalls> {
     Json(ActiveCalls { active_calls: calls.collect() })
 }
 
-fn oldest_first(door: &Door) -> Vec<CallHandle> {
+pub(super) fn oldest_first(door: &Door) -> Vec<CallHandle> {
     let mut calls = door.app.calls.all();
     calls.sort_by_key(|call| call.info().started_ms);
     calls

@@ -1,11 +1,24 @@
-//! The table of routes: one row each, from which the router and the description of the API are made.
+//! The table of routes: one row each, from which the router and the description of the API are made, so that neither
+//! can lack what the other has.
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
+use protocol::Command;
+use protocol::read::MAX_MESSAGE;
+use protocol::rest::{
+    ActiveCalls, AskTicket, CallList, CallState, CallStates, CommandTaken, IceServer, Killed, ListedPlaybook,
+    PlaceCall, PlaybookStarted, PlaybookVerdict, RunPlaybook, Ticket,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+use tower_http::compression::CompressionLayer;
 
-use super::{Door, call_ws, guard, metrics, problem, rest, tickets};
+use super::{
+    Door, call_ws, calls, events, guard, metrics, openapi, pages, playbooks, problem, rest, tickets,
+};
 use crate::config::words::Scope;
 
 /// One method at one path.
@@ -19,41 +32,122 @@ pub(super) struct Route {
     /// What it does, in a few words.
     pub(super) about: &'static str,
     /// What does it.
-    pub(super) handler: fn() -> MethodRouter<Door>,
+    handler: fn() -> MethodRouter<Door>,
+    /// Parameters of the query, with their meaning.
+    pub(super) query: &'static [(&'static str, &'static str)],
+    /// The body it takes.
+    pub(super) takes: Content,
+    /// Status and body of the answer when all goes well.
+    pub(super) gives: (u16, Content),
+}
+
+/// What a body is.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    /// There is none.
+    Nothing,
+    /// JSON of this shape.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Text of this type.
+    Text(&'static str),
+}
+
+/// JSON of the shape of `T`.
+const fn json<T: JsonSchema>() -> Content {
+    Content::Json(SchemaGenerator::subschema_for::<T>)
 }
 
 /// Open to everyone.
 const OPEN: Option<Scope> = None;
 const READ: Option<Scope> = Some(Scope::Read);
 const CONTROL: Option<Scope> = Some(Scope::Control);
+const ADMIN: Option<Scope> = Some(Scope::Admin);
 
-/// A row: method, path, scope, what it does, handler.
+const NONE: &[(&str, &str)] = &[];
+const NOTHING: Content = Content::Nothing;
+const MARKDOWN: Content = Content::Text("text/markdown");
+/// Parameters of the WebSocket endpoints.
+const SOCKET: &[(&str, &str)] = &[
+    ("id", "id of the call"),
+    ("dump", "write the event log; true"),
+    ("ping", "seconds between pings; 20"),
+    ("serverSideTrack", "track id of what the server plays"),
+];
+
+/// A row: method, path, scope, what it does, handler, parameters of the query,
+/// body taken, status and body given.
 macro_rules! route {
-    ($method:ident $path:literal, $scope:ident, $about:literal, $verb:ident($handler:path)) => {
+    ($method:ident $path:literal, $scope:ident, $about:literal,
+     $verb:ident($handler:path), $query:ident, $takes:expr => $status:literal $gives:expr) => {
         Route {
             method: Method::$method,
             path: $path,
             scope: $scope,
             about: $about,
             handler: || $verb($handler),
+            query: $query,
+            takes: $takes,
+            gives: ($status, $gives),
         }
     };
 }
 
 /// Every route, in the order in which they are described.
 pub(super) const ROUTES: &[Route] = &[
-    route!(GET "/call", CONTROL, "a call whose sound goes over this WebSocket", get(call_ws::audio)),
-    route!(GET "/call/", CONTROL, "the same as /call", get(call_ws::audio)),
-    route!(GET "/call/sip", CONTROL, "takes command of an inbound SIP call, over a WebSocket", get(call_ws::sip)),
-    route!(GET "/call/webrtc", CONTROL, "a call from a browser, over a WebSocket", get(call_ws::webrtc)),
-    route!(GET "/call/lists", READ, "calls that are up, oldest first", get(rest::lists)),
-    route!(POST "/call/kill/{*id}", CONTROL, "ends a call", post(rest::kill)),
-    route!(GET "/list", READ, "calls that are up, in the original's form", get(rest::list)),
-    route!(GET "/kill/{*id}", CONTROL, "ends a call, in the original's form", get(rest::kill_by_get)),
-    route!(POST "/api/v1/tickets", CONTROL, "makes a path that opens once, for browsers", post(tickets::issue)),
-    route!(GET "/iceservers", READ, "servers for ICE, for browsers", get(rest::ice_servers)),
-    route!(GET "/health", OPEN, "whether calls are taken", get(rest::health)),
-    route!(GET "/metrics", READ, "counters in the text format of Prometheus", get(metrics::text)),
+    route!(GET "/call", CONTROL, "a call whose sound goes over this WebSocket",
+        get(call_ws::audio), SOCKET, NOTHING => 101 NOTHING),
+    route!(GET "/call/", CONTROL, "the same as /call",
+        get(call_ws::audio), SOCKET, NOTHING => 101 NOTHING),
+    route!(GET "/call/sip", CONTROL, "takes command of an inbound SIP call, over a WebSocket",
+        get(call_ws::sip), SOCKET, NOTHING => 101 NOTHING),
+    route!(GET "/call/webrtc", CONTROL, "a call from a browser, over a WebSocket",
+        get(call_ws::webrtc), SOCKET, NOTHING => 101 NOTHING),
+    route!(GET "/call/lists", READ, "calls that are up, oldest first",
+        get(rest::lists), NONE, NOTHING => 200 json::<CallList>()),
+    route!(POST "/call/kill/{*id}", CONTROL, "ends a call",
+        post(rest::kill), NONE, NOTHING => 200 json::<bool>()),
+    route!(POST "/call/{id}/command", CONTROL, "gives a call a command",
+        post(calls::command), NONE, json::<Command>() => 202 json::<CommandTaken>()),
+    route!(GET "/list", READ, "calls that are up, in the original's form",
+        get(rest::list), NONE, NOTHING => 200 json::<ActiveCalls>()),
+    route!(GET "/kill/{*id}", CONTROL, "ends a call, in the original's form",
+        get(rest::kill_by_get), NONE, NOTHING => 200 json::<Killed>()),
+    route!(GET "/api/v1/calls", READ, "how calls stand, oldest first",
+        get(calls::list), NONE, NOTHING => 200 json::<CallStates>()),
+    route!(POST "/api/v1/calls", CONTROL, "places a call",
+        post(calls::place), NONE, json::<PlaceCall>() => 201 json::<CallState>()),
+    route!(GET "/api/v1/calls/{id}", READ, "how a call stands",
+        get(calls::one), NONE, NOTHING => 200 json::<CallState>()),
+    route!(POST "/api/v1/calls/{id}/commands", CONTROL, "gives a call a command",
+        post(calls::command), NONE, json::<Command>() => 202 json::<CommandTaken>()),
+    route!(GET "/api/v1/calls/{id}/events", READ, "the events of a call as they happen",
+        get(events::stream), NONE, NOTHING => 200 Content::Text("text/event-stream")),
+    route!(POST "/api/v1/tickets", CONTROL, "makes a path that opens once, for browsers",
+        post(tickets::issue), NONE, json::<AskTicket>() => 201 json::<Ticket>()),
+    route!(GET "/api/playbooks", READ, "the playbooks of the folder",
+        get(playbooks::list), NONE, NOTHING => 200 json::<Vec<ListedPlaybook>>()),
+    route!(GET "/api/playbooks/{name}", READ, "a playbook",
+        get(playbooks::read), NONE, NOTHING => 200 MARKDOWN),
+    route!(POST "/api/playbooks/{name}", ADMIN, "saves a playbook that can be used",
+        post(playbooks::save), NONE, MARKDOWN => 200 json::<PlaybookVerdict>()),
+    route!(POST "/api/v1/playbooks/validate", READ, "whether a playbook can be used",
+        post(playbooks::validate), NONE, MARKDOWN => 200 json::<PlaybookVerdict>()),
+    route!(POST "/api/playbook/run", CONTROL, "has a playbook wait for a call, or places one",
+        post(playbooks::run), NONE, json::<RunPlaybook>() => 200 json::<PlaybookStarted>()),
+    route!(GET "/iceservers", READ, "servers for ICE, for browsers",
+        get(rest::ice_servers), NONE, NOTHING => 200 json::<Vec<IceServer>>()),
+    route!(GET "/health", OPEN, "whether calls are taken",
+        get(rest::health), NONE, NOTHING => 200 json::<Value>()),
+    route!(GET "/metrics", READ, "counters in the text format of Prometheus",
+        get(metrics::text), NONE, NOTHING => 200 Content::Text("text/plain")),
+    route!(GET "/openapi.json", OPEN, "this description",
+        get(openapi::document), NONE, NOTHING => 200 json::<Value>()),
+    route!(GET "/schemas", OPEN, "JSON Schema of commands, events and records",
+        get(openapi::schemas), NONE, NOTHING => 200 json::<Value>()),
+    route!(GET "/", OPEN, "a page for people",
+        get(pages::index), NONE, NOTHING => 200 Content::Text("text/html")),
+    route!(GET "/static/{*path}", OPEN, "a file of the folder of pages",
+        get(pages::under), NONE, NOTHING => 200 Content::Text("application/octet-stream")),
 ];
 
 /// The router of [`ROUTES`] and what stands before them.
@@ -65,12 +159,16 @@ pub(super) fn router(door: Door) -> Router {
     }
     let nothing = || async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") };
     let read = middleware::from_fn_with_state((door.clone(), READ), guard::scope);
-    let routes = routes
+    let mut routes: Router = routes
         .fallback_service(get(nothing).fallback(nothing).layer(read).with_state(()))
         .method_not_allowed_fallback(|| async {
             problem(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method")
         })
+        .layer(DefaultBodyLimit::max(MAX_MESSAGE))
         .with_state(door.clone());
+    if door.app.config.http_gzip {
+        routes = routes.layer(CompressionLayer::new());
+    }
     // Layers of the outer router come before the inner one chooses a route, so a path can still be changed.
     Router::new()
         .fallback_service(routes)

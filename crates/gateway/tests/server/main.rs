@@ -16,6 +16,7 @@ mod outbound;
 mod posthook;
 mod programs;
 mod requests;
+mod rest;
 mod rig;
 mod sipp;
 mod sound;

@@ -1,0 +1,233 @@
+//! Calls and playbooks by request, and the description of the API.
+
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::inbound_sip::playbooks;
+use crate::rig::{PATIENCE, Rig};
+
+const PLAYBOOK: &str = "---\nasr: {provider: fake}\ntts: {provider: fake}\nllm: {provider: fake}\ngreeting: Good day.\n---\nBe kind.\n";
+
+async fn post(rig: &Rig, path: &str, body: impl Into<reqwest::Body>) -> Response {
+    Client::new().post(rig.url(path)).body(body).send().await.unwrap()
+}
+
+/// Status and body as JSON.
+async fn posted(rig: &Rig, path: &str, body: impl ToString) -> (u16, Value) {
+    let answer = post(rig, path, body.to_string()).await;
+    (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+}
+
+async fn got(rig: &Rig, path: &str) -> (u16, Value) {
+    let (status, body) = rig.get(path).await;
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+#[test]
+fn the_committed_description_is_that_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let committed: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let same = committed == active_call::http::describe();
+    assert!(same, "docs/openapi.json is old: run `active-call openapi > docs/openapi.json`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_describes_itself() {
+    let rig = Rig::start().await;
+    let (status, api) = got(&rig, "/openapi.json").await;
+    assert_eq!((status, api["openapi"].as_str()), (200, Some("3.1.0")));
+    for (method, path, about) in active_call::http::paths() {
+        let path = path.replace("{*", "{");
+        let operation = &api["paths"][&path][method.to_ascii_lowercase()];
+        assert_eq!(operation["summary"], about, "{method} {path}");
+    }
+    let text = api.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(api["components"]["schemas"].get(name).is_some(), "{name} is not there");
+    }
+    let (_, schemas) = got(&rig, "/schemas").await;
+    assert!(schemas["command"].to_string().contains("\"autoHangup\""));
+    assert!(schemas["event"].to_string().contains("\"trackEnd\""));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_commanded_and_watched_by_those_who_do_not_own_it() {
+    let rig = Rig::start().await;
+    let mut owner = rig.connect("/call?id=c1").await;
+    owner
+        .send(json!({"command": "invite", "option": {"tts": {"provider": "fake", "apiKey": "hunter2"}}}))
+        .await;
+    owner.event("answer").await;
+    let mut watching = reqwest::get(rig.url("/api/v1/calls/c1/events")).await.unwrap();
+    assert_eq!(watching.headers()["content-type"], "text/event-stream");
+    let (status, call) = got(&rig, "/api/v1/calls/c1").await;
+    assert_eq!(
+        (status, call["state"].as_str(), call["callType"].as_str()),
+        (200, Some("up"), Some("webSocket"))
+    );
+    assert!(call["duration"].is_u64() && !call.to_string().contains("hunter2"));
+    assert_eq!(got(&rig, "/api/v1/calls").await.1["calls"][0]["id"], "c1");
+    let history = json!({"command": "history", "speaker": "user", "text": "hi", "colour": "red"});
+    let (status, taken) = posted(&rig, "/api/v1/calls/c1/commands", history).await;
+    assert_eq!(
+        (status, taken["command"].as_str(), &taken["unknown"]),
+        (202, Some("history"), &json!(["colour"]))
+    );
+    assert_eq!(owner.event("addHistory").await["text"], "hi");
+    assert_eq!(posted(&rig, "/call/c1/command", json!({"command": "hangup"})).await.0, 202);
+    owner.event("hangup").await;
+    let mut seen = String::new();
+    let reading = async {
+        while let Some(chunk) = watching.chunk().await.unwrap() {
+            seen.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    timeout(PATIENCE, reading).await.unwrap();
+    for part in ["event: addHistory\n", "event: hangup\n", "id: 1\n", "data: {"] {
+        assert!(seen.contains(part), "{part} in {seen}");
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_wrong_is_told_with_its_field() {
+    let rig = Rig::start().await;
+    let mut owner = rig.connect("/call?id=c1").await;
+    owner.send(json!({"command": "invite", "option": {}})).await;
+    owner.event("answer").await;
+    let deep = format!("{{\"command\":\"tts\",\"text\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    for (body, field) in [
+        (r#"{"command":"tts","text":7}"#, Some("text")),
+        (r#"{"command":"play","url":"x","autoHangup":"perhaps"}"#, Some("autoHangup")),
+        (r#"{"command":"tts","text":"x","option":{"endpoint":"http://127.0.0.1"}}"#, Some("option.endpoint")),
+        (r#"{"command":"dance"}"#, Some("command")),
+        ("nonsense", None),
+        (deep.as_str(), None),
+    ] {
+        let (status, told) = posted(&rig, "/call/c1/command", body).await;
+        let told_field = told["field"].as_str();
+        assert_eq!(status, 400, "{told}");
+        assert!(field.is_none_or(|field| told_field == Some(field)), "{body:.60}: {told}");
+        assert!(told["detail"].as_str().unwrap().len() < 700);
+    }
+    assert_eq!(posted(&rig, "/call/nobody/command", r#"{"command":"pause"}"#).await.0, 404);
+    assert_eq!(got(&rig, "/api/v1/calls/nobody").await.0, 404);
+    assert_eq!(got(&rig, "/api/v1/calls/nobody/events").await.0, 404);
+    assert_eq!(post(&rig, "/call/c1/command", vec![0xff, 0xfe]).await.status(), 400);
+    let large = post(&rig, "/call/c1/command", vec![b' '; 11 << 20]).await;
+    assert_eq!(
+        (large.status().as_u16(), &large.headers()["content-type"]),
+        (413, &"application/problem+json".parse().unwrap())
+    );
+    assert!(owner.seen.iter().all(|event| event != "hangup"));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playbooks_are_saved_when_they_can_be_used_and_read_and_listed() {
+    let rig = Rig::start().await;
+    assert_eq!(got(&rig, "/api/playbooks").await, (200, json!([])));
+    let (status, verdict) = posted(&rig, "/api/playbooks/hello.md", PLAYBOOK).await;
+    assert_eq!((status, &verdict["valid"]), (200, &json!(true)), "{verdict}");
+    assert_eq!(rig.get("/api/playbooks/hello.md").await, (200, PLAYBOOK.to_owned()));
+    let (_, list) = got(&rig, "/api/playbooks").await;
+    assert_eq!(list[0]["name"], "hello.md");
+    assert!(list[0]["updated"].as_str().unwrap().ends_with('Z'));
+    let bad = "---\ninterruption:\n  strategy: loud\n---\nhi\n";
+    let (status, told) = posted(&rig, "/api/playbooks/hello.md", bad).await;
+    assert!(status == 400 && told["detail"].as_str().unwrap().contains("line 3"), "{told}");
+    assert_eq!(rig.get("/api/playbooks/hello.md").await.1, PLAYBOOK, "the good one stays");
+    let (status, verdict) = posted(&rig, "/api/v1/playbooks/validate", bad).await;
+    assert_eq!((status, &verdict["valid"]), (200, &json!(false)));
+    for name in ["..%2Fx.md", "a%2Fb.md", "%2Fetc%2Fx.md", "a%5Cb.md", "hello.txt", "x%00.md"] {
+        assert_eq!(posted(&rig, &format!("/api/playbooks/{name}"), PLAYBOOK).await.0, 400, "{name}");
+    }
+    assert_eq!(rig.get("/api/playbooks/..%2Fsecret.md").await.0, 400);
+    assert_eq!(rig.get("/api/playbooks/none.md").await.0, 404);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_playbook_talks_to_who_opens_its_call() {
+    let rig = Rig::start().await;
+    let (status, started) = posted(&rig, "/api/playbook/run", json!({"content": PLAYBOOK})).await;
+    assert_eq!(status, 200);
+    let id = started["session_id"].as_str().unwrap();
+    let mut client = rig.connect(&format!("/call?id={id}")).await;
+    client.send(json!({"command": "invite", "option": {}})).await;
+    client.event("answer").await;
+    assert_eq!(client.event("trackStart").await["trackId"], "server-side-track", "the greeting");
+    drop(client);
+    for (body, field) in [
+        (json!({}), "playbook"),
+        (json!({"playbook": "none.md"}), "playbook"),
+        (json!({"playbook": "../x.md"}), "playbook"),
+        (json!({"content": "---\nasr: 7\n---\n"}), "content"),
+        (json!({"content": PLAYBOOK.replace("llm: {", "llm: {baseUrl: \"http://10.0.0.1\", ")}), "content"),
+        (json!({"content": 7}), "content"),
+    ] {
+        let (status, told) = posted(&rig, "/api/playbook/run", &body).await;
+        assert_eq!((status, told["field"].as_str()), (400, Some(field)), "{body}: {told}");
+    }
+    assert_eq!(posted(&rig, "/api/v1/calls", json!({})).await.1["field"], "to");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_places_a_call_and_its_playbook_talks_there() {
+    let callee = Rig::start_with(|config| playbooks(config, Vec::new(), Some("hello.md"))).await;
+    std::fs::write(callee.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let rig = Rig::start().await;
+    let to = format!("sip:desk@{}", callee.server.sip_addr());
+    let (status, started) =
+        posted(&rig, "/api/playbook/run", json!({"content": PLAYBOOK, "to": to, "type": "sip"})).await;
+    assert_eq!(status, 200);
+    let (status, placed) = posted(&rig, "/api/v1/calls", json!({"id": "mine", "to": to})).await;
+    assert_eq!(
+        (status, placed["id"].as_str(), placed["callType"].as_str()),
+        (201, Some("mine"), Some("sip"))
+    );
+    let ids = [started["session_id"].as_str().unwrap(), "mine"];
+    for id in ids {
+        let call = rig.server.app().calls.find(id).unwrap();
+        rig.until("an answer", |_| call.info().answered_ms).await;
+        assert_eq!(posted(&rig, &format!("/call/{id}/command"), json!({"command": "hangup"})).await.0, 202);
+    }
+    let records = rig.until("the records", |rig| Some(rig.records()).filter(|all| all.len() == 2)).await;
+    for id in ids {
+        let record = records.iter().find(|record| record.call_id == id).unwrap();
+        assert_eq!((record.status_code, record.callee.as_str()), (200, to.as_str()));
+    }
+    assert_eq!(posted(&rig, "/api/v1/calls", json!({"id": "a/b", "to": to})).await.1["field"], "id");
+    rig.server.stop().await;
+    callee.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_served_from_their_folder_and_compressed_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("static");
+    std::fs::create_dir(&pages).unwrap();
+    std::fs::write(pages.join("app.js"), "let a = 1;\n".repeat(1000)).unwrap();
+    std::fs::write(folder.path().join("secret.txt"), "x").unwrap();
+    let rig = Rig::start_with(|config| {
+        config.static_path = pages.clone();
+        config.http_gzip = true;
+    })
+    .await;
+    assert!(rig.get("/").await.1.contains("/openapi.json"), "a page of its own");
+    std::fs::write(pages.join("index.html"), "mine").unwrap();
+    assert_eq!(rig.get("/").await, (200, "mine".into()));
+    for path in ["/static/..%2Fsecret.txt", "/static/%2Fetc%2Fpasswd", "/static/none.js"] {
+        assert_eq!(rig.get(path).await.0, 404, "{path}");
+    }
+    let script = Client::new().get(rig.url("/static/app.js")).header("accept-encoding", "gzip");
+    let script = script.send().await.unwrap();
+    assert_eq!(script.headers()["content-encoding"], "gzip");
+    assert!(script.headers()["content-type"].to_str().unwrap().starts_with("text/javascript"));
+    assert!(script.bytes().await.unwrap().len() < 1000);
+    rig.server.stop().await;
+}
