@@ -19,6 +19,7 @@ use crate::inbound::Routes;
 use crate::parked::Parked;
 use crate::playbooks::Folder;
 use crate::ports::{Port, Ports};
+use crate::sinks::archive::Archive;
 use crate::sinks::{events, records};
 use crate::webhook::Webhook;
 
@@ -45,7 +46,7 @@ pub struct App {
     /// RTP ports.
     pub ports: Ports,
     /// Where records go; absent: nowhere.
-    pub records: Option<records::Local>,
+    pub records: Option<Archive>,
     /// Owner of every task of the server.
     pub tasks: TaskTracker,
     /// Ends the doors: HTTP, SIP, timers.
@@ -77,10 +78,10 @@ impl App {
     pub async fn begin(self: &Arc<Self>, beginning: Beginning) -> CallHandle {
         let Beginning { setup, place, port, unclaimed } = beginning;
         let note = match self.records.clone() {
-            Some(local) => {
+            Some(archive) => {
                 let record = records::beginning(&setup, now());
                 // The note is there before the call can end, since the record of the call takes it back.
-                tokio::task::spawn_blocking(move || local.note(&record)).await.ok().flatten()
+                tokio::task::spawn_blocking(move || archive.local.note(&record)).await.ok().flatten()
             }
             None => None,
         };
@@ -101,8 +102,8 @@ impl App {
         let info = over.info();
         let nobody = over.kind() == CallKind::WebSocket || info.callee.is_empty();
         let unborn = nobody && info.answered_ms.is_none();
-        if let (Some(local), Some(note), true) = (&self.records, note, unborn) {
-            local.forget(over.id(), note);
+        if let (Some(archive), Some(note), true) = (&self.records, note, unborn) {
+            archive.local.forget(over.id(), note);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::access::Access;
 use crate::app::{self, App};
 use crate::calls::Calls;
 use crate::config::Config;
-use crate::config::words::{HandlerKind, RecordSink};
+use crate::config::words::HandlerKind;
 use crate::egress::Egress;
 use crate::http::{self, Tls};
 use crate::inbound::Routes;
@@ -30,6 +30,7 @@ use crate::outbound::Lines;
 use crate::parked::Parked;
 use crate::playbooks::Folder;
 use crate::ports::Ports;
+use crate::sinks::archive::Archive;
 use crate::sinks::recording::Recorder;
 use crate::sinks::records;
 use crate::sinks::reports::{self, Reports};
@@ -53,6 +54,8 @@ pub struct Server {
     reports: JoinHandle<()>,
     recorder: std::thread::JoinHandle<()>,
     stop_records: CancellationToken,
+    delivery: Option<JoinHandle<()>>,
+    stop_delivery: CancellationToken,
 }
 
 /// Why the server does not start.
@@ -139,6 +142,9 @@ impl Server {
         let driver = spawn(driver.run());
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
         let reports = spawn(reports.run(reports_out, stop_records.clone()));
+        let stop_delivery = CancellationToken::new();
+        let delivery = app.records.as_ref().and_then(|archive| archive.delivery(&app.config, &app.egress));
+        let delivery = delivery.map(|delivery| spawn(delivery.run(stop_delivery.clone())));
         app.tasks.spawn(sip_io::take(app.clone(), handle.clone(), incoming));
         app.tasks.spawn(http::serve(app.clone(), handle.clone(), listener, tls));
         let sip_addr = handle.local_addr();
@@ -152,6 +158,8 @@ impl Server {
             reports,
             recorder: recorder_thread,
             stop_records,
+            delivery,
+            stop_delivery,
         })
     }
 
@@ -199,6 +207,13 @@ impl Server {
         }
         if timeout(FLUSH, self.reports).await.is_err() {
             tracing::error!("reports of calls could not be written in time");
+        }
+        // Every record is in the spool by now.
+        self.stop_delivery.cancel();
+        if let Some(delivery) = self.delivery
+            && timeout(FLUSH, delivery).await.is_err()
+        {
+            tracing::error!("records could not be delivered in time; they wait in the spool");
         }
         drop(self.app);
         let recorder = tokio::task::spawn_blocking(move || self.recorder.join());
@@ -253,13 +268,9 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
         }
         _ => None,
     };
-    let records = config
-        .callrecord
-        .as_ref()
-        .filter(|table| table.r#type == Some(RecordSink::Local))
-        .map(|table| records::Local::open(&table.root));
-    if let Some(local) = &records {
-        let recovered = local.recover(&app::now());
+    let records = Archive::open(&config);
+    if let Some(archive) = &records {
+        let recovered = archive.recover(&app::now());
         if recovered > 0 {
             tracing::warn!(recovered, "calls were cut off by a crash; their records say aborted");
         }

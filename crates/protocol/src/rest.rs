@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::Message;
 use crate::option::CallOption;
+use crate::record::CallRecord;
 
 crate::value::words! {
     /// What carries a call.
@@ -290,6 +291,31 @@ pub struct CommandTaken {
     /// Paths of keys that are not known and had no effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
+}
+
+/// One entry of `GET /api/records`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ListedRecord {
+    /// The call's id.
+    pub id: String,
+    /// When it began, RFC 3339.
+    pub date: String,
+    /// How long it was up, in seconds with an `s`.
+    pub duration: String,
+    /// `completed`, or why it did not come to that.
+    pub status: String,
+}
+
+/// Answer of `GET /api/v1/records`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Records {
+    /// Records, youngest first.
+    pub records: Vec<CallRecord>,
+    /// How many there are in all.
+    pub total: u64,
+    /// `offset` of those that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// An error as RFC 9457 describes it.

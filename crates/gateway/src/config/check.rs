@@ -2,9 +2,11 @@
 //! built.
 
 use protocol::option::RecorderFormat;
+use protocol::value::Headers;
 
 use crate::access::keys;
 use crate::egress::guard::Allowed;
+use crate::sinks::objects::Objects;
 
 use super::words::{CodecName, HandlerKind, RecordSink};
 use super::{Config, HandlerTable};
@@ -182,12 +184,7 @@ fn webhook(handler: &HandlerTable, findings: &mut Vec<Finding>) {
             Finding::new("handler.method", format!("\"{}\" is no method of a webhook", handler.method));
         findings.push(finding.help("write \"POST\""));
     }
-    for (name, value) in &handler.headers {
-        let name_ok = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok();
-        if !name_ok || reqwest::header::HeaderValue::from_str(value).is_err() {
-            findings.push(Finding::new("handler.headers", format!("\"{name}\" is no valid header")));
-        }
-    }
+    headers("handler.headers", &handler.headers, findings);
 }
 
 fn call_record(config: &Config, findings: &mut Vec<Finding>) {
@@ -198,9 +195,29 @@ fn call_record(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::new("callrecord.root", "is empty").help("write a folder"));
         }
         Some(RecordSink::Local) => {}
-        Some(sink @ (RecordSink::S3 | RecordSink::Http)) => {
-            let message = format!("records to \"{}\" are not built into this version", sink.as_str());
-            findings.push(Finding::new("callrecord.type", message).help("write type = \"local\""));
+        Some(RecordSink::S3) => {
+            if table.bucket.as_deref().unwrap_or_default().is_empty() {
+                findings.push(Finding::new("callrecord", "records to an object store need \"bucket\""));
+            } else if let Err(error) = Objects::new(table) {
+                findings.push(Finding::new("callrecord", format!("the object store: {error}")));
+            }
+        }
+        Some(RecordSink::Http) => {
+            let url = table.url.as_deref().unwrap_or_default();
+            if !reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+                let message = "records to a server need an http or https address in \"url\"";
+                findings.push(Finding::new("callrecord", message));
+            }
+            headers("callrecord.headers", &table.headers, findings);
+        }
+    }
+}
+
+fn headers(path: &str, headers: &Headers, findings: &mut Vec<Finding>) {
+    for (name, value) in headers {
+        let name_ok = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if !name_ok || reqwest::header::HeaderValue::from_str(value).is_err() {
+            findings.push(Finding::new(path, format!("\"{name}\" is no valid header")));
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::keys::table;
-use super::words::{AuthMode, Scope};
+use super::words::{AuthMode, Scope, Vendor};
 use super::{HandlerKind, Pattern, RecordSink};
 
 table! {
@@ -148,8 +148,12 @@ table! {
         r#type: Option<RecordSink> = None,
         /// Folder or key prefix.
         root: PathBuf = "./config/cdr".into(),
-        /// S3: `aliyun`, `tencent`, `minio`, `aws`, `gcp`, `azure`, `digitalocean`.
-        vendor: Option<String> = None,
+        /// Database of records for questions about them.
+        database: PathBuf = "./config/records.db".into(),
+        /// S3 and HTTP: folder where records wait until they are delivered.
+        spool: PathBuf = "./config/spool/records".into(),
+        /// S3: `aws`, `minio`, `aliyun`, `tencent`, `digitalocean`, `gcp` or `azure`.
+        vendor: Option<Vendor> = None,
         /// S3: bucket.
         bucket: Option<String> = None,
         /// S3: region.
@@ -165,10 +169,10 @@ table! {
         /// HTTP: further headers.
         #[serde(deserialize_with = "super::words::headers")]
         headers: Headers = Headers::new(),
-        /// S3 and HTTP: send recordings too.
-        with_media: Option<bool> = None,
-        /// S3 and HTTP: keep the local copy of what was sent.
-        keep_media_copy: Option<bool> = None,
+        /// S3 and HTTP: send recordings and event logs too.
+        with_media: bool = true,
+        /// S3 and HTTP: keep the local copy of those that were sent.
+        keep_media_copy: bool = true,
     }
 }
 

@@ -83,6 +83,26 @@ words! {
 }
 
 words! {
+    /// `callrecord.vendor`.
+    Vendor {
+        /// Amazon.
+        Aws = "aws" | "a_w_s" | "s3",
+        /// MinIO, and others that speak S3 at an address of one's own.
+        Minio = "minio",
+        /// Alibaba Cloud.
+        Aliyun = "aliyun",
+        /// Tencent Cloud.
+        Tencent = "tencent",
+        /// DigitalOcean.
+        DigitalOcean = "digitalocean" | "digital_ocean",
+        /// Google Cloud; `secret_key` is the JSON of a service account.
+        Gcp = "gcp" | "g_c_p",
+        /// Azure; `access_key` is the account, `bucket` the container.
+        Azure = "azure",
+    }
+}
+
+words! {
     /// What a key may do; each word holds those before it.
     Scope {
         /// See calls, records and playbooks, and hear events.

@@ -3,7 +3,7 @@
 //! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket. `query`
 //! reads the parameters of the WebSocket endpoints, `call_ws` decides what a connection is for, `socket` carries
 //! commands, events and sound, `no_call` answers where no call can be. `rest`, `calls`, `events`, `playbooks`,
-//! `tickets` and `metrics` are requests, and `body` reads what they hold; `openapi` describes all of it, and `pages`
+//! `records`, `tickets` and `metrics` are requests, and `body` reads what they hold; `openapi` describes all of it, and `pages`
 //! are for people.
 
 mod body;
@@ -18,6 +18,7 @@ mod openapi;
 mod pages;
 mod playbooks;
 mod query;
+mod records;
 mod rest;
 mod routes;
 mod socket;

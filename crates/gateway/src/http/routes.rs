@@ -8,16 +8,17 @@ use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use protocol::Command;
 use protocol::read::MAX_MESSAGE;
+use protocol::record::CallRecord;
 use protocol::rest::{
     ActiveCalls, AskTicket, CallList, CallState, CallStates, CommandTaken, IceServer, Killed, ListedPlaybook,
-    PlaceCall, PlaybookStarted, PlaybookVerdict, RunPlaybook, Ticket,
+    ListedRecord, PlaceCall, PlaybookStarted, PlaybookVerdict, Records, RunPlaybook, Ticket,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 use tower_http::compression::CompressionLayer;
 
 use super::{
-    Door, call_ws, calls, events, guard, metrics, openapi, pages, playbooks, problem, rest, tickets,
+    Door, call_ws, calls, events, guard, metrics, openapi, pages, playbooks, problem, records, rest, tickets,
 };
 use crate::config::words::Scope;
 
@@ -72,6 +73,20 @@ const SOCKET: &[(&str, &str)] = &[
     ("dump", "write the event log; true"),
     ("ping", "seconds between pings; 20"),
     ("serverSideTrack", "track id of what the server plays"),
+];
+
+/// Parameters of questions about records.
+const RECORDS: &[(&str, &str)] = &[
+    ("id", "id of the call"),
+    ("caller", "a part of From"),
+    ("callee", "a part of To"),
+    ("type", "sip, webSocket or webrtc"),
+    ("status", "status code"),
+    ("reason", "hang-up reason, as in events"),
+    ("from", "calls that began then or later, RFC 3339"),
+    ("to", "calls that began before, RFC 3339"),
+    ("limit", "records of the answer; 100, at most 1000"),
+    ("offset", "records that are passed over; 0"),
 ];
 
 /// A row: method, path, scope, what it does, handler, parameters of the query,
@@ -134,6 +149,12 @@ pub(super) const ROUTES: &[Route] = &[
         post(playbooks::validate), NONE, MARKDOWN => 200 json::<PlaybookVerdict>()),
     route!(POST "/api/playbook/run", CONTROL, "has a playbook wait for a call, or places one",
         post(playbooks::run), NONE, json::<RunPlaybook>() => 200 json::<PlaybookStarted>()),
+    route!(GET "/api/records", READ, "calls that have ended, youngest first, in the original's form",
+        get(records::listed), RECORDS, NOTHING => 200 json::<Vec<ListedRecord>>()),
+    route!(GET "/api/v1/records", READ, "records of calls, youngest first",
+        get(records::whole), RECORDS, NOTHING => 200 json::<Records>()),
+    route!(GET "/api/v1/records/{id}", READ, "the record of a call",
+        get(records::one), NONE, NOTHING => 200 json::<CallRecord>()),
     route!(GET "/iceservers", READ, "servers for ICE, for browsers",
         get(rest::ice_servers), NONE, NOTHING => 200 json::<Vec<IceServer>>()),
     route!(GET "/health", OPEN, "whether calls are taken",

@@ -1,10 +1,16 @@
 //! Where what is left of a call goes: one file for each kind.
 //!
-//! [`events`] writes event logs, [`records`] call records with `notes` of the calls that are
-//! up, [`recording`] sound, [`reports`] what a playbook's `posthook` is sent.
+//! [`events`] writes event logs, [`recording`] sound, [`reports`] what a playbook's `posthook` is sent. A call record goes into the [`archive`]: into a file
+//! ([`records`], with `notes` of the calls that are up), into the database ([`store`]), and from a spool
+//! ([`delivery`]) to a server ([`post`]) or an object store ([`objects`]).
 
+pub mod archive;
+pub mod delivery;
 pub mod events;
 mod notes;
+pub mod objects;
+pub mod post;
 pub mod recording;
 pub mod records;
 pub mod reports;
+pub mod store;

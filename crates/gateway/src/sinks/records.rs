@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::archive::Archive;
 pub use super::notes::Note;
 use super::notes::{self, Notes};
 use crate::files;
@@ -111,14 +112,14 @@ impl Local {
         }
     }
 
-    /// Writes a record for every call that a crash cut off. Gives their number. Calls of other servers that
-    /// are up are left alone.
-    pub fn recover(&self, now: &str) -> usize {
-        let mut recovered = 0;
+    /// Writes a record for every call that a crash cut off, and gives them. Calls of other servers that are up are
+    /// left alone.
+    pub fn recover(&self, now: &str) -> Vec<CallRecord> {
+        let mut recovered = Vec::new();
         let settled = notes::settle_abandoned(&self.root, |note| match self.settle(note, now) {
-            Ok(path) => {
-                tracing::debug!(path = %path.display(), "the record of a call that was cut off");
-                recovered += 1;
+            Ok(record) => {
+                tracing::debug!(call = ?record.call_id, "the record of a call that was cut off");
+                recovered.push(record);
             }
             Err(error) => tracing::error!(path = %note.display(), %error, "the record cannot be written"),
         });
@@ -129,12 +130,13 @@ impl Local {
     }
 
     /// Makes the record of an abandoned note. One that holds a finished record already is only moved.
-    fn settle(&self, note: &Path, now: &str) -> std::io::Result<PathBuf> {
+    fn settle(&self, note: &Path, now: &str) -> std::io::Result<CallRecord> {
         let mut record = read(note)?;
         if record.hangup_reason.as_ref().is_some_and(|reason| reason.wire() == ABORTED) {
             record.end_time = now.into();
         }
-        self.become_record(note, &record, &serde_json::to_vec_pretty(&record)?)
+        self.become_record(note, &record, &serde_json::to_vec_pretty(&record)?)?;
+        Ok(record)
     }
 }
 
@@ -168,7 +170,7 @@ fn read(path: &Path) -> std::io::Result<CallRecord> {
 
 /// Writes records as they come, until `stop`, and then those that still wait. Without a folder they are only
 /// counted and logged.
-pub async fn run(local: Option<Local>, mut records: mpsc::Receiver<CallRecord>, stop: CancellationToken) {
+pub async fn run(archive: Option<Archive>, mut records: mpsc::Receiver<CallRecord>, stop: CancellationToken) {
     loop {
         let record = tokio::select! {
             record = records.recv() => record,
@@ -179,8 +181,8 @@ pub async fn run(local: Option<Local>, mut records: mpsc::Receiver<CallRecord>, 
         };
         let Some(record) = record else { return };
         log(&record);
-        if let Some(local) = &local {
-            keep_trying(local, record, &stop).await;
+        if let Some(archive) = &archive {
+            keep_trying(archive, record, &stop).await;
         }
     }
 }
@@ -191,12 +193,12 @@ fn log(record: &CallRecord) {
 }
 
 /// A full disk gets room again: a record is tried until it is written. Those behind it wait in the queue.
-async fn keep_trying(local: &Local, record: CallRecord, stop: &CancellationToken) {
+async fn keep_trying(archive: &Archive, record: CallRecord, stop: &CancellationToken) {
     let mut pause = PAUSE;
     let mut last_tries = 0;
     loop {
-        let (local, tried) = (local.clone(), record.clone());
-        let written = tokio::task::spawn_blocking(move || local.write(&tried)).await;
+        let (archive, tried) = (archive.clone(), record.clone());
+        let written = tokio::task::spawn_blocking(move || archive.write(&tried)).await;
         let error = match written {
             Ok(Ok(path)) => return tracing::debug!(path = %path.display(), "call record written"),
             Ok(Err(error)) => error.to_string(),
@@ -287,8 +289,8 @@ mod tests {
         before.write(&record("ended")).unwrap();
         crash(before, folder.path());
         let local = Local::open(folder.path());
-        assert_eq!(local.recover("2025-10-09T09:00:00Z"), 1);
-        assert_eq!(local.recover("2025-10-09T09:00:00Z"), 0);
+        assert_eq!(local.recover("2025-10-09T09:00:00Z").len(), 1);
+        assert_eq!(local.recover("2025-10-09T09:00:00Z").len(), 0);
         let records = records(folder.path());
         assert_eq!(records.len(), 2);
         let cut = records.iter().find(|record| record.call_id == "cut off").unwrap();
@@ -306,7 +308,7 @@ mod tests {
         let aborted = Some(HangupReason::Other(ABORTED.into()));
         before.note(&CallRecord { hangup_reason: aborted, ..record("cut off") });
         crash(before, folder.path());
-        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z"), 1);
+        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z").len(), 1);
         assert_eq!(records(folder.path())[0].end_time, "2025-10-09T09:00:00Z");
     }
 
@@ -315,7 +317,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let living = Local::open(folder.path());
         living.note(&record("up"));
-        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z"), 0);
+        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z").len(), 0);
         living.write(&record("up")).unwrap();
         assert_eq!(records(folder.path()).len(), 1);
     }
@@ -329,7 +331,7 @@ mod tests {
         local.write(&at("s1", "2025-10-09T08:53:20.101Z")).unwrap();
         crash(local, folder.path());
         let local = Local::open(folder.path());
-        assert_eq!(local.recover("2025-10-09T09:00:00Z"), 1);
+        assert_eq!(local.recover("2025-10-09T09:00:00Z").len(), 1);
         let mut starts: Vec<_> = records(folder.path()).into_iter().map(|record| record.start_time).collect();
         starts.sort();
         assert_eq!(starts, ["2025-10-09T08:53:20.101Z", "2025-10-09T08:53:25.100Z"]);

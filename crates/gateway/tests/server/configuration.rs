@@ -145,6 +145,9 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     wrong("[handler]\ntype = \"webhook\"", "1:2", "url");
     wrong("[handler]\ntype = \"webhook\"\nurl = \"ftp://h\"", "3:1", "no http");
     wrong("[handler]\ntype = \"playbook\"", "1:2", "refuses every call");
+    wrong("[callrecord]\ntype = \"s3\"", "1:2", "bucket");
+    wrong("[callrecord]\ntype = \"s3\"\nbucket = \"b\"\nvendor = \"amazon\"", "4:10", "aws");
+    wrong("[callrecord]\ntype = \"http\"\nurl = \"h\"", "1:2", "https address");
     wrong("codecs = [\"g729\"]", "1:1", "no codec");
     wrong("udpPort = 1\nudp_port = 2", "2:1", "twice");
 }
@@ -172,7 +175,6 @@ fn who_may_is_a_word_or_a_table_and_a_key_has_a_hash_and_scopes() {
 fn what_is_not_built_stops_the_start_where_leaving_it_out_would_harm() {
     wrong("enable_srtp = true", "1:1", "not built");
     wrong("tls_port = 5061", "1:1", "not built");
-    wrong("[callrecord]\ntype = \"s3\"", "2:1", "not built");
     wrong("[recording]\nformat = \"opus\"", "2:1", "not built");
 }
 

@@ -18,6 +18,7 @@ mod programs;
 mod requests;
 mod rest;
 mod rig;
+mod sinks;
 mod sipp;
 mod sound;
 mod stopping;

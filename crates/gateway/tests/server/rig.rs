@@ -42,7 +42,12 @@ impl Rig {
             shutdown_timeout: Seconds(Duration::from_millis(200)),
             media_roots: vec![folder.path().join("sounds")],
             playbook_path: folder.path().join("playbook"),
-            callrecord: Some(RecordTable { root: folder.path().join("cdr"), ..RecordTable::local() }),
+            callrecord: Some(RecordTable {
+                root: folder.path().join("cdr"),
+                spool: folder.path().join("spool/records"),
+                database: folder.path().join("records.db"),
+                ..RecordTable::local()
+            }),
             ..Config::default()
         };
         config.spool_path = folder.path().join("spool");

@@ -1,0 +1,245 @@
+//! Records on their way: to an HTTP server, to an object store, through failures and a restart.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use active_call::config::words::{RecordSink, Vendor};
+use active_call::config::{Config, RecordTable};
+use active_call::sinks::delivery::{Delivery, Parcel, Policy, Sink};
+use active_call::sinks::objects::Objects;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path as Key;
+use protocol::Secret;
+use protocol::record::CallRecord;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::programs;
+use crate::rig::{PATIENCE, Rig, until};
+
+/// A server that answers what `statuses` say, then 200, and passes on what it took.
+async fn server(statuses: Vec<StatusCode>) -> (String, mpsc::Receiver<(HeaderMap, String)>, JoinSet<()>) {
+    let (took_in, took) = mpsc::channel(64);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/records", listener.local_addr().unwrap());
+    let (left_in, left) = mpsc::channel(statuses.len().max(1));
+    for status in statuses {
+        left_in.send(status).await.unwrap();
+    }
+    let state = Arc::new((took_in, tokio::sync::Mutex::new(left)));
+    type Shared = Arc<(mpsc::Sender<(HeaderMap, String)>, tokio::sync::Mutex<mpsc::Receiver<StatusCode>>)>;
+    let take = |State(state): State<Shared>, headers: HeaderMap, body: Bytes| async move {
+        let status = state.1.lock().await.try_recv().unwrap_or(StatusCode::OK);
+        state.0.send((headers, String::from_utf8_lossy(&body).into_owned())).await.unwrap();
+        status
+    };
+    let router = Router::new().route("/records", post(take)).with_state(state);
+    let router = router.layer(axum::extract::DefaultBodyLimit::disable());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, took, tasks)
+}
+
+fn to(url: &str) -> impl FnOnce(&mut Config) {
+    let url = Some(url.to_owned());
+    |config| {
+        let table = config.callrecord.as_mut().unwrap();
+        table.r#type = Some(RecordSink::Http);
+        table.url = url;
+        table.headers = [("X-Key".to_owned(), "k".to_owned())].into();
+        table.keep_media_copy = false;
+    }
+}
+
+async fn recorded_call(rig: &Rig, id: &str) {
+    let mut client = rig.connect(&format!("/call?id={id}")).await;
+    client.send(json!({"command": "invite", "option": {"recorder": {}}})).await;
+    client.event("answer").await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+}
+
+fn waiting(rig: &Rig) -> usize {
+    crate::rig::records_under(&rig.path("spool/records")).len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_and_its_files_are_posted_and_removed_when_that_is_confirmed() {
+    let (url, mut took, _tasks) = server(vec![StatusCode::SERVICE_UNAVAILABLE]).await;
+    let rig = Rig::start_with(to(&url)).await;
+    recorded_call(&rig, "posted").await;
+    let (first, _) = timeout(PATIENCE, took.recv()).await.unwrap().unwrap();
+    assert!(rig.path("recorders/posted.wav").exists(), "nothing is removed before it is confirmed");
+    let (again, form) = timeout(PATIENCE, took.recv()).await.unwrap().unwrap();
+    assert_eq!(first["idempotency-key"], again["idempotency-key"]);
+    assert_eq!(again["x-key"], "k");
+    for part in
+        ["calllog.json", "media_posted", "dump_events_posted.events.jsonl", "\"callId\": \"posted\"", "RIFF"]
+    {
+        assert!(form.contains(part), "{part}");
+    }
+    assert!(form.contains("hangup"), "the event log is whole");
+    rig.until("an empty spool", |rig| (waiting(rig) == 0).then_some(())).await;
+    rig.until("no local copy", |rig| (!rig.path("recorders/posted.wav").exists()).then_some(())).await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_does_not_take_waits_for_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::start_with(|config| {
+        to("http://127.0.0.1:9/nobody")(config);
+        config.callrecord.as_mut().unwrap().spool = folder.path().join("spool");
+    })
+    .await;
+    recorded_call(&rig, "waits").await;
+    let spool = folder.path().join("spool");
+    until("a record in the spool", || crate::rig::records_under(&spool).pop()).await;
+    rig.server.stop().await;
+    assert_eq!(crate::rig::records_under(&spool).len(), 1);
+    let (url, mut took, _tasks) = server(Vec::new()).await;
+    let again = Rig::start_with(|config| {
+        to(&url)(config);
+        config.callrecord.as_mut().unwrap().spool = spool.clone();
+    })
+    .await;
+    let (_, form) = timeout(PATIENCE, took.recv()).await.unwrap().unwrap();
+    assert!(form.contains("\"callId\": \"waits\""));
+    until("an empty spool", || crate::rig::records_under(&spool).is_empty().then_some(())).await;
+    again.server.stop().await;
+}
+
+/// Takes nothing, or lies in wait for ever.
+struct Stubborn {
+    hangs: bool,
+    tried: mpsc::Sender<String>,
+}
+
+#[async_trait]
+impl Sink for Stubborn {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), String> {
+        self.tried.send(parcel.name.clone()).await.unwrap();
+        if self.hangs { std::future::pending().await } else { Err("no".into()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_fails_or_hangs_loses_nothing_and_holds_up_no_stop() {
+    for hangs in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let day = folder.path().join("20251009");
+        std::fs::create_dir(&day).unwrap();
+        let record = json!({"callType": "sip", "callId": "a", "startTime": "2025-10-09T08:53:20Z",
+            "endTime": "2025-10-09T08:54:20Z", "caller": "a", "callee": "b", "statusCode": 200,
+            "recorder": [{"trackId": "a", "path": "/etc/hostname", "size": 1}]});
+        std::fs::write(day.join("a.json"), record.to_string()).unwrap();
+        std::fs::write(day.join("broken.json"), "{").unwrap();
+        let (tried_in, mut tried) = mpsc::channel(64);
+        let policy = Policy { with_media: true, keep_media_copy: false, media: folder.path().into() };
+        let sink = Arc::new(Stubborn { hangs, tried: tried_in });
+        let delivery = Delivery::new(folder.path().into(), sink, policy, Arc::new(Notify::new()));
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(delivery.run(stop.clone()));
+        assert_eq!(timeout(PATIENCE, tried.recv()).await.unwrap().unwrap(), "a");
+        stop.cancel();
+        timeout(PATIENCE, tasks.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(std::fs::read_dir(&day).unwrap().count(), 2, "nothing is lost");
+        assert!(Path::new("/etc/hostname").exists(), "what lies elsewhere is neither sent nor removed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_and_sound_come_whole_into_an_s3_store() {
+    let [port] = programs::free_ports();
+    let folder = tempfile::tempdir().unwrap();
+    let _moto = programs::start("moto_server", &["-H", "127.0.0.1", "-p", &port.to_string()], folder.path());
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let client = reqwest::Client::new();
+    let bucket = format!("{endpoint}/calls");
+    loop {
+        match client.put(&bucket).timeout(Duration::from_secs(5)).send().await {
+            Ok(made) if made.status().is_success() => break,
+            _ => until("the next try", || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await,
+        };
+    }
+    let rig = Rig::start_with(|config| {
+        let table = config.callrecord.as_mut().unwrap();
+        *table = RecordTable {
+            r#type: Some(RecordSink::S3),
+            vendor: Some(Vendor::Minio),
+            bucket: Some("calls".into()),
+            endpoint: Some(endpoint.clone()),
+            access_key: Some(Secret::new("a")),
+            secret_key: Some(Secret::new("b")),
+            root: "cdr".into(),
+            keep_media_copy: false,
+            ..table.clone()
+        };
+        assert!(Objects::new(table).is_ok());
+    })
+    .await;
+    recorded_call(&rig, "stored").await;
+    rig.until("no local copy", |rig| (!rig.path("recorders/stored.wav").exists()).then_some(())).await;
+    let (_, found) = rig.get("/api/v1/records/stored").await;
+    let record: CallRecord = serde_json::from_str(&found).unwrap();
+    let store = AmazonS3Builder::new()
+        .with_bucket_name("calls")
+        .with_endpoint(&endpoint)
+        .with_allow_http(true)
+        .with_access_key_id("a")
+        .with_secret_access_key("b")
+        .with_region("us-east-1")
+        .build()
+        .unwrap();
+    let day = chrono::DateTime::parse_from_rfc3339(&record.start_time).unwrap();
+    let day = day.with_timezone(&chrono::Local).format("%Y%m%d");
+    let sound = store.head(&Key::from(format!("cdr/{day}/stored_stored_stored.wav"))).await.unwrap();
+    assert_eq!(sound.size, record.recorder[0].size);
+    assert!(store.head(&Key::from(format!("cdr/{day}/stored.jsonl"))).await.unwrap().size > 0);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_asked_for_with_filters_and_in_pages() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.get("/api/records").await, (200, "[]".into()));
+    for id in ["one", "two", "three"] {
+        recorded_call(&rig, id).await;
+    }
+    rig.until("the records", |rig| (rig.records().len() == 3).then_some(())).await;
+    let ask = async |query: &str| -> Value {
+        let (status, body) = rig.get(&format!("/api/v1/records{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let page = ask("?limit=2").await;
+    assert_eq!((page["total"].as_u64(), page["next"].as_u64()), (Some(3), Some(2)));
+    let last = ask("?limit=2&offset=2").await;
+    assert_eq!((last["records"][0]["callId"].as_str(), last.get("next")), (Some("one"), None));
+    assert_eq!(ask("?id=two&type=websocket&status=200").await["total"], 1);
+    assert_eq!(ask("?status=486").await["total"], 0);
+    assert_eq!(ask("?from=2999-01-01T00:00:00Z").await["total"], 0);
+    let answer = reqwest::get(rig.url("/api/records?limit=1")).await.unwrap();
+    assert_eq!(answer.headers()["x-total-count"], "3");
+    let list: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!((list[0]["id"].as_str(), list[0]["status"].as_str()), (Some("three"), Some("completed")));
+    assert!(list[0]["duration"].as_str().unwrap().ends_with('s'));
+    for wrong in ["limit=x", "status=ok", "from=yesterday", "offset=-1"] {
+        assert_eq!(rig.get(&format!("/api/records?{wrong}")).await.0, 400, "{wrong}");
+    }
+    assert_eq!(rig.get("/api/v1/records/nobody").await.0, 404);
+    rig.server.stop().await;
+}
