@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use playbook::Playbook;
+use playbook::tools::McpServer;
+use protocol::chat::ToolSpec;
 use protocol::option::{
     CallOption, LlmOption, RecorderOption, SipOption, SynthesisOption, TranscriptionOption,
 };
@@ -12,6 +14,7 @@ use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use protocol::{Event, Extra};
 use providers::{ChatModel, ProviderError, Recognizer, Synthesizer};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::handle::Client;
@@ -99,6 +102,8 @@ pub struct Services {
     pub playbooks: Arc<dyn Playbooks>,
     /// Fetches what playbooks ask for.
     pub fetcher: Arc<dyn Fetcher>,
+    /// Servers of tools for playbooks.
+    pub tools: Arc<dyn ToolServers>,
     /// Opens lines to parties that calls dial.
     pub dialer: Arc<dyn Dialer>,
     /// Where reports go: each call whose playbook has a `posthook` sends one when it is over.
@@ -203,6 +208,22 @@ pub enum TapePiece {
     Sound(Vec<i16>),
     /// So many frames were lost; to be filled with silence so that both sides stay aligned with time.
     Gap(u64),
+}
+
+/// Reaches servers of tools for playbooks (Model Context Protocol).
+#[async_trait]
+pub trait ToolServers: Send + Sync {
+    /// The tools of a server, which is started or connected to if it is not yet.
+    ///
+    /// # Errors
+    /// A text for the `error` event: not allowed, cannot be started or reached, no answer in time.
+    async fn list(&self, server: &McpServer) -> Result<Vec<ToolSpec>, String>;
+
+    /// Calls the tool `name` with `arguments`, an object; the text of its result.
+    ///
+    /// # Errors
+    /// A text that tells the model what went wrong.
+    async fn call(&self, server: &McpServer, name: &str, arguments: Value) -> Result<String, String>;
 }
 
 /// A party to be dialled.

@@ -256,6 +256,9 @@ impl Task {
             }
             Effect::Abandon(turn) => self.running.abandon(turn),
             Effect::Fetch(id, request) => self.running.fetch(id, request, Arc::clone(&self.services.fetcher)),
+            Effect::CancelFetch(id) => self.running.cancel_fetch(id),
+            Effect::ListTools(server) => self.running.list_tools(server, Arc::clone(&self.services.tools)),
+            Effect::CallTool(call) => self.running.call_tool(*call, Arc::clone(&self.services.tools)),
             Effect::Dial(leg, dial) => {
                 let dialer = Arc::clone(&self.services.dialer);
                 self.running.dial(leg, *dial, dialer, self.to_lines.clone());

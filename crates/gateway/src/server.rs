@@ -26,6 +26,7 @@ use crate::egress::Egress;
 use crate::http::{self, Tls};
 use crate::inbound::Routes;
 use crate::library::Sounds;
+use crate::mcp::Servers;
 use crate::outbound::Lines;
 use crate::parked::Parked;
 use crate::playbooks::Folder;
@@ -124,6 +125,7 @@ impl Server {
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),
             fetcher: Arc::new(egress.clone()),
+            tools: Arc::new(Servers::new(egress.clone(), config.mcp_programs.clone())),
             dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), config.clone())),
             records: records_in,
             reports: reports_in,

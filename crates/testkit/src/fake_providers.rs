@@ -9,10 +9,11 @@ use bytes::Bytes;
 use call::media_thread::{MediaThreads, Wire};
 use call::setup::{
     Dial, Dialer, Fetcher, Library, Line, Playbooks, Providers, Services, Sound, Studio, TAPE_PIECES, Tape,
-    TapePiece, Undialled,
+    TapePiece, ToolServers, Undialled,
 };
+use playbook::tools::McpServer;
 use playbook::{HttpRequest, Playbook};
-use protocol::chat::{Ask, ModelOutput, Usage};
+use protocol::chat::{Ask, ModelOutput, ToolSpec, Usage};
 use protocol::option::{LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
 use protocol::record::{CallRecord, Recording};
 use providers::{
@@ -301,6 +302,17 @@ impl Playbooks for Nothing {
 }
 
 #[async_trait]
+impl ToolServers for Nothing {
+    async fn list(&self, _: &McpServer) -> Result<Vec<ToolSpec>, String> {
+        Err("no network".into())
+    }
+
+    async fn call(&self, _: &McpServer, _: &str, _: serde_json::Value) -> Result<String, String> {
+        Err("no network".into())
+    }
+}
+
+#[async_trait]
 impl Dialer for Nothing {
     async fn open(&self, _: Dial) -> Result<Line, Undialled> {
         Err(Undialled { code: 503, reason: "no network".into() })
@@ -326,6 +338,7 @@ pub fn services(media: MediaThreads, providers: &FakeProviders) -> (Services, Re
         studio: Arc::new(FakeStudio),
         playbooks: Arc::new(Nothing),
         fetcher: Arc::new(Nothing),
+        tools: Arc::new(Nothing),
         dialer: Arc::new(Nothing),
         records,
         reports,

@@ -415,7 +415,11 @@ impl World {
                     self.undialled.clone().map_or_else(|| Ok(Box::new(SipMedia::outbound(local()))), Err);
                 return Some(Input::Line(leg, line));
             }
-            Effect::Drop(_) | Effect::Emit(_) | Effect::Report(_) => {}
+            Effect::ListTools(server) => {
+                return Some(Input::Tools(server.name, Err("no network".into())));
+            }
+            Effect::CallTool(call) => return Some(Input::Fetched(call.id, Err("no network".into()))),
+            Effect::CancelFetch(_) | Effect::Drop(_) | Effect::Emit(_) | Effect::Report(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
             Effect::Ambience(..) => {}
             Effect::Record(..) => self.order(ToMedia::Record),

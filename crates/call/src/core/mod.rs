@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audio::mix::Ducking;
+use playbook::tools::McpServer;
 use playbook::{Conversation, HttpRequest, Playbook};
-use protocol::chat::{Ask, ModelOutput, TurnId};
+use protocol::chat::{Ask, ModelOutput, ToolSpec, TurnId};
 use protocol::event::Event;
 use protocol::option::{CallOption, LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
 use protocol::record::CallRecord;
@@ -90,6 +91,8 @@ pub enum Input {
     Model(TurnId, ModelOutput),
     /// What was fetched for the playbook.
     Fetched(u32, Result<String, String>),
+    /// The tools of a server.
+    Tools(String, Result<Vec<ToolSpec>, String>),
     /// A recording could not be made.
     NoTape(String),
     /// A line to a party that is to be dialled is there, with our side of its media.
@@ -129,6 +132,12 @@ pub enum Effect {
     Abandon(TurnId),
     /// Fetch a URL.
     Fetch(u32, HttpRequest),
+    /// Do not fetch it any more, or wait for the tool.
+    CancelFetch(u32),
+    /// List the tools of a server; [`Input::Tools`] tells them.
+    ListTools(McpServer),
+    /// Call a tool; [`Input::Fetched`] tells its result.
+    CallTool(Box<ToolCall>),
     /// Open a line to a party; [`Input::Line`] tells what came of it.
     Dial(LegId, Box<Dial>),
     /// Forget a leg and its sound's connection, once it has ended.
@@ -143,6 +152,21 @@ pub enum Effect {
     Report(Box<Afterwards>),
     /// The call is over.
     Finish(Box<CallRecord>),
+}
+
+/// A tool to be called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolCall {
+    /// What [`Input::Fetched`] carries.
+    pub id: u32,
+    /// Where.
+    pub server: McpServer,
+    /// As the server calls it.
+    pub name: String,
+    /// An object.
+    pub arguments: serde_json::Value,
+    /// After so long it has failed.
+    pub timeout: Duration,
 }
 
 /// What is fixed from the beginning.
@@ -182,6 +206,8 @@ pub struct Core {
     pub(crate) deadlines: Deadlines,
     pub(crate) playbook: Option<Arc<Playbook>>,
     pub(crate) conversation: Option<Conversation>,
+    /// Servers of tools that the playbook has asked for.
+    pub(crate) tool_servers: Vec<McpServer>,
     /// What the conversation has not been told yet.
     inbox: VecDeque<playbook::Input>,
     effects: VecDeque<Effect>,
@@ -241,6 +267,7 @@ impl Core {
             deadlines: Deadlines::default(),
             playbook,
             conversation: None,
+            tool_servers: Vec::new(),
             inbox: VecDeque::new(),
             effects: VecDeque::new(),
             rate: None,
@@ -288,6 +315,7 @@ impl Core {
             Input::Silent(voice, result) => self.silent(now, voice, result),
             Input::Model(turn, output) => self.model(now, turn, output),
             Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
+            Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::NoTape(why) => {
                 self.recording = false;
                 self.error(now, "media", format!("recording failed: {why}"), 500);

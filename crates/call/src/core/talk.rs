@@ -6,8 +6,11 @@ use protocol::event::Event;
 use protocol::option::ExtractHeader;
 use protocol::{CallTime, Extra, Headers};
 
-use super::{Core, Effect};
+use super::{Core, Effect, ToolCall};
 use crate::setup::Afterwards;
+
+/// Turns from here on are questions beside the talk, such as summaries: they answer no caller.
+const BACKGROUND: u64 = 1 << 62;
 
 impl Core {
     /// Begins the conversation, when the call has a playbook.
@@ -32,15 +35,22 @@ impl Core {
             }
             Action::Abandon(turn) => self.effect(Effect::Abandon(turn)),
             Action::Fetch { id, request } => self.effect(Effect::Fetch(id, request)),
-            // Its answer finds nobody who waits for it, and is dropped.
-            Action::CancelFetch(_) => {}
+            Action::CancelFetch(id) => self.effect(Effect::CancelFetch(id)),
             Action::ListTools(server) => {
-                let tools = Err("servers of tools are not connected in this build".to_owned());
-                self.tell(playbook::Input::Tools { server: server.name, tools });
+                self.tool_servers.push(server.clone());
+                self.effect(Effect::ListTools(server));
             }
-            Action::CallTool { id, .. } => {
-                let body = Err("the server of tools is not connected".to_owned());
-                self.tell(playbook::Input::Fetched { id, body });
+            Action::CallTool { id, server, name, arguments, timeout } => {
+                match self.tool_servers.iter().find(|known| known.name == server).cloned() {
+                    Some(server) => {
+                        let call = ToolCall { id, server, name, arguments, timeout };
+                        self.effect(Effect::CallTool(Box::new(call)));
+                    }
+                    None => {
+                        let body = Err(format!("there is no server of tools called {server}"));
+                        self.tell(playbook::Input::Fetched { id, body });
+                    }
+                }
             }
             Action::Arm(arming) => {
                 self.ears.arming = arming;
@@ -60,7 +70,7 @@ impl Core {
 
     /// A piece of the model's answer.
     pub(crate) fn model(&mut self, now: CallTime, turn: TurnId, output: ModelOutput) {
-        if matches!(output, ModelOutput::Text(_)) {
+        if matches!(output, ModelOutput::Text(_)) && turn.0 < BACKGROUND {
             self.draft.first_text(now);
         }
         if let ModelOutput::Failed { error } = &output {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use audio::Resampler;
 use futures::FutureExt;
 use playbook::HttpRequest;
+use playbook::tools::McpServer;
 use protocol::chat::{Ask, ModelOutput, TurnId};
 use protocol::option::{LlmOption, SynthesisOption, TranscriptionOption};
 use providers::run::{self, Limits};
@@ -15,12 +16,12 @@ use providers::{Heard, Hearing, Spoken, Text};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::core::Input;
 use crate::core::voice::VoiceId;
+use crate::core::{Input, ToolCall};
 use crate::legs::LegId;
 use crate::media::order::DoorId;
 use crate::media_thread::{HEARING, Order};
-use crate::setup::{Dial, Dialer, Fetcher, Library, Line, Providers, Sound, Undialled};
+use crate::setup::{Dial, Dialer, Fetcher, Library, Line, Providers, Sound, ToolServers, Undialled};
 
 /// Texts waiting for a synthesizer: as many as one utterance may have ([`crate::core::voice::MOST_PIECES`]), so
 /// that it is never full.
@@ -45,6 +46,8 @@ pub(super) struct Running {
     ears: HashMap<DoorId, AbortHandle>,
     voices: HashMap<VoiceId, Voice>,
     turns: HashMap<TurnId, AbortHandle>,
+    /// What the playbook waits for, by the number it gave.
+    asked: HashMap<u32, AbortHandle>,
     fetches: Vec<AbortHandle>,
 }
 
@@ -67,6 +70,7 @@ impl Running {
             ears: HashMap::new(),
             voices: HashMap::new(),
             turns: HashMap::new(),
+            asked: HashMap::new(),
             fetches: Vec::new(),
         }
     }
@@ -263,8 +267,39 @@ impl Running {
             let body = fenced(fetcher.fetch(request)).await;
             let _ = input.send(Input::Fetched(id, body)).await;
         });
+        self.asked.retain(|_, task| !task.is_finished());
+        self.asked.insert(id, task);
+    }
+
+    /// Stops a fetch or the wait for a tool.
+    pub(super) fn cancel_fetch(&mut self, id: u32) {
+        if let Some(task) = self.asked.remove(&id) {
+            task.abort();
+        }
+    }
+
+    /// Lists the tools of a server.
+    pub(super) fn list_tools(&mut self, server: McpServer, servers: Arc<dyn ToolServers>) {
+        let input = self.input.clone();
         self.fetches.retain(|task| !task.is_finished());
-        self.fetches.push(task);
+        self.fetches.push(spawn(async move {
+            let tools = fenced(servers.list(&server)).await;
+            let _ = input.send(Input::Tools(server.name, tools)).await;
+        }));
+    }
+
+    /// Calls a tool.
+    pub(super) fn call_tool(&mut self, call: ToolCall, servers: Arc<dyn ToolServers>) {
+        let ToolCall { id, server, name, arguments, timeout } = call;
+        let input = self.input.clone();
+        let task = spawn(async move {
+            let called = fenced(servers.call(&server, &name, arguments));
+            let late = || Err(format!("no answer within {} s", timeout.as_secs()));
+            let body = tokio::time::timeout(timeout, called).await.unwrap_or_else(|_| late());
+            let _ = input.send(Input::Fetched(id, body)).await;
+        });
+        self.asked.retain(|_, task| !task.is_finished());
+        self.asked.insert(id, task);
     }
 
     /// Opens a line to a party.
@@ -288,6 +323,7 @@ impl Running {
     pub(super) fn stop(&mut self) {
         let voices = self.voices.drain().map(|(_, voice)| voice.task);
         let others = self.ears.drain().map(|(_, task)| task).chain(self.turns.drain().map(|(_, task)| task));
+        let others = others.chain(self.asked.drain().map(|(_, task)| task));
         for task in voices.chain(others).chain(self.fetches.drain(..)) {
             task.abort();
         }

@@ -89,6 +89,8 @@ table! {
         spool_path: PathBuf = "./config/spool".into(),
         /// Signs reports of calls, as Standard Webhooks says; absent: they are not signed.
         posthook_secret: Option<protocol::Secret> = None,
+        /// Programs that playbooks may start as servers of tools (`mcp`), as written there.
+        mcp_programs: Vec<String> = Vec::new(),
         /// Codecs to negotiate, best first.
         codecs: Vec<CodecName> = CodecName::ALL.to_vec(),
         /// Address that peers are told to send to, in SIP and SDP.

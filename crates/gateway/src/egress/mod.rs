@@ -68,6 +68,15 @@ impl Egress {
         &self.guard
     }
 
+    /// For `url`, which somebody else named: public addresses only, or those that are allowed.
+    ///
+    /// # Errors
+    /// When it is no http address, or one that may not be reached.
+    pub fn guarded(&self, url: &str) -> Result<Client, String> {
+        self.guard.literal(&http_url(url)?)?;
+        Ok(self.guarded.clone())
+    }
+
     /// For addresses that stand in the configuration itself: any may be reached, and redirects are not followed,
     /// since what is sent is for whom the configuration names and for nobody else.
     pub fn trusted(&self) -> &Client {

@@ -12,6 +12,7 @@ mod documentation;
 mod egress;
 mod hostile_sip;
 mod inbound_sip;
+mod mcp;
 mod outbound;
 mod posthook;
 mod programs;
