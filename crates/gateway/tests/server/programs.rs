@@ -20,10 +20,18 @@ pub(crate) async fn run(program: &str, arguments: &[&str], folder: &Path) -> Out
     output
 }
 
+/// Whether `scripts/setup test` could install a program that Debian does not have.
+pub(crate) fn has_tool(program: &str) -> bool {
+    tools().join(program).exists()
+}
+
+fn tools() -> std::path::PathBuf {
+    std::env::home_dir().unwrap_or_default().join(".cache/active-call/test-tools/bin")
+}
+
 /// Starts a program that is killed when its handle is dropped.
 pub(crate) fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
-    let own =
-        std::env::home_dir().unwrap_or_default().join(".cache/active-call/test-tools/bin").join(program);
+    let own = tools().join(program);
     Command::new(if own.exists() { own.as_path() } else { Path::new(program) })
         .args(arguments)
         .current_dir(folder)
