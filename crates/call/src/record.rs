@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use protocol::CallTime;
-use protocol::record::{CallRecord, HangupMessage, Line, TurnRecord};
+use protocol::chat::Usage;
+use protocol::record::{CallRecord, HangupMessage, Line, TalkRecord, TurnRecord};
 
 use crate::core::Core;
 use crate::end::End;
@@ -27,6 +28,8 @@ pub(crate) struct Draft {
     turns: Vec<TurnRecord>,
     /// The caller has spoken and waits for a reply.
     turn: Option<TurnRecord>,
+    /// What the talk has used so far.
+    pub(crate) talk: TalkRecord,
     /// The second party's part.
     pub(crate) referred: Option<Box<CallRecord>>,
     /// The conversation has begun.
@@ -56,6 +59,12 @@ impl Draft {
     /// Whether the caller waits for a reply.
     pub(crate) fn turn_waits(&self) -> bool {
         self.turn.is_some()
+    }
+
+    /// A model has answered.
+    pub(crate) fn used(&mut self, usage: Usage) {
+        self.talk.prompt_tokens += usage.prompt;
+        self.talk.completion_tokens += usage.completion;
     }
 
     fn line(&mut self, speaker: &str, at: CallTime, text: &str, interrupted: bool) {
@@ -102,7 +111,21 @@ impl Core {
             refer_callrecord: None,
             transcript: Vec::new(),
             turns: Vec::new(),
+            talk: None,
         }
+    }
+
+    /// What the talk has used; absent when nobody spoke and no model was asked.
+    fn talk(&mut self) -> Option<TalkRecord> {
+        let mut talk = std::mem::take(&mut self.draft.talk);
+        if let Some(conversation) = &self.conversation {
+            let outcome = conversation.outcome();
+            talk.scene = Some(outcome.scene);
+            talk.tool_calls = outcome.tool_calls;
+            talk.speculation_hits = outcome.speculations.hits;
+            talk.speculations_wasted = outcome.speculations.wasted;
+        }
+        (talk != TalkRecord::default()).then_some(talk)
     }
 
     /// The record of the call; recordings are filled in by whoever wrote them.
@@ -134,6 +157,7 @@ impl Core {
             refer_callrecord: self.draft.referred.take(),
             transcript: std::mem::take(&mut self.draft.lines),
             turns: std::mem::take(&mut self.draft.turns),
+            talk: self.talk(),
         }
     }
 }

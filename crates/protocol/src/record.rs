@@ -59,6 +59,32 @@ pub struct CallRecord {
     /// Turns with their times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<TurnRecord>,
+    /// What the talk has used, and how it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talk: Option<TalkRecord>,
+}
+
+/// What a talk has used, and how it went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TalkRecord {
+    /// The playbook's scene at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scene: Option<String>,
+    /// Utterances of the agent that were cut off.
+    pub interruptions: u32,
+    /// Tools and tags that the model used.
+    pub tool_calls: u32,
+    /// Questions that were asked at the caller's first pause and whose answer was of use.
+    pub speculation_hits: u32,
+    /// Those whose answer was dropped.
+    pub speculations_wasted: u32,
+    /// Tokens of all questions to models, where they tell.
+    pub prompt_tokens: u64,
+    /// Tokens of all answers.
+    pub completion_tokens: u64,
+    /// Characters given to synthesizers.
+    pub spoken_characters: u64,
 }
 
 /// What a peer said about the end of a call.

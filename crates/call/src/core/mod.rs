@@ -384,6 +384,9 @@ impl Core {
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
+        if let Effect::Speak(_, _, text) = &effect {
+            self.draft.talk.spoken_characters += text.chars().count() as u64;
+        }
         self.effects.push_back(effect);
     }
 

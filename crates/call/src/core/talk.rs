@@ -73,6 +73,9 @@ impl Core {
         if matches!(output, ModelOutput::Text(_)) && turn.0 < BACKGROUND {
             self.draft.first_text(now);
         }
+        if let ModelOutput::Done(usage) = &output {
+            self.draft.used(*usage);
+        }
         if let ModelOutput::Failed { error } = &output {
             self.error(now, "llm", error.clone(), 500);
         }

@@ -497,6 +497,7 @@ impl Core {
         if utterance.file || !self.is_up() {
             return;
         }
+        self.draft.talk.interruptions += 1;
         let known: Duration = utterance.pieces.iter().map(|piece| piece.length).sum();
         let event = Event::Interruption {
             track_id: self.facts.rules.server_track.clone(),

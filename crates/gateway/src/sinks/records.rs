@@ -161,6 +161,7 @@ pub fn beginning(setup: &call::Setup, now: String) -> CallRecord {
         refer_callrecord: None,
         transcript: Vec::new(),
         turns: Vec::new(),
+        talk: None,
     }
 }
 
