@@ -1,5 +1,6 @@
 //! How others reach a call.
 
+use bytes::Bytes;
 use protocol::option::CallOption;
 use protocol::rest::CallKind;
 use protocol::{Command, Event};
@@ -48,6 +49,8 @@ pub enum ToCall {
 pub struct Client {
     /// Its events; of size [`EVENTS`]. The call closes it after `hangup`, or at once when it is full.
     pub events: mpsc::Sender<Event>,
+    /// Where batches of messages go when it subscribes to the sound of both sides. When full they are dropped.
+    pub sound: Option<mpsc::Sender<Vec<Bytes>>>,
 }
 
 /// How far a call has come.

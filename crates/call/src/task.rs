@@ -275,6 +275,14 @@ impl Task {
                     self.running.load_ambience(path, rate, orders, play);
                 }
             }
+            Effect::Subscribe => {
+                if let Some(outbound) = self.client.as_ref().and_then(|client| client.sound.clone()) {
+                    // A client that only listens says nothing.
+                    let (_, inbound) = mpsc::channel(1);
+                    let wire = Wire::Socket { inbound, outbound };
+                    self.tell_thread(|seat| Order::Wire(seat, LegId::OBSERVER, wire)).await;
+                }
+            }
             Effect::Record(rate, option) => return self.record(rate, &option).await,
             Effect::Report(report) => {
                 if self.services.reports.send(*report).await.is_err() {

@@ -419,7 +419,11 @@ impl World {
                 return Some(Input::Tools(server.name, Err("no network".into())));
             }
             Effect::CallTool(call) => return Some(Input::Fetched(call.id, Err("no network".into()))),
-            Effect::CancelFetch(_) | Effect::Drop(_) | Effect::Emit(_) | Effect::Report(_) => {}
+            Effect::Subscribe
+            | Effect::CancelFetch(_)
+            | Effect::Drop(_)
+            | Effect::Emit(_)
+            | Effect::Report(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
             Effect::Ambience(..) => {}
             Effect::Record(..) => self.order(ToMedia::Record),

@@ -144,6 +144,8 @@ pub enum Effect {
     Drop(LegId),
     /// Tell clients and the log.
     Emit(Event),
+    /// Give the client the sound of both sides.
+    Subscribe,
     /// Begin a recording of sound at this rate.
     Record(u32, Box<RecorderOption>),
     /// Load a background sound at the rate of the call's sound and play it under everything.

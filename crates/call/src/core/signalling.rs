@@ -247,6 +247,7 @@ impl Core {
         if self.rate.is_some() {
             self.start_recording();
             self.start_ambience();
+            self.start_subscription();
         }
         self.tell_unbuilt(now);
     }
@@ -267,6 +268,14 @@ impl Core {
         }
     }
 
+    /// A client that asked for it hears both sides; that of `/call` is one of them.
+    fn start_subscription(&mut self) {
+        if self.option.subscribe == Some(true) && self.facts.kind != CallKind::WebSocket {
+            self.order(ToMedia::Subscribe);
+            self.effect(Effect::Subscribe);
+        }
+    }
+
     /// Options that were asked for and have no behaviour here are said, once, after the answer: a client must
     /// not believe that it is encrypted or bridged when it is not.
     fn tell_unbuilt(&mut self, now: CallTime) {
@@ -275,7 +284,6 @@ impl Core {
             ("mediaPass", option.media_pass.is_some()),
             ("realtime", option.realtime.is_some()),
             ("eou", option.eou.is_some()),
-            ("subscribe", option.subscribe == Some(true)),
             (
                 "ringbackDetection",
                 option.ringback_detection.as_ref().is_some_and(|r| r.enabled == Some(true)),
@@ -320,6 +328,7 @@ impl Core {
             if self.is_up() {
                 self.start_recording();
                 self.start_ambience();
+                self.start_subscription();
             }
         }
     }

@@ -16,6 +16,8 @@ pub struct LegId(pub u32);
 impl LegId {
     /// The leg a call begins with.
     pub const MAIN: LegId = LegId(0);
+    /// No leg: a client that hears both sides.
+    pub const OBSERVER: LegId = LegId(u32::MAX);
 }
 
 /// What happens on a leg.

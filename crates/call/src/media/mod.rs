@@ -9,6 +9,7 @@ mod raw_leg;
 mod recording;
 mod rtp_leg;
 mod speaking;
+mod tap;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use raw_leg::RawLeg;
 use recording::Recording;
 use rtp_leg::{Arrived, RtpLeg};
 use speaking::Speaking;
+use tap::Tap;
 
 /// Events that may wait for a call's rules; a call that does not take them for long is ended by its thread.
 /// Speech and positions are few, digits are bounded by their length, so this is never reached in health.
@@ -47,6 +49,7 @@ pub struct Media {
     ambience: Option<Ambience>,
     barge_in: Option<BargeIn>,
     recording: Option<Recording>,
+    tap: Option<Tap>,
     mute_heard: bool,
     mute_server: bool,
     watch: Watch,
@@ -123,6 +126,7 @@ impl Media {
             ambience: None,
             barge_in: None,
             recording: None,
+            tap: None,
             mute_heard: false,
             mute_server: false,
             watch: Watch::default(),
@@ -218,6 +222,9 @@ impl Media {
             self.said.fill(0);
         }
         self.send(any);
+        if let Some(tap) = &mut self.tap {
+            tap.tick(&self.sent, &self.heard, &mut self.out);
+        }
         if let Some(recording) = &mut self.recording {
             self.seconds.extend(recording.tick(&self.heard, &self.sent));
         }
@@ -273,6 +280,7 @@ impl Media {
                     (!converted.is_empty()).then(|| Ambience { sound: converted.into(), at: 0, ducker });
             }
             ToMedia::Record => self.recording = Some(Recording::new(self.rate)),
+            ToMedia::Subscribe => self.tap = Some(Tap::new(self.rate)),
             ToMedia::StopRecording => {
                 if let Some(recording) = self.recording.take() {
                     self.seconds.push_back(recording.finish());

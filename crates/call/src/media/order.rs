@@ -105,6 +105,8 @@ pub enum ToMedia {
     Watch(Duration),
     /// Play this under and between utterances for ever: mono at the given rate. Empty stops it.
     Ambience(u32, Box<[i16]>, Ducking),
+    /// Give what both sides say to a client, as messages for [`LegId::OBSERVER`].
+    Subscribe,
     /// Record from now on, at the rate of the call's sound.
     Record,
     /// End the recording.

@@ -54,7 +54,7 @@ impl Live {
             sip: None,
             vars: protocol::Extra::new(),
             playbook: playbook.map(|text| Arc::new(Playbook::parse(text, &|_| None).unwrap())),
-            client: Some(Client { events: client }),
+            client: Some(Client { events: client, sound: None }),
             observers: Vec::new(),
             log: None,
             defaults: serde_json::from_str::<CallOption>(OPTION).unwrap(),

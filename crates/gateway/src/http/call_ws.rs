@@ -76,9 +76,18 @@ pub(super) async fn sip(
             bounded(upgrade).on_upgrade(move |socket| {
                 tasks.track_future(async move {
                     // A call that has just ended closes the events at once.
-                    let _ = call.send(ToCall::Attach(Client { events: events_in })).await;
-                    let pipes =
-                        Pipes { call, guard, events, heard: None, spoken: None, ping, invite_within: None };
+                    let (sound, spoken) = mpsc::channel(SPOKEN);
+                    let client = Client { events: events_in, sound: Some(sound) };
+                    let _ = call.send(ToCall::Attach(client)).await;
+                    let pipes = Pipes {
+                        call,
+                        guard,
+                        events,
+                        heard: None,
+                        spoken: Some(spoken),
+                        ping,
+                        invite_within: None,
+                    };
                     socket::run(socket, pipes).await;
                 })
             })
@@ -148,12 +157,12 @@ pub(super) fn no_place(why: NoPlace) -> Response {
 /// A call that a client begins: with its own sound, or by calling someone.
 async fn begin(app: &Arc<App>, kind: CallKind, new: (String, Place), parameters: Parameters) -> Pipes {
     let (id, place) = new;
-    let (wire, heard, spoken) = if kind == CallKind::WebSocket {
+    let (sound, spoken) = mpsc::channel(SPOKEN);
+    let (wire, heard, sound) = if kind == CallKind::WebSocket {
         let (heard, inbound) = mpsc::channel(HEARD);
-        let (outbound, spoken) = mpsc::channel(SPOKEN);
-        (Wire::Socket { inbound, outbound }, Some(heard), Some(spoken))
+        (Wire::Socket { inbound, outbound: sound }, Some(heard), None)
     } else {
-        (Wire::None, None, None)
+        (Wire::None, None, Some(sound))
     };
     let (events_in, events) = mpsc::channel(EVENTS);
     let mut rules = app.rules();
@@ -169,7 +178,7 @@ async fn begin(app: &Arc<App>, kind: CallKind, new: (String, Place), parameters:
         sip: None,
         vars: Extra::new(),
         playbook: app.parked.take(&id, app::now_ms()),
-        client: Some(Client { events: events_in }),
+        client: Some(Client { events: events_in, sound }),
         observers: Vec::new(),
         log: parameters.dump.then(|| app.event_log(&id)),
         defaults: app.defaults(),
@@ -178,5 +187,5 @@ async fn begin(app: &Arc<App>, kind: CallKind, new: (String, Place), parameters:
     };
     let call = app.begin(Beginning { setup, place, port: None, unclaimed: false }).await;
     let guard = app.egress.guard().clone();
-    Pipes { call, guard, events, heard, spoken, ping: parameters.ping, invite_within }
+    Pipes { call, guard, events, heard, spoken: Some(spoken), ping: parameters.ping, invite_within }
 }

@@ -118,3 +118,37 @@ async fn a_second_party_and_the_caller_hear_each_other() {
     rig.server.stop().await;
     desk.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_subscribes_hears_both_sides_apart() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let callee = Rig::start_with(|config| webhooks(config, &[url])).await;
+    callee.tone("tone.wav");
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call/sip").await;
+    let to = format!("sip:agent@{}", callee.server.sip_addr());
+    client.send(json!({"command": "invite", "option": {"callee": to, "subscribe": true}})).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let id = body["dialogId"].as_str().unwrap().to_owned();
+    let mut agent = callee.connect(&format!("/call/sip?id={id}")).await;
+    agent.send(json!({"command": "accept", "option": {}})).await;
+    agent.send(json!({"command": "play", "url": "tone.wav"})).await;
+    client.event("answer").await;
+    client.heard(641 * 100).await;
+    let messages = client.sound.chunks_exact(641);
+    let loud = |side: u8| {
+        let own = messages.clone().filter(|message| message[0] == side);
+        let loud = |message: &&[u8]| {
+            let samples = message[1..].as_chunks::<2>().0;
+            samples.iter().any(|pair| i16::from_le_bytes(*pair).unsigned_abs() > 1000)
+        };
+        (own.clone().count(), own.filter(loud).count())
+    };
+    let ((server, agent_sound), (remote, tone)) = (loud(0), loud(1));
+    assert!(server >= 40 && remote >= 40 && server + remote == messages.len(), "{server} {remote}");
+    assert!(agent_sound == 0 && tone > 5, "{agent_sound} {tone}");
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+    callee.server.stop().await;
+}
