@@ -13,7 +13,7 @@ use protocol::option::{
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use protocol::{Event, Extra};
-use providers::{ChatModel, ProviderError, Recognizer, Synthesizer};
+use providers::{ChatModel, Hearing, ProviderError, Recognizer, Synthesizer};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -102,6 +102,8 @@ pub struct Services {
     pub playbooks: Arc<dyn Playbooks>,
     /// Fetches what playbooks ask for.
     pub fetcher: Arc<dyn Fetcher>,
+    /// Programs that take over the sound of calls.
+    pub passes: Arc<dyn MediaPasses>,
     /// Servers of tools for playbooks.
     pub tools: Arc<dyn ToolServers>,
     /// Opens lines to parties that calls dial.
@@ -208,6 +210,35 @@ pub enum TapePiece {
     Sound(Vec<i16>),
     /// So many frames were lost; to be filled with silence so that both sides stay aligned with time.
     Gap(u64),
+}
+
+/// A program outside that hears the far end and speaks for the server, over a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaPass {
+    /// Its address.
+    pub url: String,
+    /// Hz of what it says.
+    pub input_hz: u32,
+    /// Hz of what it hears.
+    pub output_hz: u32,
+    /// Bytes of each message it is sent.
+    pub packet_bytes: u32,
+}
+
+/// Connects to programs that take over the sound of a call.
+#[async_trait]
+pub trait MediaPasses: Send + Sync {
+    /// Gives the program what is heard, at `pass.output_hz`, and sends what it says. Returns when the program or the
+    /// call has ended it.
+    ///
+    /// # Errors
+    /// A text for the `error` event: not allowed, cannot be reached, broken off.
+    async fn run(
+        &self,
+        pass: MediaPass,
+        heard: mpsc::Receiver<Hearing>,
+        said: mpsc::Sender<Sound>,
+    ) -> Result<(), String>;
 }
 
 /// Reaches servers of tools for playbooks (Model Context Protocol).

@@ -275,6 +275,12 @@ impl Task {
                     self.running.load_ambience(path, rate, orders, play);
                 }
             }
+            Effect::MediaPass(voice, door, pass) => {
+                let rate = pass.output_hz;
+                let heard = self.running.media_pass(voice, *pass, Arc::clone(&self.services.passes));
+                self.tell_thread(|seat| Order::Door(seat, door, heard)).await;
+                self.tell_media(ToMedia::Listen(door, rate)).await;
+            }
             Effect::Subscribe => {
                 if let Some(outbound) = self.client.as_ref().and_then(|client| client.sound.clone()) {
                     // A client that only listens says nothing.

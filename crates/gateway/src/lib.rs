@@ -7,7 +7,7 @@
 //! [`server`] starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`];
 //! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, [`outbound`] to dial and
 //! [`originate`] to begin calls of our own; [`http`] is the other door, with [`access`] for who may; [`playbooks`],
-//! [`parked`], [`library`], [`egress`], [`mcp`] and [`sinks`] are what calls need of the world; [`files`]
+//! [`parked`], [`library`], [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of the world; [`files`]
 //! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server.
 #![forbid(unsafe_code)]
 
@@ -25,6 +25,7 @@ pub mod inbound;
 pub mod library;
 pub mod logging;
 pub mod mcp;
+pub mod media_pass;
 pub mod originate;
 pub mod outbound;
 pub mod parked;

@@ -27,6 +27,7 @@ use crate::http::{self, Tls};
 use crate::inbound::Routes;
 use crate::library::Sounds;
 use crate::mcp::Servers;
+use crate::media_pass::Passes;
 use crate::outbound::Lines;
 use crate::parked::Parked;
 use crate::playbooks::Folder;
@@ -125,6 +126,7 @@ impl Server {
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),
             fetcher: Arc::new(egress.clone()),
+            passes: Arc::new(Passes::new(&egress)),
             tools: Arc::new(Servers::new(egress.clone(), config.mcp_programs.clone())),
             dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), config.clone())),
             records: records_in,

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use call::media_thread::{MediaThreads, Wire};
 use call::setup::{
-    Dial, Dialer, Fetcher, Library, Line, Playbooks, Providers, Services, Sound, Studio, TAPE_PIECES, Tape,
-    TapePiece, ToolServers, Undialled,
+    Dial, Dialer, Fetcher, Library, Line, MediaPass, MediaPasses, Playbooks, Providers, Services, Sound,
+    Studio, TAPE_PIECES, Tape, TapePiece, ToolServers, Undialled,
 };
 use playbook::tools::McpServer;
 use playbook::{HttpRequest, Playbook};
@@ -313,6 +313,13 @@ impl ToolServers for Nothing {
 }
 
 #[async_trait]
+impl MediaPasses for Nothing {
+    async fn run(&self, _: MediaPass, _: Receiver<Hearing>, _: Sender<Sound>) -> Result<(), String> {
+        Err("no network".into())
+    }
+}
+
+#[async_trait]
 impl Dialer for Nothing {
     async fn open(&self, _: Dial) -> Result<Line, Undialled> {
         Err(Undialled { code: 503, reason: "no network".into() })
@@ -338,6 +345,7 @@ pub fn services(media: MediaThreads, providers: &FakeProviders) -> (Services, Re
         studio: Arc::new(FakeStudio),
         playbooks: Arc::new(Nothing),
         fetcher: Arc::new(Nothing),
+        passes: Arc::new(Nothing),
         tools: Arc::new(Nothing),
         dialer: Arc::new(Nothing),
         records,

@@ -419,7 +419,8 @@ impl World {
                 return Some(Input::Tools(server.name, Err("no network".into())));
             }
             Effect::CallTool(call) => return Some(Input::Fetched(call.id, Err("no network".into()))),
-            Effect::Subscribe
+            Effect::MediaPass(..)
+            | Effect::Subscribe
             | Effect::CancelFetch(_)
             | Effect::Drop(_)
             | Effect::Emit(_)

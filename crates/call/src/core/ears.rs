@@ -22,7 +22,7 @@ const MOST_RESTARTS: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Ears {
     door: Option<DoorId>,
-    next_door: u64,
+    pub(crate) next_door: u64,
     restarts: u32,
     /// Number of the utterance that is heard.
     index: u32,

@@ -8,6 +8,7 @@ pub mod clock;
 mod dialing;
 mod ears;
 mod ending;
+mod passing;
 mod referring;
 mod signalling;
 mod talk;
@@ -34,11 +35,12 @@ use crate::legs::sip_media::SipMedia;
 use crate::legs::{Failed, LegEvent, LegId, LegRequest};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::record::Draft;
-use crate::setup::{Afterwards, Dial, Rules, Sound, Undialled};
+use crate::setup::{Afterwards, Dial, MediaPass, Rules, Sound, Undialled};
 use clock::{Clock, Deadlines, Due};
 pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
+use passing::Pass;
 use referring::Referred;
 use voice::{Voice, VoiceId};
 
@@ -144,6 +146,8 @@ pub enum Effect {
     Drop(LegId),
     /// Tell clients and the log.
     Emit(Event),
+    /// Connect a voice and a door to a program outside.
+    MediaPass(VoiceId, DoorId, Box<MediaPass>),
     /// Give the client the sound of both sides.
     Subscribe,
     /// Begin a recording of sound at this rate.
@@ -219,6 +223,8 @@ pub struct Core {
     /// `ringing` said how to record; `accept` does not change it.
     pub(crate) recorder_fixed: bool,
     pub(crate) held: bool,
+    /// A program outside has taken over the sound.
+    pub(crate) pass: Option<Pass>,
     /// We have called, or are calling, the far end.
     pub(crate) dialled: bool,
     /// The second party, from `refer` to its end.
@@ -276,6 +282,7 @@ impl Core {
             recording: false,
             recorder_fixed: false,
             held: false,
+            pass: None,
             dialled: false,
             referred: None,
             legs_dialled: 0,

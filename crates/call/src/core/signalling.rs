@@ -181,6 +181,7 @@ impl Core {
         }
         self.begin_conversation();
         self.listen(now);
+        self.start_pass(now);
         self.order(ToMedia::Watch(self.option.inactivity_limit()));
         self.draft.listening = true;
     }
@@ -281,7 +282,6 @@ impl Core {
     fn tell_unbuilt(&mut self, now: CallTime) {
         let option = &self.option;
         let asked = [
-            ("mediaPass", option.media_pass.is_some()),
             ("realtime", option.realtime.is_some()),
             ("eou", option.eou.is_some()),
             (

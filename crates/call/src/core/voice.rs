@@ -244,10 +244,10 @@ impl Core {
         self.settle_utterance(now, id);
     }
 
-    /// Plays the file at `url` as an utterance.
-    pub(crate) fn say_file(&mut self, now: CallTime, id: UtteranceId, url: String) {
+    /// Lets the sound of an utterance come from a source of its own, under the voice that is answered.
+    pub(crate) fn open_source(&mut self, now: CallTime, id: UtteranceId) -> Option<VoiceId> {
         let voice = self.voice.new_voice();
-        let Some(utterance) = self.voice.utterance(id) else { return };
+        let utterance = self.voice.utterance(id)?;
         utterance.open = false;
         utterance.running = Some(Running {
             voice,
@@ -257,7 +257,7 @@ impl Core {
             first_sound: None,
             flowing: true,
         });
-        self.effect(Effect::OpenFile(voice, url));
+        Some(voice)
     }
 
     /// No more commands come for an utterance.
@@ -457,6 +457,7 @@ impl Core {
         };
         self.emit(event);
         self.music_over(now, utterance.id, played.is_zero());
+        self.pass_over(utterance.id);
         self.draft.agent(utterance.started.unwrap_or(now), &heard, ended);
         if let Some(play_id) = utterance.play_id {
             let ended = match ended {

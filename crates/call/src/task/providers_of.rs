@@ -21,7 +21,9 @@ use crate::core::{Input, ToolCall};
 use crate::legs::LegId;
 use crate::media::order::DoorId;
 use crate::media_thread::{HEARING, Order};
-use crate::setup::{Dial, Dialer, Fetcher, Library, Line, Providers, Sound, ToolServers, Undialled};
+use crate::setup::{
+    Dial, Dialer, Fetcher, Library, Line, MediaPass, MediaPasses, Providers, Sound, ToolServers, Undialled,
+};
 
 /// Texts waiting for a synthesizer: as many as one utterance may have ([`crate::core::voice::MOST_PIECES`]), so
 /// that it is never full.
@@ -174,9 +176,31 @@ impl Running {
 
     /// Opens a sound file.
     pub(super) fn open_file(&mut self, voice: VoiceId, url: String) {
+        let library = self.library.clone();
+        self.open_sound(voice, move |sound| async move { library.open(&url, sound).await });
+    }
+
+    /// Connects a program outside; answers where what it hears goes.
+    pub(super) fn media_pass(
+        &mut self,
+        voice: VoiceId,
+        pass: MediaPass,
+        passes: Arc<dyn MediaPasses>,
+    ) -> mpsc::Sender<Hearing> {
+        let (heard, hearing) = mpsc::channel(HEARING);
+        self.open_sound(voice, move |sound| async move { passes.run(pass, hearing, sound).await });
+        heard
+    }
+
+    /// Lets the sound that `work` sends be that of a voice.
+    fn open_sound<W: Future<Output = Result<(), String>> + Send + 'static>(
+        &mut self,
+        voice: VoiceId,
+        work: impl FnOnce(mpsc::Sender<Sound>) -> W,
+    ) {
         let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
         let (flow, mut flows) = watch::channel(true);
-        let (input, library) = (self.input.clone(), self.library.clone());
+        let (input, work) = (self.input.clone(), work(sound));
         let task = spawn(async move {
             let forward = async {
                 while let Some(sound) = sounds.recv().await {
@@ -188,7 +212,7 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(fenced(library.open(&url, sound)), forward);
+            let (result, ()) = tokio::join!(fenced(work), forward);
             let _ = input.send(Input::Silent(voice, result)).await;
         });
         self.voices.insert(voice, Voice { task, text: None, flow });

@@ -5,7 +5,8 @@ use std::time::Duration;
 use protocol::CallTime;
 use protocol::command::Play;
 
-use crate::core::Core;
+use crate::core::{Core, Effect};
+use crate::media::order::UtteranceId;
 
 impl Core {
     pub(super) fn play(&mut self, now: CallTime, play: Play) {
@@ -20,5 +21,12 @@ impl Core {
             utterance.wait_input = play.wait_input_timeout.map(|t| t.0).filter(|limit| !limit.is_zero());
         }
         self.say_file(now, id, play.url);
+    }
+
+    /// Lets an utterance play a file.
+    pub(crate) fn say_file(&mut self, now: CallTime, id: UtteranceId, url: String) {
+        if let Some(voice) = self.open_source(now, id) {
+            self.effect(Effect::OpenFile(voice, url));
+        }
     }
 }

@@ -13,6 +13,7 @@ mod egress;
 mod hostile_sip;
 mod inbound_sip;
 mod mcp;
+mod media_pass;
 mod outbound;
 mod posthook;
 mod programs;

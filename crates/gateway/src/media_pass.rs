@@ -1,0 +1,159 @@
+//! Programs that take over the sound of a call (`mediaPass`): we are their WebSocket client.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use call::setup::{MediaPass, MediaPasses, Sound};
+use futures::{SinkExt, StreamExt};
+use providers::Hearing;
+use reqwest::Url;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use crate::egress::Egress;
+use crate::egress::guard::Guard;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Pauses before a connection that broke is made again; after the last one it is given up.
+const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// Largest message of the program: a second of sound at 48 kHz and some.
+const MAX_MESSAGE: usize = 128 * 1024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Connects to programs at addresses that may be reached.
+#[derive(Clone, Debug)]
+pub struct Passes {
+    guard: Guard,
+}
+
+impl Passes {
+    /// Programs at addresses that `egress` lets reach.
+    pub fn new(egress: &Egress) -> Self {
+        Passes { guard: egress.guard().clone() }
+    }
+
+    async fn connect(&self, pass: &MediaPass) -> Result<Socket, String> {
+        let mut url = Url::parse(&pass.url).map_err(|e| format!("no address: {e}"))?;
+        if !matches!(url.scheme(), "ws" | "wss") {
+            return Err("only ws and wss addresses take sound".into());
+        }
+        url.query_pairs_mut()
+            .append_pair("sample_rate", &pass.output_hz.to_string())
+            .append_pair("packet_size", &pass.packet_bytes.to_string());
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = url.port_or_known_default().unwrap_or(443);
+        // The connection goes to the address that was judged, so a name cannot change in between.
+        let addresses = self.guard.addresses(&host, port).await?;
+        let stream = TcpStream::connect(&addresses[..]).await.map_err(|e| format!("{host}: {e}"))?;
+        // Sound is small messages that must not wait for each other.
+        let _ = stream.set_nodelay(true);
+        let limits =
+            WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+        let connected = client_async_tls_with_config(url.as_str(), stream, Some(limits), None).await;
+        connected.map(|(socket, _)| socket).map_err(|e| format!("{host}: {e}"))
+    }
+}
+
+#[async_trait]
+impl MediaPasses for Passes {
+    async fn run(
+        &self,
+        pass: MediaPass,
+        mut heard: mpsc::Receiver<Hearing>,
+        said: mpsc::Sender<Sound>,
+    ) -> Result<(), String> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let connected = timeout(CONNECT, self.connect(&pass)).await;
+            let failed = match connected.unwrap_or_else(|_| Err("no connection in time".into())) {
+                Ok(socket) => match exchange(socket, &pass, &mut heard, &said).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let Some(pause) = pauses.next() else { return Err(format!("mediaPass: {failed}")) };
+            tracing::warn!(error = failed, ?pause, "the connection of mediaPass is made again");
+            // What was heard meanwhile is old when the program is back.
+            let passed = async { while heard.recv().await.is_some() {} };
+            if timeout(pause, passed).await.is_ok() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Carries sound both ways until the call or, by closing, the program ends it.
+async fn exchange(
+    socket: Socket,
+    pass: &MediaPass,
+    heard: &mut mpsc::Receiver<Hearing>,
+    said: &mpsc::Sender<Sound>,
+) -> Result<(), String> {
+    let (mut sink, mut stream) = socket.split();
+    let size = pass.packet_bytes as usize;
+    let speak = async {
+        let mut waiting: Vec<u8> = Vec::with_capacity(2 * size);
+        while let Some(hearing) = heard.recv().await {
+            let Hearing::Audio { samples, .. } = hearing else { continue };
+            waiting.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+            while waiting.len() >= size {
+                let packet: Bytes = waiting.drain(..size).collect::<Vec<u8>>().into();
+                sink.send(Message::Binary(packet)).await.map_err(|e| e.to_string())?;
+            }
+        }
+        // A program that is gone needs no goodbye.
+        let _ = sink.close().await;
+        Ok(())
+    };
+    let listen = async {
+        let mut half: Option<u8> = None;
+        while let Some(message) = stream.next().await {
+            match message.map_err(|e| e.to_string())? {
+                Message::Binary(bytes) => {
+                    let samples = samples(&mut half, &bytes);
+                    for piece in samples.chunks(pass.input_hz as usize) {
+                        let sound = Sound { rate: pass.input_hz, samples: piece.into() };
+                        if said.send(sound).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                }
+                Message::Close(_) => return Ok(()),
+                _ => {}
+            }
+        }
+        Err("the connection broke off".to_owned())
+    };
+    tokio::select! {
+        ended = speak => ended,
+        ended = listen => ended,
+    }
+}
+
+/// The samples of a message; a byte that is left over waits for the next one.
+fn samples(half: &mut Option<u8>, bytes: &[u8]) -> Vec<i16> {
+    let whole: Vec<u8> = half.take().into_iter().chain(bytes.iter().copied()).collect();
+    let (pairs, rest) = whole.as_chunks::<2>();
+    *half = rest.first().copied();
+    pairs.iter().map(|pair| i16::from_le_bytes(*pair)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_that_is_cut_by_messages_stays_whole() {
+        let mut half = None;
+        assert_eq!(samples(&mut half, &[1, 0, 2]), [1]);
+        assert_eq!(samples(&mut half, &[0, 3, 0]), [2, 3]);
+        assert_eq!(half, None);
+    }
+}

@@ -1,0 +1,78 @@
+//! A program that takes over the sound of a call.
+
+use futures::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+use crate::rig::{PATIENCE, Rig};
+
+/// A program that says half a second of a tone and then tells what it was asked and hears.
+async fn program() -> (String, mpsc::Receiver<String>, mpsc::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/media?tenant=9", listener.local_addr().unwrap());
+    let (asked_in, asked) = mpsc::channel(4);
+    let (sizes_in, sizes) = mpsc::channel(1000);
+    #[expect(clippy::disallowed_methods, reason = "the stand-in program lives as long as its test")]
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        #[expect(clippy::result_large_err, reason = "the signature is that of the library")]
+        let note = |request: &Request, response: Response| {
+            asked_in.try_send(request.uri().to_string()).unwrap();
+            Ok(response)
+        };
+        let mut socket = tokio_tungstenite::accept_hdr_async(stream, note).await.unwrap();
+        let tone = testkit::cast::tone(400, std::time::Duration::from_millis(500));
+        let bytes: Vec<u8> = tone.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        // Cut within a sample, as networks like to.
+        for piece in bytes.chunks(999) {
+            socket.send(Message::binary(piece.to_vec())).await.unwrap();
+        }
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Binary(packet) = message {
+                let _ = sizes_in.send(packet.len()).await;
+            }
+        }
+    });
+    (url, asked, sizes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_is_heard_and_hears_in_packets_of_the_size_it_wants() {
+    let (url, mut asked, mut sizes) = program().await;
+    let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
+    let mut client = rig.connect("/call").await;
+    let pass = json!({"url": url, "inputSampleRate": 16000, "outputSampleRate": 8000, "packetSize": 320});
+    client.send(json!({"command": "invite", "option": {"codec": "pcm", "mediaPass": pass}})).await;
+    assert!(
+        timeout(PATIENCE, asked.recv()).await.unwrap().unwrap().contains("sample_rate=8000&packet_size=320")
+    );
+    for _ in 0..30 {
+        client.sound(vec![7; 640]).await;
+    }
+    assert_eq!(timeout(PATIENCE, sizes.recv()).await.unwrap().unwrap(), 320);
+    client.heard(12_000).await;
+    let samples = client.sound.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair));
+    assert!(samples.filter(|sample| sample.unsigned_abs() > 1000).count() > 3000);
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_not_there_is_an_error_and_the_call_goes_on() {
+    let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
+    let mut client = rig.connect("/call").await;
+    let pass = json!({"url": "ws://127.0.0.1:9/x", "inputSampleRate": 16000, "outputSampleRate": 44100});
+    client.send(json!({"command": "invite", "option": {"mediaPass": pass}})).await;
+    let error = client.event("error").await;
+    assert!(error["error"].as_str().unwrap().contains("outputSampleRate"), "{error}");
+    client.send(json!({"command": "history", "speaker": "user", "text": "still here"})).await;
+    client.event("addHistory").await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
