@@ -56,9 +56,11 @@ impl Framer {
 
     fn drop_line_ends(&mut self) {
         let ends = self.buffer.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        if ends > 0 && (ends < self.buffer.len() || ends % 4 == 0) {
-            self.pings += ends / 4;
-            self.buffer.drain(..ends);
+        // The last of them may be half a keep-alive whose rest is still on its way.
+        let whole = if ends < self.buffer.len() { ends } else { ends / 4 * 4 };
+        if whole > 0 {
+            self.pings += whole / 4;
+            self.buffer.drain(..whole);
             self.searched = 0;
         }
     }
@@ -152,6 +154,12 @@ mod tests {
         framer.push(b"\r\n\r\n\r\n\r\n");
         assert_eq!(framer.next(), Ok(None));
         assert_eq!((framer.take_pings(), framer.take_pings(), framer.is_partial()), (2, 0, false));
+    }
+
+    #[test]
+    fn a_keep_alive_and_a_half_is_no_broken_message() {
+        let (messages, broken) = cut(&[b"SIP/\r\n\r\n\r\n\r\n\r\n", b"SIP/x\r\n\r\n"]);
+        assert!(!broken && messages.len() == 2, "{messages:?}");
     }
 
     proptest! {
