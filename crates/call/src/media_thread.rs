@@ -298,7 +298,7 @@ impl Wheel {
                     for _ in 0..MOST_DATAGRAMS {
                         match socket.recv_from(&mut self.datagram[..]) {
                             Ok((length, from)) => {
-                                seat.media.packet(time, *leg, Some(from), &self.datagram[..length]);
+                                seat.media.datagram(time, *leg, from, &mut self.datagram[..length]);
                             }
                             // A refused port shows as an error of the next call and says nothing about it.
                             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
@@ -309,7 +309,7 @@ impl Wheel {
                 Wire::Socket { inbound, .. } => {
                     for _ in 0..MOST_MESSAGES {
                         let Ok(message) = inbound.try_recv() else { break };
-                        seat.media.packet(time, *leg, None, &message);
+                        seat.media.message(time, *leg, &message);
                     }
                 }
                 Wire::None => {}

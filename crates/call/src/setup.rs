@@ -72,6 +72,8 @@ pub struct Rules {
     pub ws_pcm_out_rate: u32,
     /// Record every call from its first sound.
     pub auto_record: bool,
+    /// Where no option says otherwise, sound of SIP legs never goes in clear.
+    pub encrypt: bool,
     /// What the server plays has this track id.
     pub server_track: String,
 }
@@ -82,6 +84,7 @@ impl Default for Rules {
             accept_timeout: Duration::from_secs(50),
             ws_pcm_out_rate: 16_000,
             auto_record: false,
+            encrypt: false,
             server_track: "server-side-track".into(),
         }
     }

@@ -120,6 +120,7 @@ impl App {
             accept_timeout: self.config.accept_timeout.0,
             ws_pcm_out_rate: self.config.ws_pcm_out_rate,
             auto_record: self.config.recording.enabled && self.config.recording.auto_start,
+            encrypt: self.config.enable_srtp,
             ..Rules::default()
         }
     }

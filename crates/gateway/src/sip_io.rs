@@ -15,6 +15,7 @@ use playbook::Playbook;
 use protocol::Extra;
 use protocol::command::{Command, Reject};
 use protocol::rest::{CallKind, InviteWebhook};
+use rtp::sdp::{KeyRing, RING_BYTES, redacted};
 use sip::{DialogId, Driver, Incoming, Invite, Rejection, SipHandle};
 use tokio::sync::mpsc;
 
@@ -190,7 +191,16 @@ pub(crate) fn local_media(config: &Config, peer: SocketAddr, port: u16) -> Local
         latching: config.enable_rtp_latching,
         name: "active-call".into(),
         origin_id: rand::random(),
+        signalling: Some(peer.ip()),
+        keys: keys(),
     }
+}
+
+/// Fresh keys for one leg.
+fn keys() -> KeyRing {
+    let mut random = [0; RING_BYTES];
+    rand::fill(&mut random);
+    KeyRing::of_all(&random)
 }
 
 /// The address for SDP: the bound one, or the one by which the peer is reached.
@@ -229,7 +239,7 @@ fn announcement(invite: &Invite) -> InviteWebhook {
         callee: invite.to_uri.clone(),
         created_at: app::now(),
         headers: invite.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
-        offer: invite.sdp.clone().unwrap_or_default(),
+        offer: redacted(invite.sdp.as_deref().unwrap_or_default()).into_owned(),
         call_id: invite.call_id.clone(),
         from_tag: invite.from_tag.clone(),
         to_tag: invite.local_tag.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use audio::codec::{self, Codec, Decoder, Encoder};
 use audio::{Frame, Resampler};
 use protocol::CallTime;
-use rtp::{DigitSender, Outgoing, Rtp};
+use rtp::{DigitSender, Keys, Outgoing, Rtp, Srtp};
 
 use crate::cast::{LOWEST_TONE, RATE, TONE_STEP, TONES};
 
@@ -62,6 +62,7 @@ pub(crate) struct Caller {
     encoder: Box<dyn Encoder>,
     resampler: Resampler,
     ear: Ear,
+    srtp: Option<Srtp>,
 }
 
 impl Caller {
@@ -74,6 +75,15 @@ impl Caller {
             encoder: (codec.encoder)(),
             resampler: Resampler::new(RATE, codec.rate),
             ear: Ear::new(codec),
+            srtp: None,
+        }
+    }
+
+    /// Its sound is encrypted from now on.
+    pub(crate) fn agree(&mut self, keys: &Keys) {
+        match &mut self.srtp {
+            Some(srtp) => drop(srtp.rekey(keys)),
+            None => self.srtp = Srtp::new(keys).ok(),
         }
     }
 
@@ -109,6 +119,9 @@ impl Caller {
                         stream.sound(*payload_type, clock, &payload, &mut packet);
                     }
                 }
+                if let Some(srtp) = &mut self.srtp {
+                    srtp.protect(&mut packet).ok()?;
+                }
                 Some(packet)
             }
         }
@@ -116,9 +129,15 @@ impl Caller {
 
     /// Takes what the call sends; answers the tone that is heard, if that has changed.
     pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Option<u32>> {
+        let mut opened = bytes.to_vec();
+        if let Some(srtp) = &mut self.srtp {
+            // What cannot be opened is not heard.
+            let length = srtp.unprotect(&mut opened).unwrap_or_default();
+            opened.truncate(length);
+        }
         let payload = match &self.line {
             Line::Raw => bytes,
-            Line::Rtp { .. } => Rtp::parse(bytes).map_or(&[][..], |rtp| rtp.payload),
+            Line::Rtp { .. } => Rtp::parse(&opened).map_or(&[][..], |rtp| rtp.payload),
         };
         self.ear.hear(payload)
     }
@@ -191,20 +210,6 @@ fn pitch(sound: &[i16], rate: u32) -> Option<u32> {
 pub(crate) fn codec_named(name: &str) -> Option<(&'static Codec, u8)> {
     let codec = codec::by_name(name)?;
     Some((codec, codec.static_pt.unwrap_or(codec.dynamic_pt)))
-}
-
-/// A phone's offer of one codec.
-pub(crate) fn offer(codec: &str, direction: &str, version: u64) -> String {
-    let (name, clock, payload_type) = match codec_named(codec) {
-        Some((codec, payload_type)) => (codec.name, codec.rtp_clock, payload_type),
-        None => (codec, 8_000, 18),
-    };
-    format!(
-        "v=0\r\no=- 7 {version} IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
-         m=audio 40000 RTP/AVP {payload_type} {DIGIT_PAYLOAD}\r\n\
-         a=rtpmap:{payload_type} {name}/{clock}\r\n\
-         a=rtpmap:{DIGIT_PAYLOAD} telephone-event/8000\r\na={direction}\r\n"
-    )
 }
 
 #[cfg(test)]

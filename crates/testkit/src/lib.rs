@@ -14,6 +14,7 @@ pub mod cast;
 pub mod fake_providers;
 pub mod report;
 pub mod script;
+pub mod terms;
 pub mod world;
 
 pub use cast::Cast;

@@ -57,12 +57,13 @@ fn leg(request: &LegRequest) -> String {
     }
 }
 
-/// Codec and direction of a description.
+/// Codec, direction and encryption of a description.
 fn media(sdp: &str) -> String {
     let directions = ["sendrecv", "sendonly", "recvonly", "inactive"];
     let direction = directions.into_iter().find(|word| sdp.contains(&format!("a={word}")));
     let codec = sdp.lines().find_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
-    format!("{} {}", codec.map_or("nothing", |(_, name)| name), direction.unwrap_or("sendrecv"))
+    let keys = if sdp.contains("a=crypto:") { " encrypted" } else { "" };
+    format!("{} {}{keys}", codec.map_or("nothing", |(_, name)| name), direction.unwrap_or("sendrecv"))
 }
 
 fn event(event: &Event) -> Option<String> {

@@ -4,7 +4,8 @@
 //! what happened. [`check`] plays the upper half and compares.
 //!
 //! ```text
-//! leg          websocket                    or: sip pcmu; dials pcmu, a call that we place
+//! leg          websocket                    or: sip pcmu; dials pcmu, a call that we place; behind the codec:
+//!                                           encrypted, for a far end that speaks SRTP
 //! dialer       refuses 403 Not allowed      nobody can be dialled
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
@@ -167,15 +168,7 @@ impl Script {
         }
         let cast = &mut self.opening.cast;
         match first {
-            "leg" => match rest.split_once(' ') {
-                Some(("sip", codec)) => self.opening.sip = Some(codec.trim().to_owned()),
-                Some(("dials", codec)) => {
-                    self.opening.sip = Some(codec.trim().to_owned());
-                    self.opening.dials = true;
-                }
-                _ if rest == "websocket" => self.opening.sip = None,
-                _ => return Err(format!("leg {rest}: expected websocket, or sip or dials and a codec")),
-            },
+            "leg" => leg(rest, &mut self.opening)?,
             "phase" => self.opening.phase = span(rest)?,
             "accept" => self.opening.rules.accept_timeout = span(rest)?,
             "option" => self.opening.option = serde_json::from_str(rest).map_err(|e| e.to_string())?,
@@ -243,6 +236,24 @@ impl Script {
         self.acts.push((from, act(what)?));
         Ok(())
     }
+}
+
+fn leg(words: &str, opening: &mut Opening) -> Result<(), String> {
+    let mut words = words.split_whitespace();
+    let kind = words.next().unwrap_or_default();
+    opening.dials = kind == "dials";
+    opening.sip = match (kind, words.next()) {
+        ("websocket", None) => None,
+        ("sip" | "dials", Some(codec)) => Some(codec.to_owned()),
+        _ => return Err(format!("leg {kind}: expected websocket, or sip or dials and a codec")),
+    };
+    for word in words {
+        match word {
+            "encrypted" => opening.manner.encrypted = true,
+            other => return Err(unknown(other)),
+        }
+    }
+    Ok(())
 }
 
 fn act(what: &str) -> Result<Act, String> {

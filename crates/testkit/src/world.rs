@@ -24,10 +24,12 @@ use protocol::record::CallRecord;
 use protocol::rest::CallKind;
 use protocol::{CallTime, Command};
 use providers::{Heard, Words};
+use rtp::sdp::{KeyRing, RING_BYTES};
 
-use crate::caller::{ADDRESS, Caller, Line as Wire, Said, codec_named, offer};
+use crate::caller::{ADDRESS, Caller, Line as Wire, Said, codec_named};
 use crate::cast::Cast;
 use crate::report;
+use crate::terms::{Manner, Terms};
 
 const FRAME: Duration = Duration::from_millis(20);
 /// Steps without time passing; more are a rule that calls itself for ever.
@@ -40,6 +42,8 @@ const ACK: Duration = Duration::from_millis(20);
 pub struct Opening {
     /// A codec of SDP for an inbound SIP call that offers it; `None` for a `/call` client with PCM at 16 kHz.
     pub sip: Option<String>,
+    /// How the far end's media are beside that.
+    pub manner: Manner,
     /// The call is one that we place, with this codec, once `invite` says to whom.
     pub dials: bool,
     /// What the dialer refuses with.
@@ -110,7 +114,11 @@ pub struct World {
     next_packet: CallTime,
     agenda: Vec<Due>,
     caller: Caller,
-    codec: String,
+    terms: Terms,
+    /// The far end's sound is RTP.
+    sip: bool,
+    /// The last description that we sent.
+    ours: String,
     cast: Cast,
     silent_ack: bool,
     undialled: Option<Undialled>,
@@ -169,7 +177,8 @@ struct Ears {
 impl World {
     /// A call that begins now.
     pub fn new(opening: Opening) -> Self {
-        let Opening { sip, dials, undialled, option, playbook, cast, phase, rules, silent_ack } = opening;
+        let Opening { sip, manner, dials, undialled, option, playbook, cast, phase, rules, silent_ack } =
+            opening;
         let called = sip.as_ref().filter(|_| !dials);
         let name = sip.clone().unwrap_or_default();
         let (codec, payload_type) = codec_named(&name).unwrap_or((&audio::codec::pcm::PCM_16000, 18));
@@ -192,7 +201,8 @@ impl World {
             Some(playbook) => playbook.option().over(&option),
             None => option,
         };
-        let media = called.map(|codec| SipMedia::inbound(Some(offer(codec, "sendrecv", 1)), local()));
+        let terms = Terms::new(&name, manner);
+        let media = called.map(|_| SipMedia::inbound(Some(terms.offer("sendrecv", 1)), local()));
         let mut world = World {
             core: Core::new(facts, option, media, playbook),
             media: None,
@@ -201,7 +211,9 @@ impl World {
             next_packet: CallTime::ZERO,
             agenda: Vec::new(),
             caller: Caller::new(wire, codec),
-            codec: name,
+            terms,
+            sip: sip.is_some(),
+            ours: String::new(),
             cast,
             silent_ack,
             undialled,
@@ -290,10 +302,11 @@ impl World {
     }
 
     fn packet(&mut self) {
-        let Some(packet) = self.caller.packet(self.now) else { return };
-        let from = if self.codec.is_empty() { None } else { Some(ADDRESS) };
-        if let Some(media) = &mut self.media {
-            media.packet(self.now, LegId::MAIN, from, &packet);
+        let Some(mut packet) = self.caller.packet(self.now) else { return };
+        match &mut self.media {
+            Some(media) if !self.sip => media.message(self.now, LegId::MAIN, &packet),
+            Some(media) => media.datagram(self.now, LegId::MAIN, ADDRESS, &mut packet),
+            None => {}
         }
     }
 
@@ -384,7 +397,7 @@ impl World {
             Act::Press(digit) => self.caller.press(digit),
             Act::Hold(on) => {
                 let direction = if on { "sendonly" } else { "sendrecv" };
-                let sdp = Some(offer(&self.codec, direction, self.now.as_ms() + 2));
+                let sdp = Some(self.terms.offer(direction, self.now.as_ms() + 2));
                 self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp }));
             }
             Act::Network(up) => self.caller.dead = !up,
@@ -396,7 +409,7 @@ impl World {
             self.note(text);
         }
         match effect {
-            Effect::Request(_, request) => self.request(&request),
+            Effect::Request(leg, request) => self.request(leg, &request),
             Effect::Seat(rate) => self.media = Some(Media::new(rate)),
             Effect::Media(order) => self.order(order),
             Effect::Listen(door, _) => return self.listen(door),
@@ -434,7 +447,7 @@ impl World {
     }
 
     fn party(&mut self, leg: LegId, party: Party) {
-        let sdp = || offer(&self.codec, "sendrecv", 1);
+        let sdp = || self.terms.answer(&self.ours);
         let event = match party {
             Party::Rings(early) => {
                 LegEvent::Ringing { code: if early { 183 } else { 180 }, sdp: early.then(sdp) }
@@ -453,7 +466,13 @@ impl World {
         self.records.push(record);
     }
 
-    fn request(&mut self, request: &LegRequest) {
+    fn request(&mut self, leg: LegId, request: &LegRequest) {
+        if let Some(sdp) = described(request) {
+            self.ours = sdp.to_owned();
+            if let Some(keys) = self.terms.keys(sdp).filter(|_| leg == LegId::MAIN) {
+                self.caller.agree(&keys);
+            }
+        }
         if matches!(request, LegRequest::Answer { .. }) && !self.silent_ack {
             let event = LegEvent::Established { sdp: None };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
@@ -477,6 +496,16 @@ impl World {
     }
 }
 
+/// The description that a request carries.
+fn described(request: &LegRequest) -> Option<&str> {
+    match request {
+        LegRequest::Invite(call) => Some(&call.sdp),
+        LegRequest::Ring { sdp } => sdp.as_deref(),
+        LegRequest::Answer { sdp } | LegRequest::AnswerReoffer(Ok(sdp)) => Some(sdp),
+        LegRequest::Reject { .. } | LegRequest::AnswerReoffer(Err(_)) | LegRequest::Hangup { .. } => None,
+    }
+}
+
 /// The first of a row of times, 20 ms apart, that is not before `now`.
 fn after(mut next: CallTime, now: CallTime) -> CallTime {
     while next < now {
@@ -494,5 +523,7 @@ fn local() -> LocalMedia {
         latching: false,
         name: "active-call".into(),
         origin_id: 1,
+        signalling: None,
+        keys: KeyRing::of_all(&[7; RING_BYTES]),
     }
 }

@@ -55,6 +55,7 @@ impl Core {
         }
         match line {
             Ok(mut media) => {
+                media.encrypt(self.encryption(None));
                 let sdp = media.make_offer();
                 self.sip = Some(*media);
                 let sip = self.option.sip.clone().unwrap_or_default();
@@ -107,7 +108,7 @@ impl Core {
                 .end(now, End::new(HangupReason::Failed, 488).because("the answer has no description"));
         }
         self.deadlines = super::Deadlines::default();
-        self.up(now, sdp.unwrap_or_default().to_owned());
+        self.up(now, sdp.unwrap_or_default());
         self.confirmed(now);
     }
 
@@ -125,9 +126,9 @@ impl Core {
 
     /// Takes in the far end's answer to our offer, early or final; `false` when it is of no use.
     fn take_answer(&mut self, now: CallTime, answer: &str) -> bool {
-        let random = self.facts.random;
+        let start = self.start();
         let Some(sip) = self.sip.as_mut() else { return false };
-        match sip.answered(answer, random) {
+        match sip.answered(answer, start) {
             Ok(plan) => {
                 let held = plan.media.held;
                 self.sound_begins(plan);

@@ -11,6 +11,7 @@ mod ending;
 mod passing;
 mod referring;
 mod signalling;
+mod sound;
 mod talk;
 pub mod voice;
 

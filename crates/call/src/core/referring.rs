@@ -9,13 +9,14 @@ use protocol::reason::Initiator;
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason};
+use rtp::sdp::redacted;
 
 use super::dialing::reason_of;
 use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::legs::sip_media::SipMedia;
 use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
-use crate::media::order::{LegPlan, ToMedia, UtteranceId};
+use crate::media::order::{LegPlan, Start, ToMedia, UtteranceId};
 use crate::setup::{Dial, Undialled};
 
 /// How long the second party may let it ring where `timeout` says nothing.
@@ -31,7 +32,7 @@ pub(crate) struct Referred {
     callee: String,
     option: ReferOption,
     media: Option<SipMedia>,
-    random: (u32, u16, u32),
+    start: Start,
     began: CallTime,
     rang: Option<CallTime>,
     answered: Option<CallTime>,
@@ -63,9 +64,9 @@ impl Core {
         self.legs_dialled += 1;
         let leg = LegId(self.legs_dialled);
         let sip = option.sip.clone().or_else(|| self.option.sip.clone()).unwrap_or_default();
-        let (ssrc, sequence, timestamp) = self.facts.random;
+        let first = self.start();
         // Another stream than the first party's: other numbers, still by chance.
-        let random = (ssrc ^ 0x9e37_79b9u32.wrapping_mul(leg.0), sequence, timestamp);
+        let start = Start { ssrc: first.ssrc ^ 0x9e37_79b9u32.wrapping_mul(leg.0), ..first };
         let call_id = option.call_id.clone().unwrap_or_else(|| format!("ref-{}-{}", leg.0, self.facts.id));
         let dial = Dial {
             call_id,
@@ -85,7 +86,7 @@ impl Core {
             callee,
             option,
             media: None,
-            random,
+            start,
             began: now,
             rang: None,
             answered: None,
@@ -111,6 +112,8 @@ impl Core {
         line: Result<Box<SipMedia>, Undialled>,
     ) {
         let patience = self.patience();
+        let own = self.referred.as_ref().and_then(|referred| referred.option.sip.as_ref());
+        let encryption = self.encryption(own);
         let id = self.facts.id.clone();
         let (first_caller, first_callee) = (self.caller(), self.callee());
         let Some(referred) = self.referred.as_mut().filter(|referred| referred.leg == leg) else {
@@ -121,6 +124,7 @@ impl Core {
             Ok(media) => media,
             Err(Undialled { code, reason }) => return self.refer_failed(now, code, &reason),
         };
+        media.encrypt(encryption);
         let sdp = media.make_offer();
         referred.media = Some(*media);
         let sip = referred.option.sip.clone().unwrap_or_default();
@@ -258,14 +262,15 @@ impl Core {
         let Some(sdp) = self.referred.as_mut().and_then(|referred| referred.untold.take()) else { return };
         let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
+        let sdp = redacted(&sdp).into_owned();
         self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(true) });
     }
 
     /// Joins the second party's sound with the first's; `false` when its answer is of no use.
     fn bridge(&mut self, now: CallTime, answer: &str) -> bool {
-        let Some(Referred { leg, media: Some(media), random, .. }) = &mut self.referred else { return false };
+        let Some(Referred { leg, media: Some(media), start, .. }) = &mut self.referred else { return false };
         let leg = *leg;
-        match media.answered(answer, *random) {
+        match media.answered(answer, *start) {
             Ok(plan) => {
                 self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan))));
                 true
@@ -278,8 +283,8 @@ impl Core {
     }
 
     fn second_reoffers(&mut self, now: CallTime, leg: LegId, offer: Option<&str>) {
-        let Some(Referred { media: Some(media), random, .. }) = &mut self.referred else { return };
-        match media.reoffer(offer, *random) {
+        let Some(Referred { media: Some(media), start, .. }) = &mut self.referred else { return };
+        match media.reoffer(offer, *start) {
             Ok(agreed) => {
                 self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Ok(agreed.sdp))));
                 if let Some(plan) = agreed.plan {
@@ -345,7 +350,7 @@ impl Core {
         let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
         if let Some(answered) = referred.answered {
             let duration = (now - answered).as_millis() as u64;
-            let (track_id, ssrc) = (track_id.clone(), referred.random.0);
+            let (track_id, ssrc) = (track_id.clone(), referred.start.ssrc);
             self.emit(Event::TrackEnd { track_id, timestamp, duration, ssrc, play_id: None });
         }
         let clock = self.facts.clock;

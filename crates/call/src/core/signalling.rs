@@ -7,6 +7,7 @@ use protocol::event::Event;
 use protocol::option::{AudioCodec, CallOption, Over};
 use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason};
+use rtp::sdp::redacted;
 
 use super::{Core, Due, Effect, State};
 use crate::end::End;
@@ -41,7 +42,7 @@ impl Core {
             timestamp: self.unix_ms(now),
             caller: self.caller(),
             callee: self.callee(),
-            sdp: self.sip.as_ref().map(|sip| sip.offer().to_owned()).unwrap_or_default(),
+            sdp: self.sip.as_ref().map(|sip| redacted(sip.offer()).into_owned()).unwrap_or_default(),
         };
         self.emit(event);
     }
@@ -195,7 +196,7 @@ impl Core {
         self.open_sound(rate);
         self.order(ToMedia::Leg(LegId::MAIN, plan));
         self.deadlines.drop_where(|due| *due == Due::Accept);
-        self.up(now, String::new());
+        self.up(now, "");
         self.confirmed(now);
     }
 
@@ -229,14 +230,14 @@ impl Core {
         let Some(sdp) = self.negotiate(now) else { return };
         self.deadlines.drop_where(|due| *due == Due::Accept);
         self.request(LegRequest::Answer { sdp: sdp.clone() });
-        self.up(now, sdp);
+        self.up(now, &sdp);
         // Without sound there is nobody to talk to yet: the ACK brings the answer to our offer.
         if self.rate.is_some() {
             self.deadlines.set(now + CONFIRM, Due::Unconfirmed);
         }
     }
 
-    pub(crate) fn up(&mut self, now: CallTime, sdp: String) {
+    pub(crate) fn up(&mut self, now: CallTime, sdp: &str) {
         self.state = State::Up;
         self.answered = Some(now);
         self.info_changed = true;
@@ -244,6 +245,7 @@ impl Core {
         if !self.dialled {
             self.emit(Event::TrackStart { track_id: track_id.clone(), timestamp, play_id: None });
         }
+        let sdp = redacted(sdp).into_owned();
         self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(false) });
         if self.rate.is_some() {
             self.start_recording();
@@ -278,7 +280,7 @@ impl Core {
     }
 
     /// Options that were asked for and have no behaviour here are said, once, after the answer: a client must
-    /// not believe that it is encrypted or bridged when it is not.
+    /// not believe that it has what it has not.
     fn tell_unbuilt(&mut self, now: CallTime) {
         let option = &self.option;
         let asked = [
@@ -288,7 +290,6 @@ impl Core {
                 "ringbackDetection",
                 option.ringback_detection.as_ref().is_some_and(|r| r.enabled == Some(true)),
             ),
-            ("sip.enableSrtp", option.sip.as_ref().is_some_and(|sip| sip.enable_srtp == Some(true))),
         ];
         for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
             self.error(now, "command", format!("option.{name} is not implemented by this server"), 501);
@@ -298,9 +299,10 @@ impl Core {
     /// Agrees on media with the far end, once; a call that cannot agree is refused with what the far end's
     /// SDP is worth.
     fn negotiate(&mut self, now: CallTime) -> Option<String> {
-        let random = self.facts.random;
+        let (start, encryption) = (self.start(), self.encryption(None));
         let sip = self.sip.as_mut()?;
-        match sip.answer(random) {
+        sip.encrypt(encryption);
+        match sip.answer(start) {
             Ok(Agreed { sdp, plan }) => {
                 if let Some(plan) = plan {
                     self.sound_begins(plan);
@@ -335,9 +337,9 @@ impl Core {
 
     /// The far end's answer to our offer came with the ACK.
     fn answered_late(&mut self, now: CallTime, answer: &str) {
-        let random = self.facts.random;
+        let start = self.start();
         let Some(sip) = self.sip.as_mut() else { return };
-        match sip.answered(answer, random) {
+        match sip.answered(answer, start) {
             Ok(plan) => {
                 let held = plan.media.held;
                 self.sound_begins(plan);
@@ -352,9 +354,9 @@ impl Core {
 
     /// The far end wants other media: the direction or address may change, the call never ends by it.
     fn reoffered(&mut self, now: CallTime, offer: Option<&str>) {
-        let random = self.facts.random;
+        let start = self.start();
         let Some(sip) = self.sip.as_mut() else { return };
-        match sip.reoffer(offer, random) {
+        match sip.reoffer(offer, start) {
             Ok(Agreed { sdp, plan }) => {
                 self.request(LegRequest::AnswerReoffer(Ok(sdp)));
                 if let Some(plan) = plan {

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use audio::Codec;
-use rtp::sdp::{self, Direction, Local, SdpError};
+use rtp::sdp::{self, Direction, KeyRing, Local, SdpError, Security};
 use rtp::stream::Learning;
 
-use crate::media::order::RtpPlan;
+use crate::media::order::{RtpPlan, Start};
 
 /// Our side of a SIP leg's media.
 #[derive(Clone, Debug)]
@@ -25,12 +25,27 @@ pub struct LocalMedia {
     pub name: String,
     /// Random id for the `o=` line.
     pub origin_id: u64,
+    /// The host that the peer's signalling comes from; behind one NAT its sound comes from there too.
+    pub signalling: Option<IpAddr>,
+    /// Our keys, of random bytes that serve nothing else.
+    pub keys: KeyRing,
+}
+
+/// Whether sound may go in clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// It is encrypted where the peer offers that; our own offers are in clear.
+    #[default]
+    Answered,
+    /// Never: keys are offered alone, and descriptions in clear refused with 488.
+    Required,
 }
 
 /// Media of one SIP leg through its life.
 #[derive(Clone, Debug)]
 pub struct SipMedia {
     local: LocalMedia,
+    encryption: Encryption,
     offer: Option<String>,
     /// What we sent last in this dialog.
     sent: Option<String>,
@@ -47,12 +62,17 @@ pub(crate) struct Agreed {
 impl SipMedia {
     /// Media of a call that came in with `offer`, or with none.
     pub fn inbound(offer: Option<String>, local: LocalMedia) -> Self {
-        SipMedia { local, offer, sent: None }
+        SipMedia { local, encryption: Encryption::default(), offer, sent: None }
     }
 
     /// Media of a call that we place.
     pub fn outbound(local: LocalMedia) -> Self {
-        SipMedia { local, offer: None, sent: None }
+        SipMedia::inbound(None, local)
+    }
+
+    /// Says whether sound may go in clear, before the first description is made.
+    pub(crate) fn encrypt(&mut self, encryption: Encryption) {
+        self.encryption = encryption;
     }
 
     /// Our offer for a call that we place.
@@ -66,35 +86,31 @@ impl SipMedia {
     }
 
     /// Answers the offer, or makes one when there was none. Asked again, says the same.
-    pub(crate) fn answer(&mut self, random: (u32, u16, u32)) -> Result<Agreed, SdpError> {
+    pub(crate) fn answer(&mut self, start: Start) -> Result<Agreed, SdpError> {
         match self.offer.clone() {
-            Some(offer) => self.answer_to(&offer, random),
+            Some(offer) => self.answer_to(&offer, start),
             None => Ok(self.offer_ours()),
         }
     }
 
     /// Answers an offer inside the dialog, or makes one when it has none.
-    pub(crate) fn reoffer(
-        &mut self,
-        offer: Option<&str>,
-        random: (u32, u16, u32),
-    ) -> Result<Agreed, SdpError> {
+    pub(crate) fn reoffer(&mut self, offer: Option<&str>, start: Start) -> Result<Agreed, SdpError> {
         match offer {
-            Some(offer) => self.answer_to(offer, random),
+            Some(offer) => self.answer_to(offer, start),
             None => Ok(self.offer_ours()),
         }
     }
 
     /// Takes in the answer to the offer we made.
-    pub(crate) fn answered(&mut self, answer: &str, random: (u32, u16, u32)) -> Result<RtpPlan, SdpError> {
+    pub(crate) fn answered(&mut self, answer: &str, start: Start) -> Result<RtpPlan, SdpError> {
         let media = sdp::read_answer(&self.described(), answer)?;
-        Ok(self.plan(media, random))
+        Ok(self.plan(media, start))
     }
 
-    fn answer_to(&mut self, offer: &str, random: (u32, u16, u32)) -> Result<Agreed, SdpError> {
+    fn answer_to(&mut self, offer: &str, start: Start) -> Result<Agreed, SdpError> {
         let answer = sdp::answer(offer, &self.described())?;
         self.sent = Some(answer.sdp.clone());
-        Ok(Agreed { sdp: answer.sdp, plan: Some(self.plan(answer.media, random)) })
+        Ok(Agreed { sdp: answer.sdp, plan: Some(self.plan(answer.media, start)) })
     }
 
     fn offer_ours(&mut self) -> Agreed {
@@ -113,15 +129,18 @@ impl SipMedia {
             telephone_event: self.local.telephone_event,
             comfort_noise: false,
             rtcp_mux: false,
-            security: sdp::Security::Off,
+            security: match self.encryption {
+                Encryption::Answered => Security::Answered(&self.local.keys),
+                Encryption::Required => Security::Required(&self.local.keys),
+            },
             direction: Direction::SendRecv,
             ptime_ms: 20,
             name: &self.local.name,
         }
     }
 
-    fn plan(&self, media: sdp::Negotiated, start: (u32, u16, u32)) -> RtpPlan {
+    fn plan(&self, media: sdp::Negotiated, start: Start) -> RtpPlan {
         let learning = if self.local.latching { Learning::On } else { Learning::Off };
-        RtpPlan { media, learning, start }
+        RtpPlan { media, learning, signalling: self.local.signalling, start }
     }
 }

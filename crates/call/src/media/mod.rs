@@ -3,6 +3,7 @@
 //! The path is fixed and reads from top to bottom in [`Media::hear`] and [`Media::speak`]; between the two
 //! the thread scores the voice detectors of all calls of its slot in one batch.
 
+mod guard;
 mod listening;
 pub mod order;
 mod raw_leg;
@@ -141,20 +142,24 @@ impl Media {
         }
     }
 
-    /// Takes in a datagram or message of a leg that came from `from`.
-    pub fn packet(&mut self, now: CallTime, leg: LegId, from: Option<SocketAddr>, bytes: &[u8]) {
+    /// Takes in a datagram of an RTP leg that came from `from`; it is decrypted in place.
+    pub fn datagram(&mut self, now: CallTime, leg: LegId, from: SocketAddr, bytes: &mut [u8]) {
         let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
-        let arrived = match (&mut found.sound, from) {
-            (LegSound::Rtp(rtp), Some(from)) => rtp.receive(now, from, bytes),
-            (LegSound::Raw(raw), _) => {
-                if raw.receive(bytes) {
-                    Arrived::Sound
-                } else {
-                    Arrived::Foreign
-                }
-            }
-            (LegSound::Rtp(_), None) => Arrived::Foreign,
-        };
+        let LegSound::Rtp(rtp) = &mut found.sound else { return };
+        let arrived = rtp.receive(now, from, bytes);
+        self.arrived(now, leg, arrived);
+    }
+
+    /// Takes in a message of a WebSocket leg.
+    pub fn message(&mut self, now: CallTime, leg: LegId, bytes: &[u8]) {
+        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
+        let LegSound::Raw(raw) = &mut found.sound else { return };
+        let arrived = if raw.receive(bytes) { Arrived::Sound } else { Arrived::Foreign };
+        self.arrived(now, leg, arrived);
+    }
+
+    fn arrived(&mut self, now: CallTime, leg: LegId, arrived: Arrived) {
+        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
         match arrived {
             Arrived::Foreign => return,
             Arrived::Digit(digit) => self.events.push_back(FromMedia::Digit(leg, digit)),

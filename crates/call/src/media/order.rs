@@ -40,8 +40,31 @@ pub struct RtpPlan {
     pub media: Negotiated,
     /// Whether the peer's address may be learned from its packets.
     pub learning: rtp::stream::Learning,
-    /// Random numbers for the stream we send: SSRC, first sequence number, first timestamp.
-    pub start: (u32, u16, u32),
+    /// The host that the peer's signalling comes from, where it is known.
+    pub signalling: Option<std::net::IpAddr>,
+    /// Where the stream we send begins.
+    pub start: Start,
+}
+
+/// Where a stream that we send begins: random numbers (RFC 3550 section 5.1), and the wall clock of its call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Identity of the stream.
+    pub ssrc: u32,
+    /// First sequence number. Its highest bit is left out: a peer that misses the first packets of an encrypted
+    /// stream must not mistake how often the number has wrapped (RFC 3711 section 3.3.1).
+    pub sequence: u16,
+    /// First timestamp.
+    pub timestamp: u32,
+    /// Wall time at which the call began, in milliseconds since 1970: reports carry it.
+    pub began_unix_ms: u64,
+}
+
+impl Start {
+    /// The numbering, from its beginning.
+    pub fn outgoing(self) -> rtp::Outgoing {
+        rtp::Outgoing::new(self.ssrc, self.sequence & 0x7fff, self.timestamp)
+    }
 }
 
 /// When the caller's speech stops what the agent says, decided in the tick in which it is heard.

@@ -13,6 +13,7 @@ use rtp::stream::{Outgoing, Source};
 use rtp::telephone_event::{DigitSender, Digits, EventPacket};
 use rtp::{Datagram, Rtp};
 
+use crate::media::guard::Guard;
 use crate::media::order::RtpPlan;
 
 /// Pause between two digits, so that the far end hears two.
@@ -20,9 +21,15 @@ const DIGIT_GAP_FRAMES: u32 = 4;
 /// A frame whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
 const QUIET_PEAK: u16 = 200;
 
+/// An RTP header without contributing sources or extension, as we send it.
+const HEADER_BYTES: usize = 12;
+/// A packet of a digit.
+const EVENT_BYTES: usize = HEADER_BYTES + 4;
+
 /// One RTP leg.
 pub(crate) struct RtpLeg {
     media: Negotiated,
+    guard: Guard,
     source: Source,
     jitter: Jitter,
     decoder: (u8, &'static Codec, Box<dyn Decoder>),
@@ -50,6 +57,7 @@ struct DigitsOut {
 }
 
 /// What came of a datagram.
+#[derive(Clone, Copy)]
 pub(crate) enum Arrived {
     /// Sound of the far end.
     Sound,
@@ -66,9 +74,15 @@ impl RtpLeg {
     pub(crate) fn new(plan: RtpPlan, rate: u32) -> Self {
         let media = plan.media;
         let codec = media.codec;
-        let (ssrc, sequence, timestamp) = plan.start;
+        let mut guard = Guard::default();
+        guard.agree(media.keys.as_ref());
+        let source = Source::new(media.remote, plan.learning);
         RtpLeg {
-            source: Source::new(media.remote, plan.learning),
+            guard,
+            source: match plan.signalling {
+                Some(host) => source.with_signalling_from(host),
+                None => source,
+            },
             jitter: Jitter::new(codec.rtp_clock),
             decoder: (media.payload_type, codec, (codec.decoder)()),
             heard: VecDeque::new(),
@@ -79,7 +93,7 @@ impl RtpLeg {
             encoder: (codec.encoder)(),
             resampler_out: Resampler::new(rate, codec.rate),
             unsent: Vec::new(),
-            outgoing: Outgoing::new(ssrc, sequence, timestamp),
+            outgoing: plan.start.outgoing(),
             digits_out: DigitsOut::default(),
             media,
             rate,
@@ -101,14 +115,18 @@ impl RtpLeg {
             self.digits_in = Digits::new(digit_clock(&media));
         }
         self.source.retarget(media.remote);
+        self.guard.agree(media.keys.as_ref());
         self.media = media;
     }
 
-    /// Takes a datagram in.
-    pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &[u8]) -> Arrived {
+    /// Takes a datagram in; it is decrypted in place.
+    pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> Arrived {
         if Datagram::classify(datagram) != Datagram::Rtp {
             return Arrived::Foreign;
         }
+        let Some(datagram) = self.guard.open(datagram).and_then(|length| datagram.get(..length)) else {
+            return Arrived::Foreign;
+        };
         let Ok(Rtp { header, payload }) = Rtp::parse(datagram) else { return Arrived::Foreign };
         let kind = self.media.payload(header.payload_type);
         if matches!(kind, Payload::Unknown) || !self.source.accept(now, from, &header) {
@@ -172,9 +190,11 @@ impl RtpLeg {
         if let Some(event) = self.digits_out.next(&self.media, &self.outgoing) {
             self.unsent.clear();
             if let (Some(packet), Some(kind)) = (event, self.media.telephone_event) {
-                let mut datagram = Vec::with_capacity(16);
+                let mut datagram = Vec::with_capacity(EVENT_BYTES + self.guard.growth());
                 self.outgoing.event(kind.payload_type, &packet, &mut datagram);
-                out.push((remote, datagram));
+                if self.guard.close(&mut datagram) {
+                    out.push((remote, datagram));
+                }
             }
             self.outgoing.skip(clock_step);
             return;
@@ -189,9 +209,11 @@ impl RtpLeg {
             let mut payload = Vec::with_capacity(length);
             self.encoder.encode(&self.unsent[start..start + length], &mut payload);
             start += length;
-            let mut datagram = Vec::with_capacity(payload.len() + 12);
+            let mut datagram = Vec::with_capacity(payload.len() + HEADER_BYTES + self.guard.growth());
             self.outgoing.sound(self.media.payload_type, ticks, &payload, &mut datagram);
-            out.push((remote, datagram));
+            if self.guard.close(&mut datagram) {
+                out.push((remote, datagram));
+            }
         }
         self.unsent.drain(..start);
     }

@@ -22,6 +22,7 @@ scripts! {
     command_not_built_is_501
     different_play_id_replaces
     dtmf_goto
+    encrypted_call_is_answered_encrypted
     graceful_interrupt
     greeting_then_answer
     hangup_while_referring
@@ -33,11 +34,15 @@ scripts! {
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled
+    outbound_call_is_encrypted
     outbound_call_is_given_up
     outbound_call_is_refused
+    outbound_call_never_falls_back_to_clear
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back
     refer_times_out
+    referred_party_never_falls_back_to_clear
+    required_encryption_refuses_a_clear_offer
     sound_files_and_pause
     streaming_tts_end_of_stream
     tts_provider_failure_is_an_error_event_and_track_end

@@ -1,7 +1,6 @@
 //! What the types of the configuration cannot say: ranges, keys that belong together, features that are not
 //! built.
 
-use protocol::option::RecorderFormat;
 use protocol::value::Headers;
 
 use crate::access::keys;
@@ -249,14 +248,5 @@ fn not_built(config: &Config, findings: &mut Vec<Finding>) {
     if config.tls_port.is_some() {
         let finding = Finding::new("tls_port", "SIP over TLS is not built into this version");
         findings.push(finding.help("leave the key out to have SIP over UDP only"));
-    }
-    if config.enable_srtp {
-        let finding = Finding::new("enable_srtp", "SRTP is not built into this version");
-        findings.push(finding.help("write false to send sound in the clear"));
-    }
-    if config.recording.format != RecorderFormat::Wav {
-        let message =
-            format!("recordings as \"{}\" are not built into this version", config.recording.format.as_str());
-        findings.push(Finding::new("recording.format", message).help("write \"wav\""));
     }
 }

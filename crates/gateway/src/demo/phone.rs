@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use audio::vad::{VadEvent, VadSettings};
 use call::legs::LegId;
-use call::media::order::{FromMedia, LegPlan, RtpPlan, ToMedia, UtteranceId};
+use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia, UtteranceId};
 use call::media::{Media, Transmit};
 use protocol::CallTime;
 use rtp::sdp::{self, Direction, Local};
@@ -152,7 +152,8 @@ impl Phone {
             quiet_since: CallTime::ZERO,
             last_word: CallTime::ZERO,
         };
-        let plan = RtpPlan { media, learning: Learning::Off, start: rand::random() };
+        let start = Start { ssrc: rand::random(), sequence: rand::random(), ..Start::default() };
+        let plan = RtpPlan { media, learning: Learning::Off, signalling: None, start };
         let settings = VadSettings { speech_padding: Duration::from_millis(90), ..VadSettings::default() };
         line.media.handle(CallTime::ZERO, ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
         line.media.handle(CallTime::ZERO, ToMedia::Vad("silero", settings));
@@ -283,7 +284,7 @@ impl Line {
         let now = self.now();
         let mut datagram = [0; 2048];
         while let Ok((length, from)) = self.socket.recv_from(&mut datagram) {
-            self.media.packet(now, LegId::MAIN, Some(from), &datagram[..length]);
+            self.media.datagram(now, LegId::MAIN, from, &mut datagram[..length]);
         }
         self.media.tick(now);
         while let Some(transmit) = self.media.transmit() {

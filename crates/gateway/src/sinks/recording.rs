@@ -1,21 +1,20 @@
-//! Recordings: one thread writes them all, a second of sound at a time, and makes the header valid with each.
+//! Recordings: one thread writes them all, a second of sound at a time, and makes the file whole with each.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use audio::{Resampler, wav};
+use audio::Resampler;
+use audio::recording::{self, FORMATS, Format, Writer};
 use call::setup::{Studio, TAPE_PIECES, Tape, TapePiece};
 use protocol::Extra;
-use protocol::option::{RecorderFormat, RecorderOption};
+use protocol::option::RecorderOption;
 use protocol::record::Recording as Written;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Recording;
 use crate::files;
 
-/// Remote party left, what the server plays right.
-const CHANNELS: u16 = 2;
 /// New recordings waiting for the thread. When full the call goes on without a recording and is told.
 const OPENED: usize = 4096;
 /// Most frames of silence put in for one gap: an hour at 48 kHz. More is no gap but a broken clock.
@@ -35,9 +34,7 @@ pub struct Recorder {
 struct Open {
     id: String,
     path: PathBuf,
-    file: File,
-    /// Hz of the pieces and of the file.
-    rates: (u32, u32),
+    reel: Reel,
     pieces: mpsc::Receiver<TapePiece>,
     done: oneshot::Sender<Written>,
 }
@@ -64,14 +61,11 @@ impl Recorder {
         Ok((Recorder { option, opened }, thread))
     }
 
-    fn create(&self, id: &str, option: &RecorderOption) -> Result<(PathBuf, File), String> {
+    fn create(&self, id: &str, option: &RecorderOption, format: &Format) -> Result<(PathBuf, File), String> {
         let stem = files::stem(id);
         let pattern = option.recorder_file.as_deref().or(self.option.filename_pattern.as_deref());
-        let mut name = pattern.filter(|name| !name.is_empty()).unwrap_or("{id}.wav").replace("{id}", &stem);
-        if !name.to_ascii_lowercase().ends_with(".wav") {
-            name.push_str(".wav");
-        }
-        let path = files::place_for(&self.option.path, &name)?;
+        let name = pattern.filter(|name| !name.is_empty()).unwrap_or("{id}").replace("{id}", &stem);
+        let path = files::place_for(&self.option.path, &ending(&name, format))?;
         for attempt in 0..NAMES {
             let path = numbered(&path, attempt);
             match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -84,32 +78,41 @@ impl Recorder {
     }
 }
 
+/// `name` with the ending of the format, which takes the place of another format's: the name of a file says what is
+/// in it.
+fn ending(name: &str, format: &Format) -> String {
+    let other = name
+        .rsplit_once('.')
+        .filter(|(_, ending)| FORMATS.iter().any(|format| ending.eq_ignore_ascii_case(format.extension)));
+    format!("{}.{}", other.map_or(name, |(stem, _)| stem), format.extension)
+}
+
 /// `a.wav`, then `a-1.wav`: an older recording is never written over.
 fn numbered(path: &Path, attempt: u32) -> PathBuf {
     if attempt == 0 {
         return path.to_owned();
     }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}-{attempt}.wav"))
+    let [stem, ending] =
+        [path.file_stem(), path.extension()].map(|part| part.unwrap_or_default().to_string_lossy());
+    path.with_file_name(format!("{stem}-{attempt}.{ending}"))
 }
 
 impl Studio for Recorder {
     fn open(&self, id: &str, from: u32, option: &RecorderOption) -> Result<Tape, String> {
-        let format = option.format.unwrap_or(self.option.format);
-        if format != RecorderFormat::Wav {
-            return Err(format!(
-                "recordings as \"{}\" are not built into this version; use wav",
-                format.as_str()
-            ));
-        }
+        let name = option.format.unwrap_or(self.option.format).as_str();
+        let format =
+            recording::format(name).ok_or_else(|| format!("recordings as {name:?} are not known"))?;
         let rate = option.samplerate.unwrap_or(self.option.samplerate);
         if ![8_000, 16_000, 24_000, 48_000].contains(&rate) {
             return Err(format!("a recording at {rate} Hz is not possible; use 8000, 16000, 24000 or 48000"));
         }
-        let (path, file) = self.create(id, option)?;
+        let rate = format.rate_near(rate);
+        let writer = (format.writer)(rate).ok_or_else(|| format!("no writer for {name} at {rate} Hz"))?;
+        let (path, file) = self.create(id, option, format)?;
+        let reel = Reel::new(file, writer, (from, rate));
         let (sender, pieces) = mpsc::channel(TAPE_PIECES);
         let (done_in, done) = oneshot::channel();
-        let open = Open { id: id.to_owned(), path, file, rates: (from, rate), pieces, done: done_in };
+        let open = Open { id: id.to_owned(), path, reel, pieces, done: done_in };
         self.opened.try_send(open).map_err(|_| "too many recordings begin at once".to_owned())?;
         Ok(Tape { pieces: sender, done })
     }
@@ -117,10 +120,13 @@ impl Studio for Recorder {
 
 /// Writes one recording to its end. A disk that fails ends it at once, and `done` says why.
 async fn write(mut open: Open) {
-    let mut reel = Reel::new(open.file, open.rates);
+    let mut reel = open.reel;
     let mut failure = reel.header().err();
     while failure.is_none() {
-        let Some(piece) = open.pieces.recv().await else { break };
+        let Some(piece) = open.pieces.recv().await else {
+            failure = reel.finish().err();
+            break;
+        };
         failure = reel.piece(&piece).err();
     }
     open.pieces.close();
@@ -138,7 +144,10 @@ async fn write(mut open: Open) {
 /// The file of a recording.
 struct Reel {
     file: File,
-    rate: u32,
+    writer: Box<dyn Writer>,
+    /// The header that stands in the file.
+    head: Vec<u8>,
+    /// Bytes behind it.
     bytes: u64,
     /// One for each side.
     resamplers: [Resampler; 2],
@@ -146,9 +155,10 @@ struct Reel {
 }
 
 impl Reel {
-    fn new(file: File, (from, rate): (u32, u32)) -> Self {
+    /// A file by `writer`, whose rate is the second one, of pieces at the first.
+    fn new(file: File, writer: Box<dyn Writer>, (from, rate): (u32, u32)) -> Self {
         let resamplers = [(); 2].map(|()| Resampler::new(from, rate));
-        Reel { file, rate, bytes: 0, resamplers, from }
+        Reel { file, writer, head: Vec::new(), bytes: 0, resamplers, from }
     }
 
     fn piece(&mut self, piece: &TapePiece) -> io::Result<()> {
@@ -176,12 +186,14 @@ impl Reel {
             resampler.process(&plain, &mut converted);
             converted
         });
-        let pairs = left.iter().zip(&right).map(|(left, right)| [left.to_le_bytes(), right.to_le_bytes()]);
-        self.append(&pairs.flatten().flatten().collect::<Vec<u8>>())
+        let stereo: Vec<i16> = left.into_iter().zip(right).flat_map(<[i16; 2]>::from).collect();
+        let mut bytes = Vec::with_capacity(stereo.len() * 2);
+        self.writer.sound(&stereo, &mut bytes);
+        self.append(&bytes)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(wav::HEADER_BYTES as u64 + self.bytes))?;
+        self.file.seek(SeekFrom::Start(self.head.len() as u64 + self.bytes))?;
         self.file.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
         Ok(())
@@ -189,13 +201,33 @@ impl Reel {
 
     /// A reader that finds the file at any moment plays what is there.
     fn header(&mut self) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&wav::header(self.rate, CHANNELS, self.bytes))
+        let head = self.writer.head();
+        if head != self.head {
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(&head)?;
+            self.head = head;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        self.writer.finish(&mut bytes);
+        self.append(&bytes)?;
+        self.header()
+    }
+}
+
+impl std::fmt::Debug for Reel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reel").field("file", &self.file).field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use audio::wav;
+
     use super::*;
 
     fn recorder(folder: &Path) -> (Recorder, std::thread::JoinHandle<()>) {
@@ -224,6 +256,37 @@ mod tests {
         assert_eq!(written.size, 44 + 24);
         drop(recorder);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn every_format_is_written_with_its_own_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, _thread) = recorder(folder.path());
+        // Two seconds at 16 kHz: bytes behind what a name asks for.
+        for (name, ending, size) in [
+            ("wav", "wav", 44 + 128_000),
+            ("pcm", "pcm", 128_000),
+            ("pcmu", "pcmu", 32_000),
+            ("pcma", "pcma", 32_000),
+            ("g722", "g722", 32_000),
+            ("opus", "opus", 0),
+        ] {
+            let option = RecorderOption {
+                recorder_file: Some("talk.wav".into()),
+                format: serde_json::from_value(name.into()).ok(),
+                ..RecorderOption::default()
+            };
+            let tape = recorder.open("s1", 16_000, &option).unwrap();
+            for _ in 0..2 {
+                tape.pieces.blocking_send(TapePiece::Sound(vec![7; 32_000])).unwrap();
+            }
+            drop(tape.pieces);
+            let written = tape.done.blocking_recv().unwrap();
+            assert!(written.path.ends_with(&format!("talk.{ending}")), "{}", written.path);
+            assert_eq!(written.size, std::fs::metadata(&written.path).unwrap().len());
+            assert!(size == 0 || written.size == size, "{name}: {}", written.size);
+            assert!(written.size > 500, "{name}: {}", written.size);
+        }
     }
 
     #[test]
@@ -260,7 +323,9 @@ mod tests {
         let path = folder.path().join("read_only.wav");
         std::fs::write(&path, "").unwrap();
         let file = File::open(&path).unwrap();
-        let open = Open { id: "s1".into(), path, file, rates: (8000, 8000), pieces, done: done_in };
+        let writer = (recording::format("wav").unwrap().writer)(8000).unwrap();
+        let reel = Reel::new(file, writer, (8000, 8000));
+        let open = Open { id: "s1".into(), path, reel, pieces, done: done_in };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(write(open));
         assert!(done.blocking_recv().unwrap().extra.unwrap().contains_key("error"));

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
 use crate::rig::{Client, PATIENCE, Rig, until};
 use crate::{programs, sound};
 
@@ -25,6 +25,11 @@ pub(crate) struct Baresip {
 
 impl Baresip {
     pub(crate) async fn start(folder: &Path, codec: &str, says: &[i16]) -> Baresip {
+        Self::start_with(folder, &format!("audio_codecs={codec}"), says).await
+    }
+
+    /// With further words for its account, such as `mediaenc=srtp-mand`.
+    pub(crate) async fn start_with(folder: &Path, account: &str, says: &[i16]) -> Baresip {
         let [sip, media, control] = programs::free_ports::<3>();
         std::fs::create_dir(folder).unwrap();
         sound::write_wav(&folder.join("says.wav"), 8000, says);
@@ -39,11 +44,11 @@ impl Baresip {
             "ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1".into(),
             "audio_buffer 20-160\njitter_buffer_type fixed\njitter_buffer_delay 2-10".into(),
             "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule aufile.so".into(),
-            "module sndfile.so\nmodule uuid.so\nmodule_tmp account.so".into(),
+            "module sndfile.so\nmodule uuid.so\nmodule srtp.so\nmodule_tmp account.so".into(),
             "module_app menu.so\nmodule_app ctrl_tcp.so\n".into(),
         ];
         std::fs::write(folder.join("config"), lines.join("\n")).unwrap();
-        let account = format!("<sip:phone@127.0.0.1:{sip}>;regint=0;answermode=auto;audio_codecs={codec}\n");
+        let account = format!("<sip:phone@127.0.0.1:{sip}>;regint=0;answermode=auto;{account}\n");
         std::fs::write(folder.join("accounts"), account).unwrap();
         std::fs::write(folder.join("contacts"), "").unwrap();
         let child = programs::start("baresip", &["-f", folder.to_str().unwrap()], folder);
@@ -127,9 +132,9 @@ pub(crate) async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
     (rig, told, caller, agent)
 }
 
-async fn both_are_heard(codec: &str) {
+async fn both_are_heard(account: &str) {
     let (rig, mut told, caller, agent) = rig_with_agent().await;
-    let mut phone = Baresip::start(&rig.path("phone"), codec, &caller).await;
+    let mut phone = Baresip::start_with(&rig.path("phone"), account, &caller).await;
     let mut client = connect(&rig, &mut told, &mut phone).await;
     client.event("trackEnd").await;
     // The file of the caller may be longer than that of the agent.
@@ -143,19 +148,44 @@ async fn both_are_heard(codec: &str) {
     let recording = PathBuf::from(&record.recorder[0].path);
     let said = sound::find(&caller, &sound::channel(&recording, 0));
     let heard = sound::find(&agent, &phone.heard());
-    println!("{codec}: the server hears {said:?}, baresip hears {heard:?}");
+    println!("{account}: the server hears {said:?}, baresip hears {heard:?}");
     assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
     rig.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_and_the_agent_hear_each_other_in_g722_and_the_phone_hangs_up() {
-    both_are_heard("G722/16000/1").await;
+    both_are_heard("audio_codecs=G722/16000/1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_and_the_agent_hear_each_other_in_g711_and_the_phone_hangs_up() {
-    both_are_heard("PCMA/8000/1").await;
+    both_are_heard("audio_codecs=PCMA/8000/1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_that_insists_on_srtp_and_the_agent_hear_each_other() {
+    both_are_heard("audio_codecs=PCMU/8000/1;mediaenc=srtp-mand").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_that_offers_srtp_and_the_agent_hear_each_other() {
+    both_are_heard("audio_codecs=PCMU/8000/1;mediaenc=srtp").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_baresip_in_clear_is_refused_where_encryption_is_configured() {
+    let rig = Rig::start_with(|config| {
+        config.enable_srtp = true;
+        playbooks(config, Vec::new(), Some("hello.md"));
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &[0; 8000]).await;
+    phone.command("dial", &format!("sip:agent@{}", rig.server.sip_addr())).await;
+    let closed = phone.told("type", "CALL_CLOSED").await;
+    assert!(closed["param"].as_str().unwrap_or_default().contains("488"), "{closed}");
+    rig.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,9 +173,7 @@ fn who_may_is_a_word_or_a_table_and_a_key_has_a_hash_and_scopes() {
 
 #[test]
 fn what_is_not_built_stops_the_start_where_leaving_it_out_would_harm() {
-    wrong("enable_srtp = true", "1:1", "not built");
     wrong("tls_port = 5061", "1:1", "not built");
-    wrong("[recording]\nformat = \"opus\"", "2:1", "not built");
 }
 
 #[test]

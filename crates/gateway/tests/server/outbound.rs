@@ -13,18 +13,32 @@ use crate::sound;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_to_baresip_is_heard_on_both_sides() {
+    heard_on_both_sides("audio_codecs=PCMU/8000/1", json!({})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_call_of_ours_to_baresip_is_heard_on_both_sides() {
+    let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp-mand";
+    heard_on_both_sides(account, json!({"enableSrtp": true})).await;
+}
+
+async fn heard_on_both_sides(account: &str, sip: serde_json::Value) {
     let rig = Rig::start().await;
     let callee = sound::speech(rig.folder.path(), "You have reached the front desk of the museum").await;
     let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your reservation").await;
     sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
     // The phone hangs up when its file ends.
     let says = [callee.as_slice(), &[0; 20 * 8000]].concat();
-    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &says).await;
+    let mut phone = Baresip::start_with(&rig.path("phone"), account, &says).await;
     let mut client = rig.connect("/call/sip?id=out1").await;
     let to = format!("sip:phone@127.0.0.1:{}", phone.sip);
-    client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
+    client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}, "sip": sip}})).await;
     assert_eq!(client.event("trackStart").await["trackId"], "out1");
-    assert!(client.event("answer").await["sdp"].as_str().unwrap().contains("m=audio"));
+    let answer = client.event("answer").await["sdp"].as_str().unwrap().to_owned();
+    assert!(answer.contains("m=audio"));
+    if sip["enableSrtp"] == true {
+        assert!(answer.contains("RTP/SAVP") && answer.contains("inline:***"), "{answer}");
+    }
     for _ in 0..2 {
         client.send(json!({"command": "play", "url": "agent.wav"})).await;
         client.event("trackEnd").await;
