@@ -5,7 +5,7 @@
 //!
 //! Rooms in reading order: [`setup`] is what a call begins with and [`handle`] how others reach it; [`core`]
 //! holds all rules and [`verbs`] one file for each thing a command does; [`media`] is the sound of one call as
-//! a function of time, [`media_thread`] the clock that drives it; [`task`] joins rules, sound, legs and
+//! a function of time, [`media_thread`] the clock that drives it, [`tally`] how good it was; [`task`] joins rules, sound, legs and
 //! providers; [`legs`] are the parties' connections; [`end`] says why a call ended, [`record`] what is written
 //! about it.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod media;
 pub mod media_thread;
 pub mod record;
 pub mod setup;
+pub mod tally;
 pub mod task;
 pub mod verbs;
 

@@ -6,7 +6,7 @@
 //! cannot be handed over at once is dropped by the rule of its queue.
 
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,6 +23,7 @@ use crate::legs::LegId;
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media::{Media, Transmit};
 use crate::setup::{TAPE_PIECES, TapePiece};
+use crate::tally::Tally;
 
 /// Orders waiting for a thread. When full the sender waits; the thread takes all at each slot.
 const ORDERS: usize = 4096;
@@ -42,6 +43,10 @@ const MOST_LATE: u64 = 5 * SLOTS;
 const MESSAGES: usize = 3;
 /// Datagrams read of one socket in one tick; more than a far end sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
+/// Reports are read in every so many ticks: a peer sends one in some seconds.
+const REPORT_TURNS: u32 = 10;
+/// Reports read at a time.
+const MOST_REPORTS: usize = 4;
 /// WebSocket messages read of one call in one tick. The rest waits, and the client with it.
 const MOST_MESSAGES: usize = 50;
 /// Places of a recognizer's queue that sound leaves free, so that the marks of speech always fit.
@@ -52,8 +57,13 @@ const ROUNDS: usize = 4;
 /// A leg's connection as the media thread uses it.
 #[derive(Debug)]
 pub enum Wire {
-    /// A bound, non-blocking RTP socket.
-    Udp(UdpSocket),
+    /// Bound, non-blocking sockets.
+    Udp {
+        /// RTP.
+        sound: UdpSocket,
+        /// RTCP, for peers that do not send it to the port of the sound; absent where that port was not free.
+        reports: Option<UdpSocket>,
+    },
     /// Messages of a WebSocket. `outbound` takes batches of 20 ms messages; when it is full they are dropped.
     Socket {
         /// Binary messages as they come.
@@ -99,6 +109,7 @@ pub(crate) struct Seat {
     gap: u64,
     unsent: Vec<Bytes>,
     deaf_since: Option<CallTime>,
+    turns: u32,
 }
 
 impl Seat {
@@ -120,6 +131,7 @@ impl Seat {
             gap: 0,
             unsent: Vec::new(),
             deaf_since: None,
+            turns: 0,
         }
     }
 }
@@ -137,6 +149,8 @@ pub struct Counters {
     pub panics: AtomicU64,
     /// Calls seated now.
     pub calls: AtomicUsize,
+    /// How good the sound of legs was that are over.
+    pub quality: Tally,
     /// Ticks by how late the last call of their slot was sent, in milliseconds: up to 1, 2, 5, 20, more.
     pub lateness: [AtomicU64; 5],
 }
@@ -294,16 +308,13 @@ impl Wheel {
         let time = CallTime(now.saturating_duration_since(seat.started));
         for (leg, wire) in &mut seat.wires {
             match wire {
-                Wire::Udp(socket) => {
-                    for _ in 0..MOST_DATAGRAMS {
-                        match socket.recv_from(&mut self.datagram[..]) {
-                            Ok((length, from)) => {
-                                seat.media.datagram(time, *leg, from, &mut self.datagram[..length]);
-                            }
-                            // A refused port shows as an error of the next call and says nothing about it.
-                            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-                            Err(_) => break,
-                        }
+                Wire::Udp { sound, reports } => {
+                    let reports = reports.as_ref().filter(|_| seat.turns.is_multiple_of(REPORT_TURNS));
+                    for (socket, most) in [(Some(&*sound), MOST_DATAGRAMS), (reports, MOST_REPORTS)] {
+                        let Some(socket) = socket else { continue };
+                        read(socket, most, &mut self.datagram[..], |from, bytes| {
+                            seat.media.datagram(time, *leg, from, bytes);
+                        });
                     }
                 }
                 Wire::Socket { inbound, .. } => {
@@ -315,6 +326,7 @@ impl Wheel {
                 Wire::None => {}
             }
         }
+        seat.turns = seat.turns.wrapping_add(1);
         seat.media.hear(time);
         true
     }
@@ -366,10 +378,17 @@ impl Wheel {
             match transmit {
                 Transmit::Datagram(leg, to, bytes) => {
                     let wire = seat.wires.iter().find(|(id, _)| *id == leg);
-                    if let Some((_, Wire::Udp(socket))) = wire
-                        && socket.send_to(&bytes, to).is_err()
+                    if let Some((_, Wire::Udp { sound, .. })) = wire
+                        && sound.send_to(&bytes, to).is_err()
                     {
                         self.counters.unsent.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Transmit::Report(leg, to, bytes) => {
+                    let wire = seat.wires.iter().find(|(id, _)| *id == leg);
+                    if let Some((_, Wire::Udp { reports: Some(reports), .. })) = wire {
+                        // A report that is lost is followed by another.
+                        let _ = reports.send_to(&bytes, to);
                     }
                 }
                 Transmit::Message(_, bytes) => {
@@ -410,8 +429,18 @@ impl Wheel {
             Order::Media(id, order) => {
                 let Some((slot, at)) = self.find(id) else { return };
                 let mut seat = self.slots[slot].swap_remove(at);
-                let alive = self.fence(&mut seat, |_, seat| {
+                let removed = match &order {
+                    ToMedia::Remove(leg) => Some(*leg),
+                    _ => None,
+                };
+                let alive = self.fence(&mut seat, |wheel, seat| {
+                    let gone = seat.media.quality().find(|(leg, _)| Some(*leg) == removed);
+                    wheel.counters.quality.note(gone.map(|(_, quality)| quality));
                     seat.media.handle(CallTime(since(seat.started)), order);
+                    if removed.is_some() {
+                        // Its wire goes next, and its last report with it.
+                        wheel.transmit(seat);
+                    }
                     true
                 });
                 if alive {
@@ -443,8 +472,10 @@ impl Wheel {
             Order::Leave(id) => {
                 if let Some((slot, at)) = self.find(id) {
                     let mut seat = self.slots[slot].swap_remove(at);
-                    let finished = self.fence(&mut seat, |_, seat| {
-                        seat.media.handle(CallTime(since(seat.started)), ToMedia::StopRecording);
+                    let finished = self.fence(&mut seat, |wheel, seat| {
+                        wheel.counters.quality.note(seat.media.quality().map(|(_, quality)| quality));
+                        seat.media.finish(CallTime(since(seat.started)));
+                        wheel.transmit(seat);
                         while let Some(second) = seat.media.poll_recording() {
                             record(seat, second);
                         }
@@ -475,6 +506,18 @@ impl Wheel {
                 .min_by_key(|at| self.slots[*at].len())
                 .unwrap_or(0)
         })
+    }
+}
+
+/// Reads what a socket has, `most` datagrams of it.
+fn read(socket: &UdpSocket, most: usize, buffer: &mut [u8], mut take: impl FnMut(SocketAddr, &mut [u8])) {
+    for _ in 0..most {
+        match socket.recv_from(buffer) {
+            Ok((length, from)) => take(from, &mut buffer[..length]),
+            // A refused port shows as an error of the next call and says nothing about it.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            Err(_) => break,
+        }
     }
 }
 

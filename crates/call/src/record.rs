@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::CallTime;
 use protocol::chat::Usage;
-use protocol::record::{CallRecord, HangupMessage, Line, TalkRecord, TurnRecord};
+use protocol::record::{CallRecord, HangupMessage, Line, Quality, TalkRecord, TurnRecord};
 
 use crate::core::Core;
 use crate::end::End;
@@ -34,6 +34,12 @@ pub(crate) struct Draft {
     pub(crate) referred: Option<Box<CallRecord>>,
     /// The conversation has begun.
     pub(crate) listening: bool,
+    /// How good the main leg's sound was so far.
+    pub(crate) quality: Option<Quality>,
+    /// And the second party's.
+    pub(crate) second_quality: Option<Quality>,
+    /// Sound has told everything.
+    pub(crate) sound_settled: bool,
 }
 
 impl Draft {
@@ -112,6 +118,7 @@ impl Core {
             transcript: Vec::new(),
             turns: Vec::new(),
             talk: None,
+            quality: None,
         }
     }
 
@@ -138,6 +145,10 @@ impl Core {
             reason: Some(reason),
             target: end.initiator.map(|who| who.as_str().to_owned()),
         });
+        let mut referred = self.draft.referred.take();
+        if let Some(record) = &mut referred {
+            record.quality = self.draft.second_quality;
+        }
         CallRecord {
             call_type: self.facts.kind,
             option: Some(self.option.clone()),
@@ -154,10 +165,11 @@ impl Core {
             recorder: Vec::new(),
             extras: Some(self.public_vars()),
             dump_event_file: self.facts.dump.clone(),
-            refer_callrecord: self.draft.referred.take(),
+            refer_callrecord: referred,
             transcript: std::mem::take(&mut self.draft.lines),
             turns: std::mem::take(&mut self.draft.turns),
             talk: self.talk(),
+            quality: self.draft.quality,
         }
     }
 }

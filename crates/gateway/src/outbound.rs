@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use call::legs::sip::{Route, SipLeg};
 use call::legs::sip_media::SipMedia;
-use call::media_thread::Wire;
 use call::setup::{Dial, Dialer, Line, Undialled};
 use protocol::option::SipOption;
 use sip::{Credentials, Hop, SipHandle};
@@ -51,7 +50,7 @@ impl Dialer for Lines {
         let nearest =
             targets.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], SIP_PORT)));
         #[allow(clippy::disallowed_methods, reason = "the dialer is a driver: ports rest in real time")]
-        let (socket, port) = self
+        let (wire, port) = self
             .ports
             .take(std::time::Instant::now())
             .ok_or_else(|| Undialled { code: 503, reason: "no RTP port is free".into() })?;
@@ -64,7 +63,7 @@ impl Dialer for Lines {
         };
         Ok(Line {
             leg: Box::new(SipLeg::outbound(self.sip.clone(), route)),
-            wire: Wire::Udp(socket),
+            wire,
             media: SipMedia::outbound(media),
         })
     }

@@ -1,4 +1,4 @@
-//! The pool of RTP ports.
+//! The pool of RTP ports: sound on even ones, reports on the odd ones above.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+
+use call::media_thread::Wire;
 
 /// How long a port rests after its call: packets of the old call that are still under way reach nobody.
 const REST: Duration = Duration::from_secs(10);
@@ -48,13 +50,18 @@ impl Ports {
         Ports { bind, first, count, state: Arc::default() }
     }
 
-    /// A non-blocking socket on a free port, or `None` when none is left. `now` is the time by which rests end.
-    pub fn take(&self, now: Instant) -> Option<(UdpSocket, Port)> {
+    /// Non-blocking sockets on a free port and, for reports, on the odd one above it, or `None` when none is left. `now`
+    /// is the time by which rests end.
+    pub fn take(&self, now: Instant) -> Option<(Wire, Port)> {
         for _ in 0..self.count {
             let number = self.reserve(now)?;
             let port = Port { pool: self.clone(), number };
             match bind(SocketAddr::new(self.bind, number)) {
-                Ok(socket) => return Some((socket, port)),
+                Ok(sound) => {
+                    let reports =
+                        number.checked_add(1).and_then(|odd| bind(SocketAddr::new(self.bind, odd)).ok());
+                    return Some((Wire::Udp { sound, reports }, port));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                     // No other port of an address that is not here can be had either.
                     tracing::error!(address = %self.bind, %error, "RTP cannot be bound; change rtp_bind_ip or addr");
@@ -133,7 +140,7 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn numbers(pool: &Ports, now: Instant) -> Vec<(UdpSocket, Port)> {
+    fn numbers(pool: &Ports, now: Instant) -> Vec<(Wire, Port)> {
         std::iter::from_fn(|| pool.take(now)).collect()
     }
 

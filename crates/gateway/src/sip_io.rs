@@ -144,8 +144,7 @@ async fn load(app: &App, name: String) -> Result<Arc<Playbook>, Refusal> {
 
 #[allow(clippy::disallowed_methods, reason = "the door is a driver: ports rest in real time")]
 fn socket(app: &App) -> Result<(Wire, Port), Refusal> {
-    let (socket, port) = app.ports.take(std::time::Instant::now()).ok_or(Refusal::NoPort)?;
-    Ok((Wire::Udp(socket), port))
+    app.ports.take(std::time::Instant::now()).ok_or(Refusal::NoPort)
 }
 
 /// What an inbound call begins with, beside what the INVITE says.

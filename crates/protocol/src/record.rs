@@ -62,6 +62,44 @@ pub struct CallRecord {
     /// What the talk has used, and how it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talk: Option<TalkRecord>,
+    /// How good the sound was, where it went as RTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+}
+
+/// How good the sound of a leg was, by its packets and the peer's reports (RFC 3550).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quality {
+    /// Packets that arrived.
+    pub packets: u64,
+    /// Packets that should have arrived and did not.
+    pub lost: u64,
+    /// Share of packets lost, 0 to 1.
+    pub loss: f64,
+    /// Mean deviation of the time between arrivals, in milliseconds.
+    pub jitter_ms: f64,
+    /// From here to the peer and back, in milliseconds; absent where the peer sends no reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<f64>,
+    /// Mean opinion score of what is heard, 1 to 4.5, estimated from loss and delay; absent before the first packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mos: Option<f64>,
+    /// What the peer says that it hears; absent where it sends no reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteQuality>,
+}
+
+/// What a peer says that it hears of us, in its last report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteQuality {
+    /// Packets lost since the beginning.
+    pub lost: u32,
+    /// Share lost since its report before, 0 to 1.
+    pub loss: f64,
+    /// Mean deviation of the time between arrivals, in milliseconds.
+    pub jitter_ms: f64,
 }
 
 /// What a talk has used, and how it went.

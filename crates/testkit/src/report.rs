@@ -3,7 +3,7 @@
 use call::core::Effect;
 use call::legs::{LegId, LegRequest};
 use protocol::event::Event;
-use protocol::record::CallRecord;
+use protocol::record::{CallRecord, Quality};
 
 /// The line for something the rules do; `None` for what needs no telling.
 pub fn effect(effect: &Effect) -> Option<String> {
@@ -36,6 +36,13 @@ pub fn record(record: &CallRecord) -> Vec<String> {
     let said = record.hangup_messages.iter().filter_map(|message| message.reason.as_deref());
     let why: String = said.map(|text| format!(": {text}")).collect();
     let mut lines = vec![format!("record {} {reason}{why}", record.status_code)];
+    lines.extend(record.quality.map(|quality| {
+        let Quality { packets, lost, jitter_ms, mos, .. } = quality;
+        format!(
+            "record heard {packets} packets, {lost} lost, jitter {jitter_ms} ms, mos {}",
+            mos.unwrap_or(0.0)
+        )
+    }));
     lines.extend(record.transcript.iter().map(|line| {
         let cut = if line.interrupted { ", interrupted" } else { "" };
         format!("record at {} {}{cut}: {:?}", seconds(line.at), line.speaker, line.text)

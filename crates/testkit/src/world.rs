@@ -321,7 +321,9 @@ impl World {
         let mut heard = Vec::new();
         let mut any = false;
         for transmit in &sent {
-            let (Transmit::Datagram(leg, _, bytes) | Transmit::Message(leg, bytes)) = transmit;
+            let (Transmit::Datagram(leg, _, bytes) | Transmit::Message(leg, bytes)) = transmit else {
+                continue;
+            };
             if *leg == LegId::MAIN {
                 any = true;
                 heard.extend(self.caller.hear(bytes));

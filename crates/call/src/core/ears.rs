@@ -57,6 +57,11 @@ impl Core {
                 self.finish(now);
             }
             FromMedia::FirstSound(_) => {}
+            FromMedia::Quality(leg, quality) => self.quality(now, leg, &quality),
+            FromMedia::Settled => {
+                self.draft.sound_settled = true;
+                self.settled(now);
+            }
             FromMedia::Started(..) | FromMedia::Low(_) | FromMedia::Ended(..) | FromMedia::Stopped { .. } => {
                 self.playback(now, event);
                 self.settled(now);

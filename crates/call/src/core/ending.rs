@@ -34,6 +34,9 @@ impl Core {
         self.deafen();
         self.order(ToMedia::Arm(None));
         self.interrupt_voice(now, false, Duration::ZERO);
+        if self.sound_settles() {
+            self.order(ToMedia::Settle);
+        }
         self.deadlines = super::Deadlines::default();
         self.deadlines.set(now + SETTLE, Due::Settle);
         self.settled(now);
@@ -50,9 +53,10 @@ impl Core {
         self.finish(now);
     }
 
-    /// Finishes an ending call once nothing plays any more.
+    /// Finishes an ending call once nothing plays any more and its sound has told how good it was.
     pub(crate) fn settled(&mut self, now: CallTime) {
-        if matches!(self.state, State::Ending(_)) && self.voice.utterances.is_empty() {
+        let silent = self.voice.utterances.is_empty() && !self.sound_settles();
+        if matches!(self.state, State::Ending(_)) && silent {
             self.finish(now);
         }
     }

@@ -62,6 +62,7 @@ impl Core {
             self.deafen();
         }
         self.legs_dialled += 1;
+        self.draft.second_quality = None;
         let leg = LegId(self.legs_dialled);
         let sip = option.sip.clone().or_else(|| self.option.sip.clone()).unwrap_or_default();
         let first = self.start();

@@ -1,8 +1,11 @@
-//! How the sound of a leg is to be: where its stream begins, whether it is encrypted.
+//! How the sound of a leg is to be: where its stream begins, whether it is encrypted; and how good it is.
 
+use protocol::CallTime;
 use protocol::option::SipOption;
+use protocol::record::{Quality, RemoteQuality};
 
 use super::Core;
+use crate::legs::LegId;
 use crate::legs::sip_media::Encryption;
 use crate::media::order::Start;
 
@@ -18,4 +21,45 @@ impl Core {
         let said = [own, self.option.sip.as_ref()].into_iter().flatten().find_map(|sip| sip.enable_srtp);
         if said.unwrap_or(self.facts.rules.encrypt) { Encryption::Required } else { Encryption::Answered }
     }
+
+    /// How good a leg's sound has been so far.
+    pub(crate) fn quality(&mut self, now: CallTime, leg: LegId, quality: &rtp::Quality) {
+        let told = figures(quality);
+        let main = leg == LegId::MAIN;
+        *if main { &mut self.draft.quality } else { &mut self.draft.second_quality } = Some(told);
+        let mut data = serde_json::to_value(told).unwrap_or_default();
+        if let Some(data) = data.as_object_mut() {
+            data.insert("refer".into(), (!main).into());
+        }
+        self.metric(now, "rtp.quality", quality.round_trip.unwrap_or_default(), data);
+    }
+
+    /// Whether an ending call has to wait for its sound to tell how good it was.
+    pub(crate) fn sound_settles(&self) -> bool {
+        self.sip.is_some() && self.rate.is_some() && !self.draft.sound_settled
+    }
+}
+
+/// The figures as they are shown.
+fn figures(quality: &rtp::Quality) -> Quality {
+    let ms = |span: std::time::Duration| rounded(span.as_secs_f64() * 1000.0, 10.0);
+    let heard = quality.heard;
+    Quality {
+        packets: heard.packets,
+        lost: heard.expected.saturating_sub(heard.packets),
+        loss: rounded(heard.loss(), 10_000.0),
+        jitter_ms: ms(heard.jitter),
+        round_trip_ms: quality.round_trip.map(ms),
+        mos: quality.mos.map(|mos| rounded(mos, 100.0)),
+        remote: quality.told.map(|told| RemoteQuality {
+            lost: told.lost,
+            loss: rounded(told.recent_loss, 10_000.0),
+            jitter_ms: ms(told.jitter),
+        }),
+    }
+}
+
+/// `value` to the nearest part of one.
+fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
 }

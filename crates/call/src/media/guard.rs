@@ -33,6 +33,16 @@ impl Guard {
         self.pass(0, |srtp| srtp.protect(packet).ok().map(|()| 0)).is_some()
     }
 
+    /// Opens a report in place; its length, or `None` when it is not to be read.
+    pub(crate) fn open_report(&mut self, report: &mut [u8]) -> Option<usize> {
+        self.pass(report.len(), |srtp| srtp.unprotect_report(report).ok())
+    }
+
+    /// Protects a report in place; `false` when it must not be sent.
+    pub(crate) fn close_report(&mut self, report: &mut Vec<u8>) -> bool {
+        self.pass(0, |srtp| srtp.protect_report(report).ok().map(|()| 0)).is_some()
+    }
+
     /// Bytes by which a packet of sound grows.
     pub(crate) fn growth(&self) -> usize {
         self.srtp.as_ref().filter(|_| self.agreed).map_or(0, |srtp| srtp.suite().tag_len)

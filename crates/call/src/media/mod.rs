@@ -22,13 +22,14 @@ use audio::mix::{self, Ducker};
 use audio::vad::{Scorer, VadEvent};
 use protocol::CallTime;
 use providers::Hearing;
+use rtp::Quality;
 
 use crate::legs::LegId;
 use listening::{Detector, Door, FRAME};
 use order::{BargeIn, DoorId, FromMedia, LegPlan, ToMedia};
 use raw_leg::RawLeg;
 use recording::Recording;
-use rtp_leg::{Arrived, RtpLeg};
+use rtp_leg::{Arrived, Report, RtpLeg};
 use speaking::Speaking;
 use tap::Tap;
 
@@ -38,6 +39,9 @@ const MOST_EVENTS: usize = 256;
 
 /// Longest hold: a call whose far end holds it and has died must not keep its place for ever.
 const LONGEST_HOLD: Duration = Duration::from_secs(30 * 60);
+
+/// How often the quality of a leg is told.
+const QUALITY_EVERY: Duration = Duration::from_secs(10);
 
 /// One call's sound.
 pub struct Media {
@@ -72,8 +76,17 @@ pub struct Media {
 pub enum Transmit {
     /// A datagram.
     Datagram(LegId, SocketAddr, Vec<u8>),
+    /// A report, by the socket that is for them.
+    Report(LegId, SocketAddr, Vec<u8>),
     /// A message of 20 ms.
     Message(LegId, Vec<u8>),
+}
+
+impl Transmit {
+    fn report(leg: LegId, report: Report) -> Self {
+        let Report { to, shared, bytes } = report;
+        if shared { Transmit::Datagram(leg, to, bytes) } else { Transmit::Report(leg, to, bytes) }
+    }
 }
 
 struct Leg {
@@ -81,6 +94,8 @@ struct Leg {
     /// What it says in this tick.
     heard: Vec<i16>,
     fresh: bool,
+    /// When its quality was told last.
+    told: CallTime,
 }
 
 enum LegSound {
@@ -226,10 +241,11 @@ impl Media {
         if self.mute_server {
             self.said.fill(0);
         }
-        self.send(any);
+        self.send(now, any);
         if let Some(tap) = &mut self.tap {
             tap.tick(&self.sent, &self.heard, &mut self.out);
         }
+        self.tell_quality(now, QUALITY_EVERY);
         if let Some(recording) = &mut self.recording {
             self.seconds.extend(recording.tick(&self.heard, &self.sent));
         }
@@ -256,7 +272,15 @@ impl Media {
     pub fn handle(&mut self, now: CallTime, order: ToMedia) {
         match order {
             ToMedia::Leg(id, plan) => self.plan(now, id, plan),
-            ToMedia::Remove(id) => self.legs.retain(|(leg, _)| *leg != id),
+            ToMedia::Remove(id) => {
+                self.say_bye(now, |leg| leg == id);
+                self.tell_quality(now, Duration::ZERO);
+                self.legs.retain(|(leg, _)| *leg != id);
+            }
+            ToMedia::Settle => {
+                self.tell_quality(now, Duration::ZERO);
+                self.events.push_back(FromMedia::Settled);
+            }
             ToMedia::Vad(kind, settings) => self.detector = Detector::new(kind, settings, self.rate, now),
             ToMedia::Denoise(on) => self.denoiser = on.then(|| Denoiser::new(self.rate)),
             ToMedia::Listen(id, rate) => self.doors.push(Door::new(id, self.rate, rate)),
@@ -290,6 +314,39 @@ impl Media {
                 if let Some(recording) = self.recording.take() {
                     self.seconds.push_back(recording.finish());
                 }
+            }
+        }
+    }
+
+    /// The call's sound ends: what is left of the recording and the last reports go out.
+    pub fn finish(&mut self, now: CallTime) {
+        self.handle(now, ToMedia::StopRecording);
+        self.say_bye(now, |_| true);
+    }
+
+    /// The quality of every RTP leg since it began.
+    pub fn quality(&self) -> impl Iterator<Item = (LegId, Quality)> {
+        self.legs.iter().filter_map(|(id, leg)| match &leg.sound {
+            LegSound::Rtp(rtp) => Some((*id, rtp.quality())),
+            LegSound::Raw(_) => None,
+        })
+    }
+
+    fn tell_quality(&mut self, now: CallTime, every: Duration) {
+        for (id, leg) in &mut self.legs {
+            if let LegSound::Rtp(rtp) = &leg.sound
+                && now.since(leg.told) >= every
+            {
+                leg.told = now;
+                self.events.push_back(FromMedia::Quality(*id, rtp.quality()));
+            }
+        }
+    }
+
+    fn say_bye(&mut self, now: CallTime, of: impl Fn(LegId) -> bool) {
+        for (id, leg) in self.legs.iter_mut().filter(|(id, _)| of(*id)) {
+            if let LegSound::Rtp(rtp) = &mut leg.sound {
+                self.out.extend(rtp.bye(now).map(|report| Transmit::report(*id, report)));
             }
         }
     }
@@ -351,11 +408,12 @@ impl Media {
                 rtp.retarget(*plan);
                 return;
             }
-            (_, LegPlan::Rtp(plan)) => LegSound::Rtp(Box::new(RtpLeg::new(*plan, self.rate))),
+            (_, LegPlan::Rtp(plan)) => LegSound::Rtp(Box::new(RtpLeg::new(now, *plan, self.rate))),
             (_, LegPlan::Raw { heard, sent }) => LegSound::Raw(Box::new(RawLeg::new(heard, sent, self.rate))),
         };
         self.legs.retain(|(leg, _)| *leg != id);
-        self.legs.push((id, Leg { sound, heard: vec![0; Frame::len_at(self.rate)], fresh: false }));
+        self.legs
+            .push((id, Leg { sound, heard: vec![0; Frame::len_at(self.rate)], fresh: false, told: now }));
     }
 
     fn tell_speech(&mut self, event: VadEvent) {
@@ -376,7 +434,7 @@ impl Media {
     }
 
     /// Mixes for each leg what it is to hear, and encodes it.
-    fn send(&mut self, any: bool) {
+    fn send(&mut self, now: CallTime, any: bool) {
         for at in 0..self.legs.len() {
             let mixed = &mut self.mixed;
             mixed.copy_from_slice(&self.said);
@@ -393,6 +451,7 @@ impl Media {
                     rtp.send(mixed, &mut datagrams);
                     self.out
                         .extend(datagrams.into_iter().map(|(to, bytes)| Transmit::Datagram(*id, to, bytes)));
+                    self.out.extend(rtp.report(now).map(|report| Transmit::report(*id, report)));
                 }
                 LegSound::Raw(raw) if any || bridged => {
                     let mut messages = Vec::with_capacity(1);

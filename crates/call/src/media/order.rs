@@ -6,6 +6,7 @@ use audio::Codec;
 use audio::mix::Ducking;
 use audio::vad::{VadEvent, VadSettings};
 use protocol::CallTime;
+use rtp::Quality;
 use rtp::sdp::Negotiated;
 
 use crate::legs::LegId;
@@ -134,6 +135,8 @@ pub enum ToMedia {
     Record,
     /// End the recording.
     StopRecording,
+    /// Tell the quality of every leg with [`FromMedia::Quality`], then [`FromMedia::Settled`].
+    Settle,
 }
 
 /// What sound tells rules.
@@ -165,6 +168,10 @@ pub enum FromMedia {
     },
     /// Nothing came from the main leg for as long as [`ToMedia::Watch`] says.
     Inactive,
+    /// The quality of an RTP leg since it began; told from time to time.
+    Quality(LegId, Quality),
+    /// Everything that was ordered before [`ToMedia::Settle`] has been told.
+    Settled,
     /// A second of the recording was lost.
     TapeLost,
     /// The call's sound has died of an error inside; nothing follows.

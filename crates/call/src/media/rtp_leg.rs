@@ -11,7 +11,7 @@ use protocol::CallTime;
 use rtp::sdp::{Negotiated, Payload};
 use rtp::stream::{Outgoing, Source};
 use rtp::telephone_event::{DigitSender, Digits, EventPacket};
-use rtp::{Datagram, Rtp};
+use rtp::{Datagram, Quality, Reporter, Rtp};
 
 use crate::media::guard::Guard;
 use crate::media::order::RtpPlan;
@@ -23,6 +23,8 @@ const QUIET_PEAK: u16 = 200;
 
 /// An RTP header without contributing sources or extension, as we send it.
 const HEADER_BYTES: usize = 12;
+/// A report of ours with its name, and what encryption adds.
+const REPORT_BYTES: usize = 128;
 /// A packet of a digit.
 const EVENT_BYTES: usize = HEADER_BYTES + 4;
 
@@ -44,6 +46,9 @@ pub(crate) struct RtpLeg {
     /// Sound at the codec's rate that fills no packet yet.
     unsent: Vec<i16>,
     outgoing: Outgoing,
+    reporter: Reporter,
+    /// Wall time of the call's beginning, for reports.
+    began_unix_ms: u64,
     digits_out: DigitsOut,
     rate: u32,
 }
@@ -54,6 +59,14 @@ struct DigitsOut {
     waiting: VecDeque<(char, Duration)>,
     current: Option<DigitSender>,
     pause: u32,
+}
+
+/// A report on its way.
+pub(crate) struct Report {
+    pub(crate) to: SocketAddr,
+    /// By the socket of the sound (RFC 5761).
+    pub(crate) shared: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What came of a datagram.
@@ -71,9 +84,10 @@ pub(crate) enum Arrived {
 
 impl RtpLeg {
     /// A leg for media at `rate` Hz.
-    pub(crate) fn new(plan: RtpPlan, rate: u32) -> Self {
+    pub(crate) fn new(now: CallTime, plan: RtpPlan, rate: u32) -> Self {
         let media = plan.media;
         let codec = media.codec;
+        let ssrc = plan.start.ssrc;
         let mut guard = Guard::default();
         guard.agree(media.keys.as_ref());
         let source = Source::new(media.remote, plan.learning);
@@ -94,6 +108,9 @@ impl RtpLeg {
             resampler_out: Resampler::new(rate, codec.rate),
             unsent: Vec::new(),
             outgoing: plan.start.outgoing(),
+            // A name by chance, as RFC 7022 section 4.2 wants it: it is the same for no other leg.
+            reporter: Reporter::new(now, codec.rtp_clock, ssrc, &format!("{ssrc:08x}")),
+            began_unix_ms: plan.start.began_unix_ms,
             digits_out: DigitsOut::default(),
             media,
             rate,
@@ -110,6 +127,7 @@ impl RtpLeg {
         }
         if media.codec.rtp_clock != self.media.codec.rtp_clock {
             self.jitter = Jitter::new(media.codec.rtp_clock);
+            self.reporter.reclock(media.codec.rtp_clock);
         }
         if digit_clock(&media) != digit_clock(&self.media) {
             self.digits_in = Digits::new(digit_clock(&media));
@@ -121,8 +139,13 @@ impl RtpLeg {
 
     /// Takes a datagram in; it is decrypted in place.
     pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> Arrived {
-        if Datagram::classify(datagram) != Datagram::Rtp {
-            return Arrived::Foreign;
+        match Datagram::classify(datagram) {
+            Datagram::Rtp => {}
+            Datagram::Rtcp => {
+                self.read_report(now, from, datagram);
+                return Arrived::Foreign;
+            }
+            _ => return Arrived::Foreign,
         }
         let Some(datagram) = self.guard.open(datagram).and_then(|length| datagram.get(..length)) else {
             return Arrived::Foreign;
@@ -132,6 +155,7 @@ impl RtpLeg {
         if matches!(kind, Payload::Unknown) || !self.source.accept(now, from, &header) {
             return Arrived::Foreign;
         }
+        self.reporter.heard(now, &header);
         if !self.media.direction.receives() {
             return Arrived::Sign;
         }
@@ -216,6 +240,58 @@ impl RtpLeg {
             }
         }
         self.unsent.drain(..start);
+    }
+
+    /// The report that is due, if one is.
+    pub(crate) fn report(&mut self, now: CallTime) -> Option<Report> {
+        if now < self.reporter.timeout() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(REPORT_BYTES);
+        let ntp = self.ntp(now);
+        self.reporter.poll(now, ntp, &self.outgoing, &mut bytes);
+        self.addressed(bytes)
+    }
+
+    /// The last report, which says that our stream is over.
+    pub(crate) fn bye(&mut self, now: CallTime) -> Option<Report> {
+        let mut bytes = Vec::with_capacity(REPORT_BYTES);
+        let ntp = self.ntp(now);
+        self.reporter.bye(now, ntp, &self.outgoing, &mut bytes);
+        self.addressed(bytes)
+    }
+
+    /// The figures so far.
+    pub(crate) fn quality(&self) -> Quality {
+        self.reporter.quality()
+    }
+
+    fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) {
+        if !self.source.accepts_report(from) {
+            return;
+        }
+        let ntp = self.ntp(now);
+        if let Some(report) = self.guard.open_report(datagram).and_then(|length| datagram.get(..length)) {
+            // That its stream is over is told by its signalling too.
+            self.reporter.receive(now, ntp, report);
+        }
+    }
+
+    /// Where a report goes: beside the sound, as the description says; where the sound's address was learned, to the
+    /// port above it, as RFC 3550 section 11 has it.
+    fn addressed(&mut self, mut bytes: Vec<u8>) -> Option<Report> {
+        let sound = self.source.remote()?;
+        let shared = self.media.rtcp_mux;
+        let to = match self.media.rtcp {
+            _ if shared => sound,
+            Some(told) if told.ip() == sound.ip() => told,
+            _ => SocketAddr::new(sound.ip(), sound.port().checked_add(1)?),
+        };
+        self.guard.close_report(&mut bytes).then_some(Report { to, shared, bytes })
+    }
+
+    fn ntp(&self, now: CallTime) -> u64 {
+        rtp::rtcp::ntp(Duration::from_millis(self.began_unix_ms) + now.0)
     }
 
     /// Sends digits, after those that still wait.
@@ -306,4 +382,118 @@ impl DigitsOut {
 
 fn digit_clock(media: &Negotiated) -> u32 {
     media.telephone_event.map_or(8000, |event| event.clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use audio::codec::g711::PCMU;
+    use rtp::rtcp::{Rtcp, parse};
+    use rtp::sdp::Direction;
+    use rtp::stream::Learning;
+    use rtp::{Keys, Outgoing, Srtp};
+
+    use super::*;
+    use crate::media::order::Start;
+
+    const PEER: &str = "192.0.2.7:40000";
+    const PEER_REPORTS: &str = "192.0.2.7:40001";
+
+    fn keys() -> Keys {
+        let suite = &rtp::srtp::AES_CM_128_HMAC_SHA1_80;
+        let master = |byte| rtp::srtp::Master::new(suite, &[byte; 30]).unwrap();
+        Keys { suite, ours: master(1), theirs: master(2) }
+    }
+
+    fn leg(keys: Option<Keys>, rtcp_mux: bool) -> RtpLeg {
+        let media = Negotiated {
+            codec: &PCMU,
+            payload_type: 0,
+            voices: vec![(0, &PCMU)],
+            fmtp: String::new(),
+            telephone_event: None,
+            comfort_noise: None,
+            keys,
+            remote: PEER.parse().ok(),
+            rtcp: if rtcp_mux { PEER.parse().ok() } else { PEER_REPORTS.parse().ok() },
+            rtcp_mux,
+            direction: Direction::SendRecv,
+            held: false,
+            ptime_ms: 20,
+        };
+        let start = Start { ssrc: 5, sequence: 40_000, timestamp: 0, began_unix_ms: 1_700_000_000_000 };
+        let plan = RtpPlan { media, learning: Learning::Off, signalling: None, start };
+        RtpLeg::new(CallTime::ZERO, plan, 8000)
+    }
+
+    fn sound(stream: &mut Outgoing) -> Vec<u8> {
+        let mut packet = Vec::new();
+        stream.sound(0, 160, &[0x55; 160], &mut packet);
+        packet
+    }
+
+    /// Lets `seconds` pass with sound both ways; the reports that went out.
+    fn talk(leg: &mut RtpLeg, stream: &mut Outgoing, seconds: u64, mut cipher: Option<Srtp>) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for tick in 0..seconds * 50 {
+            let now = CallTime::ms(tick * 20);
+            let mut packet = sound(stream);
+            if let Some(srtp) = &mut cipher {
+                srtp.protect(&mut packet).unwrap();
+            }
+            assert!(matches!(leg.receive(now, PEER.parse().unwrap(), &mut packet), Arrived::Sound));
+            leg.send(&[100; 160], &mut Vec::new());
+            reports.extend(leg.report(now));
+        }
+        reports
+    }
+
+    #[test]
+    fn reports_leave_every_few_seconds_by_their_own_port_or_by_that_of_the_sound() {
+        for (shared, to) in [(false, PEER_REPORTS), (true, PEER)] {
+            let (mut leg, mut stream) = (leg(None, shared), Outgoing::new(9, 0, 0));
+            let reports = talk(&mut leg, &mut stream, 20, None);
+            assert!((3..=10).contains(&reports.len()), "{}", reports.len());
+            assert!(reports.iter().all(|report| report.shared == shared && report.to == to.parse().unwrap()));
+            assert!(matches!(parse(&reports[1].bytes).next(), Some(Rtcp::Sender { ssrc: 5, .. })));
+            let bye = leg.bye(CallTime::ms(20_000)).unwrap();
+            assert!(parse(&bye.bytes).any(|packet| matches!(packet, Rtcp::Bye { ssrc: 5 })));
+            assert_eq!(leg.quality().heard.packets, 1000);
+            assert!(leg.quality().mos.unwrap() > 4.0);
+        }
+    }
+
+    #[test]
+    fn an_encrypted_leg_neither_hears_nor_sends_anything_in_clear() {
+        let theirs = Keys { ours: keys().theirs, theirs: keys().ours, ..keys() };
+        let (mut leg, mut stream) = (leg(Some(keys()), true), Outgoing::new(9, 0, 0));
+        let clear = sound(&mut stream);
+        assert!(matches!(
+            leg.receive(CallTime::ZERO, PEER.parse().unwrap(), &mut clear.clone()),
+            Arrived::Foreign
+        ));
+        let mut sent = Vec::new();
+        leg.send(&[100; 160], &mut sent);
+        let mut peer = Srtp::new(&theirs).unwrap();
+        let packet = &mut sent[0].1;
+        assert_eq!(packet.len(), 12 + 160 + 10);
+        assert_eq!(peer.unprotect(packet), Ok(172));
+        let reports = talk(&mut leg, &mut stream, 5, Srtp::new(&theirs).ok());
+        let mut report = reports.into_iter().next().unwrap().bytes;
+        assert!(peer.unprotect_report(&mut report).is_ok());
+    }
+
+    #[test]
+    fn a_stranger_s_report_is_not_read() {
+        let (mut leg, mut stream) = (leg(None, false), Outgoing::new(9, 0, 0));
+        talk(&mut leg, &mut stream, 5, None);
+        let mut theirs = Reporter::new(CallTime::ZERO, 8000, 9, "peer");
+        let mut bytes = Vec::new();
+        let header = rtp::Header { marker: false, payload_type: 0, sequence: 1, timestamp: 0, ssrc: 5 };
+        theirs.heard(CallTime::ZERO, &header);
+        assert!(theirs.poll(CallTime::ms(9000), rtp::rtcp::ntp(Duration::ZERO), &stream, &mut bytes));
+        leg.receive(CallTime::ms(9000), "203.0.113.9:40001".parse().unwrap(), &mut bytes.clone());
+        assert!(leg.quality().told.is_none());
+        leg.receive(CallTime::ms(9000), PEER_REPORTS.parse().unwrap(), &mut bytes);
+        assert!(leg.quality().told.is_some());
+    }
 }

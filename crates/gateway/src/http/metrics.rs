@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use call::tally::{Histogram, Tally};
 
 use super::Door;
 
@@ -70,6 +71,17 @@ fn media(page: &mut Page, door: &Door) {
         page.line(&format!("{name}_bucket{{le=\"{limit}\"}}"), sum);
     }
     page.line(&format!("{name}_count"), sum);
+    quality(page, &counters.quality);
+}
+
+/// How good the sound of SIP legs was that are over.
+fn quality(page: &mut Page, tally: &Tally) {
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    page.counter("active_call_rtp_packets_total", "RTP packets heard.", read(&tally.packets));
+    page.counter("active_call_rtp_lost_total", "RTP packets that never came.", read(&tally.lost));
+    page.histogram("active_call_rtp_mos", "Estimated mean opinion score, by leg.", &tally.mos);
+    page.histogram("active_call_rtp_jitter_seconds", "Jitter, by leg.", &tally.jitter);
+    page.histogram("active_call_rtp_round_trip_seconds", "Round trip, by leg.", &tally.round_trip);
 }
 
 #[derive(Default)]
@@ -86,6 +98,17 @@ impl Page {
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, help, "counter");
         self.line(name, value);
+    }
+
+    fn histogram<const N: usize>(&mut self, name: &str, help: &str, histogram: &Histogram<N>) {
+        self.head(name, help, "histogram");
+        let (counts, all) = histogram.counts();
+        for (limit, count) in counts {
+            self.line(&format!("{name}_bucket{{le=\"{limit}\"}}"), count);
+        }
+        self.line(&format!("{name}_bucket{{le=\"+Inf\"}}"), all);
+        let _ = writeln!(self.text, "{name}_sum {}", histogram.sum());
+        self.line(&format!("{name}_count"), all);
     }
 
     fn head(&mut self, name: &str, help: &str, kind: &str) {

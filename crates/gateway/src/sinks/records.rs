@@ -162,6 +162,7 @@ pub fn beginning(setup: &call::Setup, now: String) -> CallRecord {
         transcript: Vec::new(),
         turns: Vec::new(),
         talk: None,
+        quality: None,
     }
 }
 
