@@ -145,6 +145,10 @@ async fn both_are_heard(account: &str) {
     assert_eq!(hangup["initiator"], "caller", "{hangup}");
     phone.told("type", "CALL_CLOSED").await;
     let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let quality = record.quality.expect("the record tells how good it was");
+    println!("{account}: {quality:?}");
+    assert!(quality.packets > 100 && quality.mos.is_some_and(|mos| mos > 3.5), "{quality:?}");
+    assert!(quality.remote.is_some(), "baresip's reports are read: {quality:?}");
     let recording = PathBuf::from(&record.recorder[0].path);
     let said = sound::find(&caller, &sound::channel(&recording, 0));
     let heard = sound::find(&agent, &phone.heard());
