@@ -43,8 +43,9 @@ const MOST_LATE: u64 = 5 * SLOTS;
 const MESSAGES: usize = 3;
 /// Datagrams read of one socket in one tick; more than a far end sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
-/// Reports are read in every so many ticks: a peer sends one in some seconds.
-const REPORT_TURNS: u32 = 10;
+/// Reports are read in every so many ticks. A peer sends one in some seconds, but what a report waits here is counted as
+/// part of the round trip.
+const REPORT_TURNS: u32 = 2;
 /// Reports read at a time.
 const MOST_REPORTS: usize = 4;
 /// WebSocket messages read of one call in one tick. The rest waits, and the client with it.
