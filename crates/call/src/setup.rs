@@ -76,6 +76,17 @@ pub struct Rules {
     pub encrypt: bool,
     /// What the server plays has this track id.
     pub server_track: String,
+    /// Whom calls of ours are from, where nobody says it.
+    pub accounts: Vec<OwnAddress>,
+}
+
+/// An address of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnAddress {
+    /// The host at which it holds, as in the URI of a callee.
+    pub host: String,
+    /// Its URI.
+    pub uri: String,
 }
 
 impl Default for Rules {
@@ -86,6 +97,7 @@ impl Default for Rules {
             auto_record: false,
             encrypt: false,
             server_track: "server-side-track".into(),
+            accounts: Vec::new(),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::accounts::{self, Accounts};
 use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
 use crate::egress::Egress;
@@ -29,6 +30,8 @@ pub struct App {
     pub config: Config,
     /// Who may use HTTP.
     pub access: Access,
+    /// Accounts at registrars.
+    pub accounts: Accounts,
     /// What may be reached on behalf of clients.
     pub egress: Egress,
     /// Every call.
@@ -119,6 +122,7 @@ impl App {
         Rules {
             accept_timeout: self.config.accept_timeout.0,
             ws_pcm_out_rate: self.config.ws_pcm_out_rate,
+            accounts: accounts::own_addresses(&self.config),
             auto_record: self.config.recording.enabled && self.config.recording.auto_start,
             encrypt: self.config.enable_srtp,
             ..Rules::default()

@@ -197,11 +197,6 @@ impl Serve {
 
     /// The flag among those given whose feature is not there, and what to do without it.
     pub fn not_built(&self) -> Option<&'static str> {
-        if self.call.is_some() {
-            return Some(
-                "--call: placing calls is not built into this version; it takes calls by SIP and over /call",
-            );
-        }
         if self.download_models.is_some() || self.exit_after_download {
             return Some(
                 "--download-models: offline models are not built into this version; the providers espeak, flite \
@@ -261,7 +256,6 @@ mod tests {
 
     #[test]
     fn what_is_not_built_says_so() {
-        assert!(serve(&["--call", "sip:a@b"]).not_built().unwrap().contains("--call"));
         assert!(serve(&["--download-models", "all"]).not_built().unwrap().contains("models"));
         assert_eq!(serve(&[]).not_built(), None);
     }

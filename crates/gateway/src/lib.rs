@@ -5,13 +5,15 @@
 //!
 //! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense;
 //! [`server`] starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`];
-//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, [`outbound`] to dial and
-//! [`originate`] to begin calls of our own; [`http`] is the other door, with [`access`] for who may; [`playbooks`],
-//! [`parked`], [`library`], [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of the world; [`files`]
-//! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server.
+//! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, [`outbound`] to dial,
+//! [`originate`] to begin calls of our own, [`accounts`] at registrars, [`policy`] for who may call and `sip_tls` for
+//! its certificate; [`http`] is the other door, with [`access`] for who may; [`playbooks`], [`parked`], [`library`],
+//! [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of the world; [`files`] confines names;
+//! [`logging`] is the log. [`demo`] is a caller that phones the server.
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod accounts;
 pub mod app;
 pub mod calls;
 pub mod check;
@@ -30,10 +32,12 @@ pub mod originate;
 pub mod outbound;
 pub mod parked;
 pub mod playbooks;
+pub mod policy;
 pub mod ports;
 pub mod server;
 pub mod sinks;
 pub mod sip_io;
+mod sip_tls;
 pub mod webhook;
 
 /// Waits until the process is told to stop, by SIGTERM or SIGINT. Each call waits for a further signal.

@@ -10,6 +10,7 @@ use active_call::cli::{Cli, Command, Demo, Key, Serve};
 use active_call::config::Config;
 use active_call::config::read::{self, Loaded, process_environment};
 use active_call::logging;
+use active_call::originate;
 use active_call::server::Server;
 use active_call::{demo, stopped};
 use clap::Parser;
@@ -86,7 +87,7 @@ fn serve(flags: &Serve) -> Result<(), String> {
         tracing::warn!("{warning}");
     }
     let runtime = runtime()?;
-    runtime.block_on(run(loaded))
+    runtime.block_on(run(loaded, flags.call.clone()))
 }
 
 /// A file that was named must be there; the one in the working folder may be.
@@ -107,9 +108,13 @@ fn load(named: Option<&Path>) -> Result<Loaded, String> {
     })
 }
 
-async fn run(loaded: Loaded) -> Result<(), String> {
+async fn run(loaded: Loaded, call: Option<String>) -> Result<(), String> {
     let server = Server::start(loaded.config).await.map_err(|e| e.to_string())?;
     tracing::info!(http = %server.http_addr(), sip = %server.sip_addr(), "ready");
+    if let Some(callee) = call {
+        let app = server.app().clone();
+        server.app().tasks.spawn(originate::at_start(app, callee));
+    }
     stopped().await;
     tracing::info!(
         "stopping: new calls are refused, those that are up may end; a second signal stops at once"

@@ -1,6 +1,7 @@
 //! Calls that this server begins by itself: on a request, and not on behalf of a WebSocket that stays.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use call::handle::ToCall;
 use call::legs::unsignalled::NoSignalling;
@@ -13,6 +14,7 @@ use protocol::{CallOption, Command, Extra};
 
 use crate::app::{App, Beginning};
 use crate::calls::NoPlace;
+use crate::inbound::Route;
 
 /// A call to be placed.
 #[derive(Clone, Debug)]
@@ -54,4 +56,37 @@ pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, NoPlace> 
     // A call that is over already has said why in its record.
     let _ = call.send(ToCall::Command(Box::new(invite))).await;
     Ok(call)
+}
+
+/// How long after the start the call of `--call` is placed: accounts are registered by then, mostly.
+const AFTER_START: Duration = Duration::from_secs(1);
+
+/// Places the call of `--call`: with the playbook that the handler has for it, else for whoever takes command of it by
+/// its id. What prevents it is logged.
+#[allow(clippy::disallowed_methods, reason = "the command line is a driver: it waits in real time")]
+pub async fn at_start(app: Arc<App>, callee: String) {
+    if app.closing.run_until_cancelled(tokio::time::sleep(AFTER_START)).await.is_none() {
+        return;
+    }
+    let playbook = match app.routes.route("", &callee) {
+        Route::Playbook(name) => match load(&app, name).await {
+            Ok(playbook) => Some(playbook),
+            Err(error) => return tracing::error!(%error, "the call of --call is not placed"),
+        },
+        Route::Webhook | Route::Refuse(_) => None,
+    };
+    let id = uuid::Uuid::new_v4().to_string();
+    if playbook.is_none() {
+        tracing::info!(call = ?id, "no playbook talks in the call of --call; a client of /call/sip may");
+    }
+    let option = CallOption { callee: Some(callee), ..CallOption::default() };
+    if let Err(error) = place(&app, Order { id, option, playbook }).await {
+        tracing::error!(%error, "the call of --call is not placed");
+    }
+}
+
+async fn load(app: &App, name: String) -> Result<Arc<Playbook>, String> {
+    let folder = app.playbooks.clone();
+    let loaded = tokio::task::spawn_blocking(move || folder.load(&name)).await;
+    loaded.map_err(|error| error.to_string())?.map(Arc::new)
 }

@@ -1,6 +1,5 @@
 //! Lines to parties that calls dial: where they are, by which account, over which port.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,47 +7,93 @@ use call::legs::sip::{Route, SipLeg};
 use call::legs::sip_media::SipMedia;
 use call::setup::{Dial, Dialer, Line, Undialled};
 use protocol::option::SipOption;
-use sip::{Credentials, Hop, SipHandle};
-use tokio::time::timeout;
+use sip::{Credentials, Resolver, SipHandle};
 
+use crate::accounts;
 use crate::config::{Config, RegisterUser, Rewrite};
 use crate::ports::Ports;
 use crate::sip_io;
-
-/// How long a name may take to be found.
-const NAME: std::time::Duration = std::time::Duration::from_secs(5);
-/// Addresses of one name that are tried.
-const MOST_TARGETS: usize = 4;
-/// Port of SIP where a URI says none.
-const SIP_PORT: u16 = 5060;
 
 /// Opens lines by the configuration.
 #[derive(Clone)]
 pub struct Lines {
     sip: SipHandle,
     ports: Ports,
+    names: Resolver,
     config: Arc<Config>,
 }
 
 impl Lines {
     /// Lines over `sip`, with sound on `ports`.
-    pub fn new(sip: SipHandle, ports: Ports, config: Config) -> Self {
-        Lines { sip, ports, config: Arc::new(config) }
+    pub fn new(sip: SipHandle, ports: Ports, names: Resolver, config: Config) -> Self {
+        Lines { sip, ports, names, config: Arc::new(config) }
     }
+
+    fn may_call(&self, callee: &str) -> bool {
+        let allowed = &self.config.sip.destinations;
+        allowed.is_empty() || allowed.iter().any(|pattern| pattern.0.is_match(callee))
+    }
+
+    /// The way to a callee: where a rewrite sends it, else through the proxy, else where its URI leads.
+    fn way(&self, callee: &str) -> Result<Way, Undialled> {
+        let rewritten = rewritten(&self.config.rewrites, callee);
+        let uri = rewritten.as_deref().unwrap_or(callee);
+        let host = place(uri).map(|place| place.host.to_owned());
+        let proxy = self.config.outbound_proxy.as_deref().and_then(proxy_uri);
+        match (proxy.filter(|_| rewritten.is_none()), host) {
+            (Some(proxy), host) => {
+                let host = host.or_else(|| place(&proxy).map(|place| place.host.to_owned()));
+                Ok(Way { uri: proxy.clone(), host: host.unwrap_or_default(), proxy: Some(proxy) })
+            }
+            (None, Some(host)) => Ok(Way { uri: uri.to_owned(), host, proxy: None }),
+            (None, None) => Err(Undialled { code: 404, reason: nowhere(uri) }),
+        }
+    }
+}
+
+/// Where an INVITE goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Way {
+    /// What is resolved.
+    uri: String,
+    /// Whose account counts: the host of the callee, for a telephone number that of the proxy.
+    host: String,
+    /// For the `Route`.
+    proxy: Option<String>,
+}
+
+fn nowhere(uri: &str) -> String {
+    let shown = protocol::read::shown(uri);
+    match uri.split_once(':') {
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("tel") => {
+            format!("{shown} names no host to call; a telephone number needs outbound_proxy or a rewrite")
+        }
+        _ => format!("{shown} names no host to call"),
+    }
+}
+
+/// The URI of a proxy, which may be given as a mere host; `None` if it leads nowhere.
+pub(crate) fn proxy_uri(text: &str) -> Option<String> {
+    let uri =
+        if text.contains("sip:") || text.contains("sips:") { text.to_owned() } else { format!("sip:{text}") };
+    let clean = !uri.contains(|c: char| c.is_whitespace() || c.is_control() || "<>\"".contains(c));
+    (clean && place(&uri).is_some()).then_some(uri)
 }
 
 #[async_trait]
 impl Dialer for Lines {
     async fn open(&self, dial: Dial) -> Result<Line, Undialled> {
-        let routed = rewritten(&self.config.rewrites, &dial.callee);
-        let place = place(&routed).ok_or_else(|| Undialled {
-            code: 404,
-            reason: format!("{} names no host to call", protocol::read::shown(&dial.callee)),
+        if !self.may_call(&dial.callee) {
+            tracing::warn!(callee = ?dial.callee, "sip.destinations does not allow this call");
+            return Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() });
+        }
+        let way = self.way(&dial.callee)?;
+        let targets = self.names.targets(&way.uri).await.map_err(|error| Undialled {
+            code: 503,
+            reason: format!("{}: {error}", protocol::read::shown(&way.uri)),
         })?;
-        let targets = addresses(place).await?;
-        // `addresses` gives at least one.
-        let nearest =
-            targets.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], SIP_PORT)));
+        // A resolver that succeeds gives at least one.
+        let nearest = targets.first().ok_or(Undialled { code: 503, reason: "no target".into() })?.address;
         #[allow(clippy::disallowed_methods, reason = "the dialer is a driver: ports rest in real time")]
         let (wire, port) = self
             .ports
@@ -56,9 +101,9 @@ impl Dialer for Lines {
             .ok_or_else(|| Undialled { code: 503, reason: "no RTP port is free".into() })?;
         let media = sip_io::local_media(&self.config, nearest, port.number());
         let route = Route {
-            targets: targets.into_iter().map(Hop::from).collect(),
-            proxy: None,
-            credentials: credentials(&dial.sip, place.host, &self.config.register_users),
+            targets,
+            proxy: way.proxy,
+            credentials: credentials(&dial.sip, &way.host, &self.config.register_users),
             keep: Box::new(port),
         };
         Ok(Line {
@@ -76,15 +121,16 @@ struct Where<'a> {
     port: Option<u16>,
 }
 
+/// The host that a SIP URI names.
+pub(crate) fn host_of(uri: &str) -> Option<&str> {
+    place(uri).map(|place| place.host)
+}
+
 /// Where the first rule that fits sends a call: the INVITE still names whom it is for.
-fn rewritten(rules: &[Rewrite], callee: &str) -> String {
-    let fits = |rule: &&Rewrite| rule.r#match.as_ref().is_some_and(|pattern| pattern.0.is_match(callee));
-    match rules.iter().find(fits) {
-        Some(Rewrite { r#match: Some(pattern), rewrite }) => {
-            pattern.0.replace(callee, rewrite.as_str()).into_owned()
-        }
-        _ => callee.to_owned(),
-    }
+fn rewritten(rules: &[Rewrite], callee: &str) -> Option<String> {
+    let patterns = rules.iter().filter_map(|rule| Some((&rule.r#match.as_ref()?.0, &rule.rewrite)));
+    let (pattern, rewrite) = patterns.into_iter().find(|(pattern, _)| pattern.is_match(callee))?;
+    Some(pattern.replace(callee, rewrite.as_str()).into_owned())
 }
 
 /// The place that a SIP URI names (RFC 3261 section 19.1.1).
@@ -106,18 +152,6 @@ fn place(uri: &str) -> Option<Where<'_>> {
     (!host.is_empty()).then_some(Where { host, port })
 }
 
-async fn addresses(place: Where<'_>) -> Result<Vec<SocketAddr>, Undialled> {
-    let port = place.port.unwrap_or(SIP_PORT);
-    if let Ok(address) = place.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let failed = |why: String| Undialled { code: 503, reason: format!("{}: {why}", place.host) };
-    let found = timeout(NAME, tokio::net::lookup_host((place.host, port))).await;
-    let found = found.map_err(|_| failed("the name was not found in time".into()))?;
-    let found: Vec<SocketAddr> = found.map_err(|e| failed(e.to_string()))?.take(MOST_TARGETS).collect();
-    if found.is_empty() { Err(failed("the name has no address".into())) } else { Ok(found) }
-}
-
 /// What answers a challenge: the call's own account, else the one that is registered with that host.
 fn credentials(sip: &SipOption, host: &str, accounts: &[RegisterUser]) -> Option<Credentials> {
     let made = |user: &str, password: &str, realm: Option<&str>| Credentials {
@@ -128,13 +162,7 @@ fn credentials(sip: &SipOption, host: &str, accounts: &[RegisterUser]) -> Option
         let password = sip.password.as_ref().map_or("", |password| password.expose());
         return Some(made(user, password, sip.realm.as_deref()));
     }
-    let account = accounts.iter().filter(|account| !account.disabled).find(|account| {
-        let server = account.server.strip_prefix("sip:").unwrap_or(&account.server);
-        server.split(':').next().is_some_and(|server| server.eq_ignore_ascii_case(host))
-    })?;
-    let credential = account.credential.as_ref()?;
-    let user = if credential.username.is_empty() { &account.username } else { &credential.username };
-    Some(made(user, credential.password.expose(), credential.realm.as_deref()))
+    accounts.iter().find(|account| accounts::is_for(account, host)).and_then(accounts::credentials)
 }
 
 #[cfg(test)]
@@ -161,13 +189,18 @@ mod tests {
             rewrite: "172.25.25.2".into(),
         };
         let rules = [rule];
-        assert_eq!(rewritten(&rules, "sip:1@116.116.116.116:5070"), "sip:1@172.25.25.2:5070");
-        assert_eq!(rewritten(&rules, "sip:1@other"), "sip:1@other");
+        assert_eq!(
+            rewritten(&rules, "sip:1@116.116.116.116:5070").as_deref(),
+            Some("sip:1@172.25.25.2:5070")
+        );
+        assert_eq!(rewritten(&rules, "sip:1@other"), None);
     }
 
-    #[tokio::test]
-    async fn an_address_needs_no_name_service() {
-        let found = addresses(Where { host: "2001:db8::1", port: None }).await.unwrap();
-        assert_eq!(found, ["[2001:db8::1]:5060".parse().unwrap()]);
+    #[test]
+    fn a_proxy_is_a_uri_or_a_host() {
+        assert_eq!(proxy_uri("sip:p.example;transport=tcp").as_deref(), Some("sip:p.example;transport=tcp"));
+        assert_eq!(proxy_uri("p.example:5080").as_deref(), Some("sip:p.example:5080"));
+        assert_eq!(proxy_uri("sip:p>\r\nX: y"), None);
+        assert_eq!(proxy_uri(""), None);
     }
 }

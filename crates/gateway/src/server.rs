@@ -9,7 +9,7 @@ use std::time::Duration;
 use call::setup::Vendors;
 use call::{MediaThreads, Services, StopReason};
 use protocol::record::CallRecord;
-use sip::{Admission, SipHandle};
+use sip::{Admission, Bound, Resolver, SipHandle};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::accounts::Accounts;
 use crate::app::{self, App};
 use crate::calls::Calls;
 use crate::config::Config;
@@ -31,12 +32,14 @@ use crate::media_pass::Passes;
 use crate::outbound::Lines;
 use crate::parked::Parked;
 use crate::playbooks::Folder;
+use crate::policy;
 use crate::ports::Ports;
 use crate::sinks::archive::Archive;
 use crate::sinks::recording::Recorder;
 use crate::sinks::records;
 use crate::sinks::reports::{self, Reports};
 use crate::sip_io::{self, SipDoor};
+use crate::sip_tls::Certificate;
 use crate::webhook::Webhook;
 
 /// How long calls that were hung up may take to end: more than the 10 s for which the record of a call waits for
@@ -73,8 +76,11 @@ pub enum StartError {
     #[error("HTTPS: {0}; change http_tls_cert_file and http_tls_key_file")]
     Certificate(io::Error),
     /// SIP cannot listen.
-    #[error("SIP cannot listen on UDP port {0}: {1}; change addr, udp_port or --sip")]
-    Sip(u16, io::Error),
+    #[error(transparent)]
+    Sip(#[from] sip_io::DoorError),
+    /// The settings of the system's name service cannot be read.
+    #[error("the settings of the name service cannot be read: {0}")]
+    Names(io::Error),
     /// The thread of recordings cannot be started.
     #[error("the thread of recordings cannot be started: {0}")]
     Recorder(io::Error),
@@ -106,8 +112,8 @@ impl Server {
         let listener =
             TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
         let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
-        let SipDoor { driver, handle, incoming } =
-            sip_io::bind(&config).await.map_err(|e| StartError::Sip(config.udp_port, e))?;
+        let SipDoor { driver, handle, incoming } = sip_io::bind(&config).await?;
+        let names = Resolver::system().map_err(StartError::Names)?;
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
         let (reports_in, reports_out) = mpsc::channel(reports::REPORTS);
@@ -128,7 +134,7 @@ impl Server {
             fetcher: Arc::new(egress.clone()),
             passes: Arc::new(Passes::new(&egress)),
             tools: Arc::new(Servers::new(egress.clone(), config.mcp_programs.clone())),
-            dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), config.clone())),
+            dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), names.clone(), config.clone())),
             records: records_in,
             reports: reports_in,
         };
@@ -149,6 +155,13 @@ impl Server {
         let stop_delivery = CancellationToken::new();
         let delivery = app.records.as_ref().and_then(|archive| archive.delivery(&app.config, &app.egress));
         let delivery = delivery.map(|delivery| spawn(delivery.run(stop_delivery.clone())));
+        if let Some(files) = Certificate::of(&app.config) {
+            app.tasks.spawn(files.keep_current(handle.clone(), app.closing.clone()));
+        }
+        tracing::info!("{}", policy::openness(&app.config));
+        for keeper in app.accounts.keepers(&handle, &names, &app.closing) {
+            app.tasks.spawn(keeper);
+        }
         app.tasks.spawn(sip_io::take(app.clone(), handle.clone(), incoming));
         app.tasks.spawn(http::serve(app.clone(), handle.clone(), listener, tls));
         let sip_addr = handle.local_addr();
@@ -177,6 +190,11 @@ impl Server {
         self.sip_addr
     }
 
+    /// Where SIP listens for connections.
+    pub fn sip_streams(&self) -> Bound {
+        self.sip.bound()
+    }
+
     /// What the doors share.
     pub fn app(&self) -> &Arc<App> {
         &self.app
@@ -188,6 +206,7 @@ impl Server {
         self.app.calls.drain();
         // A driver that is gone takes no calls anyway.
         let _ = self.sip.set_admission(Admission::Refusing).await;
+        self.app.accounts.leave(&self.sip).await;
         let patience = if self.app.config.graceful_shutdown {
             self.app.config.shutdown_timeout.0
         } else {
@@ -281,6 +300,7 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
     }
     App {
         access: keepers.access,
+        accounts: Accounts::new(&config),
         egress: keepers.egress,
         calls: Calls::new(config.max_calls),
         ports: keepers.ports,

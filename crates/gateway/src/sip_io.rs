@@ -16,7 +16,7 @@ use protocol::Extra;
 use protocol::command::{Command, Reject};
 use protocol::rest::{CallKind, InviteWebhook};
 use rtp::sdp::{KeyRing, RING_BYTES, redacted};
-use sip::{DialogId, Driver, Incoming, Invite, Rejection, SipHandle};
+use sip::{DialogId, Driver, Incoming, Invite, Rejection, Screening, SipHandle};
 use tokio::sync::mpsc;
 
 use crate::app::{self, App, Beginning};
@@ -24,7 +24,9 @@ use crate::calls::{NoPlace, Place};
 use crate::config::Config;
 use crate::config::words::CodecName;
 use crate::inbound::Route;
+use crate::policy::Policy;
 use crate::ports::{self, Port};
+use crate::sip_tls;
 
 /// Transactions for each call that may be up: its INVITE, its end, and what is still remembered of others.
 const TRANSACTIONS_PER_CALL: usize = 20;
@@ -41,11 +43,22 @@ pub struct SipDoor {
     pub incoming: mpsc::Receiver<Incoming>,
 }
 
-/// Binds the SIP socket that `config` describes.
+/// Why SIP cannot be listened for.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// A certificate cannot be used.
+    #[error("the certificates of SIP: {0}; change tls_cert_file, tls_key_file or tls_ca_file")]
+    Certificate(io::Error),
+    /// A port cannot be bound.
+    #[error("SIP cannot listen on {0}: {1}; change addr, udp_port, tcp_port, tls_port or --sip")]
+    Bind(String, io::Error),
+}
+
+/// Binds the SIP sockets that `config` describes.
 ///
 /// # Errors
-/// Those of binding it.
-pub async fn bind(config: &Config) -> io::Result<SipDoor> {
+/// [`DoorError`].
+pub async fn bind(config: &Config) -> Result<SipDoor, DoorError> {
     let listen = SocketAddr::new(config.addr.unwrap_or_else(own_address), config.udp_port);
     let advertised = config
         .external_ip
@@ -54,8 +67,47 @@ pub async fn bind(config: &Config) -> io::Result<SipDoor> {
     sip.user_agent.clone_from(&config.useragent);
     sip.max_dialogs = config.max_calls.saturating_add(config.max_calls / 4 + 16);
     sip.max_transactions = config.max_calls.saturating_mul(TRANSACTIONS_PER_CALL).max(1000);
-    let (driver, handle, incoming) = Driver::bind(listen, sip).await?;
+    let streams = sip_tls::streams(config, listen.ip()).map_err(DoorError::Certificate)?;
+    let (mut driver, handle, incoming) = Driver::bind_with(listen, streams, sip)
+        .await
+        .map_err(|error| DoorError::Bind(ports_of(config), error))?;
+    let mut policy = Policy::new(&config.sip, rand::random());
+    driver.screen(move |now, invite| {
+        let ruling = policy.judge(now, invite);
+        tell(&ruling, invite);
+        ruling
+    });
     Ok(SipDoor { driver, handle, incoming })
+}
+
+/// Logs a call that is not admitted; of those that are refused again and again one line each time that they are
+/// silenced.
+fn tell(ruling: &Screening, invite: &Invite) {
+    let (from, to) = (invite.source, &invite.to_uri);
+    match ruling {
+        Screening::Admit => {}
+        Screening::Refuse(rejection) => {
+            tracing::debug!(%from, code = rejection.code, ?to, "a call is not admitted");
+        }
+        Screening::Silence(_, span) => {
+            tracing::warn!(%from, ?span, "refused again and again; this source is not heard for a while");
+        }
+    }
+}
+
+/// The ports of SIP, for a message.
+fn ports_of(config: &Config) -> String {
+    let mut text = format!("UDP port {}", config.udp_port);
+    let streams = [
+        ("TCP", Some(config.tcp_port.unwrap_or(config.udp_port))),
+        ("TLS", config.tls_port),
+        ("WS", config.ws_port),
+        ("WSS", config.wss_port),
+    ];
+    for (name, port) in streams {
+        text.extend(port.map(|port| format!(", {name} port {port}")));
+    }
+    text
 }
 
 /// The address by which the rest of the world is reached. Nothing is sent to find it.

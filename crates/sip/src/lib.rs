@@ -42,7 +42,9 @@ pub use config::{Admission, Config, Time};
 pub use digest::{Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
-pub use driver::{Bound, Driver, Identity, Incoming, RegistrationWatch, Resolver, SipHandle, Streams, Trust};
+pub use driver::{
+    Bound, Driver, Identity, Incoming, RegistrationWatch, Resolver, Screening, SipHandle, Streams, Trust,
+};
 pub use endpoint::Endpoint;
 pub use event::{
     Counters, DialogId, EndCause, Failure, HeaderList, Invite, OfferMethod, Output, SipEvent,

@@ -10,7 +10,7 @@ use super::{Core, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::SipMedia;
 use crate::legs::{CallOut, LegId, LegRequest};
-use crate::setup::{Dial, Undialled};
+use crate::setup::{Dial, OwnAddress, Undialled};
 
 /// How long a callee may leave a call unanswered where `handshakeTimeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ impl Core {
         let caller = match self.option.caller.as_deref().filter(|caller| !caller.is_empty()).map(uri) {
             Some(Ok(caller)) => caller,
             Some(Err(why)) => return self.error(now, "invite", format!("option.caller: {why}"), 400),
-            None => own_uri(&sip),
+            None => own_uri(&sip, &callee, &self.facts.rules.accounts),
         };
         self.option.callee = Some(callee.clone());
         self.option.caller = Some(caller.clone());
@@ -180,16 +180,41 @@ pub(crate) fn uri(text: &str) -> Result<String, String> {
 }
 
 /// Who calls, where nobody says it.
-fn own_uri(sip: &SipOption) -> String {
-    match sip.username.as_deref().filter(|user| !user.is_empty()) {
-        Some(user) => format!("sip:{user}@{}", sip.realm.as_deref().unwrap_or("127.0.0.1")),
-        None => "sip:active-call@127.0.0.1".into(),
+fn own_uri(sip: &SipOption, callee: &str, accounts: &[OwnAddress]) -> String {
+    if let Some(user) = sip.username.as_deref().filter(|user| !user.is_empty()) {
+        return format!("sip:{user}@{}", sip.realm.as_deref().unwrap_or("127.0.0.1"));
     }
+    let place = callee.split_once(':').map_or(callee, |(_, rest)| rest);
+    let place = place.rsplit_once('@').map_or(place, |(_, host)| host);
+    let at = |host: &str| {
+        let rest = place.get(..host.len()).filter(|begin| begin.eq_ignore_ascii_case(host));
+        rest.is_some()
+            && place
+                .get(host.len()..)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', ';', '?']))
+    };
+    // A telephone number is called by the first account.
+    let number = callee.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tel:"));
+    let own = accounts.iter().find(|own| number || at(&own.host));
+    own.map_or_else(|| "sip:active-call@127.0.0.1".into(), |own| own.uri.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_is_from_the_account_at_the_host_of_its_callee() {
+        let own = |host: &str, uri: &str| OwnAddress { host: host.into(), uri: uri.into() };
+        let accounts = [own("pbx.example", "sip:1001@pbx.example"), own("b.example", "sip:2@b.example")];
+        let from = |callee: &str| own_uri(&SipOption::default(), callee, &accounts);
+        assert_eq!(from("sip:1@PBX.example:5070;transport=tcp"), "sip:1001@pbx.example");
+        assert_eq!(from("sip:1@b.example"), "sip:2@b.example");
+        assert_eq!(from("tel:+4930"), "sip:1001@pbx.example");
+        assert_eq!(from("sip:1@b.example.org"), "sip:active-call@127.0.0.1");
+        let sip = SipOption { username: Some("7".into()), realm: Some("r".into()), ..SipOption::default() };
+        assert_eq!(own_uri(&sip, "sip:1@b.example", &accounts), "sip:7@r");
+    }
 
     #[test]
     fn what_can_be_dialled_is_a_uri() {

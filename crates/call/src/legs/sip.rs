@@ -110,6 +110,10 @@ impl Leg for SipLeg {
                 self.over = true;
                 return LegEvent::Ended { remote: false, message: Some("the SIP driver has stopped".into()) };
             };
+            if let SipEvent::TransferRequested { dialog, .. } = &event {
+                // Whoever is on the line may not send the agent elsewhere. A dialog that is over needs no answer.
+                let _ = self.sip.answer_refer(*dialog, Err(603)).await;
+            }
             if let Some(event) = self.event(event) {
                 return event;
             }

@@ -1,10 +1,10 @@
-//! What the types of the configuration cannot say: ranges, keys that belong together, features that are not
-//! built.
+//! What the types of the configuration cannot say: ranges, and keys that belong together.
 
 use protocol::value::Headers;
 
 use crate::access::keys;
 use crate::egress::guard::Allowed;
+use crate::outbound;
 use crate::sinks::objects::Objects;
 
 use super::words::{CodecName, HandlerKind, RecordSink};
@@ -49,8 +49,9 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     handler(config.handler.as_ref(), &mut findings);
     call_record(config, &mut findings);
     accounts(config, &mut findings);
+    inbound_policy(config, &mut findings);
+    transports(config, &mut findings);
     codecs(config, &mut findings);
-    not_built(config, &mut findings);
     findings.sort_by_key(|finding| !finding.fatal);
     findings
 }
@@ -229,8 +230,52 @@ fn accounts(config: &Config, findings: &mut Vec<Finding>) {
                 findings.push(Finding::new(&path, format!("an account needs \"{key}\"")));
             }
         }
-        let message = "registration is not built into this version: this account is not registered";
-        findings.push(Finding::new(&path, message).help("write disabled = true").only_warn());
+        let uri = outbound::proxy_uri(&user.server).filter(|_| !user.username.contains(['@', ' ', '<', '>']));
+        if uri.is_none() && !user.server.is_empty() && !user.username.is_empty() {
+            let finding = Finding::new(&path, "\"username\" at \"server\" is no SIP address");
+            findings.push(finding.help("write server = \"pbx.example.com\" and username = \"1001\""));
+        }
+    }
+}
+
+fn inbound_policy(config: &Config, findings: &mut Vec<Finding>) {
+    for text in &config.sip.trusted {
+        match Allowed::parse(text) {
+            Ok(Allowed::Net(..)) => {}
+            Ok(_) => {
+                let finding = Finding::new("sip.trusted", format!("\"{text}\" is no network"));
+                findings.push(finding.help("write one such as \"203.0.113.0/24\""));
+            }
+            Err(error) => findings.push(Finding::new("sip.trusted", error)),
+        }
+    }
+    for (index, user) in config.sip.users.iter().enumerate() {
+        if user.username.is_empty() || user.password.expose().is_empty() {
+            let path = format!("sip.users.{index}");
+            findings.push(Finding::new(&path, "needs \"username\" and \"password\""));
+        }
+    }
+}
+
+fn transports(config: &Config, findings: &mut Vec<Finding>) {
+    let pair = [("tls_cert_file", &config.tls_cert_file), ("tls_key_file", &config.tls_key_file)];
+    for (key, port) in [("tls_port", config.tls_port), ("wss_port", config.wss_port)] {
+        for (file, _) in pair.iter().filter(|(_, path)| port.is_some() && path.is_none()) {
+            findings.push(Finding::new(key, format!("needs \"{file}\"")));
+        }
+    }
+    if let [(there, Some(_)), (missing, None)] | [(missing, None), (there, Some(_))] = pair {
+        findings.push(Finding::new(there, format!("needs \"{missing}\" too")));
+    }
+    if !config.tls_verify && config.tls_ca_file.is_some() {
+        let finding = Finding::new("tls_ca_file", "counts for nothing beside tls_verify = false");
+        findings.push(finding.help("leave tls_verify out").only_warn());
+    }
+    if let Some(proxy) = &config.outbound_proxy
+        && outbound::proxy_uri(proxy).is_none()
+    {
+        let finding = Finding::new("outbound_proxy", format!("\"{proxy}\" is no SIP URI"));
+        findings.push(finding.help("write one such as \"sip:proxy.example.com;transport=tcp\""));
     }
 }
 
@@ -239,14 +284,5 @@ fn codecs(config: &Config, findings: &mut Vec<Finding>) {
     if sounds.count() == 0 {
         let finding = Finding::new("codecs", "holds no codec that this server has");
         findings.push(finding.help("write [\"pcmu\", \"pcma\", \"g722\", \"opus\", \"telephone_event\"]"));
-    }
-}
-
-/// Keys of the contract whose feature is not there. Those that protect stop the start, since a server that
-/// leaves them out silently is worse than none.
-fn not_built(config: &Config, findings: &mut Vec<Finding>) {
-    if config.tls_port.is_some() {
-        let finding = Finding::new("tls_port", "SIP over TLS is not built into this version");
-        findings.push(finding.help("leave the key out to have SIP over UDP only"));
     }
 }

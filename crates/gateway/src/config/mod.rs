@@ -23,8 +23,8 @@ use keys::table;
 pub use problem::{ConfigError, Problem};
 pub use read::Loaded;
 pub use sections::{
-    ApiKey, Auth, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
-    UserCredential,
+    ApiKey, Auth, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, SipTable,
+    SipUser, UserCredential,
 };
 use words::{CodecName, HandlerKind, Pattern, RecordSink};
 
@@ -53,12 +53,24 @@ table! {
         addr: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         /// Port of SIP over UDP; 0 takes any free one.
         udp_port: u16 = 25060,
-        /// Port of SIP over TLS.
+        /// Port of SIP over TCP; absent: `udp_port`.
+        tcp_port: Option<u16> = None,
+        /// Port of SIP over TLS; absent: none.
         tls_port: Option<u16> = None,
-        /// Certificate of SIP over TLS, PEM.
+        /// Port of SIP over WebSockets; absent: none.
+        ws_port: Option<u16> = None,
+        /// Port of SIP over WebSockets under TLS; absent: none.
+        wss_port: Option<u16> = None,
+        /// Certificate chain of SIP over TLS, PEM. Read again when it changes.
         tls_cert_file: Option<PathBuf> = None,
         /// Key of that certificate, PEM.
         tls_key_file: Option<PathBuf> = None,
+        /// Peers that we connect to by TLS must have a certificate that is believed.
+        tls_verify: bool = true,
+        /// Roots that are believed, PEM; absent: those of the system.
+        tls_ca_file: Option<PathBuf> = None,
+        /// URI of the proxy that calls of ours and accounts go through.
+        outbound_proxy: Option<String> = None,
         /// Encrypt media with SDES-SRTP.
         enable_srtp: bool = false,
         /// What is logged: `trace`, `debug`, `info`, `warn`, `error`, or directives such as `info,sip=debug`.
@@ -73,6 +85,8 @@ table! {
         /// `User-Agent` of SIP messages.
         #[serde(alias = "user_agent")]
         useragent: String = concat!("active-call/", env!("CARGO_PKG_VERSION")).into(),
+        /// Who may call in by SIP, and where calls of ours may go.
+        sip: SipTable = SipTable::default(),
         /// Accounts to register.
         register_users: Vec<RegisterUser> = Vec::new(),
         /// On a signal to stop: let calls end for `shutdown_timeout`. False: hang up at once.

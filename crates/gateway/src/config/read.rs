@@ -12,7 +12,7 @@ use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
 use super::{
     ApiKey, Auth, Config, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
-    UserCredential, check,
+    SipTable, SipUser, UserCredential, check,
 };
 
 /// Largest file that is read.
@@ -172,6 +172,8 @@ fn known_keys(path: &[String]) -> impl Iterator<Item = &'static str> {
         ["egress"] => EgressTable::KEYS,
         ["handler"] => HandlerTable::KEYS,
         ["handler", "rules"] => Rule::KEYS,
+        ["sip"] => SipTable::KEYS,
+        ["sip", "users"] => SipUser::KEYS,
         ["register_users"] => RegisterUser::KEYS,
         ["register_users", "credential"] => UserCredential::KEYS,
         ["callrecord" | "call_record"] => RecordTable::KEYS,

@@ -77,6 +77,40 @@ table! {
 }
 
 table! {
+    /// `[sip]`: who may call in, how often, and where calls of ours may go.
+    SipTable {
+        /// Networks whose calls need no password and have no limit of their own, such as `203.0.113.0/24`.
+        trusted: Vec<String> = Vec::new(),
+        /// Names and passwords of others who may call.
+        users: Vec<SipUser> = Vec::new(),
+        /// Realm of those passwords.
+        realm: String = "active-call".into(),
+        /// Whether everyone may call. Absent: only when there are neither `trusted` nor `users`.
+        open: Option<bool> = None,
+        /// Calls per second from everywhere; further ones get 503. 0: no limit.
+        calls_per_second: u32 = 0,
+        /// Calls per second from one address that is not trusted; further ones get 503. 0: no limit.
+        calls_per_second_per_source: u32 = 0,
+        /// An address that is refused so often in a row is not heard any more for `silence_for`. 0: never.
+        silence_after: u32 = 20,
+        /// How long it is not heard.
+        silence_for: Seconds = super::seconds(60),
+        /// Regular expressions, one of which must be found in the URI of whom a call of ours goes to; none: all may.
+        destinations: Vec<Pattern> = Vec::new(),
+    }
+}
+
+table! {
+    /// `[[sip.users]]`.
+    SipUser {
+        /// Name for digest authentication.
+        username: String = String::new(),
+        /// Its password.
+        password: Secret = Secret::default(),
+    }
+}
+
+table! {
     /// `[[register_users]]`: one account to register.
     RegisterUser {
         /// `host` or `host:port` of the registrar.

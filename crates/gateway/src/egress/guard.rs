@@ -44,7 +44,8 @@ impl Allowed {
         }
     }
 
-    fn holds(&self, ip: IpAddr) -> bool {
+    /// Whether an address belongs to the network; a name holds none.
+    pub fn holds(&self, ip: IpAddr) -> bool {
         match self {
             Allowed::All => true,
             Allowed::Host(_) => false,

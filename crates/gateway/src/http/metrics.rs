@@ -39,8 +39,19 @@ pub(super) async fn text(State(door): State<Door>) -> Response {
         page.gauge("active_call_sip_transactions", "Transactions now.", sip.transactions as u64);
         page.gauge("active_call_sip_dialogs", "Dialogs now.", sip.dialogs as u64);
     }
+    registrations(&mut page, &door);
     media(&mut page, &door);
     ([(CONTENT_TYPE, FORMAT)], page.text).into_response()
+}
+
+fn registrations(page: &mut Page, door: &Door) {
+    let name = "active_call_registered";
+    page.head(name, "1 for each account that calls reach us by.", "gauge");
+    for standing in door.app.accounts.standings() {
+        let account = standing.account.replace('\\', "\\\\").replace('"', "\\\"");
+        let up = standing.state == "registered";
+        page.line(&format!("{name}{{account=\"{account}\"}}"), up.into());
+    }
 }
 
 fn media(page: &mut Page, door: &Door) {

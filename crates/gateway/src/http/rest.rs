@@ -9,6 +9,7 @@ use protocol::rest::{ActiveCall, ActiveCalls, CallList, IceServer, Killed, Liste
 use serde_json::json;
 
 use super::{Door, problem};
+use crate::accounts::Standing;
 
 /// `GET /call/lists`.
 pub(super) async fn lists(State(door): State<Door>) -> Json<CallList> {
@@ -66,6 +67,11 @@ pub(super) async fn kill_by_get(State(door): State<Door>, Path(id): Path<String>
     }
     let status = if call.is_some() { "killed" } else { "not_found" };
     Json(Killed { status: status.into(), id })
+}
+
+/// `GET /api/v1/registrations`.
+pub(super) async fn registrations(State(door): State<Door>) -> Json<Vec<Standing>> {
+    Json(door.app.accounts.standings())
 }
 
 /// `GET /iceservers`.

@@ -20,6 +20,7 @@ use tower_http::compression::CompressionLayer;
 use super::{
     Door, call_ws, calls, events, guard, metrics, openapi, pages, playbooks, problem, records, rest, tickets,
 };
+use crate::accounts::Standing;
 use crate::config::words::Scope;
 
 /// One method at one path.
@@ -155,6 +156,8 @@ pub(super) const ROUTES: &[Route] = &[
         get(records::whole), RECORDS, NOTHING => 200 json::<Records>()),
     route!(GET "/api/v1/records/{id}", READ, "the record of a call",
         get(records::one), NONE, NOTHING => 200 json::<CallRecord>()),
+    route!(GET "/api/v1/registrations", READ, "how the accounts at registrars stand",
+        get(rest::registrations), NONE, NOTHING => 200 json::<Vec<Standing>>()),
     route!(GET "/iceservers", READ, "servers for ICE, for browsers",
         get(rest::ice_servers), NONE, NOTHING => 200 json::<Vec<IceServer>>()),
     route!(GET "/health", OPEN, "whether calls are taken",

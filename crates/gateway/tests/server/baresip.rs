@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use active_call::config::Config;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +31,11 @@ impl Baresip {
 
     /// With further words for its account, such as `mediaenc=srtp-mand`.
     pub(crate) async fn start_with(folder: &Path, account: &str, says: &[i16]) -> Baresip {
+        Self::start_as(folder, account, says, "").await
+    }
+
+    /// With further lines in its configuration as well. TLS, if it has a certificate, is at the port above `sip`.
+    pub(crate) async fn start_as(folder: &Path, account: &str, says: &[i16], further: &str) -> Baresip {
         let [sip, media, control] = programs::free_ports::<3>();
         std::fs::create_dir(folder).unwrap();
         sound::write_wav(&folder.join("says.wav"), 8000, says);
@@ -45,7 +51,8 @@ impl Baresip {
             "audio_buffer 20-160\njitter_buffer_type fixed\njitter_buffer_delay 2-10".into(),
             "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule aufile.so".into(),
             "module sndfile.so\nmodule uuid.so\nmodule srtp.so\nmodule_tmp account.so".into(),
-            "module_app menu.so\nmodule_app ctrl_tcp.so\n".into(),
+            "module_app menu.so\nmodule_app ctrl_tcp.so".into(),
+            format!("{further}\n"),
         ];
         std::fs::write(folder.join("config"), lines.join("\n")).unwrap();
         let account = format!("<sip:phone@127.0.0.1:{sip}>;regint=0;answermode=auto;{account}\n");
@@ -110,7 +117,12 @@ impl Baresip {
 
 /// A call of baresip that a client has accepted, is recorded, and in which the agent has begun to speak.
 pub(crate) async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> Client {
-    phone.command("dial", &format!("sip:agent@{}", rig.server.sip_addr())).await;
+    connect_to(rig, told, phone, &format!("sip:agent@{}", rig.server.sip_addr())).await
+}
+
+/// The same to this URI.
+pub(crate) async fn connect_to(rig: &Rig, told: &mut Hook, phone: &mut Baresip, uri: &str) -> Client {
+    phone.command("dial", uri).await;
     let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
     let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
     client.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
@@ -123,8 +135,16 @@ pub(crate) async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> 
 pub(crate) type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
 
 pub(crate) async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
+    rig_with_agent_and(|_| {}).await
+}
+
+pub(crate) async fn rig_with_agent_and(change: impl FnOnce(&mut Config)) -> (Rig, Hook, Vec<i16>, Vec<i16>) {
     let (url, told) = hook(StatusCode::OK).await;
-    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let rig = Rig::start_with(|config| {
+        webhooks(config, &[url]);
+        change(config);
+    })
+    .await;
     let caller =
         sound::speech(rig.folder.path(), "Hello, could you tell me when the next train leaves").await;
     let agent = sound::speech(rig.folder.path(), "The next train leaves at a quarter past nine").await;

@@ -123,7 +123,6 @@ fn mistakes_exit_with_1_and_say_where() {
         (&["--conf", "missing.toml"], "missing.toml"),
         (&["check", "bad.toml"], "bad.toml:2:12"),
         (&["check", "odd.toml"], "odd.toml:1:1"),
-        (&["--call", "sip:a@b"], "not built"),
         (&["--download-models", "all"], "not built"),
     ] {
         let done = Command::new(ACTIVE_CALL).args(arguments).current_dir(folder.path()).output().unwrap();

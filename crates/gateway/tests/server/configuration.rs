@@ -172,8 +172,10 @@ fn who_may_is_a_word_or_a_table_and_a_key_has_a_hash_and_scopes() {
 }
 
 #[test]
-fn what_is_not_built_stops_the_start_where_leaving_it_out_would_harm() {
-    wrong("tls_port = 5061", "1:1", "not built");
+fn half_a_certificate_and_a_proxy_that_is_none_stop_the_start() {
+    wrong("tls_port = 5061", "1:1", "needs \"tls_cert_file\"");
+    wrong("tls_cert_file = \"x\"", "1:1", "tls_key_file");
+    wrong("outbound_proxy = \"sip:a b\"", "1:1", "no SIP URI");
 }
 
 #[test]

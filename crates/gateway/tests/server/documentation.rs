@@ -2,7 +2,7 @@
 
 use active_call::config::{
     ApiKey, Auth, Config, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
-    UserCredential,
+    SipTable, SipUser, UserCredential,
 };
 
 const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
@@ -22,6 +22,8 @@ fn every_key_of_the_configuration_is_described() {
         RecordTable::KEYS,
         Recording::KEYS,
         Rewrite::KEYS,
+        SipTable::KEYS,
+        SipUser::KEYS,
     ];
     for key in tables.into_iter().flatten() {
         let key = key.strip_prefix("r#").unwrap_or(key);

@@ -24,3 +24,5 @@ mod sinks;
 mod sipp;
 mod sound;
 mod stopping;
+mod transports;
+mod trunk;

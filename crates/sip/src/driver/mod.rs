@@ -5,12 +5,14 @@
 //! orders before the network, so that neither a flood nor a burst of verbs delays a retransmission.
 //!
 //! `handle` is how others give orders, `pool` knows the connections, `connection` and `web` carry
-//! one each, `tls` holds certificates, `dns` finds targets.
+//! one each, `tls` holds certificates, `dns` finds targets, `silence` is what stands
+//! before new calls.
 
 mod connection;
 mod dns;
 mod handle;
 mod pool;
+mod silence;
 mod tls;
 mod web;
 
@@ -29,6 +31,8 @@ use handle::Order;
 pub use handle::{Bound, RegistrationWatch, SipHandle};
 use pool::Pool;
 pub use pool::Streams;
+pub use silence::Screening;
+use silence::{Screen, Silence};
 pub use tls::{Identity, Trust};
 
 use crate::config::{Admission, Config, Time};
@@ -76,6 +80,8 @@ pub struct Driver {
     owners: HashMap<DialogId, mpsc::Sender<SipEvent>>,
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationState>>,
     pool: Pool,
+    silence: Silence,
+    screen: Option<Screen>,
     origin: Instant,
     unsent: u64,
     /// Ways that have just failed.
@@ -138,11 +144,19 @@ impl Driver {
             owners: HashMap::new(),
             registrations: HashMap::new(),
             pool,
+            silence: Silence::default(),
+            screen: None,
             origin: Instant::now(),
             unsent: 0,
             gone: Vec::new(),
         };
         Ok((driver, SipHandle { orders: orders_in, local, bound }, invited))
+    }
+
+    /// Has every new call judged before it is handed out, with the endpoint's time. The judge runs inside
+    /// the loop: it must be quick and must not wait.
+    pub fn screen(&mut self, judge: impl FnMut(Time, &Invite) -> Screening + Send + 'static) {
+        self.screen = Some(Screen(Box::new(judge)));
     }
 
     /// Runs until [`SipHandle::stop`] or until every handle is gone, and then says goodbye.
@@ -190,7 +204,7 @@ impl Driver {
         for _ in 0..BATCH {
             let now = self.now();
             match news.take() {
-                Some(pool::News::Message(hop, message)) => self.endpoint.receive(now, hop, &message),
+                Some(pool::News::Message(hop, message)) => self.hear(now, hop, &message),
                 Some(pool::News::Gone(hop)) => self.endpoint.unreachable(now, &hop),
                 Some(pool::News::Nothing) => {}
                 None => return,
@@ -199,7 +213,14 @@ impl Driver {
             news = self.pool.try_next();
         }
         if let Some(pool::News::Message(hop, message)) = news {
-            self.endpoint.receive(self.now(), hop, &message);
+            self.hear(self.now(), hop, &message);
+        }
+    }
+
+    /// A message, unless its source is silenced.
+    fn hear(&mut self, now: Time, from: Hop, message: &[u8]) {
+        if !self.silence.holds(now, from.address.ip()) {
+            self.endpoint.receive(now, from, message);
         }
     }
 
@@ -226,7 +247,7 @@ impl Driver {
         for _ in 0..BATCH {
             match received {
                 Ok((length, from)) => {
-                    self.endpoint.receive(now, from, buffer.get(..length).unwrap_or_default());
+                    self.hear(now, from.into(), buffer.get(..length).unwrap_or_default());
                     self.deliver();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -273,16 +294,28 @@ impl Driver {
 
     /// Hands out a new call, or refuses it.
     fn offer(&mut self, dialog: DialogId, invite: Box<Invite>) {
+        let now = self.now();
+        let judged = self.screen.as_mut().map(|screen| (screen.0)(now, &invite));
+        match judged {
+            None | Some(Screening::Admit) => {}
+            Some(Screening::Refuse(rejection)) => return self.turn_away(dialog, &rejection),
+            Some(Screening::Silence(rejection, span)) => {
+                self.silence.add(now, invite.source.ip(), span);
+                return self.turn_away(dialog, &rejection);
+            }
+        }
         let (owner, events) = mpsc::channel(EVENTS);
         if self.incoming.try_send(Incoming { dialog, invite, events }).is_ok() {
             self.owners.insert(dialog, owner);
             return;
         }
         let retry_after = ("Retry-After".to_owned(), self.retry_after.as_secs().max(1).to_string());
-        let rejection = Rejection { headers: vec![retry_after], ..Rejection::new(503) };
-        let now = self.now();
-        if let Err(error) = self.endpoint.reject(now, dialog, &rejection) {
-            tracing::warn!(%error, "refuse a call that nobody takes");
+        self.turn_away(dialog, &Rejection { headers: vec![retry_after], ..Rejection::new(503) });
+    }
+
+    fn turn_away(&mut self, dialog: DialogId, rejection: &Rejection) {
+        if let Err(error) = self.endpoint.reject(self.now(), dialog, rejection) {
+            tracing::warn!(%error, "refuse a new call");
         }
     }
 

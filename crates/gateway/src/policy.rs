@@ -1,0 +1,292 @@
+//! Who may call in, and how often: trusted networks, passwords, limits for each source and for all, and silence
+//! towards those who only try. Time is an argument.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use sip::{Guard, Invite, Rejection, Screening, Verdict};
+
+use crate::config::{Config, SipTable, SipUser};
+use crate::egress::guard::Allowed;
+
+/// How long an answer to a challenge may take.
+const NONCE: Duration = Duration::from_secs(60);
+/// Sources that are remembered. When full, those that have been quiet are forgotten, and if none has been, all are:
+/// who floods from so many addresses is not told apart by them.
+const SOURCES: usize = 16_384;
+/// A source that has been quiet for so long begins anew.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The rules of `[sip]` with what they have seen.
+#[derive(Debug)]
+pub struct Policy {
+    trusted: Vec<Allowed>,
+    users: HashMap<String, protocol::Secret>,
+    /// Everyone may call.
+    open: bool,
+    guard: Guard,
+    limit: u32,
+    all: Bucket,
+    limit_per_source: u32,
+    patience: u32,
+    silence: Duration,
+    sources: HashMap<IpAddr, Source>,
+}
+
+/// What is known of one address, or of one IPv6 network of 64 bits.
+#[derive(Debug, Default)]
+struct Source {
+    calls: Bucket,
+    /// Refusals since it was last let in.
+    refused: u32,
+    seen: Duration,
+}
+
+/// Counts calls: a second's worth of them may come at once.
+#[derive(Debug, Default)]
+struct Bucket {
+    used: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    /// Whether one more is within `limit` per second; 0 is no limit.
+    fn take(&mut self, now: Duration, limit: u32) -> bool {
+        if limit == 0 {
+            return true;
+        }
+        let limit = f64::from(limit);
+        self.used = (self.used - now.saturating_sub(self.at).as_secs_f64() * limit).max(0.0);
+        self.at = now;
+        let room = self.used + 1.0 <= limit;
+        if room {
+            self.used += 1.0;
+        }
+        room
+    }
+}
+
+impl Policy {
+    /// The rules of `table`. `seed` comes from the operating system.
+    pub fn new(table: &SipTable, seed: [u8; 32]) -> Self {
+        let user = |user: &SipUser| (user.username.clone(), user.password.clone());
+        Policy {
+            trusted: table.trusted.iter().filter_map(|text| Allowed::parse(text).ok()).collect(),
+            users: table.users.iter().map(user).collect(),
+            open: table.open.unwrap_or(table.trusted.is_empty() && table.users.is_empty()),
+            guard: Guard::new(&table.realm, seed, NONCE),
+            limit: table.calls_per_second,
+            all: Bucket::default(),
+            limit_per_source: table.calls_per_second_per_source,
+            patience: table.silence_after,
+            silence: table.silence_for.0,
+            sources: HashMap::new(),
+        }
+    }
+
+    /// Judges a call. `now` is the time since any fixed moment; it never runs backwards.
+    pub fn judge(&mut self, now: Duration, invite: &Invite) -> Screening {
+        let from = invite.source.ip().to_canonical();
+        let trusted = self.trusted.iter().any(|net| net.holds(from));
+        if !trusted && let Err(rejection) = self.stranger(now, from, invite) {
+            return self.refused(now, from, rejection);
+        }
+        if self.all.take(now, self.limit) { Screening::Admit } else { Screening::Refuse(overload()) }
+    }
+
+    /// Judges a call that comes from no trusted network.
+    fn stranger(&mut self, now: Duration, from: IpAddr, invite: &Invite) -> Result<(), Rejection> {
+        let limit = self.limit_per_source;
+        if !self.source(now, from).calls.take(now, limit) {
+            return Err(overload());
+        }
+        if self.open {
+            return Ok(());
+        }
+        if self.users.is_empty() {
+            return Err(Rejection::new(403));
+        }
+        let password = |user: &str| self.users.get(user).map(|secret| secret.expose().to_owned().into());
+        match self.guard.judge(now, ("INVITE", &invite.headers), password) {
+            Verdict::Welcome { .. } => {
+                self.source(now, from).refused = 0;
+                Ok(())
+            }
+            Verdict::Challenge { code, headers } => Err(Rejection { headers, ..Rejection::new(code) }),
+            Verdict::Wrong => Err(Rejection::new(403)),
+        }
+    }
+
+    fn refused(&mut self, now: Duration, from: IpAddr, rejection: Rejection) -> Screening {
+        let (patience, silence) = (self.patience, self.silence);
+        let source = self.source(now, from);
+        source.refused += 1;
+        if patience == 0 || source.refused < patience {
+            return Screening::Refuse(rejection);
+        }
+        source.refused = 0;
+        Screening::Silence(rejection, silence)
+    }
+
+    fn source(&mut self, now: Duration, from: IpAddr) -> &mut Source {
+        let key = network(from);
+        if self.sources.len() >= SOURCES && !self.sources.contains_key(&key) {
+            self.sources.retain(|_, source| now.saturating_sub(source.seen) < QUIET);
+            if self.sources.len() >= SOURCES {
+                self.sources.clear();
+            }
+        }
+        let source = self.sources.entry(key).or_default();
+        if now.saturating_sub(source.seen) >= QUIET {
+            source.refused = 0;
+        }
+        source.seen = now;
+        source
+    }
+}
+
+/// What is open, for the log of the start.
+pub fn openness(config: &Config) -> String {
+    let SipTable { trusted, users, open, destinations, .. } = &config.sip;
+    let inbound = match (open.unwrap_or(trusted.is_empty() && users.is_empty()), users.is_empty()) {
+        (true, _) => "from everyone".to_owned(),
+        (false, true) => format!("from {} only", trusted.join(", ")),
+        (false, false) if trusted.is_empty() => "with a password".to_owned(),
+        (false, false) => format!("with a password, or from {}", trusted.join(", ")),
+    };
+    let outbound = match destinations.len() {
+        0 => "to every destination".to_owned(),
+        count => format!("to what {count} patterns allow"),
+    };
+    format!("calls are taken {inbound}; calls of ours go {outbound}")
+}
+
+fn overload() -> Rejection {
+    Rejection { headers: vec![("Retry-After".into(), "2".into())], ..Rejection::new(503) }
+}
+
+/// Whoever has one IPv6 address has all of its 64 bits.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+
+    fn policy(change: impl FnOnce(&mut SipTable)) -> Policy {
+        let mut table = SipTable::default();
+        change(&mut table);
+        Policy::new(&table, [7; 32])
+    }
+
+    fn from(source: &str) -> Invite {
+        Invite {
+            call_id: "c".into(),
+            from_uri: "sip:a@h".into(),
+            from_tag: "f".into(),
+            to_uri: "sip:b@h".into(),
+            local_tag: "t".into(),
+            request_uri: "sip:b@h".into(),
+            headers: Vec::new(),
+            sdp: None,
+            replaces: None,
+            source: format!("{source}:5060").parse().unwrap(),
+            transport: sip::Transport::Udp,
+            dialog_id: "d".into(),
+        }
+    }
+
+    fn code(ruling: &Screening) -> u16 {
+        match ruling {
+            Screening::Admit => 200,
+            Screening::Refuse(rejection) | Screening::Silence(rejection, _) => rejection.code,
+        }
+    }
+
+    #[test]
+    fn without_rules_everyone_may_call() {
+        let mut policy = policy(|_| {});
+        assert!((0..1000).all(|_| policy.judge(AN_HOUR, &from("198.51.100.1")) == Screening::Admit));
+    }
+
+    #[test]
+    fn with_trusted_networks_others_are_refused_or_challenged() {
+        let mut networks = policy(|sip| sip.trusted = vec!["203.0.113.0/24".into()]);
+        assert_eq!(code(&networks.judge(AN_HOUR, &from("203.0.113.9"))), 200);
+        assert_eq!(code(&networks.judge(AN_HOUR, &from("[::ffff:203.0.113.9]"))), 200);
+        assert_eq!(code(&networks.judge(AN_HOUR, &from("203.0.114.9"))), 403);
+        let user = SipUser { username: "trunk".into(), password: protocol::Secret::new("x") };
+        let mut both = policy(|sip| (sip.trusted, sip.users) = (vec!["203.0.113.9".into()], vec![user]));
+        assert_eq!(code(&both.judge(AN_HOUR, &from("203.0.113.9"))), 200);
+        let Screening::Refuse(challenge) = both.judge(AN_HOUR, &from("203.0.113.10")) else { panic!() };
+        assert_eq!((challenge.code, challenge.headers.len()), (401, 2));
+    }
+
+    #[test]
+    fn a_source_over_its_limit_is_refused_and_others_are_not() {
+        let mut policy = policy(|sip| {
+            sip.calls_per_second_per_source = 5;
+            sip.trusted = vec!["203.0.113.9".into()];
+            sip.open = Some(true);
+        });
+        let mut codes = |source: &str, at| {
+            let answers = (0..10).map(|_| code(&policy.judge(at, &from(source))));
+            answers.filter(|code| *code == 200).count()
+        };
+        assert_eq!(codes("198.51.100.1", AN_HOUR), 5);
+        assert_eq!(codes("198.51.100.2", AN_HOUR), 5);
+        assert_eq!(codes("203.0.113.9", AN_HOUR), 10, "a trusted peer has no limit of its own");
+        assert_eq!(codes("198.51.100.1", AN_HOUR + Duration::from_millis(400)), 2);
+        assert_eq!(codes("[2001:db8::1]", AN_HOUR), 5);
+        assert_eq!(codes("[2001:db8::2]", AN_HOUR), 0, "the same network");
+    }
+
+    #[test]
+    fn all_together_have_a_limit_too() {
+        let mut policy = policy(|sip| sip.calls_per_second = 3);
+        let sources = ["198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"];
+        assert_eq!(sources.map(|source| code(&policy.judge(AN_HOUR, &from(source)))), [200, 200, 200, 503]);
+    }
+
+    #[test]
+    fn who_is_refused_again_and_again_is_silenced() {
+        let mut policy = policy(|sip| {
+            sip.trusted = vec!["203.0.113.9".into()];
+            sip.silence_after = 3;
+        });
+        let stranger = from("198.51.100.1");
+        for _ in 0..2 {
+            assert!(matches!(policy.judge(AN_HOUR, &stranger), Screening::Refuse(_)));
+        }
+        assert!(matches!(policy.judge(AN_HOUR, &stranger), Screening::Silence(_, _)));
+        let later = AN_HOUR + QUIET;
+        assert!(matches!(policy.judge(later, &stranger), Screening::Refuse(_)), "it begins anew");
+    }
+
+    #[test]
+    fn what_is_remembered_of_sources_is_bounded() {
+        let mut policy = policy(|sip| sip.calls_per_second_per_source = 1);
+        for number in 0..40_000u32 {
+            let source = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).to_string();
+            policy.judge(AN_HOUR, &from(&source));
+            assert!(policy.sources.len() <= SOURCES);
+        }
+    }
+
+    #[test]
+    fn the_log_says_what_is_open() {
+        let mut config = Config::default();
+        assert!(
+            openness(&config).contains("from everyone") && openness(&config).contains("every destination")
+        );
+        config.sip.trusted = vec!["10.0.0.0/8".into()];
+        assert!(openness(&config).contains("from 10.0.0.0/8 only"));
+    }
+}

@@ -1,0 +1,130 @@
+//! SIP over TCP and TLS: with baresip in both directions, and a certificate that changes while the server runs.
+
+use std::path::{Path, PathBuf};
+
+use active_call::config::Config;
+use serde_json::json;
+
+use crate::baresip::{Baresip, connect_to, rig_with_agent_and};
+use crate::programs;
+use crate::rig::{PATIENCE, Rig};
+use crate::sound;
+
+/// Writes a certificate for loopback and its key, and gives their paths.
+fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (chain, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    (chain, key)
+}
+
+fn with_tls(config: &mut Config, folder: &Path) {
+    let (chain, key) = certificate(folder);
+    config.tls_port = Some(0);
+    config.tls_cert_file = Some(chain.clone());
+    config.tls_key_file = Some(key);
+    config.tls_ca_file = Some(chain);
+}
+
+/// A call of baresip by this transport: both are heard, and the hang-up of the agent reaches the phone.
+async fn a_call_comes_in_by(transport: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (rig, mut told, caller, agent) = rig_with_agent_and(|config| with_tls(config, folder.path())).await;
+    let trusts = format!("sip_cafile {}\nsip_verify_server yes", folder.path().join("cert.pem").display());
+    let says = [caller.as_slice(), &[0; 20 * 8000]].concat();
+    let mut phone = Baresip::start_as(&rig.path("phone"), "audio_codecs=PCMU/8000/1", &says, &trusts).await;
+    let bound = rig.server.sip_streams();
+    let address = if transport == "tls" { bound.tls } else { bound.tcp }.unwrap();
+    let uri = format!("sip:agent@{address};transport={transport}");
+    let mut client = connect_to(&rig, &mut told, &mut phone, &uri).await;
+    for _ in 0..2 {
+        client.event("trackEnd").await;
+        client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("type", "CALL_CLOSED").await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let recording = PathBuf::from(&record.recorder[0].path);
+    let said = sound::find(&caller, &sound::channel(&recording, 0));
+    let heard = sound::find(&agent, &phone.heard());
+    println!("{transport}: the server hears {said:?}, baresip hears {heard:?}");
+    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_baresip_over_tcp_is_heard_on_both_sides() {
+    a_call_comes_in_by("tcp").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_baresip_over_tls_is_heard_on_both_sides() {
+    a_call_comes_in_by("tls").await;
+}
+
+/// Calls baresip at the URI that `uri` makes of its port; `believe`: its certificate is one of our roots.
+async fn called(believe: bool, uri: impl Fn(u16) -> String) -> (Rig, Baresip, crate::rig::Client) {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = certificate(folder.path());
+    let both = [std::fs::read(&key).unwrap(), std::fs::read(&chain).unwrap()].concat();
+    std::fs::write(folder.path().join("phone.pem"), both).unwrap();
+    let rig = Rig::start_with(|config| config.tls_ca_file = believe.then_some(chain)).await;
+    let shows = format!("sip_certificate {}", folder.path().join("phone.pem").display());
+    let says = vec![0; 20 * 8000];
+    let phone = Baresip::start_as(&rig.path("phone"), "audio_codecs=PCMU/8000/1", &says, &shows).await;
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": uri(phone.sip)}})).await;
+    (rig, phone, client)
+}
+
+async fn is_answered(uri: impl Fn(u16) -> String) {
+    let (rig, mut phone, mut client) = called(true, uri).await;
+    client.event("answer").await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("type", "CALL_CLOSED").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_ours_goes_by_the_transport_that_its_uri_says() {
+    is_answered(|port| format!("sip:phone@127.0.0.1:{port};transport=tcp")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_ours_over_tls_reaches_a_peer_whose_certificate_is_believed() {
+    is_answered(|port| format!("sip:phone@127.0.0.1:{};transport=tls", port + 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_certificate_is_not_believed_is_not_called() {
+    let (rig, _phone, mut client) =
+        called(false, |port| format!("sip:phone@127.0.0.1:{};transport=tls", port + 1)).await;
+    assert_eq!(client.event("reject").await["code"], 503);
+    rig.server.stop().await;
+}
+
+/// The certificate that the server shows to `openssl s_client`.
+async fn shown(rig: &Rig) -> String {
+    let address = rig.server.sip_streams().tls.unwrap().to_string();
+    let output = programs::run("openssl", &["s_client", "-connect", &address], rig.folder.path()).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let begin = text.find("-----BEGIN CERTIFICATE").unwrap();
+    let end = text.find("-----END CERTIFICATE").unwrap();
+    text[begin..end].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_shown_without_a_new_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::start_with(|config| with_tls(config, folder.path())).await;
+    let first = shown(&rig).await;
+    std::fs::write(folder.path().join("cert.pem"), "half a file").unwrap();
+    assert_eq!(shown(&rig).await, first, "a certificate that cannot be used changes nothing");
+    certificate(folder.path());
+    let changed = async { while shown(&rig).await == first {} };
+    tokio::time::timeout(PATIENCE, changed).await.expect("the new certificate is shown");
+    rig.server.stop().await;
+}

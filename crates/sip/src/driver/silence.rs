@@ -1,0 +1,94 @@
+//! What stands before new calls: a screen that judges each at once, and sources that are not heard for a while.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::config::Time;
+use crate::event::Invite;
+use crate::order::Rejection;
+
+/// Sources at once. When full a further one goes on being heard.
+const MOST: usize = 4_096;
+
+/// What becomes of a new call before anyone hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Screening {
+    /// It is handed out.
+    Admit,
+    /// It is refused.
+    Refuse(Rejection),
+    /// It is refused, and for so long nothing that comes from its address (for IPv6 from its network of
+    /// 64 bits) is read, requests inside calls included.
+    Silence(Rejection, Duration),
+}
+
+/// Judges new calls in the driver's own task, so that no queue stands before it; it must not wait.
+pub(super) struct Screen(pub(super) Box<Judge>);
+
+type Judge = dyn FnMut(Time, &Invite) -> Screening + Send;
+
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Screen")
+    }
+}
+
+/// Who is not heard, and until when.
+#[derive(Debug, Default)]
+pub(super) struct Silence(HashMap<IpAddr, Time>);
+
+impl Silence {
+    /// Does not hear this source for so long.
+    pub(super) fn add(&mut self, now: Time, source: IpAddr, span: Duration) {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, until| now < *until);
+        }
+        if self.0.len() < MOST {
+            self.0.insert(network(source), now.saturating_add(span));
+        }
+    }
+
+    /// Whether this source is not to be heard now.
+    pub(super) fn holds(&mut self, now: Time, source: IpAddr) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let source = network(source);
+        let silenced = self.0.get(&source).is_some_and(|until| now < *until);
+        if !silenced {
+            self.0.remove(&source);
+        }
+        silenced
+    }
+}
+
+/// Whoever has one IPv6 address has all of its 64 bits.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_heard_again_after_its_time_and_the_list_is_bounded() {
+        let (mut silence, second) = (Silence::default(), Duration::from_secs(1));
+        let source: IpAddr = "198.51.100.1".parse().unwrap();
+        assert!(!silence.holds(second, source));
+        silence.add(second, source, second);
+        assert!(silence.holds(second, source));
+        assert!(silence.holds(second, "::ffff:198.51.100.1".parse().unwrap()));
+        assert!(!silence.holds(second * 2, source));
+        assert!(silence.0.is_empty());
+        for number in 0..10_000u32 {
+            silence.add(second, std::net::Ipv4Addr::from_bits(number).into(), second);
+        }
+        assert_eq!(silence.0.len(), MOST);
+    }
+}
