@@ -52,14 +52,15 @@ const RINGING: Time = Time::from_secs(180);
 ///
 /// let mut endpoint = Endpoint::new(Config::new("192.0.2.2:5060".parse()?, [7; 32]));
 /// let now = Duration::ZERO;
-/// endpoint.receive(now, "192.0.2.1:5060".parse()?, b"OPTIONS sip:us SIP/2.0\r\n\
+/// let peer: std::net::SocketAddr = "192.0.2.1:5060".parse()?;
+/// endpoint.receive(now, peer, b"OPTIONS sip:us SIP/2.0\r\n\
 ///     Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1\r\nFrom: <sip:a@192.0.2.1>;tag=1\r\n\
 ///     To: <sip:us@192.0.2.2>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n");
 /// while let Some(output) = endpoint.poll() {
 ///     match output {
 ///         Output::Send { to, bytes } => assert!(bytes.starts_with(b"SIP/2.0 200 OK"), "to {to}"),
 ///         Output::Event(SipEvent::Invited { dialog, .. }) => endpoint.ring(now, dialog, None)?,
-///         Output::Event(_) => {}
+///         Output::Event(_) | Output::Registration { .. } => {}
 ///     }
 /// }
 /// assert_eq!(endpoint.timeout(), None);
