@@ -59,10 +59,15 @@ impl Gain {
         self.level
     }
 
+    /// The level at the end of the way.
+    pub fn goal(&self) -> f32 {
+        self.goal
+    }
+
     fn advance(&mut self) {
         self.level += self.step;
-        let passed = if self.step > 0.0 { self.level >= self.goal } else { self.level <= self.goal };
-        if passed || self.step == 0.0 {
+        // Half a step covers what rounding has summed up, so that a fade takes its time to the sample.
+        if (self.goal - self.level) * self.step.signum() <= self.step.abs() / 2.0 {
             self.level = self.goal;
         }
     }
@@ -93,14 +98,14 @@ pub struct Ducker {
 }
 
 impl Ducker {
-    /// A ducker at the normal level. Levels outside 0 to 4 and values that are no numbers are corrected.
+    /// A ducker that begins in silence, for a background that is there at once is a click. Levels outside 0 to 4 and values that are no numbers are corrected.
     pub fn new(levels: Ducking) -> Self {
         let levels = Ducking {
             normal_level: sane(levels.normal_level),
             duck_level: sane(levels.duck_level),
             transition_speed: sane(levels.transition_speed),
         };
-        Ducker { levels, gain: Gain::new(levels.normal_level) }
+        Ducker { levels, gain: Gain::new(0.0) }
     }
 
     /// Sets the loudness of one frame (20 ms) of background at any rate, one step nearer to the level that
@@ -171,6 +176,17 @@ mod tests {
     #[test]
     fn background_sinks_while_someone_speaks_and_rises_again() {
         let mut ducker = Ducker::new(Ducking::default());
+        let mut sound = Vec::new();
+        for speaking in [false, true, false] {
+            for _ in 0..40 {
+                let mut frame = [10_000; 160];
+                ducker.apply(speaking, &mut frame);
+                sound.extend(frame);
+            }
+            sound.push(*sound.last().unwrap());
+        }
+        assert_eq!((sound[0], sound[6400], sound[12_801], sound[19_202]), (0, 3000, 1000, 3000));
+        assert!(sound.windows(2).all(|pair| pair[0].abs_diff(pair[1]) <= 1), "it clicks");
         for _ in 0..20 {
             ducker.apply(true, &mut [1000; 160]);
         }

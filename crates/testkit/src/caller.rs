@@ -8,7 +8,7 @@ use audio::{Frame, Resampler};
 use protocol::CallTime;
 use rtp::{DigitSender, Keys, Outgoing, Rtp, Srtp};
 
-use crate::cast::{LOWEST_TONE, RATE, TONE_STEP, TONES};
+use crate::cast::{LOWEST_TONE, PEAK, RATE, TONE_STEP, TONES};
 
 /// Recorded speech, 16 kHz s16le.
 const RECORDING: &[u8] = include_bytes!("../../audio/fixtures/silero_16k.s16");
@@ -17,7 +17,9 @@ const SPEECH: std::ops::Range<usize> = 33 * 512..106 * 512;
 /// Payload type of digits.
 pub(crate) const DIGIT_PAYLOAD: u8 = 101;
 /// A frame whose end is quieter than this is silence.
-const LOUD: u16 = 500;
+const LOUD: u16 = 300;
+/// A tone whose peak is below this has been lowered on its way.
+const LOW: u16 = (PEAK * 0.6) as u16;
 const FRAME: Duration = Duration::from_millis(20);
 
 /// Where the far end's sound comes from.
@@ -128,7 +130,7 @@ impl Caller {
     }
 
     /// Takes what the call sends; answers the tone that is heard, if that has changed.
-    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Option<u32>> {
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Option<Tone>> {
         let mut opened = bytes.to_vec();
         if let Some(srtp) = &mut self.srtp {
             // What cannot be opened is not heard.
@@ -143,7 +145,7 @@ impl Caller {
     }
 
     /// Nothing was sent in a tick.
-    pub(crate) fn hear_nothing(&mut self) -> Option<Option<u32>> {
+    pub(crate) fn hear_nothing(&mut self) -> Option<Option<Tone>> {
         self.ear.note(None)
     }
 
@@ -166,11 +168,19 @@ impl Caller {
     }
 }
 
-/// Hears which tone is playing.
+/// What is playing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tone {
+    pub(crate) hz: u32,
+    /// Less than 60 % of what was made.
+    pub(crate) low: bool,
+}
+
+/// Hears which tone is playing, and whether it is low.
 struct Ear {
     decoder: Box<dyn Decoder>,
     rate: u32,
-    now: Option<u32>,
+    now: Option<Tone>,
 }
 
 impl Ear {
@@ -178,13 +188,13 @@ impl Ear {
         Ear { decoder: (codec.decoder)(), rate: codec.rate, now: None }
     }
 
-    fn hear(&mut self, payload: &[u8]) -> Option<Option<u32>> {
+    fn hear(&mut self, payload: &[u8]) -> Option<Option<Tone>> {
         let mut sound = Vec::new();
         self.decoder.decode(payload, &mut sound);
         self.note(pitch(&sound[sound.len() / 2..], self.rate))
     }
 
-    fn note(&mut self, tone: Option<u32>) -> Option<Option<u32>> {
+    fn note(&mut self, tone: Option<Tone>) -> Option<Option<Tone>> {
         (self.now != tone).then(|| {
             self.now = tone;
             tone
@@ -193,17 +203,15 @@ impl Ear {
 }
 
 /// The tone in a piece of sound, by its crossings of zero.
-fn pitch(sound: &[i16], rate: u32) -> Option<u32> {
+fn pitch(sound: &[i16], rate: u32) -> Option<Tone> {
     let tail = &sound[sound.len() / 2..];
-    if !tail.iter().any(|s| s.unsigned_abs() > LOUD) {
-        return None;
-    }
+    let peak = tail.iter().map(|sample| sample.unsigned_abs()).max().filter(|peak| *peak > LOUD)?;
     let crossings: Vec<usize> = (1..sound.len()).filter(|n| (sound[n - 1] < 0) != (sound[*n] < 0)).collect();
     let (first, last) = (*crossings.first()?, *crossings.last()?);
     let halves = crossings.len() as u32 - 1;
     let hz = halves * rate / (2 * (last - first).max(1) as u32);
     let step = (hz + TONE_STEP / 2).saturating_sub(LOWEST_TONE) / TONE_STEP;
-    Some(LOWEST_TONE + step.min(TONES - 1) * TONE_STEP)
+    Some(Tone { hz: LOWEST_TONE + step.min(TONES - 1) * TONE_STEP, low: peak < LOW })
 }
 
 /// The codec that a script names, and its payload type; `None` for one that is not ours.
@@ -231,7 +239,7 @@ mod tests {
                     encoder.encode(&sound, &mut payload);
                     heard.extend(ear.hear(&payload));
                 }
-                assert_eq!(heard.last(), Some(&Some(tone_of(n))), "{name}");
+                assert_eq!(heard.last(), Some(&Some(Tone { hz: tone_of(n), low: false })), "{name}");
             }
         }
     }

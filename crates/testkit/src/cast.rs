@@ -15,7 +15,7 @@ pub(crate) const LOWEST_TONE: u32 = 400;
 pub(crate) const TONE_STEP: u32 = 100;
 pub(crate) const TONES: u32 = 9;
 /// Peak of a tone: loud beside any noise, far from clipping.
-const PEAK: f64 = 6_000.0;
+pub(crate) const PEAK: f64 = 6_000.0;
 
 /// How everyone but caller and client behaves.
 #[derive(Clone, Debug, Default)]

@@ -334,10 +334,11 @@ impl World {
         }
         for tone in heard {
             let text = match tone {
-                Some(hz) => self.tones.get(&hz).map_or("something unknown", String::as_str),
+                Some(tone) => self.tones.get(&tone.hz).map_or("something unknown", String::as_str),
                 None => "nothing",
             };
-            let text = format!("caller hears {text}");
+            let low = if tone.is_some_and(|tone| tone.low) { " low" } else { "" };
+            let text = format!("caller hears {text}{low}");
             self.note(text);
         }
         for (door, hearing) in hearing {

@@ -101,7 +101,8 @@ impl Core {
         let Some(rule) = self.ears.arming.filter(|_| now >= self.ears.protected_until) else {
             return self.order(ToMedia::Arm(None));
         };
-        let armed = BargeIn { min_speech: rule.stop_after, ignore_first: rule.ignore_first, fade: rule.fade };
+        let Arming { duck, stop_after, ignore_first, fade } = rule;
+        let armed = BargeIn { duck, min_speech: stop_after, ignore_first, fade };
         self.order(ToMedia::Arm(Some(armed)));
     }
 

@@ -3,6 +3,7 @@
 //! The path is fixed and reads from top to bottom in [`Media::hear`] and [`Media::speak`]; between the two
 //! the thread scores the voice detectors of all calls of its slot in one batch.
 
+mod barging;
 mod guard;
 mod listening;
 pub mod order;
@@ -25,8 +26,9 @@ use providers::Hearing;
 use rtp::Quality;
 
 use crate::legs::LegId;
+use barging::Barging;
 use listening::{Detector, Door, FRAME};
-use order::{BargeIn, DoorId, FromMedia, LegPlan, ToMedia};
+use order::{DoorId, FromMedia, LegPlan, ToMedia};
 use raw_leg::RawLeg;
 use recording::Recording;
 use rtp_leg::{Arrived, Report, RtpLeg};
@@ -52,7 +54,7 @@ pub struct Media {
     doors: Vec<Door>,
     denoiser: Option<Denoiser>,
     ambience: Option<Ambience>,
-    barge_in: Option<BargeIn>,
+    barging: Barging,
     recording: Option<Recording>,
     tap: Option<Tap>,
     mute_heard: bool,
@@ -140,7 +142,7 @@ impl Media {
             doors: Vec::new(),
             denoiser: None,
             ambience: None,
-            barge_in: None,
+            barging: Barging::default(),
             recording: None,
             tap: None,
             mute_heard: false,
@@ -227,7 +229,8 @@ impl Media {
 
     /// Second half of a tick: barge-in, what the server says, the mix for every leg, the recording.
     pub fn speak(&mut self, now: CallTime) {
-        self.barge(now);
+        let voice = self.detector.as_ref().and_then(Detector::voice);
+        self.barging.tick(now, voice, &mut self.speaking);
         self.said.fill(0);
         // While the far end holds the call nothing is played: it would be taken for heard.
         let mut any = self.is_heard() && self.speaking.fill(now, &mut self.said);
@@ -290,7 +293,7 @@ impl Media {
             ToMedia::Interrupt { below, fade } => self.speaking.interrupt(below, fade, false),
             ToMedia::Cut { utterance, at } => self.speaking.cut(utterance, at),
             ToMedia::Pause(on) => self.speaking.pause(on),
-            ToMedia::Arm(rule) => self.barge_in = rule,
+            ToMedia::Arm(rule) => self.barging.arm(rule),
             ToMedia::Mute { server: true, on } => self.mute_server = on,
             ToMedia::Mute { server: false, on } => self.mute_heard = on,
             ToMedia::Digits(id, digits, length) => {
@@ -420,17 +423,8 @@ impl Media {
         for door in &mut self.doors {
             door.mark(&event, &mut self.hearing);
         }
+        self.barging.heard(&event);
         self.events.push_back(FromMedia::Speech(event));
-    }
-
-    /// The armed rule: stops what the agent says in the tick in which enough speech was heard.
-    fn barge(&mut self, now: CallTime) {
-        let Some(rule) = self.barge_in else { return };
-        let Some(voice) = self.detector.as_ref().and_then(Detector::voice) else { return };
-        let Some((_, played)) = self.speaking.playing() else { return };
-        if now.since(voice) >= rule.min_speech && played >= rule.ignore_first {
-            self.speaking.interrupt(self.speaking.end_of_queue(), rule.fade, true);
-        }
     }
 
     /// Mixes for each leg what it is to hear, and encodes it.

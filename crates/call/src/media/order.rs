@@ -68,9 +68,12 @@ impl Start {
     }
 }
 
-/// When the caller's speech stops what the agent says, decided in the tick in which it is heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When the caller's speech lowers and stops what the agent says, decided in the tick in which it is heard.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BargeIn {
+    /// Gain, 0 to 1, to which the voice goes down within a frame of the first sound of speech. It comes back by itself
+    /// where nothing stops it; `None` leaves it as it is.
+    pub duck: Option<f32>,
     /// So much speech is needed.
     pub min_speech: Duration,
     /// Not within so much of the beginning of an utterance.

@@ -16,6 +16,11 @@ const REFILL: Duration = Duration::from_millis(60);
 /// Longest sound of one utterance that is held. A synthesizer that sends more is not read (the rules stop at
 /// five seconds); this bounds files and careless senders.
 const LONGEST: Duration = Duration::from_secs(60);
+/// The way down to the level under the caller's speech: half a frame, so that the voice is down at its end and yet
+/// does not click.
+const DOWN: Duration = Duration::from_millis(10);
+/// The way back: a voice that jumps up startles whoever has just said "mm-hm".
+const BACK: Duration = Duration::from_millis(120);
 /// Utterances that may wait; more are refused.
 const MOST: usize = 64;
 
@@ -26,12 +31,15 @@ pub(crate) struct Speaking {
     /// Utterances before this id are no longer wanted.
     below: UtteranceId,
     paused: bool,
-    fade: Option<Fade>,
+    /// Loudness of what is said now.
+    gain: Gain,
+    stopping: Option<Stopping>,
     events: Vec<FromMedia>,
 }
 
-struct Fade {
-    gain: Gain,
+/// What plays fades out, and what is before `below` ends with it.
+#[derive(Clone, Copy)]
+struct Stopping {
     below: UtteranceId,
     barged: bool,
 }
@@ -57,7 +65,8 @@ impl Speaking {
             queue: VecDeque::new(),
             below: UtteranceId(0),
             paused: false,
-            fade: None,
+            gain: Gain::new(1.0),
+            stopping: None,
             events: Vec::new(),
         }
     }
@@ -92,12 +101,29 @@ impl Speaking {
     pub(crate) fn interrupt(&mut self, below: UtteranceId, fade: Duration, barged: bool) {
         let playing = self.queue.front().is_some_and(|u| u.started && u.id < below);
         if fade.is_zero() || !playing || self.paused {
-            self.drop_below(below, barged);
-        } else if self.fade.is_none() {
-            let mut gain = Gain::new(1.0);
-            gain.fade_to(0.0, fade, self.rate);
-            self.below = self.below.max(below);
-            self.fade = Some(Fade { gain, below, barged });
+            return self.drop_below(below, barged);
+        }
+        self.below = self.below.max(below);
+        match &mut self.stopping {
+            Some(stopping) => stopping.below = stopping.below.max(below),
+            None => {
+                self.gain.fade_to(0.0, fade, self.rate);
+                self.stopping = Some(Stopping { below, barged });
+            }
+        }
+    }
+
+    /// Lowers the voice to `level`, as long as nothing stops it.
+    pub(crate) fn duck(&mut self, level: f32) {
+        if self.stopping.is_none() && self.gain.goal() != level {
+            self.gain.fade_to(level, DOWN, self.rate);
+        }
+    }
+
+    /// Brings a lowered voice back.
+    pub(crate) fn unduck(&mut self) {
+        if self.stopping.is_none() && self.gain.goal() != 1.0 {
+            self.gain.fade_to(1.0, BACK, self.rate);
         }
     }
 
@@ -129,7 +155,7 @@ impl Speaking {
 
     /// What plays now, with how much of it has been played.
     pub(crate) fn playing(&self) -> Option<(UtteranceId, Duration)> {
-        let front = self.queue.front().filter(|u| u.started && self.fade.is_none())?;
+        let front = self.queue.front().filter(|u| u.started && self.stopping.is_none())?;
         Some((front.id, self.span(front.played)))
     }
 
@@ -145,7 +171,11 @@ impl Speaking {
                 Some(count) => filled += count,
             }
         }
-        self.fade_out(&mut frame[..filled]);
+        // A fade whose sound has run dry waits for nothing more.
+        if let Some(Stopping { below, barged }) = self.stopping.filter(|_| filled == 0 || self.gain.settled())
+        {
+            self.drop_below(below, barged);
+        }
         filled > 0
     }
 
@@ -175,6 +205,7 @@ impl Speaking {
         }
         let count = out.len().min(front.sound.len());
         super::take(&mut front.sound, &mut out[..count]);
+        self.gain.apply(&mut out[..count]);
         if !front.started {
             front.started = true;
             self.events.push(FromMedia::Started(front.id, now));
@@ -194,22 +225,23 @@ impl Speaking {
     fn finish(&mut self) -> bool {
         if let Some(done) = self.queue.pop_front() {
             self.below = self.below.max(UtteranceId(done.id.0 + 1));
-            self.events.push(match &self.fade {
-                Some(fade) if done.id < fade.below => self.stopped(&done, fade.barged),
+            self.events.push(match self.stopping {
+                Some(stopping) if done.id < stopping.below => self.stopped(&done, stopping.barged),
                 _ => FromMedia::Ended(done.id, self.span(done.played)),
             });
+        }
+        if let Some(stopping) = self.stopping
+            && self.queue.front().is_none_or(|next| next.id >= stopping.below)
+        {
+            // It was over before it was silent; what is still wanted begins as loud as ever.
+            self.loud();
         }
         self.queue.is_empty()
     }
 
-    fn fade_out(&mut self, sound: &mut [i16]) {
-        let Some(fade) = &mut self.fade else { return };
-        fade.gain.apply(sound);
-        if fade.gain.settled() || sound.is_empty() || self.queue.is_empty() {
-            let (below, barged) = (fade.below, fade.barged);
-            self.fade = None;
-            self.drop_below(below, barged);
-        }
+    fn loud(&mut self) {
+        self.stopping = None;
+        self.gain = Gain::new(1.0);
     }
 
     fn drop_below(&mut self, below: UtteranceId, barged: bool) {
@@ -219,7 +251,7 @@ impl Speaking {
                 self.events.push(self.stopped(&dropped, barged));
             }
         }
-        self.fade = None;
+        self.loud();
     }
 
     fn stopped(&self, utterance: &Utterance, barged: bool) -> FromMedia {
@@ -371,5 +403,60 @@ mod tests {
         assert_eq!(speaking.playing(), Some((A, Duration::from_millis(20))));
         speaking.pause(false);
         assert!(tick(&mut speaking).1);
+    }
+
+    /// The largest step from one sample to the next.
+    fn steepest(sound: &[i16]) -> u16 {
+        sound.windows(2).map(|pair| pair[0].abs_diff(pair[1])).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_lowered_voice_is_down_within_a_frame_goes_on_and_comes_back_without_a_click() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[10_000; 8000]);
+        let mut sound = tick(&mut speaking).0.to_vec();
+        speaking.duck(0.2);
+        sound.extend(tick(&mut speaking).0);
+        assert_eq!(sound[319], 2_000);
+        sound.extend(tick(&mut speaking).0);
+        speaking.unduck();
+        for _ in 0..7 {
+            sound.extend(tick(&mut speaking).0);
+        }
+        assert_eq!(*sound.last().unwrap(), 10_000);
+        assert!(steepest(&sound) <= 101, "{}", steepest(&sound));
+        assert_eq!(speaking.playing(), Some((A, Duration::from_millis(200))));
+    }
+
+    #[test]
+    fn a_lowered_voice_that_is_stopped_fades_out_from_where_it_is_and_the_next_is_loud() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[10_000; 8000]);
+        speaking.duck(0.2);
+        tick(&mut speaking);
+        speaking.interrupt(B, Duration::from_millis(40), true);
+        speaking.duck(0.9);
+        speaking.unduck();
+        let (first, _, _) = tick(&mut speaking);
+        let (second, _, events) = tick(&mut speaking);
+        assert!(first[0] == 2_000 && first[159] > 900 && second[159] < 20);
+        assert!(steepest(&[first, second].concat()) <= 7);
+        let played = Duration::from_millis(60);
+        assert!(matches!(events[..], [FromMedia::Stopped { utterance: A, played: p, .. }] if p == played));
+        speaking.push(B, 8000, &[7_000; 160]);
+        assert_eq!(tick(&mut speaking).0, [7_000; 160]);
+    }
+
+    #[test]
+    fn what_follows_a_voice_that_ends_while_it_fades_is_loud() {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[10_000; 240]);
+        speaking.end(A);
+        speaking.push(B, 8000, &[7_000; 320]);
+        tick(&mut speaking);
+        speaking.interrupt(B, Duration::from_millis(100), false);
+        let (sound, _, events) = tick(&mut speaking);
+        assert!(sound[79] < 9_100 && sound[80..] == [7_000; 80]);
+        assert!(matches!(events[0], FromMedia::Stopped { utterance: A, barged: false, .. }));
     }
 }

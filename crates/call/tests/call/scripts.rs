@@ -22,6 +22,9 @@ scripts! {
     command_not_built_is_501
     different_play_id_replaces
     dtmf_goto
+    ducked_for_a_backchannel
+    ducked_for_a_noise
+    ducked_then_stopped
     encrypted_call_is_answered_encrypted
     graceful_interrupt
     greeting_then_answer

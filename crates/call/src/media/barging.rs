@@ -1,0 +1,70 @@
+//! The armed rule: what happens to the agent's voice in the tick in which the caller is heard.
+
+use std::time::Duration;
+
+use audio::vad::VadEvent;
+use protocol::CallTime;
+
+use super::order::BargeIn;
+use super::speaking::Speaking;
+
+/// A lowered voice waits so long after speech for the words that would stop it. Recognizers give them within half a
+/// second of silence; without words it was a noise, and the voice comes back.
+const WORDS_TAKE: Duration = Duration::from_millis(500);
+
+/// The rule with what it has done.
+#[derive(Debug, Default)]
+pub(crate) struct Barging {
+    rule: Option<BargeIn>,
+    /// The voice is down.
+    down: bool,
+    /// What was heard last was no speech.
+    dismissed: bool,
+    /// Since when nobody speaks.
+    quiet: Option<CallTime>,
+}
+
+impl Barging {
+    /// Another rule, or none.
+    pub(crate) fn arm(&mut self, rule: Option<BargeIn>) {
+        self.rule = rule;
+    }
+
+    /// Takes what the detector says.
+    pub(crate) fn heard(&mut self, event: &VadEvent) {
+        self.dismissed = matches!(event, VadEvent::Dismissed { .. });
+    }
+
+    /// Lowers, brings back or stops the voice; `voice` tells since when the caller is heard.
+    pub(crate) fn tick(&mut self, now: CallTime, voice: Option<CallTime>, speaking: &mut Speaking) {
+        let Some(rule) = self.rule else { return self.release(speaking) };
+        let Some(since) = voice else { return self.wait(now, speaking) };
+        self.quiet = None;
+        let Some((_, played)) = speaking.playing() else { return };
+        if played < rule.ignore_first {
+            return;
+        }
+        if now.since(since) >= rule.min_speech {
+            self.down = false;
+            return speaking.interrupt(speaking.end_of_queue(), rule.fade, true);
+        }
+        if let Some(level) = rule.duck {
+            self.down = true;
+            speaking.duck(level);
+        }
+    }
+
+    /// Nobody speaks: the voice comes back at once after what was no speech, and after speech when no words stop it.
+    fn wait(&mut self, now: CallTime, speaking: &mut Speaking) {
+        let quiet = *self.quiet.get_or_insert(now);
+        if self.dismissed || now.since(quiet) >= WORDS_TAKE {
+            self.release(speaking);
+        }
+    }
+
+    fn release(&mut self, speaking: &mut Speaking) {
+        if std::mem::take(&mut self.down) {
+            speaking.unduck();
+        }
+    }
+}
