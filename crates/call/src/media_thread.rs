@@ -398,7 +398,9 @@ impl Wheel {
                 }
             }
         }
-        if seat.unsent.len() >= MESSAGES || (!spoke && !seat.unsent.is_empty()) {
+        // A client that stops listening at `trackEnd` has heard all.
+        let last = !spoke || seat.media.utterance_over();
+        if seat.unsent.len() >= MESSAGES || (last && !seat.unsent.is_empty()) {
             let batch = std::mem::take(&mut seat.unsent);
             let wire = seat.wires.iter().find_map(|(_, wire)| match wire {
                 Wire::Socket { outbound, .. } => Some(outbound),

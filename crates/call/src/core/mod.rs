@@ -9,6 +9,7 @@ mod dialing;
 mod ears;
 mod ending;
 mod passing;
+mod pieces;
 mod referring;
 mod signalling;
 mod sound;

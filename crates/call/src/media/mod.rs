@@ -359,6 +359,12 @@ impl Media {
         self.events.pop_front()
     }
 
+    /// Whether the rules are about to hear that an utterance is over.
+    pub fn utterance_over(&self) -> bool {
+        let over = |event: &FromMedia| matches!(event, FromMedia::Ended(..) | FromMedia::Stopped { .. });
+        self.events.iter().any(over)
+    }
+
     /// Puts an event back that could not be delivered; `false` when too many wait.
     pub fn unpoll(&mut self, event: FromMedia) -> bool {
         self.events.push_front(event);

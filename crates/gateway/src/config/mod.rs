@@ -130,6 +130,8 @@ table! {
         recording: Recording = Recording::default(),
         /// Folder of rendered speech.
         media_cache_path: PathBuf = "./config/mediacache".into(),
+        /// Bytes that rendered speech may take; what was not wanted for longest is removed first. 0: none is kept.
+        media_cache_bytes: u64 = 1 << 30,
         /// Folders under which files named by clients and playbooks must lie. A relative name is looked for in
         /// each, after the working folder.
         #[serde(alias = "roots")]
