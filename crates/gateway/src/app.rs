@@ -125,6 +125,7 @@ impl App {
             accounts: accounts::own_addresses(&self.config),
             auto_record: self.config.recording.enabled && self.config.recording.auto_start,
             encrypt: self.config.enable_srtp,
+            dtmf: self.config.dtmf,
             ..Rules::default()
         }
     }

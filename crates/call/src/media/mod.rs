@@ -5,6 +5,7 @@
 
 mod barging;
 mod guard;
+mod keys;
 mod listening;
 pub mod order;
 mod raw_leg;
@@ -27,8 +28,9 @@ use rtp::Quality;
 
 use crate::legs::LegId;
 use barging::Barging;
+use keys::Ear;
 use listening::{Detector, Door, FRAME};
-use order::{DoorId, FromMedia, LegPlan, ToMedia};
+use order::{DoorId, FromMedia, LegPlan, ToMedia, Way};
 use raw_leg::RawLeg;
 use recording::Recording;
 use rtp_leg::{Arrived, Report, RtpLeg};
@@ -95,6 +97,8 @@ struct Leg {
     sound: LegSound,
     /// What it says in this tick.
     heard: Vec<i16>,
+    /// Listens for tones, where no telephone-event is agreed on.
+    ear: Option<Ear>,
     fresh: bool,
     /// When its quality was told last.
     told: CallTime,
@@ -179,7 +183,7 @@ impl Media {
         let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
         match arrived {
             Arrived::Foreign => return,
-            Arrived::Digit(digit) => self.events.push_back(FromMedia::Digit(leg, digit)),
+            Arrived::Digit(digit) => self.events.push_back(FromMedia::Digit(leg, digit, Way::Event)),
             Arrived::Sound if !found.fresh => {
                 found.fresh = true;
                 self.events.push_back(FromMedia::FirstSound(leg));
@@ -194,10 +198,14 @@ impl Media {
 
     /// First half of a tick: takes 20 ms of every leg, cleans it, and shows it to the detector.
     pub fn hear(&mut self, now: CallTime) {
-        for (_, leg) in &mut self.legs {
+        for (id, leg) in &mut self.legs {
             match &mut leg.sound {
                 LegSound::Rtp(rtp) => rtp.hear(now, &mut leg.heard),
                 LegSound::Raw(raw) => raw.hear(&mut leg.heard),
+            }
+            if let Some(ear) = &mut leg.ear {
+                let tones = ear.hear(&leg.heard);
+                self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
             }
         }
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
@@ -296,11 +304,11 @@ impl Media {
             ToMedia::Arm(rule) => self.barging.arm(rule),
             ToMedia::Mute { server: true, on } => self.mute_server = on,
             ToMedia::Mute { server: false, on } => self.mute_heard = on,
-            ToMedia::Digits(id, digits, length) => {
+            ToMedia::Digits(id, dialled) => {
                 if let Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) =
                     self.legs.iter_mut().find(|l| l.0 == id)
                 {
-                    rtp.dial(&digits, length);
+                    rtp.dial(&dialled);
                 }
             }
             ToMedia::Watch(limit) => self.watch = Watch { limit, last: now, told: false },
@@ -413,16 +421,24 @@ impl Media {
         }
         let known = self.legs.iter_mut().find(|(leg, _)| *leg == id);
         let sound = match (known, plan) {
-            (Some((_, Leg { sound: LegSound::Rtp(rtp), .. })), LegPlan::Rtp(plan)) => {
+            (Some((_, Leg { sound: LegSound::Rtp(rtp), ear, .. })), LegPlan::Rtp(plan)) => {
                 rtp.retarget(*plan);
+                let listens = !rtp.has_events();
+                if listens != ear.is_some() {
+                    *ear = listens.then(|| Ear::new(self.rate));
+                }
                 return;
             }
             (_, LegPlan::Rtp(plan)) => LegSound::Rtp(Box::new(RtpLeg::new(now, *plan, self.rate))),
             (_, LegPlan::Raw { heard, sent }) => LegSound::Raw(Box::new(RawLeg::new(heard, sent, self.rate))),
         };
         self.legs.retain(|(leg, _)| *leg != id);
-        self.legs
-            .push((id, Leg { sound, heard: vec![0; Frame::len_at(self.rate)], fresh: false, told: now }));
+        let ear = match &sound {
+            LegSound::Rtp(rtp) if !rtp.has_events() => Some(Ear::new(self.rate)),
+            LegSound::Rtp(_) | LegSound::Raw(_) => None,
+        };
+        let heard = vec![0; Frame::len_at(self.rate)];
+        self.legs.push((id, Leg { sound, heard, ear, fresh: false, told: now }));
     }
 
     fn tell_speech(&mut self, event: VadEvent) {

@@ -8,16 +8,18 @@ use audio::frame::FRAME_MS;
 use audio::jitter::{Jitter, Packet, Popped};
 use audio::{Codec, Decoder, Encoder, Resampler};
 use protocol::CallTime;
+use rtp::dialer::{Dialer, Tick};
 use rtp::sdp::{Negotiated, Payload};
 use rtp::stream::{Outgoing, Source};
-use rtp::telephone_event::{DigitSender, Digits, EventPacket};
+use rtp::telephone_event::{Digits, EventPacket};
 use rtp::{Datagram, Quality, Reporter, Rtp};
 
 use crate::media::guard::Guard;
-use crate::media::order::RtpPlan;
+use crate::media::keys::Tones;
+use crate::media::order::{Dialled, Manner, RtpPlan};
 
 /// Pause between two digits, so that the far end hears two.
-const DIGIT_GAP_FRAMES: u32 = 4;
+const DIGIT_GAP: Duration = Duration::from_millis(80);
 /// A frame whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
 const QUIET_PEAK: u16 = 200;
 
@@ -49,16 +51,9 @@ pub(crate) struct RtpLeg {
     reporter: Reporter,
     /// Wall time of the call's beginning, for reports.
     began_unix_ms: u64,
-    digits_out: DigitsOut,
+    dialer: Dialer,
+    tones: Tones,
     rate: u32,
-}
-
-/// Digits to be sent, one after the other.
-#[derive(Default)]
-struct DigitsOut {
-    waiting: VecDeque<(char, Duration)>,
-    current: Option<DigitSender>,
-    pause: u32,
 }
 
 /// A report on its way.
@@ -111,7 +106,8 @@ impl RtpLeg {
             // A name by chance, as RFC 7022 section 4.2 wants it: it is the same for no other leg.
             reporter: Reporter::new(now, codec.rtp_clock, ssrc, &format!("{ssrc:08x}")),
             began_unix_ms: plan.start.began_unix_ms,
-            digits_out: DigitsOut::default(),
+            dialer: Dialer::default(),
+            tones: Tones::default(),
             media,
             rate,
         }
@@ -131,6 +127,9 @@ impl RtpLeg {
         }
         if digit_clock(&media) != digit_clock(&self.media) {
             self.digits_in = Digits::new(digit_clock(&media));
+        }
+        if media.telephone_event.is_none() {
+            self.dialer = Dialer::default();
         }
         self.source.retarget(media.remote);
         self.guard.agree(media.keys.as_ref());
@@ -203,26 +202,29 @@ impl RtpLeg {
         self.jitter.set_quiet(frame.iter().all(|s| s.unsigned_abs() < QUIET_PEAK));
     }
 
-    /// Appends datagrams for 20 ms of sound to `out`. While held, or without an address, time passes silently.
-    pub(crate) fn send(&mut self, frame: &[i16], out: &mut Vec<(SocketAddr, Vec<u8>)>) {
+    /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without an address, time passes silently.
+    pub(crate) fn send(&mut self, frame: &mut [i16], out: &mut Vec<(SocketAddr, Vec<u8>)>) {
         let clock_step = self.media.codec.rtp_clock / 1000 * FRAME_MS;
         let Some(remote) = self.source.remote().filter(|_| self.media.direction.sends()) else {
-            self.unsent.clear();
+            self.drop_unsent();
             self.outgoing.skip(clock_step);
             return;
         };
-        if let Some(event) = self.digits_out.next(&self.media, &self.outgoing) {
-            self.unsent.clear();
-            if let (Some(packet), Some(kind)) = (event, self.media.telephone_event) {
-                let mut datagram = Vec::with_capacity(EVENT_BYTES + self.guard.growth());
-                self.outgoing.event(kind.payload_type, &packet, &mut datagram);
-                if self.guard.close(&mut datagram) {
-                    out.push((remote, datagram));
+        if let Some(kind) = self.media.telephone_event
+            && !self.dialer.is_idle()
+        {
+            self.drop_unsent();
+            match self.dialer.tick(kind.clock, self.outgoing.timestamp()) {
+                Tick::Event(packet) => {
+                    out.extend(self.event(kind.payload_type, &packet).map(|bytes| (remote, bytes)));
                 }
+                // The pause behind the last digit is over with this tick.
+                Tick::Quiet | Tick::Sound => {}
             }
             self.outgoing.skip(clock_step);
             return;
         }
+        self.tones.cover(frame, self.rate);
         self.resampler_out.process(frame, &mut self.unsent);
         let codec = self.media.codec;
         let length = (codec.rate / 1000 * self.media.ptime_ms) as usize;
@@ -240,6 +242,21 @@ impl RtpLeg {
             }
         }
         self.unsent.drain(..start);
+    }
+
+    /// Sound that fills no packet yet is not sent any more; its time passes.
+    fn drop_unsent(&mut self) {
+        let Codec { rate, rtp_clock, .. } = *self.media.codec;
+        if !self.unsent.is_empty() {
+            self.outgoing.skip((self.unsent.len() as u64 * u64::from(rtp_clock) / u64::from(rate)) as u32);
+            self.unsent.clear();
+        }
+    }
+
+    fn event(&mut self, payload_type: u8, event: &EventPacket) -> Option<Vec<u8>> {
+        let mut datagram = Vec::with_capacity(EVENT_BYTES + self.guard.growth());
+        self.outgoing.event(payload_type, event, &mut datagram);
+        self.guard.close(&mut datagram).then_some(datagram)
     }
 
     /// The report that is due, if one is.
@@ -294,10 +311,18 @@ impl RtpLeg {
         rtp::rtcp::ntp(Duration::from_millis(self.began_unix_ms) + now.0)
     }
 
-    /// Sends digits, after those that still wait.
-    pub(crate) fn dial(&mut self, digits: &str, length: Duration) {
-        let room = MAX_DIGITS.saturating_sub(self.digits_out.waiting.len());
-        self.digits_out.waiting.extend(digits.chars().take(room).map(|digit| (digit, length)));
+    /// Sends digits, after those that still wait; those for which there is no room are left out as a whole.
+    pub(crate) fn dial(&mut self, dialled: &Dialled) {
+        let Dialled { digits, length, manner } = dialled;
+        match manner {
+            Manner::Events if self.has_events() => drop(self.dialer.dial(digits, *length, DIGIT_GAP)),
+            Manner::Events | Manner::Tones => self.tones.dial(digits, *length),
+        }
+    }
+
+    /// Whether telephone-events are agreed on.
+    pub(crate) fn has_events(&self) -> bool {
+        self.media.telephone_event.is_some()
     }
 
     /// Whether the far end is to be heard at all now.
@@ -348,35 +373,6 @@ impl RtpLeg {
         self.up.clear();
         self.resampler_in.process(&self.decoded, &mut self.up);
         self.heard.extend(&self.up);
-    }
-}
-
-/// Digits that may wait to be sent.
-const MAX_DIGITS: usize = 128;
-
-impl DigitsOut {
-    /// `None` when no digit is under way; else the event to send in this tick, if any.
-    fn next(&mut self, media: &Negotiated, outgoing: &Outgoing) -> Option<Option<EventPacket>> {
-        let clock = media.telephone_event?.clock;
-        if self.pause > 0 {
-            self.pause -= 1;
-            return Some(None);
-        }
-        loop {
-            if let Some(packet) = self.current.as_mut().and_then(Iterator::next) {
-                return Some(Some(packet));
-            }
-            if self.current.take().is_some() {
-                self.pause = DIGIT_GAP_FRAMES;
-                return Some(None);
-            }
-            let (digit, length) = self.waiting.pop_front()?;
-            if digit == ',' {
-                self.pause = 25;
-                return Some(None);
-            }
-            self.current = DigitSender::new(digit, length, clock, outgoing.timestamp());
-        }
     }
 }
 
@@ -441,7 +437,7 @@ mod tests {
                 srtp.protect(&mut packet).unwrap();
             }
             assert!(matches!(leg.receive(now, PEER.parse().unwrap(), &mut packet), Arrived::Sound));
-            leg.send(&[100; 160], &mut Vec::new());
+            leg.send(&mut [100; 160], &mut Vec::new());
             reports.extend(leg.report(now));
         }
         reports
@@ -472,7 +468,7 @@ mod tests {
             Arrived::Foreign
         ));
         let mut sent = Vec::new();
-        leg.send(&[100; 160], &mut sent);
+        leg.send(&mut [100; 160], &mut sent);
         let mut peer = Srtp::new(&theirs).unwrap();
         let packet = &mut sent[0].1;
         assert_eq!(packet.len(), 12 + 160 + 10);

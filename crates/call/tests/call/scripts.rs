@@ -22,6 +22,11 @@ scripts! {
     command_not_built_is_501
     different_play_id_replaces
     dtmf_goto
+    dtmf_heard_as_tone
+    dtmf_heard_once
+    dtmf_sent_as_tones
+    dtmf_sent_by_event
+    dtmf_sent_by_info
     ducked_for_a_backchannel
     ducked_for_a_noise
     ducked_then_stopped

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use protocol::command::DtmfMethod;
 use protocol::option::AmbianceOption;
 use protocol::rest::IceServer;
 use protocol::value::Seconds;
@@ -107,6 +108,8 @@ table! {
         mcp_programs: Vec<String> = Vec::new(),
         /// Codecs to negotiate, best first.
         codecs: Vec<CodecName> = CodecName::ALL.to_vec(),
+        /// How digits are sent, where the command does not say it.
+        dtmf: DtmfMethod = DtmfMethod::Auto,
         /// Address that peers are told to send to, in SIP and SDP.
         external_ip: Option<IpAddr> = None,
         /// First RTP port; even.
