@@ -522,13 +522,6 @@ option_object! {
     }
 }
 
-impl CallOption {
-    /// Seconds without audio after which a call ends; zero never.
-    pub fn inactivity_limit(&self) -> std::time::Duration {
-        self.inactivity_timeout.map_or(std::time::Duration::from_secs(50), |s| s.0)
-    }
-}
-
 /// Headers as a map, or as a list of `{name, value}` objects or `[name, value]` pairs.
 fn header_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Headers>, D::Error> {
     #[derive(Deserialize)]

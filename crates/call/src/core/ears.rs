@@ -9,7 +9,6 @@ use protocol::event::{Event, Transcript};
 use providers::Heard;
 
 use super::{Core, Due, Effect};
-use crate::end::End;
 use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia};
 
 /// After a final transcript the caller's last breath does not stop the reply.
@@ -40,12 +39,7 @@ impl Core {
         match event {
             FromMedia::Speech(event) => self.speech(now, event),
             FromMedia::Digit(leg, digit, way) => self.digit(now, leg, digit, way),
-            FromMedia::Inactive => {
-                let event =
-                    Event::Inactivity { track_id: self.facts.id.clone(), timestamp: self.unix_ms(now) };
-                self.emit(event);
-                self.end(now, End::new(protocol::HangupReason::InactivityTimeout, 200));
-            }
+            FromMedia::Inactive(missing) => self.inactive(now, missing),
             FromMedia::TapeLost => {
                 self.error(now, "media", "a second of the recording was lost: disk too slow", 500);
             }

@@ -187,7 +187,7 @@ impl Core {
         self.begin_conversation();
         self.listen(now);
         self.start_pass(now);
-        self.order(ToMedia::Watch(self.option.inactivity_limit()));
+        self.order(ToMedia::Watch(self.media_patience()));
         self.draft.listening = true;
     }
 

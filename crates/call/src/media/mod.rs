@@ -25,6 +25,7 @@ use audio::vad::{Scorer, VadEvent};
 use protocol::CallTime;
 use providers::Hearing;
 use rtp::Quality;
+use rtp::watch::{Missing, Watch};
 
 use crate::legs::LegId;
 use barging::Barging;
@@ -61,7 +62,10 @@ pub struct Media {
     tap: Option<Tap>,
     mute_heard: bool,
     mute_server: bool,
-    watch: Watch,
+    /// Looks whether anything comes from the main leg.
+    watch: Option<Watch>,
+    /// When anything came from the main leg last.
+    sign: CallTime,
     /// What the main leg says in this tick.
     heard: Vec<i16>,
     /// What the server says in this tick.
@@ -127,14 +131,6 @@ struct Ambience {
     ducker: Ducker,
 }
 
-/// Looks whether anything comes from the main leg.
-#[derive(Default)]
-struct Watch {
-    limit: Duration,
-    last: CallTime,
-    told: bool,
-}
-
 impl Media {
     /// Sound at `rate` Hz: 8000 or 16000. Legs, detector and recording convert from and to it.
     pub fn new(rate: u32) -> Self {
@@ -151,7 +147,8 @@ impl Media {
             tap: None,
             mute_heard: false,
             mute_server: false,
-            watch: Watch::default(),
+            watch: None,
+            sign: CallTime::ZERO,
             heard: vec![0; Frame::len_at(rate)],
             said: vec![0; Frame::len_at(rate)],
             sent: vec![0; Frame::len_at(rate)],
@@ -191,8 +188,10 @@ impl Media {
             Arrived::Sound | Arrived::Sign => {}
         }
         if leg == LegId::MAIN {
-            self.watch.last = now;
-            self.watch.told = false;
+            self.sign = now;
+            if let Some(watch) = &mut self.watch {
+                watch.heard(now);
+            }
         }
     }
 
@@ -260,13 +259,7 @@ impl Media {
         if let Some(recording) = &mut self.recording {
             self.seconds.extend(recording.tick(&self.heard, &self.sent));
         }
-        let idle = now.since(self.watch.last);
-        // A far end that holds us is silent by right, but not for ever.
-        let limit = if self.expects_sound() { self.watch.limit } else { self.watch.limit.max(LONGEST_HOLD) };
-        if !self.watch.limit.is_zero() && !self.watch.told && idle >= limit {
-            self.watch.told = true;
-            self.events.push_back(FromMedia::Inactive);
-        }
+        self.watch(now);
     }
 
     /// A whole tick, scoring alone. The media thread calls the halves to score many calls at once.
@@ -311,7 +304,13 @@ impl Media {
                     rtp.dial(&dialled);
                 }
             }
-            ToMedia::Watch(limit) => self.watch = Watch { limit, last: now, told: false },
+            ToMedia::Watch(patience) => {
+                let mut watch = Watch::new(now, patience);
+                if self.legs.iter().any(|(id, leg)| *id == LegId::MAIN && leg.fresh) {
+                    watch.heard(now);
+                }
+                (self.watch, self.sign) = (Some(watch), now);
+            }
             ToMedia::Ambience(rate, sound, ducking) => {
                 let mut converted = Vec::new();
                 audio::Resampler::new(rate, self.rate).process(&sound, &mut converted);
@@ -417,7 +416,11 @@ impl Media {
 
     fn plan(&mut self, now: CallTime, id: LegId, plan: LegPlan) {
         if id == LegId::MAIN {
-            self.watch.last = now;
+            self.sign = now;
+            if let Some(watch) = &mut self.watch {
+                // Other media need their time to begin; the next tick goes on waiting.
+                watch.pause(now, true);
+            }
         }
         let known = self.legs.iter_mut().find(|(leg, _)| *leg == id);
         let sound = match (known, plan) {
@@ -483,10 +486,22 @@ impl Media {
         }
     }
 
+    /// Tells once that nothing comes. A far end that holds us is silent by right, but not for ever.
+    fn watch(&mut self, now: CallTime) {
+        let expected = self.expects_sound();
+        let Some(watch) = &mut self.watch else { return };
+        watch.pause(now, !expected);
+        let dead = !expected && now.since(self.sign) >= LONGEST_HOLD;
+        if let Some(missing) = watch.missing(now).or(dead.then_some(Missing::Next)) {
+            self.watch = None;
+            self.events.push_back(FromMedia::Inactive(missing));
+        }
+    }
+
     /// Whether silence of the main leg means that it is gone: not while it holds us.
     fn expects_sound(&self) -> bool {
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
-            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.receives(),
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.expects(),
             Some(_) => true,
             None => false,
         }

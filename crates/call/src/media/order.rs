@@ -8,6 +8,7 @@ use audio::vad::{VadEvent, VadSettings};
 use protocol::CallTime;
 use rtp::Quality;
 use rtp::sdp::Negotiated;
+use rtp::watch::{Missing, Patience};
 
 use crate::legs::LegId;
 
@@ -159,8 +160,8 @@ pub enum ToMedia {
     },
     /// Send digits to a leg.
     Digits(LegId, Dialled),
-    /// Report when nothing came from the main leg for so long; zero never.
-    Watch(Duration),
+    /// Report when nothing comes from the main leg, from now on.
+    Watch(Patience),
     /// Play this under and between utterances for ever: mono at the given rate. Empty stops it.
     Ambience(u32, Box<[i16]>, Ducking),
     /// Give what both sides say to a client, as messages for [`LegId::OBSERVER`].
@@ -201,7 +202,7 @@ pub enum FromMedia {
         barged: bool,
     },
     /// Nothing came from the main leg for as long as [`ToMedia::Watch`] says.
-    Inactive,
+    Inactive(Missing),
     /// The quality of an RTP leg since it began; told from time to time.
     Quality(LegId, Quality),
     /// Everything that was ordered before [`ToMedia::Settle`] has been told.

@@ -71,7 +71,7 @@ pub(crate) enum Arrived {
     Sound,
     /// The first packet of a digit.
     Digit(char),
-    /// A further packet of a digit; the far end is there.
+    /// A further packet of a digit, comfort noise, a report: the far end is there.
     Sign,
     /// Nothing that concerns the call.
     Foreign,
@@ -140,10 +140,7 @@ impl RtpLeg {
     pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> Arrived {
         match Datagram::classify(datagram) {
             Datagram::Rtp => {}
-            Datagram::Rtcp => {
-                self.read_report(now, from, datagram);
-                return Arrived::Foreign;
-            }
+            Datagram::Rtcp if self.read_report(now, from, datagram) => return Arrived::Sign,
             _ => return Arrived::Foreign,
         }
         let Some(datagram) = self.guard.open(datagram).and_then(|length| datagram.get(..length)) else {
@@ -283,15 +280,18 @@ impl RtpLeg {
         self.reporter.quality()
     }
 
-    fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) {
+    /// Reads a report; `false` when it is none of the far end's.
+    fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> bool {
         if !self.source.accepts_report(from) {
-            return;
+            return false;
         }
         let ntp = self.ntp(now);
-        if let Some(report) = self.guard.open_report(datagram).and_then(|length| datagram.get(..length)) {
-            // That its stream is over is told by its signalling too.
-            self.reporter.receive(now, ntp, report);
-        }
+        let Some(report) = self.guard.open_report(datagram).and_then(|length| datagram.get(..length)) else {
+            return false;
+        };
+        // That its stream is over is told by its signalling too.
+        self.reporter.receive(now, ntp, report);
+        rtp::rtcp::parse(report).next().is_some()
     }
 
     /// Where a report goes: beside the sound, as the description says; where the sound's address was learned, to the
@@ -325,9 +325,9 @@ impl RtpLeg {
         self.media.telephone_event.is_some()
     }
 
-    /// Whether the far end is to be heard at all now.
-    pub(crate) fn receives(&self) -> bool {
-        self.media.direction.receives() && self.media.remote.is_some()
+    /// Whether the far end has to send: neither side holds the call.
+    pub(crate) fn expects(&self) -> bool {
+        self.media.direction.receives() && !self.media.held && self.media.remote.is_some()
     }
 
     /// Whether the far end hears us now.

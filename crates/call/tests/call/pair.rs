@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use audio::Codec;
 use audio::codec::g711::PCMU;
 use call::legs::LegId;
 use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia};
@@ -40,12 +39,6 @@ pub(crate) fn agreed(peer: &str) -> Negotiated {
         held: false,
         ptime_ms: 20,
     }
-}
-
-/// `media` with another codec, under the number that it likes best.
-pub(crate) fn with_codec(media: Negotiated, codec: &'static Codec) -> Negotiated {
-    let payload_type = codec.static_pt.unwrap_or(codec.dynamic_pt);
-    Negotiated { codec, payload_type, voices: vec![(payload_type, codec)], ..media }
 }
 
 /// The order that begins or changes a leg.

@@ -35,10 +35,12 @@ scripts! {
     greeting_then_answer
     hangup_while_referring
     hold_and_resume
+    hold_needs_no_packets
     inactivity_hangs_up
     interruption_event_positions
     late_provider_output_is_dropped
     late_sound_is_dropped
+    no_first_packet_hangs_up
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled

@@ -118,6 +118,10 @@ table! {
         rtp_end_port: u16 = 42000,
         /// Send sound to where it comes from instead of where SDP says.
         enable_rtp_latching: bool = true,
+        /// Without a packet of sound for so long a call ends; 0 never. `inactivityTimeout` of a call goes before.
+        rtp_timeout: Seconds = seconds(50),
+        /// The same for the first packet after the answer of a SIP call.
+        rtp_first_timeout: Seconds = seconds(30),
         /// Address that RTP binds; absent: `addr`.
         rtp_bind_ip: Option<IpAddr> = None,
         /// Calls at once; further ones are refused with 503.
