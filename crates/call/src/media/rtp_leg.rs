@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use audio::frame::FRAME_MS;
 use audio::jitter::{Jitter, Packet, Popped};
+use audio::noise::Noise;
 use audio::{Codec, Decoder, Encoder, Resampler};
 use protocol::CallTime;
 use rtp::dialer::{Dialer, Tick};
@@ -23,6 +24,8 @@ const DIGIT_GAP: Duration = Duration::from_millis(80);
 /// A frame whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
 const QUIET_PEAK: u16 = 200;
 
+/// The loudest noise that is played, in dBov below full scale: no line is worse, and what a peer says must not hurt.
+const LOUDEST_NOISE: u8 = 35;
 /// An RTP header without contributing sources or extension, as we send it.
 const HEADER_BYTES: usize = 12;
 /// A report of ours with its name, and what encryption adds.
@@ -43,6 +46,8 @@ pub(crate) struct RtpLeg {
     up: Vec<i16>,
     resampler_in: Resampler,
     digits_in: Digits,
+    silence: Option<Silence>,
+    noise: Noise,
     encoder: Box<dyn Encoder>,
     resampler_out: Resampler,
     /// Sound at the codec's rate that fills no packet yet.
@@ -54,6 +59,14 @@ pub(crate) struct RtpLeg {
     dialer: Dialer,
     tones: Tones,
     rate: u32,
+}
+
+/// The far end is silent, and has told how that sounds (RFC 3389).
+#[derive(Clone, Copy)]
+struct Silence {
+    /// RTP time of the packet that told it.
+    told: u32,
+    amplitude: f32,
 }
 
 /// A report on its way.
@@ -99,6 +112,8 @@ impl RtpLeg {
             up: Vec::new(),
             resampler_in: Resampler::new(codec.rate, rate),
             digits_in: Digits::new(digit_clock(&media)),
+            silence: None,
+            noise: Noise::default(),
             encoder: (codec.encoder)(),
             resampler_out: Resampler::new(rate, codec.rate),
             unsent: Vec::new(),
@@ -156,13 +171,22 @@ impl RtpLeg {
             return Arrived::Sign;
         }
         let (payload, arrived) = match kind {
-            // Noise says no more than that the far end is silent.
-            Payload::Noise => (&[][..], Arrived::Sign),
+            Payload::Noise => {
+                let level = rtp::comfort_noise::level(payload).map(|level| level.max(LOUDEST_NOISE));
+                let amplitude = level.map(|level| rtp::comfort_noise::amplitude(level) as f32);
+                self.silence = amplitude.map(|amplitude| Silence { told: header.timestamp, amplitude });
+                (&[][..], Arrived::Sign)
+            }
             // An event keeps its place in the sequence and is never played.
             Payload::Digit => {
                 (&[][..], self.digits_in.push(&header, payload).map_or(Arrived::Sign, Arrived::Digit))
             }
-            Payload::Voice(_) | Payload::Unknown => (payload, Arrived::Sound),
+            Payload::Voice(_) | Payload::Unknown => {
+                // Sound that was overtaken does not end the silence behind it.
+                let later = |silence: &Silence| (header.timestamp.wrapping_sub(silence.told) as i32) > 0;
+                self.silence = self.silence.filter(|silence| !later(silence));
+                (payload, Arrived::Sound)
+            }
         };
         let packet = Packet {
             sequence: header.sequence,
@@ -185,8 +209,11 @@ impl RtpLeg {
                 Popped::Packet(packet) => self.decode(&packet),
                 Popped::Lost { duration } => self.conceal(duration),
                 Popped::Empty => {
-                    let samples = missing * self.decoder.1.rate as usize / self.rate as usize;
-                    self.decoder.2.conceal(samples.max(1), &mut self.decoded);
+                    let samples = (missing * self.decoder.1.rate as usize / self.rate as usize).max(1);
+                    match self.silence {
+                        Some(silence) => self.noise.make(silence.amplitude, samples, &mut self.decoded),
+                        None => self.decoder.2.conceal(samples, &mut self.decoded),
+                    }
                     self.keep();
                     break;
                 }

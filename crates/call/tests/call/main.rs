@@ -7,3 +7,4 @@ mod live;
 mod measured;
 mod pair;
 mod scripts;
+mod sound;

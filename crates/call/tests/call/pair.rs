@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use audio::codec::g711::PCMU;
 use call::legs::LegId;
-use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia};
+use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia, UtteranceId};
 use call::media::{Media, Transmit};
 use protocol::CallTime;
 use rtp::sdp::{Direction, Negotiated, TelephoneEvent};
@@ -12,6 +12,11 @@ use rtp::stream::Learning;
 
 /// Addresses of both ends.
 pub(crate) const ENDS: [&str; 2] = ["192.0.2.1:40000", "192.0.2.2:50000"];
+
+/// Samples of a piece that is judged, at 8 kHz.
+const PIECE: usize = 1_600;
+/// How far a piece may lie from where the first one has it: a jitter buffer that slips shows.
+const SLIP: usize = 160;
 
 /// Both ends and their time.
 pub(crate) struct Pair {
@@ -93,4 +98,58 @@ impl Pair {
         };
         self.told[end].iter().filter_map(digit).collect()
     }
+}
+
+/// Speech to play, at 16 kHz.
+pub(crate) fn speech(seconds: u64) -> Vec<i16> {
+    testkit::caller::speech(std::time::Duration::from_secs(seconds))
+}
+
+impl Pair {
+    /// Lets an end say `sound` (16 kHz) from now on.
+    pub(crate) fn say(&mut self, end: usize, sound: &[i16]) {
+        self.ends[end].handle(self.now, ToMedia::Play(UtteranceId(1), 16_000, sound.into()));
+        self.ends[end].handle(self.now, ToMedia::End(UtteranceId(1)));
+    }
+
+    /// What an end has heard since it was told to record, at the rate of its sound.
+    pub(crate) fn heard(&mut self, end: usize) -> Vec<i16> {
+        self.ends[end].handle(self.now, ToMedia::StopRecording);
+        let stereo: Vec<i16> = std::iter::from_fn(|| self.ends[end].poll_recording()).flatten().collect();
+        stereo.chunks_exact(2).map(|both| both[0]).collect()
+    }
+}
+
+/// How like `said` (16 kHz), which began at `began`, is to `heard` (at `rate`), 0 to 1: the mean over loud pieces of
+/// 200 ms of their best correlation near the place of the first.
+pub(crate) fn likeness(said: &[i16], began: CallTime, heard: &[i16], rate: u32) -> f64 {
+    let (mut said_8k, mut heard_8k) = (Vec::new(), Vec::new());
+    audio::Resampler::new(16_000, 8_000).process(said, &mut said_8k);
+    audio::Resampler::new(rate, 8_000).process(heard, &mut heard_8k);
+    let best = |piece: &[i16], places: std::ops::Range<usize>| {
+        let like = |at: usize| alike(piece, heard_8k.get(at..).unwrap_or_default());
+        places.map(|at| (at, like(at))).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default()
+    };
+    let from = began.as_ms() as usize * 8;
+    let start = best(&said_8k[400..1_200], from..from + 3_200).0.saturating_sub(400);
+    let loud = |piece: &[i16]| piece.iter().any(|sample| sample.unsigned_abs() > 2_000);
+    let likes: Vec<f64> = said_8k
+        .chunks_exact(PIECE)
+        .enumerate()
+        .filter(|(_, piece)| loud(piece))
+        .map(|(n, piece)| best(piece, (start + n * PIECE).saturating_sub(SLIP)..start + n * PIECE + SLIP).1)
+        .collect();
+    likes.iter().sum::<f64>() / likes.len().max(1) as f64
+}
+
+/// Correlation of `piece` with the beginning of `sound`.
+fn alike(piece: &[i16], sound: &[i16]) -> f64 {
+    let (mut product, mut ours, mut theirs) = (0.0, 0.0, 0.0);
+    for (a, b) in piece.iter().zip(sound) {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        product += a * b;
+        ours += a * a;
+        theirs += b * b;
+    }
+    product / (ours * theirs).sqrt().max(1.0)
 }
