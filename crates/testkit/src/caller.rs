@@ -45,6 +45,8 @@ pub(crate) struct Said {
     pub(crate) from: CallTime,
     pub(crate) to: CallTime,
     pub(crate) text: String,
+    /// Where in the recorded speech it begins, in samples.
+    pub(crate) place: usize,
 }
 
 /// How the far end's sound travels.
@@ -174,7 +176,7 @@ impl Caller {
             let first = begin.max(start);
             let last = (begin + frame.len()).min(end);
             if first < last {
-                let speech = speech_from(first - start);
+                let speech = speech_from(said.place + first - start);
                 for (to, sample) in frame[first - begin..last - begin].iter_mut().zip(speech) {
                     *to = sample;
                 }

@@ -27,7 +27,7 @@ use providers::{Heard, Words};
 use rtp::sdp::{KeyRing, RING_BYTES};
 
 use crate::caller::{ADDRESS, Caller, Line as Wire, Said, codec_named};
-use crate::cast::Cast;
+use crate::cast::{Cast, RATE};
 use crate::report;
 use crate::terms::{Manner, Terms};
 
@@ -237,7 +237,13 @@ impl World {
 
     /// Lets the caller say `text`, so that the recognizer understands it, in real speech.
     pub fn speak(&mut self, from: CallTime, to: CallTime, text: &str) {
-        self.caller.said.push(Said { from, to, text: text.to_owned() });
+        self.speak_from(from, to, text, Duration::ZERO);
+    }
+
+    /// The same with the sound that lies `place` behind the beginning of the recorded speech.
+    pub fn speak_from(&mut self, from: CallTime, to: CallTime, text: &str, place: Duration) {
+        let place = (place.as_micros() * u128::from(RATE) / 1_000_000) as usize;
+        self.caller.said.push(Said { from, to, text: text.to_owned(), place });
     }
 
     /// Lets time pass until `end` or the end of the call.

@@ -15,6 +15,12 @@ use testkit::world::{Act, Opening, World};
 /// level fell.
 const ALLOWED: Duration = Duration::from_millis(40);
 
+/// From the onset of speech to silence on the wire.
+const BARGED: Duration = Duration::from_millis(120);
+/// Places in the recorded speech at which a word begins, and how much of it is a soft consonant: one 25 dB below its
+/// vowel, which is as faint as the noise of many lines, is not counted as the onset.
+const ONSETS: [(u64, u64); 5] = [(10, 50), (980, 0), (1_310, 0), (1_650, 0), (1_980, 0)];
+
 fn receptionist() -> Arc<Playbook> {
     let text = "---\nllm: { provider: fake }\nasr: { provider: fake }\ntts: { provider: fake }\n\
                 greeting: Hello.\n---\nYou are the receptionist.\n";
@@ -68,6 +74,39 @@ fn the_reply_follows_the_configured_silence() {
             );
             assert!(*most <= Duration::from_millis(silence_ms) + ALLOWED, "{most:?}");
         }
+    }
+}
+
+/// From the onset of a word of the caller's, one of [`ONSETS`], to the first frame on the wire without the agent's voice.
+fn silenced(sip: Option<&str>, phase_ms: u64, onset_ms: u64, (place, soft): (u64, u64)) -> Duration {
+    let text = "---\nasr: { provider: fake }\ntts: { provider: fake }\n\
+                greeting: We are open every day from nine in the morning to six in the evening.\n---\nHello.\n";
+    let playbook = Some(Arc::new(Playbook::parse(text, &|_| None).unwrap()));
+    let mut world = begin(Opening { playbook, ..opening(sip, 100, phase_ms, 0) });
+    let onset = CallTime::ms(onset_ms);
+    let (from, to) = (CallTime::ms(onset_ms - soft), CallTime::ms(onset_ms + 800));
+    world.speak_from(from, to, "and tomorrow", Duration::from_millis(place));
+    world.run(CallTime::ms(onset_ms + 900));
+    world.when(onset, "caller hears nothing").unwrap_or(CallTime::ms(9_000)) - onset
+}
+
+/// With the rules of a playbook that says nothing of interruptions, and the detector that is the default.
+#[test]
+fn the_agent_is_silent_on_the_wire_120_ms_after_the_onset_of_speech() {
+    for sip in [None, Some("pcmu"), Some("g722"), Some("opus")] {
+        let mut times = Vec::new();
+        for word in ONSETS {
+            for phase in [0, 11] {
+                for onset in [2_000, 2_005, 2_011, 2_017] {
+                    times.push((silenced(sip, phase, onset, word), word));
+                }
+            }
+        }
+        times.sort_unstable();
+        let mean = times.iter().map(|(time, _)| *time).sum::<Duration>() / times.len() as u32;
+        let (least, most) = (times[0], times[times.len() - 1]);
+        println!("{:<10} silent after {least:?} to {most:?}, mean {mean:?}", sip.unwrap_or("websocket"));
+        assert!(most.0 <= BARGED, "{most:?}");
     }
 }
 
