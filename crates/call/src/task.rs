@@ -167,22 +167,22 @@ impl Task {
             (leg, event) = next_of(&mut self.others) => vec![Input::Leg(leg, event)],
             // The thread lets go of a call whose sound has failed.
             event = self.from_media.recv() => vec![Input::Media(event.unwrap_or(FromMedia::Gone))],
-            order = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => self.order(order),
+            order = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => self.order(order).await,
             Some(input) = self.inputs.recv() => vec![input],
             Some((leg, line)) = self.lines.recv() => vec![self.join(leg, line).await],
             () = until(deadline) => vec![Input::Timeout],
         }
     }
 
-    fn order(&mut self, order: Option<ToCall>) -> Vec<Input> {
+    async fn order(&mut self, order: Option<ToCall>) -> Vec<Input> {
         match order {
             Some(ToCall::Command(command)) => {
                 self.log_line("command", &*command);
-                match command.playbook().map(|name| self.services.playbooks.find(name)) {
-                    None => vec![Input::Command(*command)],
-                    Some(Ok(found)) => vec![Input::Playbook(Ok(found)), Input::Command(*command)],
+                let Some(name) = command.playbook() else { return vec![Input::Command(*command)] };
+                match self.services.playbooks.find(name).await {
+                    Ok(found) => vec![Input::Playbook(Ok(found)), Input::Command(*command)],
                     // A call must not be answered by a playbook that is not there.
-                    Some(Err(why)) => vec![Input::Playbook(Err(why))],
+                    Err(why) => vec![Input::Playbook(Err(why))],
                 }
             }
             Some(ToCall::Complaint { field, message, refused }) => {

@@ -1,13 +1,13 @@
 //! `active-call check`: everything that would be wrong after a start, without starting.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use playbook::Playbook;
-
+use crate::config::Config;
 use crate::config::read::{self, process_environment};
 use crate::files;
 use crate::inbound::Routes;
+use crate::playbooks;
 
 /// Configuration that is read when none is named.
 pub const DEFAULT_CONF: &str = "active-call.toml";
@@ -23,8 +23,9 @@ pub fn run(files: &[impl AsRef<Path>], out: &mut dyn Write) -> std::io::Result<u
         files => files.iter().map(AsRef::as_ref).collect(),
     };
     let mut faults = 0;
+    let roots = roots_of(&named);
     for path in named {
-        let found = if is_playbook(path) { playbook(path) } else { configuration(path) };
+        let found = if is_playbook(path) { playbook(path, &roots) } else { configuration(path) };
         for fault in &found {
             writeln!(out, "{fault}")?;
         }
@@ -50,7 +51,7 @@ fn configuration(path: &Path) -> Vec<String> {
             let routes = Routes::from_config(&loaded.config);
             for name in routes.playbooks() {
                 match files::find_in(&folder, name) {
-                    Ok(found) => faults.extend(playbook(&found)),
+                    Ok(found) => faults.extend(playbook(&found, &loaded.config.media_roots)),
                     Err(error) => faults.push(format!("playbook {error} (in {})", folder.display())),
                 }
             }
@@ -59,15 +60,25 @@ fn configuration(path: &Path) -> Vec<String> {
     }
 }
 
+/// Where the files of playbooks lie: as the first configuration says that can be read, else the default one.
+pub(crate) fn roots_of(named: &[&Path]) -> Vec<PathBuf> {
+    let mut configurations =
+        named.iter().filter(|path| !is_playbook(path)).copied().chain([Path::new(DEFAULT_CONF)]);
+    let config = configurations.find_map(|path| read::file(path, &process_environment).ok());
+    config.map_or_else(Config::default, |loaded| loaded.config).media_roots
+}
+
 /// A variable that the environment lacks is no fault of the file: it may be set where the server runs.
-fn playbook(path: &Path) -> Vec<String> {
+fn playbook(path: &Path, roots: &[PathBuf]) -> Vec<String> {
     let shown = path.display();
-    let anything = |name: &str| Some(process_environment(name).unwrap_or_else(|| format!("${{{name}}}")));
-    match std::fs::read_to_string(path) {
-        Err(error) => vec![format!("{shown}: cannot be read: {error}")],
-        Ok(text) => match Playbook::parse(&text, &anything) {
-            Err(error) => vec![format!("{shown}: {error}")],
-            Ok(playbook) => playbook.warnings.iter().map(|warning| format!("{shown}: {warning}")).collect(),
-        },
+    match playbooks::read(path, roots, &playbooks::any_environment) {
+        Err(error) => vec![error],
+        Ok(playbook) => {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let mut odd = playbooks::missing_files(&playbook, folder, roots);
+            odd.extend(playbook.warnings.iter().cloned());
+            odd.sort_by_key(|warning| warning.line);
+            odd.iter().map(|warning| format!("{shown}: {warning}")).collect()
+        }
     }
 }

@@ -27,6 +27,10 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Check configuration and playbooks without starting; unknown keys are errors.
     Check(Check),
+    /// Play scenario files against their playbooks on a simulated clock; fails when one does.
+    Test(Test),
+    /// Talk with a playbook by text.
+    Chat(Chat),
     /// Make an API key, and print it with the lines of the configuration that let it in.
     Key(Key),
     /// Print the description of the HTTP API (OpenAPI 3.1).
@@ -79,6 +83,34 @@ pub struct Check {
     /// A configuration (`.toml`) and playbooks (`.md`), in any order.
     #[arg(value_name = "CONF|PLAYBOOK")]
     pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `test`.
+#[derive(Args, Clone, Debug)]
+pub struct Test {
+    /// Files of scenarios, in YAML.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Let the playbook's own model answer scenarios without `model` steps, and judge.
+    #[arg(long)]
+    pub live: bool,
+    /// Only scenarios whose name has this text in it, in any case.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Write the results as JUnit XML too.
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
+}
+
+/// Arguments of `chat`.
+#[derive(Args, Clone, Debug)]
+pub struct Chat {
+    /// The playbook.
+    #[arg(value_name = "PLAYBOOK")]
+    pub playbook: PathBuf,
+    /// Configuration that says what may be reached. Absent: as for `serve`.
+    #[arg(long, value_name = "PATH")]
+    pub conf: Option<PathBuf>,
 }
 
 /// Arguments of `key`.

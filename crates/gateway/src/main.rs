@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use active_call::access::keys;
 use active_call::check;
-use active_call::cli::{Cli, Command, Demo, Key, Serve};
+use active_call::cli::{Chat, Cli, Command, Demo, Key, Serve, Test};
 use active_call::config::Config;
 use active_call::config::read::{self, Loaded, process_environment};
 use active_call::logging;
 use active_call::originate;
 use active_call::server::Server;
-use active_call::{demo, stopped};
+use active_call::{demo, playbooks, rehearse, stopped};
 use clap::Parser;
 use miette::{GraphicalReportHandler, Report};
 
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         None => serve(&cli.serve),
         Some(Command::Serve(flags)) => serve(&flags),
         Some(Command::Check(files)) => checked(&files.files),
+        Some(Command::Test(flags)) => rehearsed(&flags),
+        Some(Command::Chat(flags)) => chatted(&flags),
         Some(Command::Key(flags)) => key(&flags).map_err(|e| e.to_string()),
         Some(Command::Openapi) => openapi().map_err(|e| e.to_string()),
         Some(Command::Demo(flags)) => demonstrate(&flags),
@@ -42,6 +44,20 @@ fn checked(files: &[PathBuf]) -> Result<(), String> {
         Ok(faults) => Err(format!("{faults} found to be wrong")),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn rehearsed(flags: &Test) -> Result<(), String> {
+    match rehearse::test(flags, &mut io::stdout()) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err("not every scenario went as written".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn chatted(flags: &Chat) -> Result<(), String> {
+    let config = load(flags.conf.as_deref())?.config;
+    let playbook = playbooks::read(&flags.playbook, &config.media_roots, &process_environment)?;
+    rehearse::chat(playbook, &config, &mut io::stdin().lock(), &mut io::stdout()).map(|_| ())
 }
 
 /// The key is printed alone on its line, so that a script can take it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use call::handle::ToCall;
 use call::legs::unsignalled::NoSignalling;
 use call::media_thread::Wire;
+use call::setup::Playbooks as _;
 use call::{CallHandle, Setup};
 use playbook::Playbook;
 use protocol::command::Invite;
@@ -69,7 +70,7 @@ pub async fn at_start(app: Arc<App>, callee: String) {
         return;
     }
     let playbook = match app.routes.route("", &callee) {
-        Route::Playbook(name) => match load(&app, name).await {
+        Route::Playbook(name) => match app.playbooks.find(&name).await {
             Ok(playbook) => Some(playbook),
             Err(error) => return tracing::error!(%error, "the call of --call is not placed"),
         },
@@ -83,10 +84,4 @@ pub async fn at_start(app: Arc<App>, callee: String) {
     if let Err(error) = place(&app, Order { id, option, playbook }).await {
         tracing::error!(%error, "the call of --call is not placed");
     }
-}
-
-async fn load(app: &App, name: String) -> Result<Arc<Playbook>, String> {
-    let folder = app.playbooks.clone();
-    let loaded = tokio::task::spawn_blocking(move || folder.load(&name)).await;
-    loaded.map_err(|error| error.to_string())?.map(Arc::new)
 }

@@ -1,29 +1,59 @@
 //! The folder of playbooks.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+#[allow(clippy::disallowed_types, reason = "a look into a table that all doors share")]
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
+use async_trait::async_trait;
 use call::setup::Playbooks;
-use playbook::Playbook;
+use playbook::phrases::Fillers;
+use playbook::{Playbook, PlaybookError};
 
+use crate::config::read::process_environment;
 use crate::files;
 
 /// Largest playbook that is read from the folder.
 pub const MAX_FILE: u64 = 1024 * 1024;
 /// What a playbook's file name ends in.
 const ENDING: &str = "md";
+/// Filler words for every playbook that names none itself, in a folder of `media_roots`.
+const FILLERS: &str = "fillers.txt";
+/// Most playbooks that are kept; one more and all are read again.
+const MOST_KEPT: usize = 1000;
 
-/// Reads playbooks from one folder and from nowhere else.
+/// Reads playbooks from one folder and from nowhere else, and keeps what it has read until the file changes. Clones
+/// share what is kept.
 #[derive(Clone, Debug)]
+#[allow(clippy::disallowed_types, reason = "as above")]
 pub struct Folder {
     path: PathBuf,
+    roots: Vec<PathBuf>,
+    kept: Arc<Mutex<HashMap<PathBuf, Kept>>>,
+}
+
+/// A playbook as its files were when they were read last.
+#[derive(Debug)]
+struct Kept {
+    files: Vec<(PathBuf, Stamp)>,
+    /// What calls get: what was read last, or before it when that cannot be used.
+    good: Result<Arc<Playbook>, String>,
+}
+
+/// By which a change of a file is seen: time and size; absent without a file.
+type Stamp = Option<(SystemTime, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
 }
 
 impl Folder {
-    /// The folder at `path`.
-    pub fn new(path: PathBuf) -> Self {
-        Folder { path }
+    /// The folder at `path`. Files that playbooks name lie under `roots`.
+    pub fn new(path: PathBuf, roots: Vec<PathBuf>) -> Self {
+        Folder { path, roots, kept: Arc::default() }
     }
 
     /// The text of the playbook called `name`, as its file is now.
@@ -31,22 +61,64 @@ impl Folder {
     /// # Errors
     /// A text with the file.
     pub fn text(&self, name: &str) -> Result<String, String> {
-        let path = files::find_in(&self.path, name)
-            .map_err(|e| format!("playbook {e} (in {})", self.path.display()))?;
-        let shown = self.shown(&path);
-        let size = std::fs::metadata(&path).map_err(|e| format!("{shown}: {e}"))?.len();
-        if size > MAX_FILE {
-            return Err(format!("{shown}: {size} bytes are more than a playbook's {MAX_FILE}"));
-        }
-        std::fs::read_to_string(&path).map_err(|e| format!("{shown}: {e}"))
+        text_of(&self.path_of(name)?)
     }
 
-    /// The playbook called `name`, as its file is now.
+    /// The playbook called `name`, as its file is now. When a change has broken it the last one that could be used is
+    /// given, and the log tells of it once. Files are read: async code asks by [`Playbooks::find`].
     ///
     /// # Errors
     /// A text with the file and, when its content is wrong, the line.
-    pub fn load(&self, name: &str) -> Result<Playbook, String> {
-        parse(&self.text(name)?).map_err(|e| format!("{}: {e}", self.shown(Path::new(name))))
+    pub fn load(&self, name: &str) -> Result<Arc<Playbook>, String> {
+        let path = self.path_of(name)?;
+        let before = self.kept().get(&path).map(|own| (own.files.clone(), own.good.clone()));
+        let before = match before {
+            Some((files, good)) if files.iter().all(|(file, seen)| stamp(file) == *seen) => return good,
+            before => before.and_then(|(_, good)| good.ok()),
+        };
+        // Nobody waits for a file that is being read: the table is free meanwhile.
+        let own = self.read(&path, before);
+        let good = own.good.clone();
+        let mut kept = self.kept();
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.insert(path, own);
+        good
+    }
+
+    #[allow(clippy::disallowed_types, reason = "as above")]
+    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The playbook at `path` as its files are now; what it was `before` when it cannot be used.
+    fn read(&self, path: &Path, before: Option<Arc<Playbook>>) -> Kept {
+        let mut files = vec![(path.to_owned(), stamp(path))];
+        let read = read(path, &self.roots, &process_environment);
+        files.extend(read.iter().flat_map(|playbook| self.words_of(playbook, path)));
+        let good = match (read, before) {
+            (Ok(playbook), _) => Ok(Arc::new(playbook)),
+            (Err(why), Some(before)) => {
+                let remains = "a changed playbook cannot be used; calls go on with what it was before";
+                tracing::error!(why, "{remains}");
+                Ok(before)
+            }
+            (Err(why), None) => Err(why),
+        };
+        Kept { files, good }
+    }
+
+    /// Where the filler words of `playbook` may come from.
+    fn words_of(&self, playbook: &Playbook, path: &Path) -> Vec<(PathBuf, Stamp)> {
+        let name = playbook.filler_file.as_deref().unwrap_or(FILLERS);
+        let mut files: Vec<PathBuf> = self.roots.iter().map(|root| root.join(name)).collect();
+        files.extend(fillers(playbook, path.parent().unwrap_or(&self.path), &self.roots));
+        files.into_iter().map(|file| (file.clone(), stamp(&file))).collect()
+    }
+
+    fn path_of(&self, name: &str) -> Result<PathBuf, String> {
+        files::find_in(&self.path, name).map_err(|e| format!("playbook {e} (in {})", self.path.display()))
     }
 
     fn shown(&self, path: &Path) -> String {
@@ -93,8 +165,9 @@ impl Folder {
         for name in names {
             match self.load(name) {
                 Ok(playbook) => {
-                    findings
-                        .extend(playbook.warnings.iter().map(|odd| finding(format!("{name}: {odd}"), false)));
+                    let missing = missing_files(&playbook, &self.path, &self.roots);
+                    let odd = playbook.warnings.iter().chain(&missing);
+                    findings.extend(odd.map(|odd| finding(format!("{name}: {odd}"), false)));
                 }
                 Err(error) => findings.push(finding(error, true)),
             }
@@ -116,12 +189,79 @@ pub struct Finding {
 ///
 /// # Errors
 /// Those of [`Playbook::parse`].
-pub fn parse(text: &str) -> Result<Playbook, playbook::PlaybookError> {
-    Playbook::parse(text, &crate::config::read::process_environment)
+pub fn parse(text: &str) -> Result<Playbook, PlaybookError> {
+    Playbook::parse(text, &process_environment)
 }
 
+/// The text of a playbook's or a scenario's file.
+///
+/// # Errors
+/// A text with the file: it is too large or cannot be read.
+pub fn text_of(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|e| format!("{shown}: {e}"))?.len();
+    if size > MAX_FILE {
+        return Err(format!("{shown}: {size} bytes are more than the {MAX_FILE} that are read"));
+    }
+    std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))
+}
+
+/// The playbook at `path` with its filler words, which lie beside it or under `roots`, and `${NAME}` by `environment`.
+///
+/// # Errors
+/// A text with the file and, when its content is wrong, the line.
+pub fn read(
+    path: &Path,
+    roots: &[PathBuf],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Playbook, String> {
+    let parsed = Playbook::parse(&text_of(path)?, environment);
+    let mut playbook = parsed.map_err(|e| format!("{}: {e}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if let Some(file) = fillers(&playbook, folder, roots) {
+        match text_of(&file) {
+            Ok(text) => playbook.set_fillers(&text),
+            Err(why) => tracing::warn!(why, "filler words cannot be read"),
+        }
+    }
+    Ok(playbook)
+}
+
+/// The environment for looking a playbook over or rehearsing it: a name that it lacks stands for itself.
+pub fn any_environment(name: &str) -> Option<String> {
+    Some(process_environment(name).unwrap_or_else(|| format!("${{{name}}}")))
+}
+
+/// The file of filler words that counts for `playbook`: its own, or the common one when it lists no words itself.
+fn fillers(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> Option<PathBuf> {
+    match &playbook.filler_file {
+        Some(own) => found(own, folder, roots),
+        None if playbook.fillers == Fillers::of(playbook.language()) => {
+            files::find_under(roots, FILLERS).ok()
+        }
+        None => None,
+    }
+}
+
+/// The file that `playbook` in `folder` calls `name`.
+fn found(name: &str, folder: &Path, roots: &[PathBuf]) -> Option<PathBuf> {
+    files::find_in(folder, name).or_else(|_| files::find_under(roots, name)).ok()
+}
+
+/// Warnings for local files that `playbook` names and that are not there: neither sounds under `roots`, nor words
+/// beside the playbook in `folder`.
+pub fn missing_files(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> Vec<playbook::Warning> {
+    let words = playbook.filler_file.as_deref();
+    playbook.missing_files(&|name| {
+        files::find_under(roots, name).is_ok() || words == Some(name) && found(name, folder, roots).is_some()
+    })
+}
+
+#[async_trait]
 impl Playbooks for Folder {
-    fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
-        self.load(name).map(Arc::new)
+    async fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
+        let (folder, name) = (self.clone(), name.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || folder.load(&name)).await;
+        loaded.map_err(|error| error.to_string())?
     }
 }

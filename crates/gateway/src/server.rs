@@ -40,7 +40,6 @@ use crate::sinks::records;
 use crate::sinks::reports::{self, Reports};
 use crate::sip_io::{self, SipDoor};
 use crate::sip_tls::Certificate;
-use crate::speech_cache;
 use crate::webhook::Webhook;
 
 /// How long calls that were hung up may take to end: more than the 10 s for which the record of a call waits for
@@ -120,7 +119,7 @@ impl Server {
         let (reports_in, reports_out) = mpsc::channel(reports::REPORTS);
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
         let egress = Egress::new(&config.useragent, &config.egress)?;
-        let playbooks = Folder::new(config.playbook_path.clone());
+        let playbooks = Folder::new(config.playbook_path.clone(), config.media_roots.clone());
         let ports = Ports::new(
             config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip()),
             config.rtp_start_port,
@@ -128,11 +127,7 @@ impl Server {
         );
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
-            providers: speech_cache::around(
-                providers,
-                config.media_cache_path.clone(),
-                config.media_cache_bytes,
-            ),
+            providers,
             library: Arc::new(Sounds::new(config.media_roots.clone(), egress.clone())),
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),

@@ -10,6 +10,7 @@ use call::handle::ToCall;
 use call::legs::sip::SipLeg;
 use call::legs::sip_media::{LocalMedia, SipMedia};
 use call::media_thread::Wire;
+use call::setup::Playbooks as _;
 use call::{CallHandle, Setup};
 use playbook::Playbook;
 use protocol::Extra;
@@ -174,7 +175,7 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
     let playbook = match app.routes.route(&call.invite.from_uri, &call.invite.to_uri) {
         Route::Refuse(why) => return Err(Refusal::NoRoute(why)),
         Route::Webhook => None,
-        Route::Playbook(name) => Some(load(app, name).await?),
+        Route::Playbook(name) => Some(app.playbooks.find(&name).await.map_err(Refusal::Playbook)?),
     };
     let (wire, port) = socket(app)?;
     let announcement = playbook.is_none().then(|| announcement(&call.invite));
@@ -184,14 +185,6 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
         announce(app, &begun, &announcement).await;
     }
     Ok(())
-}
-
-async fn load(app: &App, name: String) -> Result<Arc<Playbook>, Refusal> {
-    let folder = app.playbooks.clone();
-    let loaded = tokio::task::spawn_blocking(move || folder.load(&name)).await;
-    let playbook =
-        loaded.map_err(|error| Refusal::Playbook(error.to_string()))?.map_err(Refusal::Playbook)?;
-    Ok(Arc::new(playbook))
 }
 
 #[allow(clippy::disallowed_methods, reason = "the door is a driver: ports rest in real time")]

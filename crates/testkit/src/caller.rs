@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use audio::codec::{self, Codec, Decoder, Encoder};
 use audio::{Frame, Resampler};
-use call::media::order::Way;
 use protocol::CallTime;
-use rtp::{DigitSender, Digits, Keys, Outgoing, Rtp, Srtp};
+use rtp::{DigitSender, Keys, Outgoing, Rtp, Srtp};
 
 use crate::cast::{LOWEST_TONE, PEAK, RATE, TONE_STEP, TONES};
 
@@ -63,8 +62,6 @@ pub(crate) struct Caller {
     /// Sends nothing at all: its network is gone.
     pub(crate) dead: bool,
     line: Line,
-    /// The key that is pressed as a tone.
-    tone: Option<audio::dtmf::Tone>,
     codec: &'static Codec,
     encoder: Box<dyn Encoder>,
     resampler: Resampler,
@@ -78,7 +75,6 @@ impl Caller {
             said: Vec::new(),
             dead: false,
             line,
-            tone: None,
             codec,
             encoder: (codec.encoder)(),
             resampler: Resampler::new(RATE, codec.rate),
@@ -95,21 +91,16 @@ impl Caller {
         }
     }
 
-    /// Presses a key, as an event only where digits travel as RTP.
-    pub(crate) fn press(&mut self, digit: char, way: Way) {
-        if way == Way::Tone {
-            self.tone = audio::dtmf::Tone::new(digit, RATE, Duration::from_millis(100));
-        } else if let Line::Rtp { stream, digit: pressed, .. } = &mut self.line {
+    /// Presses a key; only where digits travel as RTP.
+    pub(crate) fn press(&mut self, digit: char) {
+        if let Line::Rtp { stream, digit: pressed, .. } = &mut self.line {
             *pressed = DigitSender::new(digit, Duration::from_millis(100), 8_000, stream.timestamp());
         }
     }
 
     /// The packet that leaves at `now`: the 20 ms before it.
     pub(crate) fn packet(&mut self, now: CallTime) -> Option<Vec<u8>> {
-        let mut sound = self.sound(now.back(FRAME));
-        if let Some(tone) = &mut self.tone {
-            tone.read(&mut sound);
-        }
+        let sound = self.sound(now.back(FRAME));
         let mut narrowed = Vec::new();
         self.resampler.process(&sound, &mut narrowed);
         let mut payload = Vec::new();
@@ -140,8 +131,8 @@ impl Caller {
         }
     }
 
-    /// Takes what the call sends; answers the tone that is heard, if that has changed. Keys are added to `keys`.
-    pub(crate) fn hear(&mut self, bytes: &[u8], keys: &mut String) -> Option<Option<Tone>> {
+    /// Takes what the call sends; answers the tone that is heard, if that has changed.
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Option<Tone>> {
         let mut opened = bytes.to_vec();
         if let Some(srtp) = &mut self.srtp {
             // What cannot be opened is not heard.
@@ -150,16 +141,9 @@ impl Caller {
         }
         let payload = match &self.line {
             Line::Raw => bytes,
-            Line::Rtp { .. } => match Rtp::parse(&opened) {
-                Ok(Rtp { header, payload }) if header.payload_type == DIGIT_PAYLOAD => {
-                    keys.extend(self.ear.events.push(&header, payload));
-                    return self.ear.note(None);
-                }
-                Ok(rtp) => rtp.payload,
-                Err(_) => &[],
-            },
+            Line::Rtp { .. } => Rtp::parse(&opened).map_or(&[][..], |rtp| rtp.payload),
         };
-        self.ear.hear(payload, keys)
+        self.ear.hear(payload)
     }
 
     /// Nothing was sent in a tick.
@@ -199,20 +183,16 @@ struct Ear {
     decoder: Box<dyn Decoder>,
     rate: u32,
     now: Option<Tone>,
-    events: Digits,
-    keys: audio::dtmf::Detector,
 }
 
 impl Ear {
     fn new(codec: &'static Codec) -> Self {
-        let keys = audio::dtmf::Detector::new(codec.rate);
-        Ear { decoder: (codec.decoder)(), rate: codec.rate, now: None, events: Digits::new(8_000), keys }
+        Ear { decoder: (codec.decoder)(), rate: codec.rate, now: None }
     }
 
-    fn hear(&mut self, payload: &[u8], keys: &mut String) -> Option<Option<Tone>> {
+    fn hear(&mut self, payload: &[u8]) -> Option<Option<Tone>> {
         let mut sound = Vec::new();
         self.decoder.decode(payload, &mut sound);
-        self.keys.push(&sound, keys);
         self.note(pitch(&sound[sound.len() / 2..], self.rate))
     }
 
@@ -259,7 +239,7 @@ mod tests {
                     let (mut sound, mut payload) = (Vec::new(), Vec::new());
                     resampler.process(frame, &mut sound);
                     encoder.encode(&sound, &mut payload);
-                    heard.extend(ear.hear(&payload, &mut String::new()));
+                    heard.extend(ear.hear(&payload));
                 }
                 assert_eq!(heard.last(), Some(&Some(Tone { hz: tone_of(n), low: false })), "{name}");
             }

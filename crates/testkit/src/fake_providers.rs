@@ -295,8 +295,9 @@ impl Studio for FakeStudio {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nothing;
 
+#[async_trait]
 impl Playbooks for Nothing {
-    fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
+    async fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
         Err(format!("{name}: not found"))
     }
 }

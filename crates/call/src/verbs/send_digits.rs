@@ -6,6 +6,8 @@ use protocol::CallTime;
 use protocol::command::Dtmf;
 
 use crate::core::Core;
+use crate::legs::LegId;
+use crate::media::order::ToMedia;
 
 /// Length of a digit when none is given.
 const USUAL_MS: u32 = 160;
@@ -31,6 +33,6 @@ impl Core {
             return self.error(now, "command", "dtmf: this call's connection carries no digits", 409);
         }
         let length = Duration::from_millis(u64::from(length));
-        self.dial_digits(now, &dtmf.digits, length, dtmf.method.unwrap_or(self.facts.rules.dtmf));
+        self.order(ToMedia::Digits(LegId::MAIN, dtmf.digits.clone(), length));
     }
 }

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap like tests")]
 
-mod digits;
 mod live;
 mod measured;
-mod pair;
 mod scripts;
-mod sound;

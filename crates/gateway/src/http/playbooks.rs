@@ -1,9 +1,12 @@
 //! Playbooks over HTTP: listed, read, looked over, saved and started.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Json, Response};
+use call::setup::Playbooks as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use playbook::Playbook;
 use protocol::CallOption;
@@ -111,7 +114,8 @@ pub(super) async fn asked_playbook(
     };
     match (name, content) {
         (Some(name), None) => {
-            apart(door, move |folder| folder.load(&name)).await.map_err(|e| refused("playbook", e))
+            let playbook = door.app.playbooks.find(&name).await;
+            playbook.map(Arc::unwrap_or_clone).map_err(|e| refused("playbook", e))
         }
         (None, Some(text)) => {
             let playbook = playbooks::parse(&text).map_err(|e| refused("content", e.to_string()))?;

@@ -10,7 +10,7 @@ mod scenario;
 mod stage;
 
 pub use report::{Report, junit};
-pub use run::{Model, run};
+pub use run::{Model, Models, run};
 pub use scenario::{Play, Scenario, Step, Suite, Want};
 pub use stage::{Seen, Stage};
 

@@ -13,13 +13,22 @@ pub struct Report {
     pub transcript: String,
     /// Simulated length in milliseconds.
     pub length_ms: u64,
+    /// Steps that asked for a judge who was not there; they count as passed.
+    pub unjudged: usize,
 }
 
-/// The reports of a file as JUnit XML. Times are simulated.
-pub fn junit(file: &str, reports: &[Report]) -> String {
+/// The reports of scenario files, each with its name, as JUnit XML. Times are simulated.
+pub fn junit(files: &[(String, Vec<Report>)]) -> String {
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for (file, reports) in files {
+        suite(&escaped(file), reports, &mut xml);
+    }
+    xml.push_str("</testsuites>\n");
+    xml
+}
+
+fn suite(file: &str, reports: &[Report], xml: &mut String) {
     let failures = reports.iter().filter(|report| report.failure.is_some()).count();
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let file = escaped(file);
     let _ = writeln!(xml, "<testsuite name=\"{file}\" tests=\"{}\" failures=\"{failures}\">", reports.len());
     for report in reports {
         let (name, seconds) = (escaped(&report.name), report.length_ms as f64 / 1000.0);
@@ -30,7 +39,6 @@ pub fn junit(file: &str, reports: &[Report]) -> String {
         let _ = writeln!(xml, "    <system-out>{}</system-out>\n  </testcase>", escaped(&report.transcript));
     }
     xml.push_str("</testsuite>\n");
-    xml
 }
 
 /// Text for XML: its five signs as entities, and characters that XML does not have as a question mark.
@@ -62,8 +70,9 @@ mod tests {
             failure: Some((7, "it's & \u{1}".into())),
             transcript: "]]> bye".into(),
             length_ms: 1500,
+            unjudged: 0,
         };
-        let xml = junit("x.yaml", &[report]);
+        let xml = junit(&[("x.yaml".into(), vec![report])]);
         assert!(xml.contains("name=\"a &quot;b&quot; &lt;c&gt;\" time=\"1.50\""));
         assert!(xml.contains("<failure message=\"line 7: it&apos;s &amp; ?\"/>"));
         assert!(xml.contains("]]&gt; bye") && xml.contains("tests=\"1\" failures=\"1\""));

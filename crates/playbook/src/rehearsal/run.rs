@@ -18,6 +18,15 @@ use crate::vars::{BuiltIns, Vars};
 /// stands still meanwhile.
 pub type Model<'a> = &'a mut dyn FnMut(&Ask) -> Vec<ModelOutput>;
 
+/// Who thinks in a rehearsal, beside the scenario itself.
+#[derive(Default)]
+pub struct Models<'a> {
+    /// Answers the questions of scenarios without `model` steps. Absent: they stay without an answer.
+    pub answers: Option<Model<'a>>,
+    /// Says yes or no to what `judge` asks. Absent: such steps are passed over and counted.
+    pub judges: Option<Model<'a>>,
+}
+
 /// From the end of the agent's words to the caller's.
 const CALLER_THINKS_MS: u64 = 300;
 /// From a question to the model's answer.
@@ -29,9 +38,8 @@ const PATIENCE_MS: u64 = 60_000;
 /// Longest call.
 const LONGEST_MS: u64 = 3_600_000;
 
-/// Plays `scenario` with a call under `playbook`. A scenario with `model` steps answers for the model itself; the
-/// questions of one without go to `model`, and judging always does.
-pub fn run(playbook: &Arc<Playbook>, scenario: &Scenario, model: Option<Model<'_>>) -> Report {
+/// Plays `scenario` with a call under `playbook`. A scenario with `model` steps answers for the model itself.
+pub fn run(playbook: &Arc<Playbook>, scenario: &Scenario, models: Models<'_>) -> Report {
     let mut vars = Vars::new(BuiltIns {
         session_id: "rehearsal".into(),
         call_type: "sip".into(),
@@ -43,7 +51,7 @@ pub fn run(playbook: &Arc<Playbook>, scenario: &Scenario, model: Option<Model<'_
     for (name, value) in &scenario.headers {
         vars.set_header(name.clone(), value.clone());
     }
-    let mut rehearsal = Rehearsal::new(Stage::new(Arc::clone(playbook), vars), model);
+    let mut rehearsal = Rehearsal::new(Stage::new(Arc::clone(playbook), vars), models);
     rehearsal.scripted = scenario.steps.iter().any(|play| matches!(play.step, Step::Model { .. }));
     rehearsal.stage.later(0, Input::Answered);
     let failure =
@@ -53,12 +61,15 @@ pub fn run(playbook: &Arc<Playbook>, scenario: &Scenario, model: Option<Model<'_
         failure,
         transcript: rehearsal.transcript,
         length_ms: rehearsal.stage.now_ms(),
+        unjudged: rehearsal.unjudged,
     }
 }
 
 struct Rehearsal<'a> {
     stage: Stage,
-    model: Option<Model<'a>>,
+    models: Models<'a>,
+    /// Steps that asked for a judge who was not there.
+    unjudged: usize,
     /// The scenario itself answers for the model.
     scripted: bool,
     transcript: String,
@@ -77,10 +88,11 @@ struct Rehearsal<'a> {
 }
 
 impl<'a> Rehearsal<'a> {
-    fn new(stage: Stage, model: Option<Model<'a>>) -> Self {
+    fn new(stage: Stage, models: Models<'a>) -> Self {
         Rehearsal {
             stage,
-            model,
+            models,
+            unjudged: 0,
             scripted: false,
             transcript: String::new(),
             said: String::new(),
@@ -227,13 +239,18 @@ impl<'a> Rehearsal<'a> {
     }
 
     fn judge(&mut self, question: &str) -> Result<bool, String> {
-        let Some(model) = &mut self.model else { return Err("a judge needs a model".to_owned()) };
+        if self.models.judges.is_none() {
+            self.unjudged += 1;
+            self.tell(self.stage.now_ms(), &format!("nobody is there to judge: {question}"));
+            return Ok(true);
+        }
         let system = "You judge what an agent said on the telephone. Answer with yes or no and nothing else.";
         let asked = format!("The agent said: {}\n\n{question}", self.said);
         let messages = vec![Message::new(Role::System, system), Message::new(Role::User, asked)];
         let ask = Ask { turn: TurnId(u64::MAX), messages, scene: String::new(), tools: Vec::new() };
         let text = |output| if let ModelOutput::Text(text) = output { text } else { String::new() };
-        let verdict: String = model(&ask).into_iter().map(text).collect();
+        let answer = self.models.judges.as_mut().map(|model| model(&ask)).unwrap_or_default();
+        let verdict: String = answer.into_iter().map(text).collect();
         Ok(verdict.trim().to_lowercase().starts_with("yes"))
     }
 
@@ -293,7 +310,7 @@ impl<'a> Rehearsal<'a> {
         if self.scripted {
             return;
         }
-        let Some(model) = &mut self.model else { return };
+        let Some(model) = &mut self.models.answers else { return };
         let answers: Vec<(TurnId, Vec<ModelOutput>)> =
             self.open.drain(..).map(|ask| (ask.turn, model(&ask))).collect();
         answers.into_iter().for_each(|(turn, outputs)| self.answer(turn, outputs));

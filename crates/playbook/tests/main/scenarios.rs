@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use playbook::Playbook;
-use playbook::rehearsal::{Suite, junit, run};
+use playbook::rehearsal::{Models, Suite, junit, run};
 use protocol::chat::{ModelOutput, Usage};
 
 fn folder() -> PathBuf {
@@ -27,7 +27,7 @@ fn shipped_playbooks_do_what_their_scenarios_say() {
         assert_eq!(playbook.warnings, Vec::new(), "{}", suite.playbook);
         let playbook = Arc::new(playbook);
         for scenario in &suite.scenarios {
-            let report = run(&playbook, scenario, None);
+            let report = run(&playbook, scenario, Models::default());
             if let Some((line, why)) = report.failure {
                 let place = path.file_name().unwrap().to_string_lossy();
                 wrong.push_str(&format!("{place}:{line}: {}: {why}\n{}\n", report.name, report.transcript));
@@ -52,10 +52,10 @@ fn what_does_not_happen_is_told_with_its_line() {
     let suite = suite(
         "      - agent: Hello\n      - caller: hi\n      - model: Good day.\n      - agent: Good night\n        within: 2s\n",
     );
-    let report = run(&playbook(), &suite.scenarios[0], None);
+    let report = run(&playbook(), &suite.scenarios[0], Models::default());
     let (line, why) = report.failure.clone().unwrap();
     assert_eq!((line, why.contains("Good day.")), (8, true), "{why}");
-    assert!(junit("x.test.yaml", &[report]).contains("line 8"));
+    assert!(junit(&[("x.test.yaml".into(), vec![report])]).contains("line 8"));
 }
 
 #[test]
@@ -63,19 +63,20 @@ fn a_model_answers_and_judges_what_the_scenario_leaves_open() {
     let suite = suite(
         "      - caller: hi\n      - agent: nice to\n      - agent: \"\"\n        judge: Is it polite?\n",
     );
-    let mut asked = 0;
-    let mut model = |ask: &protocol::chat::Ask| {
-        asked += 1;
-        let judges = ask.messages[0].content.starts_with("You judge");
-        let text = if judges { "Yes." } else { "Nice to hear you. How are you?" };
+    let asked = std::cell::Cell::new(0);
+    let answer = |text: &str| {
+        asked.set(asked.get() + 1);
         vec![ModelOutput::Text(text.to_owned()), ModelOutput::Done(Usage::default())]
     };
-    let report = run(&playbook(), &suite.scenarios[0], Some(&mut model));
-    assert_eq!(
-        report.failure,
-        Some((7, "the agent said ``, which is not Judge(\"Is it polite?\")".to_owned())).filter(|_| false)
-    );
-    assert_eq!(asked, 2);
+    let mut answers = |_: &protocol::chat::Ask| answer("Nice to hear you. How are you?");
+    let mut judges = |_: &protocol::chat::Ask| answer("Yes.");
+    let models = Models { answers: Some(&mut answers), judges: Some(&mut judges) };
+    let report = run(&playbook(), &suite.scenarios[0], models);
+    assert_eq!((report.failure, report.unjudged, asked.get()), (None, 0, 2));
+    let mut answers = |_: &protocol::chat::Ask| answer("Nice to hear you. How are you?");
+    let models = Models { answers: Some(&mut answers), judges: None };
+    let report = run(&playbook(), &suite.scenarios[0], models);
+    assert_eq!((report.failure, report.unjudged), (None, 1));
 }
 
 #[test]
