@@ -3,7 +3,7 @@
 //! Must not: open a socket or file, read a clock, start a task. Time is an argument.
 //!
 //! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
-//! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`vad`], [`dtmf`] and [`denoise`]
+//! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`vad`], [`dtmf`] and [`denoise`]
 //! listen to them, [`recording`] and [`wav`] store them.
 #![deny(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod frame;
 pub mod jitter;
 mod lanes;
 pub mod mix;
+pub mod noise;
 pub mod recording;
 pub mod resample;
 pub mod vad;

@@ -54,6 +54,9 @@ const MOST_MESSAGES: usize = 50;
 const FOR_MARKS: usize = 4;
 /// Rounds of scoring in one tick: a detector of 10 ms windows needs two.
 const ROUNDS: usize = 4;
+/// The priority a media thread asks for. A tick takes a fraction of a millisecond, and what it delays is heard; what it
+/// pushes aside (a model's answer, a request) waits that fraction.
+const PRIORITY: i32 = -10;
 
 /// A leg's connection as the media thread uses it.
 #[derive(Debug)]
@@ -229,6 +232,7 @@ impl Wheel {
     #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
     fn run(mut self) {
         warm_up();
+        ask_for_priority();
         let mut origin = Instant::now();
         let mut tick: u64 = 0;
         loop {
@@ -398,7 +402,9 @@ impl Wheel {
                 }
             }
         }
-        if seat.unsent.len() >= MESSAGES || (!spoke && !seat.unsent.is_empty()) {
+        // A client that stops listening at `trackEnd` has heard all.
+        let last = !spoke || seat.media.utterance_over();
+        if seat.unsent.len() >= MESSAGES || (last && !seat.unsent.is_empty()) {
             let batch = std::mem::take(&mut seat.unsent);
             let wire = seat.wires.iter().find_map(|(_, wire)| match wire {
                 Wire::Socket { outbound, .. } => Some(outbound),
@@ -531,6 +537,14 @@ fn warm_up() {
             let _ = scorer.push(&window);
             scorer.score();
         }
+    }
+}
+
+/// Puts this thread before the others of the process, where the system allows it (`CAP_SYS_NICE` or a nice limit).
+fn ask_for_priority() {
+    // Linux keeps the nice value per thread, under the thread's own number.
+    if let Err(refused) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY) {
+        tracing::debug!(%refused, "sound runs at the priority of everything else");
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use playbook::Playbook;
 use playbook::tools::McpServer;
 use protocol::chat::ToolSpec;
+use protocol::command::DtmfMethod;
 use protocol::option::{
     CallOption, LlmOption, RecorderOption, SipOption, SynthesisOption, TranscriptionOption,
 };
@@ -74,6 +75,12 @@ pub struct Rules {
     pub auto_record: bool,
     /// Where no option says otherwise, sound of SIP legs never goes in clear.
     pub encrypt: bool,
+    /// Without a packet for so long in mid-call a call ends; zero never. `inactivityTimeout` goes before.
+    pub media_timeout: Duration,
+    /// The same for the first packet after the answer of a SIP call.
+    pub first_media_timeout: Duration,
+    /// How digits travel to the far end, where a command does not say it.
+    pub dtmf: DtmfMethod,
     /// What the server plays has this track id.
     pub server_track: String,
     /// Whom calls of ours are from, where nobody says it.
@@ -96,6 +103,9 @@ impl Default for Rules {
             ws_pcm_out_rate: 16_000,
             auto_record: false,
             encrypt: false,
+            media_timeout: Duration::from_secs(50),
+            first_media_timeout: Duration::from_secs(30),
+            dtmf: DtmfMethod::Auto,
             server_track: "server-side-track".into(),
             accounts: Vec::new(),
         }

@@ -125,6 +125,9 @@ impl App {
             accounts: accounts::own_addresses(&self.config),
             auto_record: self.config.recording.enabled && self.config.recording.auto_start,
             encrypt: self.config.enable_srtp,
+            dtmf: self.config.dtmf,
+            media_timeout: self.config.rtp_timeout.0,
+            first_media_timeout: self.config.rtp_first_timeout.0,
             ..Rules::default()
         }
     }

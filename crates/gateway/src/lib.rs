@@ -8,9 +8,9 @@
 //! [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call goes, [`outbound`] to dial,
 //! [`originate`] to begin calls of our own, [`accounts`] at registrars, [`policy`] for who may call and `sip_tls` for
 //! its certificate; [`http`] is the other door, with [`access`] for who may; [`playbooks`], [`parked`], [`library`],
-//! [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of the world; [`files`] confines names;
-//! [`logging`] is the log. [`demo`] is a caller that phones the server, [`rehearse`] plays and talks with playbooks
-//! without a phone.
+//! [`speech_cache`], [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of the world; [`files`]
+//! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server, [`rehearse`] plays and talks with
+//! playbooks without a phone.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -40,6 +40,7 @@ pub mod server;
 pub mod sinks;
 pub mod sip_io;
 mod sip_tls;
+pub mod speech_cache;
 pub mod webhook;
 
 /// Waits until the process is told to stop, by SIGTERM or SIGINT. Each call waits for a further signal.

@@ -40,6 +40,7 @@ use crate::sinks::records;
 use crate::sinks::reports::{self, Reports};
 use crate::sip_io::{self, SipDoor};
 use crate::sip_tls::Certificate;
+use crate::speech_cache;
 use crate::webhook::Webhook;
 
 /// How long calls that were hung up may take to end: more than the 10 s for which the record of a call waits for
@@ -127,7 +128,11 @@ impl Server {
         );
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
-            providers,
+            providers: speech_cache::around(
+                providers,
+                config.media_cache_path.clone(),
+                config.media_cache_bytes,
+            ),
             library: Arc::new(Sounds::new(config.media_roots.clone(), egress.clone())),
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),

@@ -212,6 +212,25 @@ pub struct Dtmf {
     /// Milliseconds of each digit. Default 160.
     #[serde(default, alias = "duration_ms", alias = "duration", skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u32>,
+    /// How they travel. Default: what the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<DtmfMethod>,
+}
+
+crate::value::words! {
+    /// How digits travel to the far end.
+    DtmfMethod {
+        /// By RFC 4733 where that is agreed on, else by INFO, and as tones where INFO is refused.
+        Auto = "auto",
+        /// By RFC 4733; by INFO where that is not agreed on.
+        Rtp = "rtp" | "rfc4733" | "rfc2833",
+        /// By SIP INFO with `application/dtmf-relay`.
+        Info = "info" | "dtmf-relay",
+        /// By SIP INFO with `application/dtmf`.
+        InfoPlain = "info-plain" | "info_plain" | "infoPlain",
+        /// As tones in the sound.
+        InBand = "inband" | "in-band" | "tones",
+    }
 }
 
 /// Reads one kind of command.

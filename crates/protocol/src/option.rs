@@ -30,6 +30,7 @@ leaf!(
     Seconds,
     Millis,
     InputTimeout,
+    Rendering,
     VadType,
     AudioCodec,
     RecorderFormat
@@ -318,7 +319,19 @@ option_object! {
         /// Used where a `tts` command has none.
         #[serde(alias = "wait_input_timeout")]
         wait_input_timeout: InputTimeout,
+        /// How the sound may be kept; absent for speech that streams. The call sets it, no client can.
+        #[serde(skip)]
+        rendering: Rendering,
     }
+}
+
+/// Under which name the sound of a whole text may be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rendering {
+    /// One made of everything that changes the sound.
+    Derived,
+    /// The `cacheKey` that the client gave: text and voice may then change without a change of the sound.
+    Named(String),
 }
 
 option_object! {
@@ -506,13 +519,6 @@ option_object! {
         /// Report changes only.
         #[serde(alias = "on_state_change_only")]
         on_state_change_only: bool,
-    }
-}
-
-impl CallOption {
-    /// Seconds without audio after which a call ends; zero never.
-    pub fn inactivity_limit(&self) -> std::time::Duration {
-        self.inactivity_timeout.map_or(std::time::Duration::from_secs(50), |s| s.0)
     }
 }
 

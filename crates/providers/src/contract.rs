@@ -125,6 +125,11 @@ pub enum Spoken {
         /// In order of time.
         words: Vec<WordTime>,
     },
+    /// The sound of a piece comes from an earlier time, and the vendor was not asked. Before its sound.
+    Kept {
+        /// The piece.
+        piece: u32,
+    },
     /// All sound of a piece was given.
     Done {
         /// The piece.

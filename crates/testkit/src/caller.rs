@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use audio::codec::{self, Codec, Decoder, Encoder};
 use audio::{Frame, Resampler};
+use call::media::order::Way;
 use protocol::CallTime;
-use rtp::{DigitSender, Keys, Outgoing, Rtp, Srtp};
+use rtp::{DigitSender, Digits, Keys, Outgoing, Rtp, Srtp};
 
 use crate::cast::{LOWEST_TONE, PEAK, RATE, TONE_STEP, TONES};
 
@@ -62,6 +63,8 @@ pub(crate) struct Caller {
     /// Sends nothing at all: its network is gone.
     pub(crate) dead: bool,
     line: Line,
+    /// The key that is pressed as a tone.
+    tone: Option<audio::dtmf::Tone>,
     codec: &'static Codec,
     encoder: Box<dyn Encoder>,
     resampler: Resampler,
@@ -75,6 +78,7 @@ impl Caller {
             said: Vec::new(),
             dead: false,
             line,
+            tone: None,
             codec,
             encoder: (codec.encoder)(),
             resampler: Resampler::new(RATE, codec.rate),
@@ -91,16 +95,21 @@ impl Caller {
         }
     }
 
-    /// Presses a key; only where digits travel as RTP.
-    pub(crate) fn press(&mut self, digit: char) {
-        if let Line::Rtp { stream, digit: pressed, .. } = &mut self.line {
+    /// Presses a key, as an event only where digits travel as RTP.
+    pub(crate) fn press(&mut self, digit: char, way: Way) {
+        if way == Way::Tone {
+            self.tone = audio::dtmf::Tone::new(digit, RATE, Duration::from_millis(100));
+        } else if let Line::Rtp { stream, digit: pressed, .. } = &mut self.line {
             *pressed = DigitSender::new(digit, Duration::from_millis(100), 8_000, stream.timestamp());
         }
     }
 
     /// The packet that leaves at `now`: the 20 ms before it.
     pub(crate) fn packet(&mut self, now: CallTime) -> Option<Vec<u8>> {
-        let sound = self.sound(now.back(FRAME));
+        let mut sound = self.sound(now.back(FRAME));
+        if let Some(tone) = &mut self.tone {
+            tone.read(&mut sound);
+        }
         let mut narrowed = Vec::new();
         self.resampler.process(&sound, &mut narrowed);
         let mut payload = Vec::new();
@@ -131,8 +140,8 @@ impl Caller {
         }
     }
 
-    /// Takes what the call sends; answers the tone that is heard, if that has changed.
-    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Option<Tone>> {
+    /// Takes what the call sends; answers the tone that is heard, if that has changed. Keys are added to `keys`.
+    pub(crate) fn hear(&mut self, bytes: &[u8], keys: &mut String) -> Option<Option<Tone>> {
         let mut opened = bytes.to_vec();
         if let Some(srtp) = &mut self.srtp {
             // What cannot be opened is not heard.
@@ -141,9 +150,16 @@ impl Caller {
         }
         let payload = match &self.line {
             Line::Raw => bytes,
-            Line::Rtp { .. } => Rtp::parse(&opened).map_or(&[][..], |rtp| rtp.payload),
+            Line::Rtp { .. } => match Rtp::parse(&opened) {
+                Ok(Rtp { header, payload }) if header.payload_type == DIGIT_PAYLOAD => {
+                    keys.extend(self.ear.events.push(&header, payload));
+                    return self.ear.note(None);
+                }
+                Ok(rtp) => rtp.payload,
+                Err(_) => &[],
+            },
         };
-        self.ear.hear(payload)
+        self.ear.hear(payload, keys)
     }
 
     /// Nothing was sent in a tick.
@@ -183,16 +199,20 @@ struct Ear {
     decoder: Box<dyn Decoder>,
     rate: u32,
     now: Option<Tone>,
+    events: Digits,
+    keys: audio::dtmf::Detector,
 }
 
 impl Ear {
     fn new(codec: &'static Codec) -> Self {
-        Ear { decoder: (codec.decoder)(), rate: codec.rate, now: None }
+        let keys = audio::dtmf::Detector::new(codec.rate);
+        Ear { decoder: (codec.decoder)(), rate: codec.rate, now: None, events: Digits::new(8_000), keys }
     }
 
-    fn hear(&mut self, payload: &[u8]) -> Option<Option<Tone>> {
+    fn hear(&mut self, payload: &[u8], keys: &mut String) -> Option<Option<Tone>> {
         let mut sound = Vec::new();
         self.decoder.decode(payload, &mut sound);
+        self.keys.push(&sound, keys);
         self.note(pitch(&sound[sound.len() / 2..], self.rate))
     }
 
@@ -239,7 +259,7 @@ mod tests {
                     let (mut sound, mut payload) = (Vec::new(), Vec::new());
                     resampler.process(frame, &mut sound);
                     encoder.encode(&sound, &mut payload);
-                    heard.extend(ear.hear(&payload));
+                    heard.extend(ear.hear(&payload, &mut String::new()));
                 }
                 assert_eq!(heard.last(), Some(&Some(Tone { hz: tone_of(n), low: false })), "{name}");
             }

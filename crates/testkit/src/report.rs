@@ -58,6 +58,9 @@ fn leg(request: &LegRequest) -> String {
         LegRequest::Answer { sdp } => format!("answers {}", media(sdp)),
         LegRequest::Reject { code, reason } => format!("refuses {code} {reason}"),
         LegRequest::AnswerReoffer(Ok(sdp)) => format!("agrees to {}", media(sdp)),
+        LegRequest::Digit { digit, length, body } => {
+            format!("sends key {digit} for {} ms as {body:?}", length.as_millis())
+        }
         LegRequest::AnswerReoffer(Err(code)) => format!("refuses other media {code}"),
         LegRequest::Hangup { headers } if headers.is_empty() => "hangs up".into(),
         LegRequest::Hangup { headers } => format!("hangs up with {headers:?}"),

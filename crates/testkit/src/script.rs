@@ -20,7 +20,7 @@
 //! playbook                                  indented lines follow
 //!   0.0        client sends {"command":"invite","option":{}}
 //!   0.0        client attaches              or: leaves; server stops; operator kills
-//!   2.0-3.0    caller speaks "hours?"       or: presses 5, hangs up, cancels, holds, resumes,
+//!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
 //!                                           vanishes, returns
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here;
 //!                                           second and third: whom `refer` calls
@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use call::StopReason;
 use call::legs::{LegEvent, LegId};
+use call::media::order::Way;
 use call::setup::Undialled;
 use playbook::Playbook;
 use protocol::CallTime;
@@ -250,6 +251,8 @@ fn leg(words: &str, opening: &mut Opening) -> Result<(), String> {
     for word in words {
         match word {
             "encrypted" => opening.manner.encrypted = true,
+            "eventless" => opening.manner.eventless = true,
+            "infoless" => opening.manner.infoless = true,
             other => return Err(unknown(other)),
         }
     }
@@ -260,8 +263,8 @@ fn act(what: &str) -> Result<Act, String> {
     if let Some(command) = what.strip_prefix("client sends ") {
         return Ok(Act::Command(command.to_owned()));
     }
-    if let Some(digit) = what.strip_prefix("caller presses ") {
-        return digit.chars().next().map(Act::Press).ok_or_else(|| "which key?".to_owned());
+    if let Some(press) = what.strip_prefix("caller presses ") {
+        return pressed(press);
     }
     for (name, leg) in [("callee ", LegId::MAIN), ("second ", LegId(1)), ("third ", LegId(2))] {
         if let Some(what) = what.strip_prefix(name) {
@@ -282,6 +285,18 @@ fn act(what: &str) -> Result<Act, String> {
         "caller returns" => Act::Network(true),
         other => return Err(unknown(other)),
     })
+}
+
+/// `5`, `5 by info` or `5 by tone`
+fn pressed(press: &str) -> Result<Act, String> {
+    let (key, way) = press.split_once(" by ").unwrap_or((press, "event"));
+    let way = match way {
+        "event" => Way::Event,
+        "info" => Way::Signalling,
+        "tone" => Way::Tone,
+        other => return Err(unknown(other)),
+    };
+    key.chars().next().map(|key| Act::Press(key, way)).ok_or_else(|| "which key?".to_owned())
 }
 
 fn party(what: &str) -> Result<Party, String> {

@@ -14,6 +14,10 @@ use crate::caller::{ADDRESS, DIGIT_PAYLOAD, codec_named};
 pub struct Manner {
     /// It speaks SRTP, and nothing in clear.
     pub encrypted: bool,
+    /// It has no telephone-events.
+    pub eventless: bool,
+    /// It refuses digits by INFO.
+    pub infoless: bool,
 }
 
 /// The far end's terms.
@@ -21,7 +25,7 @@ pub(crate) struct Terms {
     codec: String,
     row: [&'static Codec; 1],
     ring: KeyRing,
-    manner: Manner,
+    pub(crate) manner: Manner,
 }
 
 impl Terms {
@@ -37,13 +41,16 @@ impl Terms {
             Some((codec, payload_type)) => (codec.name, codec.rtp_clock, payload_type),
             None => (self.codec.as_str(), 8_000, 18),
         };
+        let digits = if self.manner.eventless { String::new() } else { format!(" {DIGIT_PAYLOAD}") };
         let profile = if self.manner.encrypted { "RTP/SAVP" } else { "RTP/AVP" };
         let mut sdp = format!(
             "v=0\r\no=- 7 {version} IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
-             m=audio 40000 {profile} {payload_type} {DIGIT_PAYLOAD}\r\n\
-             a=rtpmap:{payload_type} {name}/{clock}\r\n\
-             a=rtpmap:{DIGIT_PAYLOAD} telephone-event/8000\r\n"
+             m=audio 40000 {profile} {payload_type}{digits}\r\n\
+             a=rtpmap:{payload_type} {name}/{clock}\r\n"
         );
+        if !self.manner.eventless {
+            sdp += &format!("a=rtpmap:{DIGIT_PAYLOAD} telephone-event/8000\r\n");
+        }
         let whole = sdp::offer(&self.local());
         let keys = whole.lines().filter(|line| self.manner.encrypted && line.starts_with("a=crypto:"));
         sdp.extend(keys.map(|line| format!("{line}\r\n")));
@@ -72,7 +79,7 @@ impl Terms {
             origin_id: 7,
             previous: None,
             codecs: &self.row,
-            telephone_event: true,
+            telephone_event: !self.manner.eventless,
             comfort_noise: false,
             rtcp_mux: false,
             security: if self.manner.encrypted { Security::Required(&self.ring) } else { Security::Off },

@@ -14,7 +14,7 @@ use call::core::voice::VoiceId;
 use call::core::{Core, Effect, Facts, Input};
 use call::legs::sip_media::{LocalMedia, SipMedia};
 use call::legs::{LegEvent, LegId, LegRequest};
-use call::media::order::{DoorId, ToMedia};
+use call::media::order::{DoorId, ToMedia, Way};
 use call::media::{Media, Transmit};
 use call::setup::{Rules, Undialled};
 use playbook::Playbook;
@@ -75,8 +75,8 @@ pub enum Act {
     Leg(LegEvent),
     /// What a party that was dialled does: the callee, or the second party.
     Party(LegId, Party),
-    /// The caller presses a key.
-    Press(char),
+    /// The caller presses a key, which travels so.
+    Press(char, Way),
     /// The caller holds us, or takes us back.
     Hold(bool),
     /// The caller's network dies, or comes back.
@@ -324,7 +324,7 @@ impl World {
         let hearing: Vec<_> = std::iter::from_fn(|| media.poll_hearing()).collect();
         self.recorded +=
             std::iter::from_fn(|| media.poll_recording()).map(|s| s.len() as u64 / 2).sum::<u64>();
-        let mut heard = Vec::new();
+        let (mut heard, mut keys) = (Vec::new(), String::new());
         let mut any = false;
         for transmit in &sent {
             let (Transmit::Datagram(leg, _, bytes) | Transmit::Message(leg, bytes)) = transmit else {
@@ -332,15 +332,22 @@ impl World {
             };
             if *leg == LegId::MAIN {
                 any = true;
-                heard.extend(self.caller.hear(bytes));
+                heard.extend(self.caller.hear(bytes, &mut keys));
             }
+        }
+        for key in keys.chars() {
+            self.note(format!("caller hears key {key}"));
         }
         if !any {
             heard.extend(self.caller.hear_nothing());
         }
         for tone in heard {
             let text = match tone {
-                Some(tone) => self.tones.get(&tone.hz).map_or("something unknown", String::as_str),
+                // Keys are tones too, and told as keys.
+                Some(tone) => match self.tones.get(&tone.hz) {
+                    Some(text) => text.as_str(),
+                    None => continue,
+                },
                 None => "nothing",
             };
             let low = if tone.is_some_and(|tone| tone.low) { " low" } else { "" };
@@ -403,7 +410,10 @@ impl World {
             Act::Stop(reason) => self.feed(Input::Stop(reason)),
             Act::Leg(event) => self.feed(Input::Leg(LegId::MAIN, event)),
             Act::Party(leg, party) => self.party(leg, party),
-            Act::Press(digit) => self.caller.press(digit),
+            Act::Press(digit, Way::Signalling) => {
+                self.feed(Input::Leg(LegId::MAIN, LegEvent::Digit(digit)));
+            }
+            Act::Press(digit, way) => self.caller.press(digit, way),
             Act::Hold(on) => {
                 let direction = if on { "sendonly" } else { "sendrecv" };
                 let sdp = Some(self.terms.offer(direction, self.now.as_ms() + 2));
@@ -482,6 +492,10 @@ impl World {
                 self.caller.agree(&keys);
             }
         }
+        if matches!(request, LegRequest::Digit { .. }) {
+            let code = if self.terms.manner.infoless { 405 } else { 200 };
+            self.due(self.now + ACK, From::Script, What::Act(Act::Leg(LegEvent::DigitAnswered { code })));
+        }
         if matches!(request, LegRequest::Answer { .. }) && !self.silent_ack {
             let event = LegEvent::Established { sdp: None };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
@@ -511,7 +525,10 @@ fn described(request: &LegRequest) -> Option<&str> {
         LegRequest::Invite(call) => Some(&call.sdp),
         LegRequest::Ring { sdp } => sdp.as_deref(),
         LegRequest::Answer { sdp } | LegRequest::AnswerReoffer(Ok(sdp)) => Some(sdp),
-        LegRequest::Reject { .. } | LegRequest::AnswerReoffer(Err(_)) | LegRequest::Hangup { .. } => None,
+        LegRequest::Reject { .. }
+        | LegRequest::AnswerReoffer(Err(_))
+        | LegRequest::Digit { .. }
+        | LegRequest::Hangup { .. } => None,
     }
 }
 

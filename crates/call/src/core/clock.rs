@@ -46,6 +46,8 @@ pub(crate) enum Due {
     },
     /// Barge-in may be armed again.
     Rearm,
+    /// The digit that goes by INFO has lasted long enough.
+    Digit,
     /// The second party has not answered, and its leg has not said so.
     Refer,
     /// The sound has not said in time what was heard last.

@@ -9,8 +9,6 @@ use protocol::event::{Event, Transcript};
 use providers::Heard;
 
 use super::{Core, Due, Effect};
-use crate::end::End;
-use crate::legs::LegId;
 use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia};
 
 /// After a final transcript the caller's last breath does not stop the reply.
@@ -40,13 +38,8 @@ impl Core {
     pub(crate) fn media(&mut self, now: CallTime, event: FromMedia) {
         match event {
             FromMedia::Speech(event) => self.speech(now, event),
-            FromMedia::Digit(leg, digit) => self.digit(now, leg, digit),
-            FromMedia::Inactive => {
-                let event =
-                    Event::Inactivity { track_id: self.facts.id.clone(), timestamp: self.unix_ms(now) };
-                self.emit(event);
-                self.end(now, End::new(protocol::HangupReason::InactivityTimeout, 200));
-            }
+            FromMedia::Digit(leg, digit, way) => self.digit(now, leg, digit, way),
+            FromMedia::Inactive(missing) => self.inactive(now, missing),
             FromMedia::TapeLost => {
                 self.error(now, "media", "a second of the recording was lost: disk too slow", 500);
             }
@@ -173,21 +166,6 @@ impl Core {
         }
     }
 
-    /// A digit of the far end.
-    pub(crate) fn digit(&mut self, now: CallTime, leg: LegId, digit: char) {
-        if leg != LegId::MAIN {
-            return;
-        }
-        self.input_came();
-        self.tell_progress(now);
-        let event = Event::Dtmf {
-            track_id: self.facts.id.clone(),
-            timestamp: self.unix_ms(now),
-            digit: digit.to_string(),
-        };
-        self.emit(event);
-    }
-
     /// No input came after a playback.
     pub(crate) fn no_input(&mut self, now: CallTime, since: CallTime, limit: Duration) {
         let event = Event::Silence {
@@ -226,7 +204,7 @@ impl Core {
     }
 
     /// The caller did something: nothing is waited for any more.
-    fn input_came(&mut self) {
+    pub(crate) fn input_came(&mut self) {
         self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
     }
 

@@ -8,7 +8,9 @@ pub mod clock;
 mod dialing;
 mod ears;
 mod ending;
+mod keys;
 mod passing;
+mod pieces;
 mod referring;
 mod signalling;
 mod sound;
@@ -41,6 +43,7 @@ use clock::{Clock, Deadlines, Due};
 pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
+use keys::Keys;
 use passing::Pass;
 use referring::Referred;
 use voice::{Voice, VoiceId};
@@ -209,6 +212,7 @@ pub struct Core {
     pub(crate) sip: Option<SipMedia>,
     pub(crate) voice: Voice,
     pub(crate) ears: Ears,
+    pub(crate) keys: Keys,
     pub(crate) draft: Draft,
     pub(crate) deadlines: Deadlines,
     pub(crate) playbook: Option<Arc<Playbook>>,
@@ -272,6 +276,7 @@ impl Core {
             sip,
             voice: Voice::default(),
             ears: Ears::default(),
+            keys: Keys::default(),
             draft: Draft::default(),
             deadlines: Deadlines::default(),
             playbook,
@@ -472,6 +477,7 @@ impl Core {
             Due::Unconfirmed => self.confirmed(now),
             Due::Input { since, limit } => self.no_input(now, since, limit),
             Due::Rearm => self.arm(now),
+            Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),
             Due::Refer => self.refer_timed_out(now),
         }

@@ -13,7 +13,7 @@ use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::Agreed;
 use crate::legs::{Failed, LegEvent, LegId, LegRequest};
-use crate::media::order::{LegPlan, ToMedia};
+use crate::media::order::{LegPlan, ToMedia, Way};
 use crate::record::Ended;
 
 /// When the far end does not confirm the answer, the conversation begins after so long: a lost ACK must not
@@ -124,7 +124,8 @@ impl Core {
                     self.answered_late(now, &answer);
                 }
             }
-            LegEvent::Digit(digit) => self.digit(now, leg, digit),
+            LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
+            LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
             LegEvent::Canceled => self.end(now, End::new(HangupReason::Canceled, 487)),
             LegEvent::Unconfirmed => {
                 self.end(
@@ -170,7 +171,10 @@ impl Core {
                 self.end(now, End::new(HangupReason::Failed, 500).because(why));
             }
             Failed::Invite => self.dial_failed(now, 500, &why),
-            Failed::Other => self.error(now, "sip", why, 500),
+            Failed::Other => {
+                self.forget_digits();
+                self.error(now, "sip", why, 500);
+            }
         }
     }
 
@@ -183,7 +187,7 @@ impl Core {
         self.begin_conversation();
         self.listen(now);
         self.start_pass(now);
-        self.order(ToMedia::Watch(self.option.inactivity_limit()));
+        self.order(ToMedia::Watch(self.media_patience()));
         self.draft.listening = true;
     }
 
@@ -320,6 +324,7 @@ impl Core {
 
     pub(crate) fn sound_begins(&mut self, plan: crate::media::order::RtpPlan) {
         self.open_sound(sound_rate(plan.media.codec.rate));
+        self.keys.events = plan.media.telephone_event.is_some();
         self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
     }
 

@@ -1,10 +1,15 @@
 //! How the sound of a leg is to be: where its stream begins, whether it is encrypted; and how good it is.
 
-use protocol::CallTime;
+use std::time::Duration;
+
+use protocol::event::Event;
 use protocol::option::SipOption;
 use protocol::record::{Quality, RemoteQuality};
+use protocol::{CallTime, HangupReason};
+use rtp::watch::{Missing, Patience};
 
 use super::Core;
+use crate::end::End;
 use crate::legs::LegId;
 use crate::legs::sip_media::Encryption;
 use crate::media::order::Start;
@@ -32,6 +37,27 @@ impl Core {
             data.insert("refer".into(), (!main).into());
         }
         self.metric(now, "rtp.quality", quality.round_trip.unwrap_or_default(), data);
+    }
+
+    /// How long the far end may be silent on the wire: as the call's option says, else the configuration. A client of
+    /// `/call` need not send at once.
+    pub(crate) fn media_patience(&self) -> Patience {
+        let limit = |limit: Duration| Some(limit).filter(|limit| !limit.is_zero());
+        let rules = &self.facts.rules;
+        let said = self.option.inactivity_timeout.map(|said| said.0);
+        let gap = limit(said.unwrap_or(rules.media_timeout));
+        let first = if self.sip.is_some() { limit(said.unwrap_or(rules.first_media_timeout)) } else { gap };
+        Patience { first, gap }
+    }
+
+    /// Nothing comes from the far end: the call ends.
+    pub(crate) fn inactive(&mut self, now: CallTime, missing: Missing) {
+        self.emit(Event::Inactivity { track_id: self.facts.id.clone(), timestamp: self.unix_ms(now) });
+        let why = match missing {
+            Missing::First => "no packet of sound has come since the answer",
+            Missing::Next => "no packet of sound comes any more",
+        };
+        self.end(now, End::new(HangupReason::InactivityTimeout, 200).because(why));
     }
 
     /// Whether an ending call has to wait for its sound to tell how good it was.

@@ -1,4 +1,4 @@
-//! What the agent says: utterances, the voices that make their sound, and what of them was heard.
+//! What the agent says: utterances and the voices that make their sound.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use protocol::event::Event;
 use protocol::option::SynthesisOption;
 use providers::Spoken;
 
+use super::pieces::Piece;
 use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::media::order::{FromMedia, ToMedia, UtteranceId};
@@ -26,8 +27,6 @@ const MOST_TEXT: usize = 256 * 1024;
 /// Texts of one utterance in all; a streaming reply of a model has some dozens. More is refused with an `error`
 /// event.
 pub const MOST_PIECES: usize = 4096;
-/// Speech of one character where nothing better is known: about 15 characters a second.
-const CHARACTER: Duration = Duration::from_millis(65);
 
 /// Names one synthesizer request or opened file. Never reused; sound of a voice that is no longer known is
 /// dropped on arrival.
@@ -77,19 +76,9 @@ struct Running {
     provider: String,
     asked: CallTime,
     first_sound: Option<CallTime>,
+    /// Its sound was kept from an earlier time.
+    cached: bool,
     flowing: bool,
-}
-
-/// Text of an utterance and where its sound lies.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Piece {
-    pub(crate) text: String,
-    /// Where its sound begins in the utterance.
-    pub(crate) from: Option<Duration>,
-    /// How much sound of it there is.
-    pub(crate) length: Duration,
-    /// All its sound is there.
-    pub(crate) done: bool,
 }
 
 impl Voice {
@@ -110,68 +99,6 @@ impl Voice {
         self.next_voice += 1;
         VoiceId(self.next_voice)
     }
-}
-
-impl Utterance {
-    /// The text whose sound lies before `at`: whole pieces, and of the piece that was cut the words that fit,
-    /// by their share of its sound. Without word times of the voice this is an estimate within a word.
-    pub(crate) fn heard_until(&self, at: Duration) -> String {
-        let mut heard = String::new();
-        for piece in &self.pieces {
-            let Some(from) = piece.from.filter(|from| *from < at) else { break };
-            let part = (at - from).as_secs_f64() / piece.whole().as_secs_f64().max(1e-3);
-            heard.push_str(words_within(&piece.text, part));
-            if part < 1.0 {
-                break;
-            }
-        }
-        heard.trim_end().to_owned()
-    }
-
-    /// The text of which there was sound: a piece that no voice could make was not heard, and of one that was
-    /// broken off only the words that fit its sound.
-    fn audible_text(&self) -> String {
-        let part = |piece: &Piece| piece.length.as_secs_f64() / piece.whole().as_secs_f64().max(1e-3);
-        let sounded = self.pieces.iter().filter(|piece| !piece.length.is_zero());
-        sounded.map(|piece| words_within(&piece.text, part(piece))).collect()
-    }
-
-    pub(crate) fn text(&self) -> String {
-        self.pieces.iter().map(|piece| piece.text.as_str()).collect()
-    }
-}
-
-impl Piece {
-    /// How long its sound is, or will be by the length of its text.
-    fn whole(&self) -> Duration {
-        let estimate = CHARACTER * u32::try_from(self.text.chars().count()).unwrap_or(u32::MAX);
-        if self.done { self.length } else { self.length.max(estimate) }
-    }
-
-    /// Where its sound ends in the utterance, once all of it is there.
-    fn end(&self) -> Option<Duration> {
-        self.from.filter(|_| self.done).map(|from| from + self.length)
-    }
-}
-
-/// The words of `text` that lie wholly within its first `part` (0 to 1).
-fn words_within(text: &str, part: f64) -> &str {
-    if part >= 1.0 {
-        return text;
-    }
-    let count = text.chars().count();
-    let reach = (count as f64 * part.max(0.0)) as usize;
-    let mut end = 0;
-    for (n, (at, c)) in text.char_indices().enumerate() {
-        if n > reach {
-            break;
-        }
-        // Scripts without spaces are cut at a character.
-        if c.is_whitespace() || !c.is_ascii() && c.is_alphanumeric() && c as u32 >= 0x2e80 {
-            end = at;
-        }
-    }
-    &text[..end]
 }
 
 impl Core {
@@ -255,6 +182,7 @@ impl Core {
             provider: "file".into(),
             asked: now,
             first_sound: None,
+            cached: false,
             flowing: true,
         });
         Some(voice)
@@ -296,6 +224,11 @@ impl Core {
                     piece.done = true;
                 }
             }
+            Spoken::Kept { .. } => {
+                if let Some(running) = utterance.running.as_mut() {
+                    running.cached = true;
+                }
+            }
             Spoken::Words { .. } => {}
         }
     }
@@ -321,7 +254,7 @@ impl Core {
             Ok(()) if !file => {
                 let ttfb = running.first_sound.map_or(Duration::ZERO, |at| at - running.asked);
                 let data = serde_json::json!({
-                    "playId": play_id, "length": made.as_millis() as u64, "cached": false,
+                    "playId": play_id, "length": made.as_millis() as u64, "cached": running.cached,
                     "ttfb": ttfb.as_millis() as u64, "duration": (now - running.asked).as_millis() as u64,
                     "provider": running.provider,
                 });
@@ -499,14 +432,13 @@ impl Core {
             return;
         }
         self.draft.talk.interruptions += 1;
-        let known: Duration = utterance.pieces.iter().map(|piece| piece.length).sum();
         let event = Event::Interruption {
             track_id: self.facts.rules.server_track.clone(),
             timestamp: self.unix_ms(now),
             play_id: utterance.play_id.clone(),
             subtitle: Some(utterance.text()),
             position: Some(u32::try_from(heard.chars().count()).unwrap_or(u32::MAX)),
-            total_duration: known.max(played).as_millis() as u64,
+            total_duration: utterance.given.max(played).as_millis() as u64,
             current: played.as_millis() as u64,
         };
         self.emit(event);
@@ -556,8 +488,15 @@ impl Core {
         let voice = self.voice.new_voice();
         let provider = option.provider.clone().unwrap_or_default();
         if let Some(utterance) = self.voice.utterance(id) {
-            let running = Running { voice, first, provider, asked: now, first_sound: None, flowing: true };
-            utterance.running = Some(running);
+            utterance.running = Some(Running {
+                voice,
+                first,
+                provider,
+                asked: now,
+                first_sound: None,
+                cached: false,
+                flowing: true,
+            });
         }
         self.effect(Effect::OpenVoice(voice, Box::new(option)));
         voice
@@ -581,18 +520,4 @@ impl Core {
 
 fn span(samples: usize, rate: u32) -> Duration {
     Duration::from_micros(samples as u64 * 1_000_000 / u64::from(rate.max(1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn heard_words_are_whole_words() {
-        assert_eq!(words_within("We open at nine", 0.0), "");
-        assert_eq!(words_within("We open at nine", 0.5), "We open");
-        assert_eq!(words_within("We open at nine", 0.99), "We open at");
-        assert_eq!(words_within("We open at nine", 1.0), "We open at nine");
-        assert_eq!(words_within("我们九点开门", 0.5), "我们九");
-    }
 }

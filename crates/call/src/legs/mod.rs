@@ -40,6 +40,11 @@ pub enum LegEvent {
     },
     /// A digit by signalling (SIP INFO).
     Digit(char),
+    /// What [`LegRequest::Digit`] sent was answered.
+    DigitAnswered {
+        /// 200 to 699; 408 after silence.
+        code: u16,
+    },
     /// The party that was called rings; with SDP it can be heard already.
     Ringing {
         /// 101 to 199.
@@ -89,6 +94,15 @@ pub struct CallOut {
     pub patience: Duration,
 }
 
+/// How a digit is written in an INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigitBody {
+    /// `application/dtmf-relay`: digit and length.
+    Relay,
+    /// `application/dtmf`: the digit alone.
+    Plain,
+}
+
 /// What is wanted of a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LegRequest {
@@ -114,6 +128,15 @@ pub enum LegRequest {
     },
     /// Answer other media, or refuse it with a SIP status; the call goes on as before.
     AnswerReoffer(Result<String, u16>),
+    /// Send a digit by signalling (SIP INFO); [`LegEvent::DigitAnswered`] tells what came of it.
+    Digit {
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+        /// How long it is held.
+        length: Duration,
+        /// How it is written.
+        body: DigitBody,
+    },
     /// End the leg, in whatever state it is.
     Hangup {
         /// Headers for the BYE.

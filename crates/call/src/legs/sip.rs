@@ -1,12 +1,17 @@
 //! The leg of a SIP party: its dialog, through the SIP driver.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use protocol::Headers;
 use sip::driver::SipHandle;
-use sip::{Credentials, DialogId, EndCause, Failure, Hop, Outbound, Rejection, SipError, SipEvent};
+use sip::{
+    Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, Outbound, Rejection, SipError,
+    SipEvent,
+};
 use tokio::sync::mpsc;
 
-use super::{CallOut, Leg, LegError, LegEvent, LegRequest};
+use super::{CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest};
 
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
@@ -52,8 +57,9 @@ impl SipLeg {
             SipEvent::Reoffered { sdp, .. } => Some(LegEvent::Reoffered { sdp }),
             SipEvent::ReofferAnswered { sdp, .. } => Some(LegEvent::ReofferAnswered { sdp }),
             SipEvent::Info { content_type, body, .. } => {
-                info_digit(&content_type, &body).map(LegEvent::Digit)
+                sip::info_digit(&content_type, &body).map(|(digit, _)| LegEvent::Digit(digit))
             }
+            SipEvent::Responded { code, .. } => Some(LegEvent::DigitAnswered { code }),
             SipEvent::Ended { headers, cause, .. } => {
                 let message = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("reason"));
                 let message = message.map(|(_, value)| value.clone());
@@ -137,6 +143,9 @@ impl Leg for SipLeg {
                 sip.reject(dialog, Rejection { code, reason, headers }).await
             }
             LegRequest::AnswerReoffer(answer) => sip.answer_reoffer(dialog, answer).await,
+            LegRequest::Digit { digit, length, body } => {
+                sip.request_inside(dialog, digit_info(digit, length, body)).await
+            }
             LegRequest::Hangup { headers } => {
                 // A dialog that has just ended by itself needs no end.
                 if !self.over
@@ -159,28 +168,14 @@ fn list(headers: Headers) -> Vec<(String, String)> {
     headers.into_iter().collect()
 }
 
-/// The digit of an INFO body: `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
-fn info_digit(content_type: &str, body: &[u8]) -> Option<char> {
-    let text = std::str::from_utf8(body.get(..body.len().min(256))?).ok()?;
-    let signal = text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("signal").then(|| value.trim())
-    });
-    let word = match signal {
-        Some(word) => word,
-        None if content_type == "application/dtmf" => text.trim(),
-        None => return None,
+/// The INFO that presses a key.
+fn digit_info(digit: char, length: Duration, body: DigitBody) -> InDialog {
+    let (content_type, body) = match body {
+        DigitBody::Relay => ("application/dtmf-relay", sip::dtmf_relay(digit, length)),
+        DigitBody::Plain => ("application/dtmf", digit.to_string()),
     };
-    let digit = match word {
-        "10" => '*',
-        "11" => '#',
-        other => {
-            let mut chars = other.chars();
-            let first = chars.next()?.to_ascii_uppercase();
-            chars.next().is_none().then_some(first)?
-        }
-    };
-    (digit.is_ascii_digit() || matches!(digit, '*' | '#' | 'A'..='D')).then_some(digit)
+    let (content_type, body) = (content_type.into(), body.into_bytes());
+    InDialog { method: InDialogMethod::Info, content_type, body, headers: Vec::new() }
 }
 
 #[cfg(test)]
@@ -188,13 +183,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_info_bodies_give_their_digit() {
-        assert_eq!(info_digit("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n"), Some('5'));
-        assert_eq!(info_digit("application/dtmf-relay", b"Signal= #\r\n"), Some('#'));
-        assert_eq!(info_digit("application/dtmf-relay", b"Signal=11\r\n"), Some('#'));
-        assert_eq!(info_digit("application/dtmf", b"9\r\n"), Some('9'));
-        assert_eq!(info_digit("application/dtmf", b"hello"), None);
-        assert_eq!(info_digit("text/plain", b"5"), None);
-        assert_eq!(info_digit("application/dtmf", &[0xff]), None);
+    fn both_kinds_of_info_bodies_are_read_as_they_are_written() {
+        for body in [DigitBody::Relay, DigitBody::Plain] {
+            let info = digit_info('#', Duration::from_millis(200), body);
+            assert_eq!(sip::info_digit(&info.content_type, &info.body).map(|(digit, _)| digit), Some('#'));
+        }
     }
 }

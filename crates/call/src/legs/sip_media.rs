@@ -127,8 +127,8 @@ impl SipMedia {
             previous: self.sent.as_deref(),
             codecs: &self.local.codecs,
             telephone_event: self.local.telephone_event,
-            comfort_noise: false,
-            rtcp_mux: false,
+            comfort_noise: true,
+            rtcp_mux: true,
             security: match self.encryption {
                 Encryption::Answered => Security::Answered(&self.local.keys),
                 Encryption::Required => Security::Required(&self.local.keys),

@@ -5,6 +5,7 @@
 
 mod barging;
 mod guard;
+mod keys;
 mod listening;
 pub mod order;
 mod raw_leg;
@@ -24,11 +25,13 @@ use audio::vad::{Scorer, VadEvent};
 use protocol::CallTime;
 use providers::Hearing;
 use rtp::Quality;
+use rtp::watch::{Missing, Watch};
 
 use crate::legs::LegId;
 use barging::Barging;
+use keys::Ear;
 use listening::{Detector, Door, FRAME};
-use order::{DoorId, FromMedia, LegPlan, ToMedia};
+use order::{DoorId, FromMedia, LegPlan, ToMedia, Way};
 use raw_leg::RawLeg;
 use recording::Recording;
 use rtp_leg::{Arrived, Report, RtpLeg};
@@ -59,7 +62,10 @@ pub struct Media {
     tap: Option<Tap>,
     mute_heard: bool,
     mute_server: bool,
-    watch: Watch,
+    /// Looks whether anything comes from the main leg.
+    watch: Option<Watch>,
+    /// When anything came from the main leg last.
+    sign: CallTime,
     /// What the main leg says in this tick.
     heard: Vec<i16>,
     /// What the server says in this tick.
@@ -95,6 +101,8 @@ struct Leg {
     sound: LegSound,
     /// What it says in this tick.
     heard: Vec<i16>,
+    /// Listens for tones, where no telephone-event is agreed on.
+    ear: Option<Ear>,
     fresh: bool,
     /// When its quality was told last.
     told: CallTime,
@@ -123,14 +131,6 @@ struct Ambience {
     ducker: Ducker,
 }
 
-/// Looks whether anything comes from the main leg.
-#[derive(Default)]
-struct Watch {
-    limit: Duration,
-    last: CallTime,
-    told: bool,
-}
-
 impl Media {
     /// Sound at `rate` Hz: 8000 or 16000. Legs, detector and recording convert from and to it.
     pub fn new(rate: u32) -> Self {
@@ -147,7 +147,8 @@ impl Media {
             tap: None,
             mute_heard: false,
             mute_server: false,
-            watch: Watch::default(),
+            watch: None,
+            sign: CallTime::ZERO,
             heard: vec![0; Frame::len_at(rate)],
             said: vec![0; Frame::len_at(rate)],
             sent: vec![0; Frame::len_at(rate)],
@@ -179,7 +180,7 @@ impl Media {
         let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
         match arrived {
             Arrived::Foreign => return,
-            Arrived::Digit(digit) => self.events.push_back(FromMedia::Digit(leg, digit)),
+            Arrived::Digit(digit) => self.events.push_back(FromMedia::Digit(leg, digit, Way::Event)),
             Arrived::Sound if !found.fresh => {
                 found.fresh = true;
                 self.events.push_back(FromMedia::FirstSound(leg));
@@ -187,17 +188,23 @@ impl Media {
             Arrived::Sound | Arrived::Sign => {}
         }
         if leg == LegId::MAIN {
-            self.watch.last = now;
-            self.watch.told = false;
+            self.sign = now;
+            if let Some(watch) = &mut self.watch {
+                watch.heard(now);
+            }
         }
     }
 
     /// First half of a tick: takes 20 ms of every leg, cleans it, and shows it to the detector.
     pub fn hear(&mut self, now: CallTime) {
-        for (_, leg) in &mut self.legs {
+        for (id, leg) in &mut self.legs {
             match &mut leg.sound {
                 LegSound::Rtp(rtp) => rtp.hear(now, &mut leg.heard),
                 LegSound::Raw(raw) => raw.hear(&mut leg.heard),
+            }
+            if let Some(ear) = &mut leg.ear {
+                let tones = ear.hear(&leg.heard);
+                self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
             }
         }
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
@@ -252,13 +259,7 @@ impl Media {
         if let Some(recording) = &mut self.recording {
             self.seconds.extend(recording.tick(&self.heard, &self.sent));
         }
-        let idle = now.since(self.watch.last);
-        // A far end that holds us is silent by right, but not for ever.
-        let limit = if self.expects_sound() { self.watch.limit } else { self.watch.limit.max(LONGEST_HOLD) };
-        if !self.watch.limit.is_zero() && !self.watch.told && idle >= limit {
-            self.watch.told = true;
-            self.events.push_back(FromMedia::Inactive);
-        }
+        self.watch(now);
     }
 
     /// A whole tick, scoring alone. The media thread calls the halves to score many calls at once.
@@ -296,14 +297,20 @@ impl Media {
             ToMedia::Arm(rule) => self.barging.arm(rule),
             ToMedia::Mute { server: true, on } => self.mute_server = on,
             ToMedia::Mute { server: false, on } => self.mute_heard = on,
-            ToMedia::Digits(id, digits, length) => {
+            ToMedia::Digits(id, dialled) => {
                 if let Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) =
                     self.legs.iter_mut().find(|l| l.0 == id)
                 {
-                    rtp.dial(&digits, length);
+                    rtp.dial(&dialled);
                 }
             }
-            ToMedia::Watch(limit) => self.watch = Watch { limit, last: now, told: false },
+            ToMedia::Watch(patience) => {
+                let mut watch = Watch::new(now, patience);
+                if self.legs.iter().any(|(id, leg)| *id == LegId::MAIN && leg.fresh) {
+                    watch.heard(now);
+                }
+                (self.watch, self.sign) = (Some(watch), now);
+            }
             ToMedia::Ambience(rate, sound, ducking) => {
                 let mut converted = Vec::new();
                 audio::Resampler::new(rate, self.rate).process(&sound, &mut converted);
@@ -359,6 +366,12 @@ impl Media {
         self.events.pop_front()
     }
 
+    /// Whether the rules are about to hear that an utterance is over.
+    pub fn utterance_over(&self) -> bool {
+        let over = |event: &FromMedia| matches!(event, FromMedia::Ended(..) | FromMedia::Stopped { .. });
+        self.events.iter().any(over)
+    }
+
     /// Puts an event back that could not be delivered; `false` when too many wait.
     pub fn unpoll(&mut self, event: FromMedia) -> bool {
         self.events.push_front(event);
@@ -403,20 +416,32 @@ impl Media {
 
     fn plan(&mut self, now: CallTime, id: LegId, plan: LegPlan) {
         if id == LegId::MAIN {
-            self.watch.last = now;
+            self.sign = now;
+            if let Some(watch) = &mut self.watch {
+                // Other media need their time to begin; the next tick goes on waiting.
+                watch.pause(now, true);
+            }
         }
         let known = self.legs.iter_mut().find(|(leg, _)| *leg == id);
         let sound = match (known, plan) {
-            (Some((_, Leg { sound: LegSound::Rtp(rtp), .. })), LegPlan::Rtp(plan)) => {
+            (Some((_, Leg { sound: LegSound::Rtp(rtp), ear, .. })), LegPlan::Rtp(plan)) => {
                 rtp.retarget(*plan);
+                let listens = !rtp.has_events();
+                if listens != ear.is_some() {
+                    *ear = listens.then(|| Ear::new(self.rate));
+                }
                 return;
             }
             (_, LegPlan::Rtp(plan)) => LegSound::Rtp(Box::new(RtpLeg::new(now, *plan, self.rate))),
             (_, LegPlan::Raw { heard, sent }) => LegSound::Raw(Box::new(RawLeg::new(heard, sent, self.rate))),
         };
         self.legs.retain(|(leg, _)| *leg != id);
-        self.legs
-            .push((id, Leg { sound, heard: vec![0; Frame::len_at(self.rate)], fresh: false, told: now }));
+        let ear = match &sound {
+            LegSound::Rtp(rtp) if !rtp.has_events() => Some(Ear::new(self.rate)),
+            LegSound::Rtp(_) | LegSound::Raw(_) => None,
+        };
+        let heard = vec![0; Frame::len_at(self.rate)];
+        self.legs.push((id, Leg { sound, heard, ear, fresh: false, told: now }));
     }
 
     fn tell_speech(&mut self, event: VadEvent) {
@@ -461,10 +486,22 @@ impl Media {
         }
     }
 
+    /// Tells once that nothing comes. A far end that holds us is silent by right, but not for ever.
+    fn watch(&mut self, now: CallTime) {
+        let expected = self.expects_sound();
+        let Some(watch) = &mut self.watch else { return };
+        watch.pause(now, !expected);
+        let dead = !expected && now.since(self.sign) >= LONGEST_HOLD;
+        if let Some(missing) = watch.missing(now).or(dead.then_some(Missing::Next)) {
+            self.watch = None;
+            self.events.push_back(FromMedia::Inactive(missing));
+        }
+    }
+
     /// Whether silence of the main leg means that it is gone: not while it holds us.
     fn expects_sound(&self) -> bool {
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
-            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.receives(),
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.expects(),
             Some(_) => true,
             None => false,
         }

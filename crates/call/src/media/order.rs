@@ -8,6 +8,7 @@ use audio::vad::{VadEvent, VadSettings};
 use protocol::CallTime;
 use rtp::Quality;
 use rtp::sdp::Negotiated;
+use rtp::watch::{Missing, Patience};
 
 use crate::legs::LegId;
 
@@ -82,6 +83,37 @@ pub struct BargeIn {
     pub fade: Duration,
 }
 
+/// Digits for the far end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialled {
+    /// `0` to `9`, `*`, `#`, `A` to `D`, and a comma for a pause.
+    pub digits: String,
+    /// Length of each.
+    pub length: Duration,
+    /// How they travel.
+    pub manner: Manner,
+}
+
+/// How digits travel in the sound's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// As telephone-events; as tones where the leg has none.
+    Events,
+    /// As tones.
+    Tones,
+}
+
+/// How a digit of the far end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As a telephone-event.
+    Event,
+    /// As a tone in the sound.
+    Tone,
+    /// By SIP INFO.
+    Signalling,
+}
+
 /// What rules tell sound.
 #[derive(Clone, Debug)]
 pub enum ToMedia {
@@ -126,10 +158,10 @@ pub enum ToMedia {
         /// Silent or not.
         on: bool,
     },
-    /// Send digits to a leg, each so long.
-    Digits(LegId, String, Duration),
-    /// Report when nothing came from the main leg for so long; zero never.
-    Watch(Duration),
+    /// Send digits to a leg.
+    Digits(LegId, Dialled),
+    /// Report when nothing comes from the main leg, from now on.
+    Watch(Patience),
     /// Play this under and between utterances for ever: mono at the given rate. Empty stops it.
     Ambience(u32, Box<[i16]>, Ducking),
     /// Give what both sides say to a client, as messages for [`LegId::OBSERVER`].
@@ -148,7 +180,7 @@ pub enum FromMedia {
     /// The detector has something new of the main leg.
     Speech(VadEvent),
     /// A digit came in by RTP or as a tone.
-    Digit(LegId, char),
+    Digit(LegId, char, Way),
     /// The first sound of a leg has arrived.
     FirstSound(LegId),
     /// The first frame of an utterance goes out in this tick.
@@ -170,7 +202,7 @@ pub enum FromMedia {
         barged: bool,
     },
     /// Nothing came from the main leg for as long as [`ToMedia::Watch`] says.
-    Inactive,
+    Inactive(Missing),
     /// The quality of an RTP leg since it began; told from time to time.
     Quality(LegId, Quality),
     /// Everything that was ordered before [`ToMedia::Settle`] has been told.

@@ -6,21 +6,26 @@ use std::time::Duration;
 
 use audio::frame::FRAME_MS;
 use audio::jitter::{Jitter, Packet, Popped};
+use audio::noise::Noise;
 use audio::{Codec, Decoder, Encoder, Resampler};
 use protocol::CallTime;
+use rtp::dialer::{Dialer, Tick};
 use rtp::sdp::{Negotiated, Payload};
 use rtp::stream::{Outgoing, Source};
-use rtp::telephone_event::{DigitSender, Digits, EventPacket};
+use rtp::telephone_event::{Digits, EventPacket};
 use rtp::{Datagram, Quality, Reporter, Rtp};
 
 use crate::media::guard::Guard;
-use crate::media::order::RtpPlan;
+use crate::media::keys::Tones;
+use crate::media::order::{Dialled, Manner, RtpPlan};
 
 /// Pause between two digits, so that the far end hears two.
-const DIGIT_GAP_FRAMES: u32 = 4;
+const DIGIT_GAP: Duration = Duration::from_millis(80);
 /// A frame whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
 const QUIET_PEAK: u16 = 200;
 
+/// The loudest noise that is played, in dBov below full scale: no line is worse, and what a peer says must not hurt.
+const LOUDEST_NOISE: u8 = 35;
 /// An RTP header without contributing sources or extension, as we send it.
 const HEADER_BYTES: usize = 12;
 /// A report of ours with its name, and what encryption adds.
@@ -41,6 +46,8 @@ pub(crate) struct RtpLeg {
     up: Vec<i16>,
     resampler_in: Resampler,
     digits_in: Digits,
+    silence: Option<Silence>,
+    noise: Noise,
     encoder: Box<dyn Encoder>,
     resampler_out: Resampler,
     /// Sound at the codec's rate that fills no packet yet.
@@ -49,16 +56,17 @@ pub(crate) struct RtpLeg {
     reporter: Reporter,
     /// Wall time of the call's beginning, for reports.
     began_unix_ms: u64,
-    digits_out: DigitsOut,
+    dialer: Dialer,
+    tones: Tones,
     rate: u32,
 }
 
-/// Digits to be sent, one after the other.
-#[derive(Default)]
-struct DigitsOut {
-    waiting: VecDeque<(char, Duration)>,
-    current: Option<DigitSender>,
-    pause: u32,
+/// The far end is silent, and has told how that sounds (RFC 3389).
+#[derive(Clone, Copy)]
+struct Silence {
+    /// RTP time of the packet that told it.
+    told: u32,
+    amplitude: f32,
 }
 
 /// A report on its way.
@@ -76,7 +84,7 @@ pub(crate) enum Arrived {
     Sound,
     /// The first packet of a digit.
     Digit(char),
-    /// A further packet of a digit; the far end is there.
+    /// A further packet of a digit, comfort noise, a report: the far end is there.
     Sign,
     /// Nothing that concerns the call.
     Foreign,
@@ -104,6 +112,8 @@ impl RtpLeg {
             up: Vec::new(),
             resampler_in: Resampler::new(codec.rate, rate),
             digits_in: Digits::new(digit_clock(&media)),
+            silence: None,
+            noise: Noise::default(),
             encoder: (codec.encoder)(),
             resampler_out: Resampler::new(rate, codec.rate),
             unsent: Vec::new(),
@@ -111,7 +121,8 @@ impl RtpLeg {
             // A name by chance, as RFC 7022 section 4.2 wants it: it is the same for no other leg.
             reporter: Reporter::new(now, codec.rtp_clock, ssrc, &format!("{ssrc:08x}")),
             began_unix_ms: plan.start.began_unix_ms,
-            digits_out: DigitsOut::default(),
+            dialer: Dialer::default(),
+            tones: Tones::default(),
             media,
             rate,
         }
@@ -132,6 +143,9 @@ impl RtpLeg {
         if digit_clock(&media) != digit_clock(&self.media) {
             self.digits_in = Digits::new(digit_clock(&media));
         }
+        if media.telephone_event.is_none() {
+            self.dialer = Dialer::default();
+        }
         self.source.retarget(media.remote);
         self.guard.agree(media.keys.as_ref());
         self.media = media;
@@ -141,10 +155,7 @@ impl RtpLeg {
     pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> Arrived {
         match Datagram::classify(datagram) {
             Datagram::Rtp => {}
-            Datagram::Rtcp => {
-                self.read_report(now, from, datagram);
-                return Arrived::Foreign;
-            }
+            Datagram::Rtcp if self.read_report(now, from, datagram) => return Arrived::Sign,
             _ => return Arrived::Foreign,
         }
         let Some(datagram) = self.guard.open(datagram).and_then(|length| datagram.get(..length)) else {
@@ -160,13 +171,22 @@ impl RtpLeg {
             return Arrived::Sign;
         }
         let (payload, arrived) = match kind {
-            // Noise says no more than that the far end is silent.
-            Payload::Noise => (&[][..], Arrived::Sign),
+            Payload::Noise => {
+                let level = rtp::comfort_noise::level(payload).map(|level| level.max(LOUDEST_NOISE));
+                let amplitude = level.map(|level| rtp::comfort_noise::amplitude(level) as f32);
+                self.silence = amplitude.map(|amplitude| Silence { told: header.timestamp, amplitude });
+                (&[][..], Arrived::Sign)
+            }
             // An event keeps its place in the sequence and is never played.
             Payload::Digit => {
                 (&[][..], self.digits_in.push(&header, payload).map_or(Arrived::Sign, Arrived::Digit))
             }
-            Payload::Voice(_) | Payload::Unknown => (payload, Arrived::Sound),
+            Payload::Voice(_) | Payload::Unknown => {
+                // Sound that was overtaken does not end the silence behind it.
+                let later = |silence: &Silence| (header.timestamp.wrapping_sub(silence.told) as i32) > 0;
+                self.silence = self.silence.filter(|silence| !later(silence));
+                (payload, Arrived::Sound)
+            }
         };
         let packet = Packet {
             sequence: header.sequence,
@@ -189,8 +209,11 @@ impl RtpLeg {
                 Popped::Packet(packet) => self.decode(&packet),
                 Popped::Lost { duration } => self.conceal(duration),
                 Popped::Empty => {
-                    let samples = missing * self.decoder.1.rate as usize / self.rate as usize;
-                    self.decoder.2.conceal(samples.max(1), &mut self.decoded);
+                    let samples = (missing * self.decoder.1.rate as usize / self.rate as usize).max(1);
+                    match self.silence {
+                        Some(silence) => self.noise.make(silence.amplitude, samples, &mut self.decoded),
+                        None => self.decoder.2.conceal(samples, &mut self.decoded),
+                    }
                     self.keep();
                     break;
                 }
@@ -203,26 +226,29 @@ impl RtpLeg {
         self.jitter.set_quiet(frame.iter().all(|s| s.unsigned_abs() < QUIET_PEAK));
     }
 
-    /// Appends datagrams for 20 ms of sound to `out`. While held, or without an address, time passes silently.
-    pub(crate) fn send(&mut self, frame: &[i16], out: &mut Vec<(SocketAddr, Vec<u8>)>) {
+    /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without an address, time passes silently.
+    pub(crate) fn send(&mut self, frame: &mut [i16], out: &mut Vec<(SocketAddr, Vec<u8>)>) {
         let clock_step = self.media.codec.rtp_clock / 1000 * FRAME_MS;
         let Some(remote) = self.source.remote().filter(|_| self.media.direction.sends()) else {
-            self.unsent.clear();
+            self.drop_unsent();
             self.outgoing.skip(clock_step);
             return;
         };
-        if let Some(event) = self.digits_out.next(&self.media, &self.outgoing) {
-            self.unsent.clear();
-            if let (Some(packet), Some(kind)) = (event, self.media.telephone_event) {
-                let mut datagram = Vec::with_capacity(EVENT_BYTES + self.guard.growth());
-                self.outgoing.event(kind.payload_type, &packet, &mut datagram);
-                if self.guard.close(&mut datagram) {
-                    out.push((remote, datagram));
+        if let Some(kind) = self.media.telephone_event
+            && !self.dialer.is_idle()
+        {
+            self.drop_unsent();
+            match self.dialer.tick(kind.clock, self.outgoing.timestamp()) {
+                Tick::Event(packet) => {
+                    out.extend(self.event(kind.payload_type, &packet).map(|bytes| (remote, bytes)));
                 }
+                // The pause behind the last digit is over with this tick.
+                Tick::Quiet | Tick::Sound => {}
             }
             self.outgoing.skip(clock_step);
             return;
         }
+        self.tones.cover(frame, self.rate);
         self.resampler_out.process(frame, &mut self.unsent);
         let codec = self.media.codec;
         let length = (codec.rate / 1000 * self.media.ptime_ms) as usize;
@@ -240,6 +266,21 @@ impl RtpLeg {
             }
         }
         self.unsent.drain(..start);
+    }
+
+    /// Sound that fills no packet yet is not sent any more; its time passes.
+    fn drop_unsent(&mut self) {
+        let Codec { rate, rtp_clock, .. } = *self.media.codec;
+        if !self.unsent.is_empty() {
+            self.outgoing.skip((self.unsent.len() as u64 * u64::from(rtp_clock) / u64::from(rate)) as u32);
+            self.unsent.clear();
+        }
+    }
+
+    fn event(&mut self, payload_type: u8, event: &EventPacket) -> Option<Vec<u8>> {
+        let mut datagram = Vec::with_capacity(EVENT_BYTES + self.guard.growth());
+        self.outgoing.event(payload_type, event, &mut datagram);
+        self.guard.close(&mut datagram).then_some(datagram)
     }
 
     /// The report that is due, if one is.
@@ -266,15 +307,18 @@ impl RtpLeg {
         self.reporter.quality()
     }
 
-    fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) {
+    /// Reads a report; `false` when it is none of the far end's.
+    fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> bool {
         if !self.source.accepts_report(from) {
-            return;
+            return false;
         }
         let ntp = self.ntp(now);
-        if let Some(report) = self.guard.open_report(datagram).and_then(|length| datagram.get(..length)) {
-            // That its stream is over is told by its signalling too.
-            self.reporter.receive(now, ntp, report);
-        }
+        let Some(report) = self.guard.open_report(datagram).and_then(|length| datagram.get(..length)) else {
+            return false;
+        };
+        // That its stream is over is told by its signalling too.
+        self.reporter.receive(now, ntp, report);
+        rtp::rtcp::parse(report).next().is_some()
     }
 
     /// Where a report goes: beside the sound, as the description says; where the sound's address was learned, to the
@@ -294,15 +338,23 @@ impl RtpLeg {
         rtp::rtcp::ntp(Duration::from_millis(self.began_unix_ms) + now.0)
     }
 
-    /// Sends digits, after those that still wait.
-    pub(crate) fn dial(&mut self, digits: &str, length: Duration) {
-        let room = MAX_DIGITS.saturating_sub(self.digits_out.waiting.len());
-        self.digits_out.waiting.extend(digits.chars().take(room).map(|digit| (digit, length)));
+    /// Sends digits, after those that still wait; those for which there is no room are left out as a whole.
+    pub(crate) fn dial(&mut self, dialled: &Dialled) {
+        let Dialled { digits, length, manner } = dialled;
+        match manner {
+            Manner::Events if self.has_events() => drop(self.dialer.dial(digits, *length, DIGIT_GAP)),
+            Manner::Events | Manner::Tones => self.tones.dial(digits, *length),
+        }
     }
 
-    /// Whether the far end is to be heard at all now.
-    pub(crate) fn receives(&self) -> bool {
-        self.media.direction.receives() && self.media.remote.is_some()
+    /// Whether telephone-events are agreed on.
+    pub(crate) fn has_events(&self) -> bool {
+        self.media.telephone_event.is_some()
+    }
+
+    /// Whether the far end has to send: neither side holds the call.
+    pub(crate) fn expects(&self) -> bool {
+        self.media.direction.receives() && !self.media.held && self.media.remote.is_some()
     }
 
     /// Whether the far end hears us now.
@@ -348,35 +400,6 @@ impl RtpLeg {
         self.up.clear();
         self.resampler_in.process(&self.decoded, &mut self.up);
         self.heard.extend(&self.up);
-    }
-}
-
-/// Digits that may wait to be sent.
-const MAX_DIGITS: usize = 128;
-
-impl DigitsOut {
-    /// `None` when no digit is under way; else the event to send in this tick, if any.
-    fn next(&mut self, media: &Negotiated, outgoing: &Outgoing) -> Option<Option<EventPacket>> {
-        let clock = media.telephone_event?.clock;
-        if self.pause > 0 {
-            self.pause -= 1;
-            return Some(None);
-        }
-        loop {
-            if let Some(packet) = self.current.as_mut().and_then(Iterator::next) {
-                return Some(Some(packet));
-            }
-            if self.current.take().is_some() {
-                self.pause = DIGIT_GAP_FRAMES;
-                return Some(None);
-            }
-            let (digit, length) = self.waiting.pop_front()?;
-            if digit == ',' {
-                self.pause = 25;
-                return Some(None);
-            }
-            self.current = DigitSender::new(digit, length, clock, outgoing.timestamp());
-        }
     }
 }
 
@@ -441,7 +464,7 @@ mod tests {
                 srtp.protect(&mut packet).unwrap();
             }
             assert!(matches!(leg.receive(now, PEER.parse().unwrap(), &mut packet), Arrived::Sound));
-            leg.send(&[100; 160], &mut Vec::new());
+            leg.send(&mut [100; 160], &mut Vec::new());
             reports.extend(leg.report(now));
         }
         reports
@@ -472,7 +495,7 @@ mod tests {
             Arrived::Foreign
         ));
         let mut sent = Vec::new();
-        leg.send(&[100; 160], &mut sent);
+        leg.send(&mut [100; 160], &mut sent);
         let mut peer = Srtp::new(&theirs).unwrap();
         let packet = &mut sent[0].1;
         assert_eq!(packet.len(), 12 + 160 + 10);

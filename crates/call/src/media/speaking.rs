@@ -87,7 +87,12 @@ impl Speaking {
         utterance.received += converted.len() as u64;
         utterance.asked = false;
         utterance.ended = false;
-        utterance.sound.extend(converted);
+        let sound = &mut utterance.sound;
+        if sound.capacity() - sound.len() < converted.len() {
+            // A second at a time: doubling would hold twice of what plays, for every call.
+            sound.reserve_exact(converted.len().max(own_rate as usize));
+        }
+        sound.extend(converted);
     }
 
     /// No more sound comes for an utterance. One that had none ends at its turn.

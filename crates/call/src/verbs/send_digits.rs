@@ -6,8 +6,6 @@ use protocol::CallTime;
 use protocol::command::Dtmf;
 
 use crate::core::Core;
-use crate::legs::LegId;
-use crate::media::order::ToMedia;
 
 /// Length of a digit when none is given.
 const USUAL_MS: u32 = 160;
@@ -33,6 +31,6 @@ impl Core {
             return self.error(now, "command", "dtmf: this call's connection carries no digits", 409);
         }
         let length = Duration::from_millis(u64::from(length));
-        self.order(ToMedia::Digits(LegId::MAIN, dtmf.digits.clone(), length));
+        self.dial_digits(now, &dtmf.digits, length, dtmf.method.unwrap_or(self.facts.rules.dtmf));
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use protocol::CallTime;
 use protocol::command::Tts;
-use protocol::option::{Over, SynthesisOption};
+use protocol::option::{Over, Rendering, SynthesisOption};
 
 use crate::core::Core;
 use crate::media::order::UtteranceId;
@@ -46,6 +46,8 @@ impl Core {
             // A later command without it does not take it back.
             utterance.auto_hangup |= tts.auto_hangup == Some(true);
             utterance.wait_input = wait.or(utterance.wait_input);
+            let named = tts.cache_key.filter(|key| !key.is_empty()).map(Rendering::Named);
+            option.rendering = (!utterance.streaming).then(|| named.unwrap_or(Rendering::Derived));
         }
         match sound {
             Some(sound) => self.say_sound(now, id, BASE64_RATE, &sound),

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap like tests")]
 
+mod digits;
 mod live;
 mod measured;
+mod pair;
 mod scripts;
+mod sound;

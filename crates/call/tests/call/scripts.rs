@@ -22,6 +22,11 @@ scripts! {
     command_not_built_is_501
     different_play_id_replaces
     dtmf_goto
+    dtmf_heard_as_tone
+    dtmf_heard_once
+    dtmf_sent_as_tones
+    dtmf_sent_by_event
+    dtmf_sent_by_info
     ducked_for_a_backchannel
     ducked_for_a_noise
     ducked_then_stopped
@@ -30,10 +35,12 @@ scripts! {
     greeting_then_answer
     hangup_while_referring
     hold_and_resume
+    hold_needs_no_packets
     inactivity_hangs_up
     interruption_event_positions
     late_provider_output_is_dropped
     late_sound_is_dropped
+    no_first_packet_hangs_up
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use protocol::command::DtmfMethod;
 use protocol::option::AmbianceOption;
 use protocol::rest::IceServer;
 use protocol::value::Seconds;
@@ -107,6 +108,8 @@ table! {
         mcp_programs: Vec<String> = Vec::new(),
         /// Codecs to negotiate, best first.
         codecs: Vec<CodecName> = CodecName::ALL.to_vec(),
+        /// How digits are sent, where the command does not say it.
+        dtmf: DtmfMethod = DtmfMethod::Auto,
         /// Address that peers are told to send to, in SIP and SDP.
         external_ip: Option<IpAddr> = None,
         /// First RTP port; even.
@@ -115,6 +118,10 @@ table! {
         rtp_end_port: u16 = 42000,
         /// Send sound to where it comes from instead of where SDP says.
         enable_rtp_latching: bool = true,
+        /// Without a packet of sound for so long a call ends; 0 never. `inactivityTimeout` of a call goes before.
+        rtp_timeout: Seconds = seconds(50),
+        /// The same for the first packet after the answer of a SIP call.
+        rtp_first_timeout: Seconds = seconds(30),
         /// Address that RTP binds; absent: `addr`.
         rtp_bind_ip: Option<IpAddr> = None,
         /// Calls at once; further ones are refused with 503.
@@ -130,6 +137,8 @@ table! {
         recording: Recording = Recording::default(),
         /// Folder of rendered speech.
         media_cache_path: PathBuf = "./config/mediacache".into(),
+        /// Bytes that rendered speech may take; what was not wanted for longest is removed first. 0: none is kept.
+        media_cache_bytes: u64 = 1 << 30,
         /// Folders under which files named by clients and playbooks must lie. A relative name is looked for in
         /// each, after the working folder.
         #[serde(alias = "roots")]

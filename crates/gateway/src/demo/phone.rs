@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use audio::vad::{VadEvent, VadSettings};
 use call::legs::LegId;
-use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia, UtteranceId};
+use call::media::order::{Dialled, FromMedia, LegPlan, Manner, RtpPlan, Start, ToMedia, UtteranceId};
 use call::media::{Media, Transmit};
 use protocol::CallTime;
 use rtp::sdp::{self, Direction, Local};
@@ -204,7 +204,9 @@ impl Line {
     /// Presses keys.
     pub fn press(&mut self, digits: &str) {
         let now = self.now();
-        self.media.handle(now, ToMedia::Digits(LegId::MAIN, digits.into(), Duration::from_millis(160)));
+        let length = Duration::from_millis(160);
+        let dialled = Dialled { digits: digits.into(), length, manner: Manner::Events };
+        self.media.handle(now, ToMedia::Digits(LegId::MAIN, dialled));
     }
 
     /// Listens until the other side has spoken and finished.

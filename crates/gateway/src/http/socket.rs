@@ -209,6 +209,9 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, mut out: Outgoing) -> S
             biased;
             event = out.events.recv() => match event {
                 Some(event) => {
+                    if matches!(event, Event::TrackEnd { .. }) && send_rest(sink, &mut out.spoken).await.is_err() {
+                        return Stopped::Gone;
+                    }
                     hung_up |= matches!(&event, Event::Hangup(hangup) if hangup.refer != Some(true));
                     send_event(sink, &event).await
                 }
@@ -221,6 +224,17 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, mut out: Outgoing) -> S
             return Stopped::Gone;
         }
     }
+}
+
+/// Sends the sound that is there already: a track ends after its sound.
+async fn send_rest(
+    sink: &mut SplitSink<WebSocket, Message>,
+    spoken: &mut Option<mpsc::Receiver<Vec<Bytes>>>,
+) -> Result<(), NotSent> {
+    while let Some(Ok(batch)) = spoken.as_mut().map(mpsc::Receiver::try_recv) {
+        send_all(sink, batch).await?;
+    }
+    Ok(())
 }
 
 /// The next batch of sound; pending for ever when none can come.

@@ -5,6 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use audio::Resampler;
+use audio::frame::Frame;
 use audio::recording::{self, FORMATS, Format, Writer};
 use call::setup::{Studio, TAPE_PIECES, Tape, TapePiece};
 use protocol::Extra;
@@ -179,16 +180,21 @@ impl Reel {
 
     /// Writes interleaved sound at the rate of the file.
     fn sound(&mut self, samples: &[i16]) -> io::Result<()> {
-        let [left, right] = &mut self.resamplers;
-        let [left, right] = [(left, 0), (right, 1)].map(|(resampler, side)| {
-            let plain: Vec<i16> = samples.iter().skip(side).step_by(2).copied().collect();
-            let mut converted = Vec::new();
-            resampler.process(&plain, &mut converted);
-            converted
-        });
-        let stereo: Vec<i16> = left.into_iter().zip(right).flat_map(<[i16; 2]>::from).collect();
-        let mut bytes = Vec::with_capacity(stereo.len() * 2);
-        self.writer.sound(&stereo, &mut bytes);
+        let mut bytes = Vec::with_capacity(samples.len() * 2);
+        let (mut plain, mut stereo) = (Vec::new(), Vec::new());
+        let mut sides = [Vec::new(), Vec::new()];
+        // In frames, not whole seconds: a resampler keeps room for the most it was ever given.
+        for frame in samples.chunks((2 * Frame::len_at(self.from)).max(2)) {
+            for (side, (resampler, converted)) in self.resamplers.iter_mut().zip(&mut sides).enumerate() {
+                plain.clear();
+                plain.extend(frame.iter().skip(side).step_by(2));
+                converted.clear();
+                resampler.process(&plain, converted);
+            }
+            stereo.clear();
+            stereo.extend(sides[0].iter().zip(&sides[1]).flat_map(|(left, right)| [*left, *right]));
+            self.writer.sound(&stereo, &mut bytes);
+        }
         self.append(&bytes)
     }
 

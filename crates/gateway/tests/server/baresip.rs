@@ -50,7 +50,7 @@ impl Baresip {
             "ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1".into(),
             "audio_buffer 20-160\njitter_buffer_type fixed\njitter_buffer_delay 2-10".into(),
             "module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule aufile.so".into(),
-            "module sndfile.so\nmodule uuid.so\nmodule srtp.so\nmodule_tmp account.so".into(),
+            "module sndfile.so\nmodule uuid.so\nmodule srtp.so\nmodule opus.so\nmodule_tmp account.so".into(),
             "module_app menu.so\nmodule_app ctrl_tcp.so".into(),
             format!("{further}\n"),
         ];
@@ -180,6 +180,18 @@ async fn both_are_heard(account: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_and_the_agent_hear_each_other_in_g722_and_the_phone_hangs_up() {
     both_are_heard("audio_codecs=G722/16000/1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_and_the_agent_hear_each_other_in_opus_and_the_phone_hangs_up() {
+    both_are_heard("audio_codecs=opus/48000/2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baresip_and_the_agent_hear_each_other_in_short_and_long_packets() {
+    let account = |ptime_ms| format!("audio_codecs=PCMU/8000/1;ptime={ptime_ms}");
+    let (short, long) = (account(10), account(60));
+    tokio::join!(both_are_heard(&short), both_are_heard(&long));
 }
 
 #[tokio::test(flavor = "multi_thread")]

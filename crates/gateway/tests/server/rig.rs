@@ -51,6 +51,7 @@ impl Rig {
             ..Config::default()
         };
         config.spool_path = folder.path().join("spool");
+        config.media_cache_path = folder.path().join("mediacache");
         config.recording.path = folder.path().join("recorders");
         std::fs::create_dir_all(folder.path().join("sounds")).unwrap();
         std::fs::create_dir_all(folder.path().join("playbook")).unwrap();

@@ -147,7 +147,7 @@ impl Conversation {
         self.question = None;
         let After { hangup, refer, digits, ask } = reply.after;
         if !digits.is_empty() {
-            out.push(Action::Do(Command::Dtmf(Dtmf { digits, duration_ms: None })));
+            out.push(Action::Do(Command::Dtmf(Dtmf { digits, ..Dtmf::default() })));
         }
         if let Some(reason) = hangup {
             self.hang_up(reason, out);

@@ -40,7 +40,7 @@ async fn said(option: &SynthesisOption, pieces: &[&str]) -> Result<Vec<Vec<i16>>
                     assert_eq!(piece as usize, all.len() - 1);
                     all.push(Vec::new());
                 }
-                Spoken::Words { .. } => {}
+                Spoken::Words { .. } | Spoken::Kept { .. } => {}
             }
         }
         all.pop();

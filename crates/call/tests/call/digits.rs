@@ -1,0 +1,88 @@
+//! Digits from one call's sound to another's, on a wire that loses and repeats packets.
+
+use std::time::Duration;
+
+use call::legs::LegId;
+use call::media::order::{Dialled, FromMedia, Manner, ToMedia, Way};
+use proptest::prelude::*;
+
+use crate::pair::Pair;
+
+const HUNDRED: &str = concat!(
+    "1234567890*#ABCD11223344556677889900**##1357924680",
+    "99887766554433221100123456789*0#ABCD11112222333344",
+);
+
+fn dial(pair: &mut Pair, digits: &str, manner: Manner) {
+    for part in digits.as_bytes().chunks(64) {
+        let digits = String::from_utf8(part.to_vec()).unwrap();
+        let dialled = Dialled { digits, length: Duration::from_millis(100), manner };
+        pair.ends[0].handle(pair.now, ToMedia::Digits(LegId::MAIN, dialled));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Of a hundred packets five are lost and two come twice.
+    #[test]
+    fn a_hundred_digits_are_heard_once_each_at_5_percent_loss(fates in proptest::collection::vec(0u8..100, 1500)) {
+        prop_assert_eq!(HUNDRED.len(), 100);
+        let mut pair = Pair::new(8000, |media| media);
+        pair.run(10);
+        dial(&mut pair, HUNDRED, Manner::Events);
+        let mut fates = fates.into_iter().cycle();
+        for _ in 0..1200 {
+            pair.tick(|_, packet| match fates.next() {
+                Some(0..5) => vec![],
+                Some(5..7) => vec![packet.clone(), packet],
+                _ => vec![packet],
+            });
+        }
+        prop_assert_eq!(pair.digits(1), HUNDRED);
+    }
+}
+
+#[test]
+fn digits_are_tones_where_no_event_is_agreed_on_and_are_found_in_the_sound() {
+    for rate in [8000, 16_000] {
+        let mut pair = Pair::new(rate, |media| rtp::sdp::Negotiated { telephone_event: None, ..media });
+        pair.run(10);
+        dial(&mut pair, HUNDRED, Manner::Events);
+        pair.run(1200);
+        assert_eq!(pair.digits(1), HUNDRED, "{rate}");
+        assert!(pair.told[1].iter().all(|e| !matches!(e, FromMedia::Digit(_, _, Way::Event))));
+    }
+}
+
+#[test]
+fn tones_are_not_looked_for_where_events_are_agreed_on() {
+    let mut pair = Pair::new(8000, |media| media);
+    pair.run(10);
+    dial(&mut pair, "12", Manner::Tones);
+    pair.run(60);
+    assert_eq!(pair.digits(1), "");
+}
+
+#[test]
+fn digits_go_between_packets_of_any_length_and_the_time_of_the_stream_goes_on() {
+    for ptime_ms in [10, 20, 30, 40, 60] {
+        let mut pair = Pair::new(8000, |media| rtp::sdp::Negotiated { ptime_ms, ..media });
+        let mut stamps: Vec<(u32, u64)> = Vec::new();
+        for tick in 0..200 {
+            if tick == 25 {
+                dial(&mut pair, "159", Manner::Events);
+            }
+            pair.tick(|from, packet| {
+                let sound =
+                    rtp::Rtp::parse(&packet).ok().filter(|rtp| from == 0 && rtp.header.payload_type == 0);
+                stamps.extend(sound.map(|rtp| (rtp.header.timestamp, tick)));
+                vec![packet]
+            });
+        }
+        assert_eq!(pair.digits(1), "159", "{ptime_ms}");
+        let (first, last) = (stamps[0], stamps[stamps.len() - 1]);
+        let by_stream = u64::from(last.0.wrapping_sub(first.0)) / 160;
+        assert!(by_stream.abs_diff(last.1 - first.1) <= 3, "{ptime_ms}: {by_stream} {}", last.1 - first.1);
+    }
+}

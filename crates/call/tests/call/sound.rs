@@ -1,0 +1,100 @@
+//! What one call's sound says and another hears: codecs, packet lengths, and silence.
+
+use audio::Codec;
+use audio::codec::{g711, g722, opus};
+use call::legs::LegId;
+use call::media::order::ToMedia;
+use protocol::CallTime;
+use rtp::sdp::{self, Direction, Local, Negotiated, Security};
+
+use crate::pair::{ENDS, Pair, agreed, likeness, plan, speech};
+
+/// What both ends come to when the first offers packets of `ptime_ms`: its own agreement, and the other's.
+fn negotiated(codecs: &[&'static Codec], ptime_ms: u32) -> [Negotiated; 2] {
+    let local = |end: usize, ptime_ms| Local {
+        address: ENDS[end].parse::<std::net::SocketAddr>().unwrap().ip(),
+        port: ENDS[end].parse::<std::net::SocketAddr>().unwrap().port(),
+        origin_id: 1,
+        previous: None,
+        codecs,
+        telephone_event: true,
+        comfort_noise: true,
+        rtcp_mux: true,
+        security: Security::Off,
+        direction: Direction::SendRecv,
+        ptime_ms,
+        name: "-",
+    };
+    let offer = sdp::offer(&local(0, ptime_ms));
+    let answer = sdp::answer(&offer, &local(1, 20)).unwrap();
+    [sdp::read_answer(&local(0, ptime_ms), &answer.sdp).unwrap(), answer.media]
+}
+
+#[test]
+fn packets_of_10_to_60_ms_are_agreed_on_and_understood_both_ways() {
+    let said = speech(2);
+    for codec in [&g711::PCMU, &g711::PCMA, &g722::G722, &opus::OPUS] {
+        for ptime_ms in [10, 20, 30, 40, 50, 60] {
+            let media = negotiated(&[codec], ptime_ms);
+            let lengths = [media[0].ptime_ms, media[1].ptime_ms];
+            assert_eq!(lengths[0], lengths[1], "{} {ptime_ms}", codec.name);
+            assert!(
+                lengths[0] == ptime_ms || !codec.packet_ms.contains(&ptime_ms),
+                "{} {lengths:?}",
+                codec.name
+            );
+            let rate = if codec.rate == 8_000 { 8_000 } else { 16_000 };
+            let mut pair = Pair::new(rate, |media| media);
+            for (n, media) in media.into_iter().enumerate() {
+                pair.ends[n].handle(CallTime::ZERO, plan(media, n as u32 + 1));
+                pair.ends[n].handle(CallTime::ZERO, ToMedia::Record);
+            }
+            pair.run(25);
+            pair.say(0, &said);
+            pair.say(1, &said);
+            pair.run(140);
+            for end in [0, 1] {
+                let like = likeness(&said, CallTime::ms(500), &pair.heard(end), rate);
+                assert!(like > 0.9, "{} {ptime_ms} ms to end {end}: {like}", codec.name);
+                let stats = pair.ends[end].stats(LegId::MAIN).unwrap();
+                assert!(stats.lost == 0 && stats.late == 0, "{stats:?}");
+            }
+        }
+    }
+}
+
+/// The root mean square.
+fn loudness(sound: &[i16]) -> f64 {
+    (sound.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / sound.len().max(1) as f64).sqrt()
+}
+
+#[test]
+fn comfort_noise_is_heard_as_loud_as_it_is_told_until_sound_comes_again() {
+    for (told, heard_as) in [(60, 60), (0, 35)] {
+        let media = || Negotiated { comfort_noise: Some(13), ..agreed(ENDS[1]) };
+        let mut pair = Pair::new(8000, |media| media);
+        pair.ends[0].handle(CallTime::ZERO, plan(media(), 1));
+        pair.ends[0].handle(CallTime::ZERO, ToMedia::Record);
+        let noise = |tick: u64| (50..100).contains(&tick);
+        let mut stream = rtp::Outgoing::new(9, 0, 0);
+        for tick in 0..150 {
+            pair.tick(|from, packet| {
+                if from == 0 || rtp::Rtp::parse(&packet).is_err() {
+                    return vec![];
+                }
+                let mut made = Vec::new();
+                match tick {
+                    50 => stream.sound(13, 160, &[told], &mut made),
+                    _ if noise(tick) => stream.skip(160),
+                    _ => stream.sound(0, 160, &[0xff; 160], &mut made),
+                }
+                if made.is_empty() { vec![] } else { vec![made] }
+            });
+        }
+        let heard = pair.heard(0);
+        let second = |n: usize| loudness(&heard[n * 8000 + 2400..(n + 1) * 8000 - 1600]);
+        let wanted = rtp::comfort_noise::amplitude(heard_as);
+        assert!((second(1) / wanted - 1.0).abs() < 0.1, "{} {wanted}", second(1));
+        assert!(second(0) < 1.0 && second(2) < 1.0, "{} {}", second(0), second(2));
+    }
+}
