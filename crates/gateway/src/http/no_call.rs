@@ -63,11 +63,11 @@ fn answer(text: &str, id: &str) -> (Vec<Event>, bool) {
     match command {
         Command::Invite(_) => {
             let told = CANNOT_INVITE;
-            (vec![reject(id, 501, told), hangup(id), failure(id, "invite", 501, told.into())], true)
+            (vec![reject(id, 501, told), failure(id, "invite", 501, told.into()), hangup(id)], true)
         }
         Command::Accept(_) | Command::Reject(_) | Command::Ringing(_) => {
             let told = "no pending call";
-            (vec![reject(id, 486, told), hangup(id), failure(id, command.name(), 486, told.into())], true)
+            (vec![reject(id, 486, told), failure(id, command.name(), 486, told.into()), hangup(id)], true)
         }
         Command::Hangup(_) => (vec![hangup(id)], true),
         other => {
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn accepting_what_is_not_there_is_rejected_hung_up_and_told() {
+    fn accepting_what_is_not_there_is_rejected_told_and_hung_up() {
         let (events, last) = names(r#"{"command":"accept","option":{}}"#);
-        assert_eq!((events, last), (vec!["reject".into(), "hangup".into(), "error".into()], true));
+        assert_eq!((events, last), (vec!["reject".into(), "error".into(), "hangup".into()], true));
     }
 
     #[test]

@@ -21,6 +21,29 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 /// Nothing in these tests takes so long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Fields that clients find in every event of a name.
+const PROMISED: &[(&str, &[&str])] = &[
+    ("incoming", &["trackId", "timestamp", "caller", "callee", "sdp"]),
+    ("answer", &["trackId", "timestamp", "sdp"]),
+    ("reject", &["trackId", "timestamp", "reason"]),
+    ("ringing", &["trackId", "timestamp", "earlyMedia"]),
+    ("hangup", &["trackId", "timestamp", "reason", "startTime", "hangupTime"]),
+    ("speaking", &["trackId", "timestamp", "startTime"]),
+    ("silence", &["trackId", "timestamp", "startTime", "duration"]),
+    ("asrFinal", &["trackId", "timestamp", "index", "text"]),
+    ("asrDelta", &["trackId", "timestamp", "index", "text"]),
+    ("trackStart", &["trackId", "timestamp"]),
+    ("trackEnd", &["trackId", "timestamp", "duration", "ssrc"]),
+    ("interruption", &["trackId", "timestamp", "totalDuration", "current"]),
+    ("dtmf", &["trackId", "timestamp", "digit"]),
+    ("hold", &["trackId", "timestamp", "onHold"]),
+    ("inactivity", &["trackId", "timestamp"]),
+    ("metrics", &["timestamp", "key", "duration", "data"]),
+    ("error", &["trackId", "timestamp", "sender", "error"]),
+    ("addHistory", &["timestamp", "speaker", "text"]),
+    ("other", &["trackId", "timestamp", "sender"]),
+];
+
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) folder: TempDir,
@@ -132,12 +155,14 @@ pub(crate) struct Client {
     pub(crate) sound: Vec<u8>,
     /// Names of events received so far.
     pub(crate) seen: Vec<String>,
+    /// The events.
+    pub(crate) events: Vec<Value>,
 }
 
 impl Client {
     pub(crate) async fn connect(url: &str) -> Result<Client, u16> {
         match connect_async(url).await {
-            Ok((socket, _)) => Ok(Client { socket, sound: Vec::new(), seen: Vec::new() }),
+            Ok((socket, _)) => Ok(Client { socket, sound: Vec::new(), seen: Vec::new(), events: Vec::new() }),
             Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(other) => panic!("{other}"),
         }
@@ -165,16 +190,14 @@ impl Client {
         loop {
             match self.next().await {
                 Some(Message::Text(text)) => {
-                    let event: Value = serde_json::from_str(&text).unwrap();
-                    let got = event["event"].as_str().unwrap().to_owned();
-                    self.seen.push(got.clone());
-                    if got == name {
+                    let event = self.note(&text);
+                    if event["event"] == name {
                         return event;
                     }
                 }
                 Some(Message::Binary(bytes)) => self.sound.extend(bytes),
                 Some(Message::Close(frame)) => {
-                    panic!("closed by {frame:?} before {name}; saw {:?}", self.seen)
+                    panic!("closed by {frame:?} before {name}; saw {:?}", self.events)
                 }
                 Some(_) => {}
                 None => panic!("no {name}; saw {:?}", self.seen),
@@ -198,14 +221,24 @@ impl Client {
         loop {
             match self.next().await {
                 Some(Message::Close(frame)) => return frame.map_or(1005, |frame| frame.code.into()),
-                Some(Message::Text(text)) => {
-                    let event: Value = serde_json::from_str(&text).unwrap();
-                    self.seen.push(event["event"].as_str().unwrap().to_owned());
-                }
+                Some(Message::Text(text)) => drop(self.note(&text)),
                 Some(_) => {}
                 None => return 1006,
             }
         }
+    }
+
+    /// Keeps an event. One without a field that its documents promise fails the test.
+    fn note(&mut self, text: &str) -> Value {
+        let event: Value = serde_json::from_str(text).unwrap();
+        let name = event["event"].as_str().unwrap();
+        let fields =
+            PROMISED.iter().find(|(event, _)| *event == name).map_or(["timestamp"].as_slice(), |row| row.1);
+        let missing: Vec<_> = fields.iter().filter(|field| event[**field].is_null()).collect();
+        assert!(missing.is_empty(), "{event} has no {missing:?}");
+        self.seen.push(name.to_owned());
+        self.events.push(event.clone());
+        event
     }
 
     async fn next(&mut self) -> Option<Message> {
