@@ -566,9 +566,14 @@ fn record(seat: &mut Seat, second: Vec<i16>) {
         }
         seat.gap = 0;
     }
-    if tape.try_send(TapePiece::Sound(second)).is_err() {
-        seat.gap += frames;
-        seat.media.lost_second();
+    match tape.try_send(TapePiece::Sound(second)) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            seat.gap += frames;
+            seat.media.lost_second();
+        }
+        // The writer has told why.
+        Err(mpsc::error::TrySendError::Closed(_)) => seat.tape = None,
     }
 }
 

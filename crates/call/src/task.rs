@@ -71,6 +71,8 @@ struct Task {
     running: Running,
     inputs: mpsc::Receiver<Input>,
     tape: Option<Tape>,
+    /// Recordings that ended before the call.
+    written: Vec<Recording>,
     over: Option<Box<CallRecord>>,
 }
 
@@ -123,6 +125,7 @@ impl Task {
             lost_lines: 0,
             inputs,
             tape: None,
+            written: Vec::new(),
             over: None,
         }
     }
@@ -170,6 +173,7 @@ impl Task {
             order = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => self.order(order).await,
             Some(input) = self.inputs.recv() => vec![input],
             Some((leg, line)) = self.lines.recv() => vec![self.join(leg, line).await],
+            written = torn(&mut self.tape) => vec![self.tape_torn(written)],
             () = until(deadline) => vec![Input::Timeout],
         }
     }
@@ -371,6 +375,15 @@ impl Task {
         }
     }
 
+    /// A recording has ended while its call goes on: its disk has failed.
+    fn tape_torn(&mut self, written: Option<Recording>) -> Input {
+        self.tape = None;
+        let told = written.as_ref().and_then(|written| written.extra.as_ref()?.get("error")?.as_str());
+        let why = told.unwrap_or("its writer has ended").to_owned();
+        self.written.extend(written);
+        Input::NoTape(why)
+    }
+
     /// Tells the log, observers and the client. A client that does not read is dropped, and the call ends by
     /// its rule; a log that does not keep up loses lines.
     fn emit(&mut self, event: Event) {
@@ -402,9 +415,8 @@ impl Task {
         self.tell_thread(Order::Leave).await;
         self.running.stop();
         let Some(mut record) = self.over.take() else { return };
-        if let Some(recording) = self.recording().await {
-            record.recorder.push(recording);
-        }
+        record.recorder.append(&mut self.written);
+        record.recorder.extend(self.recording().await);
         if self.lost_lines > 0 {
             tracing::warn!(lines = self.lost_lines, "the event log could not keep up");
         }
@@ -422,6 +434,14 @@ impl Task {
         let Tape { pieces, done, .. } = self.tape.take()?;
         drop(pieces);
         tokio::time::timeout(TAPE_END, done).await.ok()?.ok()
+    }
+}
+
+/// What was written of a recording that ends by itself; `None` when its writer has died.
+async fn torn(tape: &mut Option<Tape>) -> Option<Recording> {
+    match tape {
+        Some(tape) => (&mut tape.done).await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -333,6 +333,7 @@ impl Core {
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::NoTape(why) => {
                 self.recording = false;
+                self.order(ToMedia::StopRecording);
                 self.error(now, "media", format!("recording failed: {why}"), 500);
             }
             Input::Line(leg, line) => self.line(now, leg, line),

@@ -29,11 +29,23 @@ impl Running {
 
     /// With `tables` at the end of its configuration.
     pub(crate) async fn start_with(folder: &Path, tables: &str) -> Running {
+        Self::run(tokio::process::Command::new(ACTIVE_CALL), folder, tables).await
+    }
+
+    /// A server none of whose files may become larger than 256 KiB.
+    async fn start_on_a_small_disk(folder: &Path) -> Running {
+        let mut shell = tokio::process::Command::new("bash");
+        // Without its signal, the limit is an error of the write, as a full disk is.
+        shell.args(["-c", "trap '' XFSZ; ulimit -f 256; exec \"$0\"", ACTIVE_CALL]);
+        Self::run(shell, folder, "").await
+    }
+
+    async fn run(mut command: tokio::process::Command, folder: &Path, tables: &str) -> Running {
         std::fs::create_dir_all(folder.join("config")).unwrap();
         let conf = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
                     media_threads = 1\n[callrecord]\ntype = \"local\"\n";
         std::fs::write(folder.join("active-call.toml"), format!("{conf}{tables}")).unwrap();
-        let mut child = tokio::process::Command::new(ACTIVE_CALL)
+        let mut child = command
             .current_dir(folder)
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info")
@@ -111,6 +123,46 @@ async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() 
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].call_id, "cut");
     assert_eq!(records[0].hangup_reason.as_ref().unwrap().wire(), "aborted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_ends_the_recording_with_an_error_and_not_the_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start_on_a_small_disk(folder.path()).await;
+    let mut client = running.recorded_call(folder.path(), "full").await;
+    let error = client.event("error").await;
+    assert_eq!(error["sender"], "media");
+    assert!(error["error"].as_str().unwrap().starts_with("recording failed: File too large"), "{error}");
+    client.send(json!({"command": "history", "speaker": "user", "text": "still here"})).await;
+    client.event("addHistory").await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    assert_eq!(client.seen.iter().filter(|event| *event == "error").count(), 1);
+    let cdr = folder.path().join("config/cdr");
+    let record = until("a record", || records_under(&cdr).pop()).await;
+    let [recording] = record.recorder.as_slice() else { panic!("{:?}", record.recorder) };
+    assert!(recording.size > 0 && recording.extra.as_ref().unwrap().contains_key("error"), "{recording:?}");
+    let kept = audio::wav::Wav::parse(&std::fs::read(folder.path().join(&recording.path)).unwrap()).unwrap();
+    assert!(kept.samples.len() / 2 >= 16_000, "what was written before opens");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_written_is_told_and_the_call_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start_with(folder.path(), "[recording]\npath = \"/proc/recorders\"\n").await;
+    let mut client = running.recorded_call(folder.path(), "nowhere").await;
+    assert!(
+        client.events.iter().any(|event| event["error"]
+            .as_str()
+            .is_some_and(|told| told.contains("recording failed: /proc"))),
+        "{:?}",
+        client.events
+    );
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    let cdr = folder.path().join("config/cdr");
+    let record = until("a record", || records_under(&cdr).pop()).await;
+    assert!(record.recorder.is_empty());
 }
 
 #[test]
