@@ -5,8 +5,8 @@
 //! scored in one batch, their sound computed and sent. Nothing here takes a lock or waits for anyone; what
 //! cannot be handed over at once is dropped by the rule of its queue.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+mod wire;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,6 +24,8 @@ use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media::{Media, Transmit};
 use crate::setup::{TAPE_PIECES, TapePiece};
 use crate::tally::Tally;
+pub use wire::Wire;
+use wire::{exchange, read};
 
 /// Orders waiting for a thread. When full the sender waits; the thread takes all at each slot.
 const ORDERS: usize = 4096;
@@ -58,27 +60,6 @@ const ROUNDS: usize = 4;
 /// pushes aside (a model's answer, a request) waits that fraction.
 const PRIORITY: i32 = -10;
 
-/// A leg's connection as the media thread uses it.
-#[derive(Debug)]
-pub enum Wire {
-    /// Bound, non-blocking sockets.
-    Udp {
-        /// RTP.
-        sound: UdpSocket,
-        /// RTCP, for peers that do not send it to the port of the sound; absent where that port was not free.
-        reports: Option<UdpSocket>,
-    },
-    /// Messages of a WebSocket. `outbound` takes batches of 20 ms messages; when it is full they are dropped.
-    Socket {
-        /// Binary messages as they come.
-        inbound: mpsc::Receiver<Bytes>,
-        /// What to send.
-        outbound: mpsc::Sender<Vec<Bytes>>,
-    },
-    /// No connection: sound is computed and goes nowhere.
-    None,
-}
-
 /// What a thread is told.
 pub(crate) enum Order {
     /// A call sits down.
@@ -90,6 +71,8 @@ pub(crate) enum Order {
     /// A further leg's connection, and its end.
     Wire(SeatId, LegId, Wire),
     Unwire(SeatId, LegId),
+    /// The connection of a leg and that of the main one change places, where the leg has one.
+    Exchange(SeatId, LegId),
     /// Where the recording goes.
     Tape(SeatId, mpsc::Sender<TapePiece>),
     /// A call is over.
@@ -471,6 +454,11 @@ impl Wheel {
                     self.slots[slot][at].wires.retain(|(wired, _)| *wired != leg);
                 }
             }
+            Order::Exchange(id, leg) => {
+                if let Some((slot, at)) = self.find(id) {
+                    exchange(&mut self.slots[slot][at].wires, leg);
+                }
+            }
             Order::Tape(id, tape) => {
                 if let Some((slot, at)) = self.find(id) {
                     self.slots[slot][at].tape = Some(tape);
@@ -513,18 +501,6 @@ impl Wheel {
                 .min_by_key(|at| self.slots[*at].len())
                 .unwrap_or(0)
         })
-    }
-}
-
-/// Reads what a socket has, `most` datagrams of it.
-fn read(socket: &UdpSocket, most: usize, buffer: &mut [u8], mut take: impl FnMut(SocketAddr, &mut [u8])) {
-    for _ in 0..most {
-        match socket.recv_from(buffer) {
-            Ok((length, from)) => take(from, &mut buffer[..length]),
-            // A refused port shows as an error of the next call and says nothing about it.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-            Err(_) => break,
-        }
     }
 }
 

@@ -85,6 +85,20 @@ pub struct Rules {
     pub server_track: String,
     /// Whom calls of ours are from, where nobody says it.
     pub accounts: Vec<OwnAddress>,
+    /// Whether the far end may send us on, or let another take its place.
+    pub transfer_requests: TransferRequests,
+}
+
+/// What is done when the far end of a call wants us to talk to someone else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransferRequests {
+    /// The playbook in command must name the target; else the client in command is asked.
+    #[default]
+    Ask,
+    /// It may, within what the dialer allows.
+    Accept,
+    /// It may not; nor may another call take its place.
+    Refuse,
 }
 
 /// An address of ours.
@@ -108,6 +122,7 @@ impl Default for Rules {
             dtmf: DtmfMethod::Auto,
             server_track: "server-side-track".into(),
             accounts: Vec::new(),
+            transfer_requests: TransferRequests::default(),
         }
     }
 }
@@ -324,6 +339,12 @@ pub trait Dialer: Send + Sync {
     /// # Errors
     /// When the callee may not be called, cannot be found, or no port is free.
     async fn open(&self, dial: Dial) -> Result<Line, Undialled>;
+
+    /// Whether a far end may be asked to call `target`.
+    ///
+    /// # Errors
+    /// When it may not be called.
+    fn permits(&self, target: &str) -> Result<(), Undialled>;
 }
 
 /// Finds playbooks by the name a client gives in `option.playbook`.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use protocol::CallTime;
-use protocol::event::Event;
+use protocol::event::{Event, TransferState};
 use protocol::option::Over;
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
+use rtp::sdp::{KeyRing, RING_BYTES};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
@@ -20,7 +21,7 @@ use crate::core::clock::Clock;
 use crate::core::{Core, Effect, Facts, Input};
 use crate::end::StopReason;
 use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
-use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest};
+use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOut};
 use crate::media::order::{FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
 use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
@@ -267,6 +268,8 @@ impl Task {
                 let dialer = Arc::clone(&self.services.dialer);
                 self.running.dial(leg, *dial, dialer, self.to_lines.clone());
             }
+            Effect::Adopt(from, leg) => return self.adopt(from, leg).await,
+            Effect::Exchange(leg) => self.exchange(leg).await,
             Effect::Drop(leg) => {
                 self.others.retain(|(id, _)| *id != leg);
                 self.tell_thread(|seat| Order::Unwire(seat, leg)).await;
@@ -285,14 +288,7 @@ impl Task {
                 self.tell_thread(|seat| Order::Door(seat, door, heard)).await;
                 self.tell_media(ToMedia::Listen(door, rate)).await;
             }
-            Effect::Subscribe => {
-                if let Some(outbound) = self.client.as_ref().and_then(|client| client.sound.clone()) {
-                    // A client that only listens says nothing.
-                    let (_, inbound) = mpsc::channel(1);
-                    let wire = Wire::Socket { inbound, outbound };
-                    self.tell_thread(|seat| Order::Wire(seat, LegId::OBSERVER, wire)).await;
-                }
-            }
+            Effect::Subscribe => self.subscribe().await,
             Effect::Record(rate, option) => return self.record(rate, &option).await,
             Effect::Report(report) => {
                 if self.services.reports.send(*report).await.is_err() {
@@ -320,7 +316,57 @@ impl Task {
         Input::Line(leg, Ok(Box::new(line.media)))
     }
 
-    async fn request(&mut self, leg: LegId, request: LegRequest) -> Option<Input> {
+    /// Gives the client the sound of both sides.
+    async fn subscribe(&mut self) {
+        if let Some(outbound) = self.client.as_ref().and_then(|client| client.sound.clone()) {
+            // A client that only listens says nothing.
+            let (_, inbound) = mpsc::channel(1);
+            let wire = Wire::Socket { inbound, outbound };
+            self.tell_thread(|seat| Order::Wire(seat, LegId::OBSERVER, wire)).await;
+        }
+    }
+
+    /// Lets `leg` and the main one change places.
+    async fn exchange(&mut self, leg: LegId) {
+        if let Some((_, other)) = self.others.iter_mut().find(|(id, _)| *id == leg) {
+            std::mem::swap(&mut self.leg, other);
+        }
+        self.tell_thread(|seat| Order::Exchange(seat, leg)).await;
+    }
+
+    /// Takes in the leg of who takes the place of `from`.
+    async fn adopt(&mut self, from: LegId, leg: LegId) -> Option<Input> {
+        let successor = match self.others.iter_mut().find(|(id, _)| *id == from) {
+            Some((_, other)) => other.successor().await,
+            None => self.leg.successor().await,
+        };
+        let keys = successor.is_some().then(|| {
+            let mut random = [0; RING_BYTES];
+            rand::fill(&mut random);
+            Box::new(KeyRing::of_all(&random))
+        });
+        self.others.extend(successor.map(|successor| (leg, successor)));
+        Some(Input::Adopted(leg, keys))
+    }
+
+    /// Names the dialog that a transfer is about, or says why nobody may be sent to its target.
+    fn prepare(&self, transfer: &mut TransferOut) -> Option<Input> {
+        transfer.dialog = transfer.with.and_then(|with| {
+            let (_, other) = self.others.iter().find(|(id, _)| *id == with)?;
+            other.dialog()
+        });
+        let Undialled { code, reason } = self.services.dialer.permits(&transfer.to).err()?;
+        let event = LegEvent::Transferred { state: TransferState::Failed, code, reason };
+        Some(Input::Leg(LegId::MAIN, event))
+    }
+
+    async fn request(&mut self, leg: LegId, mut request: LegRequest) -> Option<Input> {
+        if let LegRequest::Transfer(transfer) = &mut request
+            && let Some(refused) = self.prepare(transfer)
+        {
+            return Some(refused);
+        }
+        let transfers = matches!(request, LegRequest::Transfer(_));
         let answers = matches!(request, LegRequest::Answer { .. });
         let invites = matches!(request, LegRequest::Invite(_));
         let asked = match self.others.iter_mut().find(|(id, _)| *id == leg) {
@@ -331,6 +377,7 @@ impl Task {
         let error = asked.err()?;
         let failed = match (answers, &error) {
             _ if invites => Failed::Invite,
+            _ if transfers => Failed::Transfer,
             (true, LegError::Gone) => Failed::Gone,
             (true, LegError::Refused(_)) => Failed::Answer,
             // What was asked of a leg that has just ended is answered by its last event.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use call::setup::{EventLog, Rules};
+use call::setup::{EventLog, Rules, TransferRequests};
 use call::{CallHandle, Services, Setup};
 use chrono::{SecondsFormat, Utc};
 use protocol::CallOption;
@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::accounts::{self, Accounts};
 use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
+use crate::config::words::TransferPolicy;
 use crate::egress::Egress;
 use crate::inbound::Routes;
 use crate::parked::Parked;
@@ -128,6 +129,11 @@ impl App {
             dtmf: self.config.dtmf,
             media_timeout: self.config.rtp_timeout.0,
             first_media_timeout: self.config.rtp_first_timeout.0,
+            transfer_requests: match self.config.sip.transfer_requests {
+                TransferPolicy::Ask => TransferRequests::Ask,
+                TransferPolicy::Accept => TransferRequests::Accept,
+                TransferPolicy::Refuse => TransferRequests::Refuse,
+            },
             ..Rules::default()
         }
     }

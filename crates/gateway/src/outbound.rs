@@ -34,6 +34,15 @@ impl Lines {
         allowed.is_empty() || allowed.iter().any(|pattern| pattern.0.is_match(callee))
     }
 
+    /// Whether `callee` may be called.
+    fn check(&self, callee: &str) -> Result<(), Undialled> {
+        if self.may_call(callee) {
+            return Ok(());
+        }
+        tracing::warn!(?callee, "sip.destinations does not allow this call");
+        Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() })
+    }
+
     /// The way to a callee: where a rewrite sends it, else through the proxy, else where its URI leads.
     fn way(&self, callee: &str) -> Result<Way, Undialled> {
         let rewritten = rewritten(&self.config.rewrites, callee);
@@ -83,10 +92,7 @@ pub(crate) fn proxy_uri(text: &str) -> Option<String> {
 #[async_trait]
 impl Dialer for Lines {
     async fn open(&self, dial: Dial) -> Result<Line, Undialled> {
-        if !self.may_call(&dial.callee) {
-            tracing::warn!(callee = ?dial.callee, "sip.destinations does not allow this call");
-            return Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() });
-        }
+        self.check(&dial.callee)?;
         let way = self.way(&dial.callee)?;
         let targets = self.names.targets(&way.uri).await.map_err(|error| Undialled {
             code: 503,
@@ -111,6 +117,10 @@ impl Dialer for Lines {
             wire,
             media: SipMedia::outbound(media),
         })
+    }
+
+    fn permits(&self, target: &str) -> Result<(), Undialled> {
+        self.check(target)
     }
 }
 

@@ -170,11 +170,28 @@ pub struct Refer {
     /// Our URI towards the second party; empty: the called number.
     #[serde(default)]
     pub caller: String,
-    /// URI to call.
+    /// URI to call; may be empty for `attended`.
+    #[serde(default)]
     pub callee: String,
+    /// Who makes the call. Default `bridge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<ReferMethod>,
     /// How to call it.
     #[serde(default, alias = "option", skip_serializing_if = "Option::is_none")]
     pub options: Option<Box<ReferOption>>,
+}
+
+/// Who makes the call of a `refer`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ReferMethod {
+    /// We do, and join both parties here.
+    #[default]
+    Bridge,
+    /// The remote party does (SIP REFER), and we leave when it has succeeded.
+    Blind,
+    /// The same with the second party that a `bridge` has called: the remote party takes our place in that call.
+    Attended,
 }
 
 /// `mute` and `unmute`.

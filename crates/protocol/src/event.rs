@@ -190,6 +190,34 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         referred_by: Option<String>,
     },
+    /// How a transfer of the remote party goes: ours by SIP REFER, one that it asked for, or another party that took
+    /// its place (`Replaces`). `target` is the URI of whom it goes to.
+    Transfer {
+        track_id: String,
+        timestamp: u64,
+        state: TransferState,
+        target: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+/// How far a transfer has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TransferState {
+    /// Whoever is asked will try.
+    Accepted,
+    /// The target rings, or is being called.
+    Ringing,
+    /// The target has answered. Nothing follows.
+    Succeeded,
+    /// It was refused, by whom it was asked of or by the target. Nothing follows.
+    Failed,
+    /// Another party has taken the place of the remote one. Nothing follows.
+    TakenOver,
 }
 
 /// Fields of `asrFinal` and `asrDelta`.

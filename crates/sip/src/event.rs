@@ -206,6 +206,16 @@ pub enum SipEvent {
         /// Value of the `Replaces` that the new INVITE is to have, for a transfer with consultation.
         replaces: Option<String>,
     },
+    /// Another call takes the place of this one (`Replaces`, RFC 3891): when it is answered, this one ends with
+    /// [`EndCause::Replaced`]. Told by the driver alone, whose `claim` hands the new call out.
+    TakenOver {
+        /// The dialog.
+        dialog: DialogId,
+        /// The new one.
+        by: DialogId,
+        /// What its INVITE said.
+        invite: Box<Invite>,
+    },
     /// The dialog is over.
     Ended {
         /// The dialog.
@@ -276,6 +286,7 @@ impl SipEvent {
             | Self::Info { dialog, .. }
             | Self::Transfer { dialog, .. }
             | Self::TransferRequested { dialog, .. }
+            | Self::TakenOver { dialog, .. }
             | Self::OfferAnswered { dialog, .. }
             | Self::OfferRefused { dialog, .. }
             | Self::Responded { dialog, .. }

@@ -325,6 +325,10 @@ impl Dialer for Nothing {
     async fn open(&self, _: Dial) -> Result<Line, Undialled> {
         Err(Undialled { code: 503, reason: "no network".into() })
     }
+
+    fn permits(&self, _target: &str) -> Result<(), Undialled> {
+        Ok(())
+    }
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
         Effect::Request(LegId::MAIN, request) => Some(format!("leg {}", leg(request))),
         Effect::Request(LegId(number), request) => Some(format!("leg {number} {}", leg(request))),
         Effect::Dial(_, dial) => Some(format!("dials {} as {}", dial.callee, dial.caller)),
+        Effect::Exchange(LegId(number)) => Some(format!("leg {number} becomes the main one")),
         Effect::Emit(event) => self::event(event).map(|text| format!("event {text}")),
         Effect::Speak(_, _, text) => Some(format!("synthesizer is given {text:?}")),
         Effect::OpenFile(_, url) => Some(format!("file {url} opens")),
@@ -62,6 +63,13 @@ fn leg(request: &LegRequest) -> String {
             format!("sends key {digit} for {} ms as {body:?}", length.as_millis())
         }
         LegRequest::AnswerReoffer(Err(code)) => format!("refuses other media {code}"),
+        LegRequest::Transfer(transfer) => match transfer.with {
+            Some(LegId(number)) => format!("is asked to call {} in place of leg {number}", transfer.to),
+            None => format!("is asked to call {}", transfer.to),
+        },
+        LegRequest::AnswerTransfer(Ok(())) => "agrees to be sent on".into(),
+        LegRequest::AnswerTransfer(Err(code)) => format!("refuses to be sent on {code}"),
+        LegRequest::TransferProgress { code, reason } => format!("is told {code} {reason} of its transfer"),
         LegRequest::Hangup { headers } if headers.is_empty() => "hangs up".into(),
         LegRequest::Hangup { headers } => format!("hangs up with {headers:?}"),
     }

@@ -16,12 +16,14 @@
 //! file         hello.wav 2s
 //! obstinate                                 providers go on when nobody wants them
 //! accept       5s                           patience for a client to accept
+//! transfers    accepted                      or: refused, for what the far end asks for by itself
 //! unconfirmed                               the far end never acknowledges our answer
 //! playbook                                  indented lines follow
 //!   0.0        client sends {"command":"invite","option":{}}
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
 //!                                           vanishes, returns
+//!   5.0        caller sends us to sip:c@d      or: bob takes over; caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here;
 //!                                           second and third: whom `refer` calls
 //!  20.0        end                          of the simulation, when the call is still up
@@ -34,7 +36,7 @@ use std::time::Duration;
 use call::StopReason;
 use call::legs::{LegEvent, LegId};
 use call::media::order::Way;
-use call::setup::Undialled;
+use call::setup::{TransferRequests, Undialled};
 use playbook::Playbook;
 use protocol::CallTime;
 use protocol::option::{CallOption, Over};
@@ -172,6 +174,13 @@ impl Script {
             "leg" => leg(rest, &mut self.opening)?,
             "phase" => self.opening.phase = span(rest)?,
             "accept" => self.opening.rules.accept_timeout = span(rest)?,
+            "transfers" => {
+                self.opening.rules.transfer_requests = match rest {
+                    "accepted" => TransferRequests::Accept,
+                    "refused" => TransferRequests::Refuse,
+                    other => return Err(unknown(other)),
+                };
+            }
             "option" => self.opening.option = serde_json::from_str(rest).map_err(|e| e.to_string())?,
             "obstinate" => cast.obstinate = true,
             "unconfirmed" => self.opening.silent_ack = true,
@@ -266,6 +275,13 @@ fn act(what: &str) -> Result<Act, String> {
     if let Some(press) = what.strip_prefix("caller presses ") {
         return pressed(press);
     }
+    if let Some(to) = what.strip_prefix("caller sends us to ") {
+        let (to, referred_by) = (to.to_owned(), Some("<sip:alice@example.com>".to_owned()));
+        return Ok(Act::Leg(LegEvent::TransferRequested { to, referred_by, replaces: None }));
+    }
+    if let Some(told) = what.strip_prefix("caller tells ") {
+        return told_of_transfer(told).map(Act::Leg);
+    }
     for (name, leg) in [("callee ", LegId::MAIN), ("second ", LegId(1)), ("third ", LegId(2))] {
         if let Some(what) = what.strip_prefix(name) {
             return party(what).map(|party| Act::Party(leg, party));
@@ -281,6 +297,7 @@ fn act(what: &str) -> Result<Act, String> {
         "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
         "caller holds" => Act::Hold(true),
         "caller resumes" => Act::Hold(false),
+        "bob takes over" => Act::TakeOver,
         "caller vanishes" => Act::Network(false),
         "caller returns" => Act::Network(true),
         other => return Err(unknown(other)),
@@ -297,6 +314,14 @@ fn pressed(press: &str) -> Result<Act, String> {
         other => return Err(unknown(other)),
     };
     key.chars().next().map(|key| Act::Press(key, way)).ok_or_else(|| "which key?".to_owned())
+}
+
+/// `ringing 180`, `succeeded 200`, `failed 486 Busy Here`
+fn told_of_transfer(text: &str) -> Result<LegEvent, String> {
+    let (state, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let state = serde_json::from_value(state.into()).map_err(|_| unknown(state))?;
+    let (code, reason) = refusal(rest)?;
+    Ok(LegEvent::Transferred { state, code, reason })
 }
 
 fn party(what: &str) -> Result<Party, String> {

@@ -77,6 +77,8 @@ pub enum Act {
     Party(LegId, Party),
     /// The caller presses a key, which travels so.
     Press(char, Way),
+    /// Somebody else calls to take the caller's place.
+    TakeOver,
     /// The caller holds us, or takes us back.
     Hold(bool),
     /// The caller's network dies, or comes back.
@@ -414,6 +416,11 @@ impl World {
                 self.feed(Input::Leg(LegId::MAIN, LegEvent::Digit(digit)));
             }
             Act::Press(digit, way) => self.caller.press(digit, way),
+            Act::TakeOver => {
+                let (caller, offer) = ("sip:bob@example.com".into(), Some(self.terms.offer("sendrecv", 9)));
+                let source = ADDRESS.ip();
+                self.feed(Input::Leg(LegId::MAIN, LegEvent::TakenOver { caller, offer, source }));
+            }
             Act::Hold(on) => {
                 let direction = if on { "sendonly" } else { "sendrecv" };
                 let sdp = Some(self.terms.offer(direction, self.now.as_ms() + 2));
@@ -447,6 +454,9 @@ impl World {
                     self.undialled.clone().map_or_else(|| Ok(Box::new(SipMedia::outbound(local()))), Err);
                 return Some(Input::Line(leg, line));
             }
+            Effect::Adopt(_, leg) => {
+                return Some(Input::Adopted(leg, Some(Box::new(KeyRing::of_all(&[8; RING_BYTES])))));
+            }
             Effect::ListTools(server) => {
                 return Some(Input::Tools(server.name, Err("no network".into())));
             }
@@ -455,6 +465,7 @@ impl World {
             | Effect::Subscribe
             | Effect::CancelFetch(_)
             | Effect::Drop(_)
+            | Effect::Exchange(_)
             | Effect::Emit(_)
             | Effect::Report(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
@@ -528,6 +539,9 @@ fn described(request: &LegRequest) -> Option<&str> {
         LegRequest::Reject { .. }
         | LegRequest::AnswerReoffer(Err(_))
         | LegRequest::Digit { .. }
+        | LegRequest::Transfer(_)
+        | LegRequest::AnswerTransfer(_)
+        | LegRequest::TransferProgress { .. }
         | LegRequest::Hangup { .. } => None,
     }
 }

@@ -50,6 +50,8 @@ pub(crate) enum Due {
     Digit,
     /// The second party has not answered, and its leg has not said so.
     Refer,
+    /// Who is to take the far end's place has not answered, or nobody has said whether it may.
+    Succession,
     /// The sound has not said in time what was heard last.
     Settle,
 }

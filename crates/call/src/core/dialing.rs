@@ -47,6 +47,9 @@ impl Core {
 
     /// A line to the callee is there, or there is none.
     pub(crate) fn line(&mut self, now: CallTime, leg: LegId, line: Result<Box<SipMedia>, Undialled>) {
+        if self.succeeds(leg) {
+            return self.successor_line(now, line);
+        }
         if leg != LegId::MAIN {
             return self.referred_line(now, leg, line);
         }
@@ -66,6 +69,7 @@ impl Core {
                     call_id: Some(self.facts.id.clone()),
                     headers: sip.headers.unwrap_or_default(),
                     patience: self.option.handshake_timeout.map_or(PATIENCE, |limit| limit.0),
+                    replaces: None,
                 };
                 self.request(LegRequest::Invite(Box::new(invite)));
             }

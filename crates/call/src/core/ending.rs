@@ -21,6 +21,7 @@ impl Core {
             return;
         }
         self.end_referred(now);
+        self.end_succession();
         let gone = matches!(end.reason, HangupReason::Canceled | HangupReason::Caller);
         self.request(match &self.state {
             State::Pending if !gone && end.status >= 300 => {

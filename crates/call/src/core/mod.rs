@@ -8,12 +8,14 @@ pub mod clock;
 mod dialing;
 mod ears;
 mod ending;
+mod handing_over;
 mod keys;
 mod passing;
 mod pieces;
 mod referring;
 mod signalling;
 mod sound;
+mod succession;
 mod talk;
 pub mod voice;
 
@@ -31,6 +33,7 @@ use protocol::record::CallRecord;
 use protocol::rest::CallKind;
 use protocol::{CallTime, Command, Extra};
 use providers::{Heard, Spoken};
+use rtp::sdp::KeyRing;
 
 use crate::end::{End, StopReason};
 use crate::handle::{CallInfo, Phase};
@@ -43,9 +46,11 @@ use clock::{Clock, Deadlines, Due};
 pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
+use handing_over::Handover;
 use keys::Keys;
 use passing::Pass;
 use referring::Referred;
+use succession::Succession;
 use voice::{Voice, VoiceId};
 
 /// Rounds between rules and playbook within one input. A playbook that answers its own events without end is
@@ -103,6 +108,8 @@ pub enum Input {
     NoTape(String),
     /// A line to a party that is to be dialled is there, with our side of its media.
     Line(LegId, Result<Box<SipMedia>, Undialled>),
+    /// The leg of who takes the far end's place, with keys for it; without when it has given up.
+    Adopted(LegId, Option<Box<KeyRing>>),
     /// Someone outside ends the call.
     Stop(StopReason),
 }
@@ -146,6 +153,10 @@ pub enum Effect {
     CallTool(Box<ToolCall>),
     /// Open a line to a party; [`Input::Line`] tells what came of it.
     Dial(LegId, Box<Dial>),
+    /// Take in the successor of the first leg as the second; [`Input::Adopted`] tells what came of it.
+    Adopt(LegId, LegId),
+    /// Let the leg and the main one change places, with their connections.
+    Exchange(LegId),
     /// Forget a leg and its sound's connection, once it has ended.
     Drop(LegId),
     /// Tell clients and the log.
@@ -234,6 +245,10 @@ pub struct Core {
     pub(crate) dialled: bool,
     /// The second party, from `refer` to its end.
     pub(crate) referred: Option<Referred>,
+    /// A transfer that the far end was asked for.
+    pub(crate) handover: Option<Handover>,
+    /// Who is to take the far end's place.
+    pub(crate) succession: Option<Succession>,
     /// Legs that were dialled beside the first.
     pub(crate) legs_dialled: u32,
     pub(crate) info_changed: bool,
@@ -291,6 +306,8 @@ impl Core {
             pass: None,
             dialled: false,
             referred: None,
+            handover: None,
+            succession: None,
             legs_dialled: 0,
             info_changed: true,
             complained: BTreeSet::new(),
@@ -337,6 +354,7 @@ impl Core {
                 self.error(now, "media", format!("recording failed: {why}"), 500);
             }
             Input::Line(leg, line) => self.line(now, leg, line),
+            Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
             Input::Stop(reason) => {
                 let end = reason.end(self.answered.is_some());
                 self.end(now, end);
@@ -481,6 +499,7 @@ impl Core {
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),
             Due::Refer => self.refer_timed_out(now),
+            Due::Succession => self.succession_timed_out(now),
         }
     }
 

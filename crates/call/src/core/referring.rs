@@ -140,7 +140,8 @@ impl Core {
         }
         let call_id = referred.option.call_id.clone().unwrap_or_else(|| format!("ref-{}-{id}", leg.0));
         let (caller, callee) = (referred.caller.clone(), referred.callee.clone());
-        let invite = CallOut { caller, callee, sdp, call_id: Some(call_id), headers, patience };
+        let invite =
+            CallOut { caller, callee, sdp, call_id: Some(call_id), headers, patience, replaces: None };
         self.effect(Effect::Request(leg, LegRequest::Invite(Box::new(invite))));
     }
 
@@ -156,6 +157,13 @@ impl Core {
             LegEvent::Ended { remote, message } => {
                 let end = End::new(if remote { HangupReason::Callee } else { HangupReason::System }, 200);
                 self.second_ended(now, &End { message, ..end });
+            }
+            // It is not the one who decides where this call goes.
+            LegEvent::TransferRequested { .. } => {
+                self.effect(Effect::Request(leg, LegRequest::AnswerTransfer(Err(603))));
+            }
+            LegEvent::TakenOver { caller, offer, source } => {
+                self.taken_over(now, leg, (caller, offer), source);
             }
             // Digits of the second party are its own affair.
             _ => {}
@@ -177,6 +185,12 @@ impl Core {
         if self.referred.as_ref().is_some_and(|referred| referred.answered.is_none()) {
             self.refer_failed(now, 408, "Timeout when refer");
         }
+    }
+
+    /// The second party, once it has answered: its leg and its URI.
+    pub(crate) fn second_party(&self) -> Option<(LegId, String)> {
+        let up = self.referred.as_ref().filter(|referred| referred.answered.is_some());
+        up.map(|referred| (referred.leg, referred.callee.clone()))
     }
 
     /// Ends the second party's leg alone; `false` when there is none.
@@ -330,6 +344,10 @@ impl Core {
         self.effect(Effect::Drop(leg));
         let Some(referred) = self.referred.take() else { return };
         self.tell_second_over(now, &referred, end);
+        // Where the far end takes our place, it is the target that has left us.
+        if self.handover.is_some() {
+            return;
+        }
         if end.reason == HangupReason::Callee && referred.option.auto_hangup != Some(false) {
             return self.end(now, End::new(HangupReason::Refer, 200));
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use audio::mix::Ducking;
-use protocol::event::Event;
+use protocol::event::{Event, TransferState};
 use protocol::option::{AudioCodec, CallOption, Over};
 use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason};
@@ -101,6 +101,9 @@ impl Core {
 
     /// Something happened on a leg.
     pub(crate) fn leg(&mut self, now: CallTime, leg: LegId, event: LegEvent) {
+        if self.succeeds(leg) {
+            return self.successor_leg(now, event);
+        }
         if leg != LegId::MAIN {
             return self.referred_leg(now, leg, event);
         }
@@ -126,6 +129,13 @@ impl Core {
             }
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
+            LegEvent::TransferRequested { to, referred_by, replaces } => {
+                self.sent_on(now, &to, referred_by, replaces);
+            }
+            LegEvent::Transferred { state, code, reason } => self.handed_over(now, state, code, &reason),
+            LegEvent::TakenOver { caller, offer, source } => {
+                self.taken_over(now, leg, (caller, offer), source);
+            }
             LegEvent::Canceled => self.end(now, End::new(HangupReason::Canceled, 487)),
             LegEvent::Unconfirmed => {
                 self.end(
@@ -146,7 +156,7 @@ impl Core {
                 };
                 let mut end = End::new(reason, status);
                 end.message = message;
-                self.end(now, end);
+                self.far_end_left(now, end);
             }
         }
     }
@@ -154,6 +164,9 @@ impl Core {
     /// A request to the leg could not be carried out. A leg that cannot be answered is lost: the caller has
     /// given up in that moment, or the peer cannot be reached. Anything else the call survives.
     pub(crate) fn leg_failed(&mut self, now: CallTime, leg: LegId, failed: Failed, why: String) {
+        if self.succeeds(leg) {
+            return self.successor_failed(now, failed, &why);
+        }
         if leg != LegId::MAIN {
             return self.referred_failed(now, leg, failed, why);
         }
@@ -175,6 +188,7 @@ impl Core {
                 self.forget_digits();
                 self.error(now, "sip", why, 500);
             }
+            Failed::Transfer => self.handed_over(now, TransferState::Failed, 500, &why),
         }
     }
 

@@ -4,10 +4,12 @@ pub mod sip;
 pub mod sip_media;
 pub mod unsignalled;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::Headers;
+use protocol::event::TransferState;
 
 /// Names a leg within its call. The main leg is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +66,33 @@ pub enum LegEvent {
         /// In words.
         reason: String,
     },
+    /// The far end wants to send us on to someone else. Answered with [`LegRequest::AnswerTransfer`].
+    TransferRequested {
+        /// The URI to call.
+        to: String,
+        /// Who says so.
+        referred_by: Option<String>,
+        /// The call of the target's that ours is to take the place of.
+        replaces: Option<String>,
+    },
+    /// How the transfer goes that [`LegRequest::Transfer`] asked for. After success or failure nothing follows of it.
+    Transferred {
+        /// How far it is.
+        state: TransferState,
+        /// SIP status that says the same.
+        code: u16,
+        /// In words.
+        reason: String,
+    },
+    /// Somebody else calls to take the far end's place; [`Leg::successor`] gives the leg, which waits for an answer.
+    TakenOver {
+        /// Its URI.
+        caller: String,
+        /// Its offer; absent when it wants ours.
+        offer: Option<String>,
+        /// Where its signalling comes from.
+        source: IpAddr,
+    },
     /// The caller gave up before the answer.
     Canceled,
     /// The far end never confirmed the answer.
@@ -92,6 +121,21 @@ pub struct CallOut {
     pub headers: Headers,
     /// How long it may ring.
     pub patience: Duration,
+    /// The call of the callee's whose place it takes.
+    pub replaces: Option<String>,
+}
+
+/// The far end is to call someone else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferOut {
+    /// Whom.
+    pub to: String,
+    /// It is to take our place on this leg, on which we talk to the target.
+    pub with: Option<LegId>,
+    /// [`Leg::dialog`] of that leg; filled in on the way.
+    pub dialog: Option<u64>,
+    /// Headers of the request.
+    pub headers: Headers,
 }
 
 /// How a digit is written in an INFO.
@@ -137,6 +181,17 @@ pub enum LegRequest {
         /// How it is written.
         body: DigitBody,
     },
+    /// Ask the far end to call someone else. [`LegEvent::Transferred`] tells what comes of it.
+    Transfer(Box<TransferOut>),
+    /// Agree to the transfer that the far end wants, or refuse it with a SIP status.
+    AnswerTransfer(Result<(), u16>),
+    /// Tell the far end how the transfer goes that was agreed to; a code of 200 or more is the last.
+    TransferProgress {
+        /// SIP status, as from the target.
+        code: u16,
+        /// In words; the usual ones when empty.
+        reason: String,
+    },
     /// End the leg, in whatever state it is.
     Hangup {
         /// Headers for the BYE.
@@ -164,6 +219,8 @@ pub enum Failed {
     Answer,
     /// The call could not be placed.
     Invite,
+    /// The far end could not be asked to call someone else.
+    Transfer,
     /// Something the call survives.
     Other,
 }
@@ -179,4 +236,14 @@ pub trait Leg: Send {
     /// # Errors
     /// When the leg is in no state for it.
     async fn request(&mut self, request: LegRequest) -> Result<(), LegError>;
+
+    /// The leg of who takes the far end's place, once after [`LegEvent::TakenOver`]; `None` when that has given up.
+    async fn successor(&mut self) -> Option<Box<dyn Leg>> {
+        None
+    }
+
+    /// What another leg of this server needs to name this one; `None` before it calls anyone, and without signalling.
+    fn dialog(&self) -> Option<u64> {
+        None
+    }
 }

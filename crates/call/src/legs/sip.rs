@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::Headers;
+use protocol::event::TransferState;
 use sip::driver::SipHandle;
 use sip::{
-    Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, Outbound, Rejection, SipError,
-    SipEvent,
+    Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, Outbound, Refer, Rejection,
+    SipError, SipEvent, TransferProgress,
 };
 use tokio::sync::mpsc;
 
-use super::{CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest};
+use super::{CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferOut};
 
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
@@ -22,6 +23,8 @@ pub struct SipLeg {
     dialog: Option<(DialogId, mpsc::Receiver<SipEvent>)>,
     /// Where a call of ours goes.
     route: Option<Route>,
+    /// The dialog that takes this one's place.
+    successor: Option<DialogId>,
     over: bool,
 }
 
@@ -40,12 +43,12 @@ pub struct Route {
 impl SipLeg {
     /// The leg of a call that came in.
     pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
-        SipLeg { sip, dialog: Some((dialog, events)), route: None, over: false }
+        SipLeg { sip, dialog: Some((dialog, events)), route: None, successor: None, over: false }
     }
 
     /// A leg on which [`LegRequest::Invite`] calls someone.
     pub fn outbound(sip: SipHandle, route: Route) -> Self {
-        SipLeg { sip, dialog: None, route: Some(route), over: false }
+        SipLeg { sip, dialog: None, route: Some(route), successor: None, over: false }
     }
 
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
@@ -71,6 +74,15 @@ impl SipLeg {
             SipEvent::Failed { why, .. } => {
                 Some(LegEvent::Refused { code: status_of(why), reason: why.to_string() })
             }
+            SipEvent::TransferRequested { to, referred_by, replaces, .. } => {
+                Some(LegEvent::TransferRequested { to, referred_by, replaces })
+            }
+            SipEvent::Transfer { progress, .. } => Some(transferred(progress)),
+            SipEvent::TakenOver { by, invite, .. } => {
+                self.successor = Some(by);
+                let source = invite.source.ip();
+                Some(LegEvent::TakenOver { caller: invite.from_uri, offer: invite.sdp, source })
+            }
             // The rules of a call have no use for the rest.
             _ => None,
         }
@@ -89,7 +101,7 @@ impl SipLeg {
             headers: list(call.headers),
             credentials: route.credentials.clone(),
             patience: call.patience,
-            replaces: None,
+            replaces: call.replaces,
         };
         self.dialog = Some(self.sip.invite(outbound).await?);
         Ok(())
@@ -116,10 +128,6 @@ impl Leg for SipLeg {
                 self.over = true;
                 return LegEvent::Ended { remote: false, message: Some("the SIP driver has stopped".into()) };
             };
-            if let SipEvent::TransferRequested { dialog, .. } = &event {
-                // Whoever is on the line may not send the agent elsewhere. A dialog that is over needs no answer.
-                let _ = self.sip.answer_refer(*dialog, Err(603)).await;
-            }
             if let Some(event) = self.event(event) {
                 return event;
             }
@@ -146,6 +154,15 @@ impl Leg for SipLeg {
             LegRequest::Digit { digit, length, body } => {
                 sip.request_inside(dialog, digit_info(digit, length, body)).await
             }
+            LegRequest::Transfer(transfer) => sip.refer(dialog, refer(*transfer)).await,
+            LegRequest::AnswerTransfer(answer) => sip.answer_refer(dialog, answer).await,
+            LegRequest::TransferProgress { code, reason } => {
+                // The peer may have said that it wants to hear nothing of it.
+                let told = sip.refer_progress(dialog, code, reason).await;
+                told.or_else(
+                    |error| if matches!(error, SipError::WrongState { .. }) { Ok(()) } else { Err(error) },
+                )
+            }
             LegRequest::Hangup { headers } => {
                 // A dialog that has just ended by itself needs no end.
                 if !self.over
@@ -162,6 +179,30 @@ impl Leg for SipLeg {
             other => LegError::Refused(other.to_string()),
         })
     }
+
+    async fn successor(&mut self) -> Option<Box<dyn Leg>> {
+        let by = self.successor.take()?;
+        let events = self.sip.claim(by).await.ok()?;
+        Some(Box::new(SipLeg::inbound(self.sip.clone(), by, events)))
+    }
+
+    fn dialog(&self) -> Option<u64> {
+        self.dialog.as_ref().map(|(dialog, _)| dialog.0)
+    }
+}
+
+fn refer(transfer: TransferOut) -> Refer {
+    Refer { to: transfer.to, replaces: transfer.dialog.map(DialogId), headers: list(transfer.headers) }
+}
+
+fn transferred(progress: TransferProgress) -> LegEvent {
+    let (state, code, reason) = match progress {
+        TransferProgress::Accepted => (TransferState::Accepted, 202, String::new()),
+        TransferProgress::Ringing { code, reason } => (TransferState::Ringing, code, reason),
+        TransferProgress::Succeeded { code } => (TransferState::Succeeded, code, String::new()),
+        TransferProgress::Failed { code, reason } => (TransferState::Failed, code, reason),
+    };
+    LegEvent::Transferred { state, code, reason }
 }
 
 fn list(headers: Headers) -> Vec<(String, String)> {

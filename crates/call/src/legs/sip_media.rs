@@ -65,6 +65,13 @@ impl SipMedia {
         SipMedia { local, encryption: Encryption::default(), offer, sent: None }
     }
 
+    /// Media of a party that calls from `source` to take the far end's place: on the same port, with keys of its own,
+    /// which no two parties may share.
+    pub(crate) fn successor(&self, offer: Option<String>, source: IpAddr, keys: KeyRing) -> Self {
+        let local = LocalMedia { signalling: Some(source), keys, ..self.local.clone() };
+        SipMedia { local, encryption: self.encryption, offer, sent: None }
+    }
+
     /// Media of a call that we place.
     pub fn outbound(local: LocalMedia) -> Self {
         SipMedia::inbound(None, local)

@@ -32,6 +32,9 @@ impl Core {
         if matches!(self.state, State::Pending) {
             return self.accept(now, *accept.option);
         }
+        if self.is_asked_to_go() {
+            return self.answer_sending_on(now, Ok(()));
+        }
         if self.is_up() {
             return self.error(now, "accept", "the call is already answered", 409);
         }
@@ -48,12 +51,15 @@ impl Core {
     }
 
     pub(super) fn reject(&mut self, now: CallTime, reject: &Reject) {
-        if !matches!(self.state, State::Pending) {
+        if !matches!(self.state, State::Pending) && !self.is_asked_to_go() {
             return self.error(now, "command", "reject: no pending call", 409);
         }
         let code = reject.code.unwrap_or(DECLINE);
         if !(400..700).contains(&code) {
             return self.error(now, "command", format!("code: {code} is no refusal; use 400 to 699"), 400);
+        }
+        if self.is_asked_to_go() {
+            return self.answer_sending_on(now, Err(code));
         }
         self.refuse(now, code, &reject.reason);
     }

@@ -15,6 +15,8 @@ macro_rules! scripts {
 
 scripts! {
     accept_timeout
+    another_may_not_take_over
+    another_takes_over
     auto_hangup_after_speech
     barge_in_stops_within_a_frame
     caller_hangs_up_mid_reply
@@ -33,6 +35,9 @@ scripts! {
     encrypted_call_is_answered_encrypted
     graceful_interrupt
     greeting_then_answer
+    handover_fails_and_the_caller_stays
+    handover_succeeds_and_the_call_ends
+    handover_with_consultation
     hangup_while_referring
     hold_and_resume
     hold_needs_no_packets
@@ -53,6 +58,10 @@ scripts! {
     refer_times_out
     referred_party_never_falls_back_to_clear
     required_encryption_refuses_a_clear_offer
+    sent_on_and_left_alone
+    sent_on_by_the_caller
+    sent_on_in_vain
+    sent_on_where_the_playbook_allows
     sound_files_and_pause
     streaming_tts_end_of_stream
     tts_provider_failure_is_an_error_event_and_track_end

@@ -7,7 +7,7 @@ use crate::egress::guard::Allowed;
 use crate::outbound;
 use crate::sinks::objects::Objects;
 
-use super::words::{CodecName, HandlerKind, RecordSink};
+use super::words::{CodecName, HandlerKind, RecordSink, TransferPolicy};
 use super::{Config, HandlerTable};
 
 /// A finding at a key.
@@ -254,6 +254,11 @@ fn inbound_policy(config: &Config, findings: &mut Vec<Finding>) {
             let path = format!("sip.users.{index}");
             findings.push(Finding::new(&path, "needs \"username\" and \"password\""));
         }
+    }
+    if config.sip.transfer_requests == TransferPolicy::Accept && config.sip.destinations.is_empty() {
+        let finding =
+            Finding::new("sip.transfer_requests", "whoever calls could have any number called at our cost");
+        findings.push(finding.help("list in sip.destinations whom calls may go to, or write \"ask\""));
     }
 }
 

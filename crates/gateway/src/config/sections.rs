@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::keys::table;
-use super::words::{AuthMode, Scope, Vendor};
+use super::words::{AuthMode, Scope, TransferPolicy, Vendor};
 use super::{HandlerKind, Pattern, RecordSink};
 
 table! {
@@ -97,6 +97,8 @@ table! {
         silence_for: Seconds = super::seconds(60),
         /// Regular expressions, one of which must be found in the URI of whom a call of ours goes to; none: all may.
         destinations: Vec<Pattern> = Vec::new(),
+        /// What is done when a peer wants us to talk to someone else.
+        transfer_requests: TransferPolicy = TransferPolicy::Ask,
     }
 }
 

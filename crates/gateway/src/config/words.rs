@@ -71,6 +71,18 @@ words! {
 }
 
 words! {
+    /// `sip.transfer_requests`.
+    TransferPolicy {
+        /// Playbook or client decide.
+        Ask = "ask",
+        /// It is done.
+        Accept = "accept",
+        /// It is not done.
+        Refuse = "refuse",
+    }
+}
+
+words! {
     /// `callrecord.type`.
     RecordSink {
         /// Files.

@@ -179,6 +179,12 @@ fn half_a_certificate_and_a_proxy_that_is_none_stop_the_start() {
 }
 
 #[test]
+fn following_every_transfer_needs_a_list_of_destinations() {
+    wrong("[sip]\ntransfer_requests = \"accept\"", "2:1", "sip.destinations");
+    good("[sip]\ntransfer_requests = \"accept\"\ndestinations = [\"^sip:desk@\"]");
+}
+
+#[test]
 fn unknown_keys_are_warned_about_with_the_nearest_name() {
     let loaded = read(
         "udp_prot = 1\n[[handler.rules]]\ncaler = \"x\"\nplaybook = \"a.md\"\n[handler]\ntype = \"playbook\"",

@@ -29,5 +29,6 @@ mod sipp;
 mod sound;
 mod speech_cache;
 mod stopping;
+mod transfers;
 mod transports;
 mod trunk;

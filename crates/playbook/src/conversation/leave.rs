@@ -44,6 +44,7 @@ impl Conversation {
         let options = ReferOption { pause_parent_asr: Some(true), ..ReferOption::default() };
         out.push(Action::Do(Command::Refer(Refer {
             caller: String::new(),
+            method: None,
             callee,
             options: Some(Box::new(options)),
         })));

@@ -52,6 +52,7 @@ pub(super) enum Order {
     Reoffer(DialogId, String, Reply<()>),
     Acknowledge(DialogId, String, Reply<()>),
     Inside(DialogId, Box<InDialog>, Reply<()>),
+    Claim(DialogId, Reply<mpsc::Receiver<SipEvent>>),
     Refer(DialogId, Box<Refer>, Reply<()>),
     AnswerRefer(DialogId, Result<(), u16>, Reply<()>),
     ReferProgress(DialogId, u16, String, Reply<()>),
@@ -123,6 +124,10 @@ impl Driver {
     fn obey_at_large(&mut self, order: Order) {
         let now = self.now();
         match order {
+            Order::Claim(dialog, reply) => {
+                let claimed = self.unclaimed.remove(&dialog);
+                drop(reply.send(claimed.ok_or(SipError::NoSuchDialog(dialog))));
+            }
             Order::Register(account, reply) => {
                 let begun = self.endpoint.register(now, &account);
                 drop(reply.send(begun.map(|id| (id, self.watch(id)))));
@@ -182,6 +187,12 @@ impl SipHandle {
     /// [`Endpoint::refer`](crate::Endpoint::refer).
     pub async fn refer(&self, dialog: DialogId, refer: Refer) -> Result<(), SipError> {
         self.ask(|reply| Order::Refer(dialog, Box::new(refer), reply)).await
+    }
+
+    /// The events of a call that takes the place of another, as [`SipEvent::TakenOver`] named it. Until it is answered or
+    /// rejected the other call stands. A call that has ended meanwhile is an error.
+    pub async fn claim(&self, dialog: DialogId) -> Result<mpsc::Receiver<SipEvent>, SipError> {
+        self.ask(|reply| Order::Claim(dialog, reply)).await
     }
 
     /// [`Endpoint::answer_refer`](crate::Endpoint::answer_refer).

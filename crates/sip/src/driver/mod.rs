@@ -78,6 +78,8 @@ pub struct Driver {
     orders: mpsc::Receiver<Order>,
     incoming: mpsc::Sender<Incoming>,
     owners: HashMap<DialogId, mpsc::Sender<SipEvent>>,
+    /// Calls that take the place of others, until the others' owners claim them. No more than there are dialogs.
+    unclaimed: HashMap<DialogId, mpsc::Receiver<SipEvent>>,
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationState>>,
     pool: Pool,
     silence: Silence,
@@ -142,6 +144,7 @@ impl Driver {
             orders,
             incoming,
             owners: HashMap::new(),
+            unclaimed: HashMap::new(),
             registrations: HashMap::new(),
             pool,
             silence: Silence::default(),
@@ -304,6 +307,9 @@ impl Driver {
                 return self.turn_away(dialog, &rejection);
             }
         }
+        if let Some(old) = invite.replaces {
+            return self.succeed(old, dialog, invite);
+        }
         let (owner, events) = mpsc::channel(EVENTS);
         if self.incoming.try_send(Incoming { dialog, invite, events }).is_ok() {
             self.owners.insert(dialog, owner);
@@ -311,6 +317,18 @@ impl Driver {
         }
         let retry_after = ("Retry-After".to_owned(), self.retry_after.as_secs().max(1).to_string());
         self.turn_away(dialog, &Rejection { headers: vec![retry_after], ..Rejection::new(503) });
+    }
+
+    /// Tells the owner of `old` that a new call takes its place. When it never claims that, the caller gets 480 as from
+    /// anyone who does not answer.
+    fn succeed(&mut self, old: DialogId, dialog: DialogId, invite: Box<Invite>) {
+        if !self.owners.contains_key(&old) {
+            return self.turn_away(dialog, &Rejection::new(481));
+        }
+        let (owner, events) = mpsc::channel(EVENTS);
+        self.owners.insert(dialog, owner);
+        self.unclaimed.insert(dialog, events);
+        self.tell(SipEvent::TakenOver { dialog: old, by: dialog, invite });
     }
 
     fn turn_away(&mut self, dialog: DialogId, rejection: &Rejection) {
@@ -328,6 +346,7 @@ impl Driver {
         }
         if last || told.is_err() {
             self.owners.remove(&dialog);
+            self.unclaimed.remove(&dialog);
         }
         if told.is_err() && !last {
             self.drop_call(dialog);

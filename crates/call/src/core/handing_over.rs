@@ -1,0 +1,81 @@
+//! A transfer by the far end itself: it is asked to call someone else (SIP REFER), tells how that goes, and we leave when
+//! it has succeeded.
+
+use std::time::Duration;
+
+use protocol::event::{Event, TransferState};
+use protocol::option::ReferOption;
+use protocol::{CallTime, HangupReason};
+
+use super::Core;
+use crate::end::End;
+use crate::legs::{LegId, LegRequest, TransferOut};
+
+/// A transfer that the far end was asked for.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    target: String,
+    /// The call goes on when it has succeeded.
+    stay: bool,
+}
+
+impl Core {
+    /// Asks the far end to call `target`: in our place on `with`, where that is given.
+    pub(crate) fn hand_over(
+        &mut self,
+        now: CallTime,
+        target: String,
+        with: Option<LegId>,
+        option: &ReferOption,
+    ) {
+        if with.is_none() {
+            self.interrupt_voice(now, false, Duration::ZERO);
+        }
+        let sip = option.sip.clone().or_else(|| self.option.sip.clone()).unwrap_or_default();
+        let headers = sip.headers.unwrap_or_default();
+        self.handover = Some(Handover { target: target.clone(), stay: option.auto_hangup == Some(false) });
+        let transfer = TransferOut { to: target, with, dialog: None, headers };
+        self.request(LegRequest::Transfer(Box::new(transfer)));
+    }
+
+    /// The far end tells how the transfer goes, or could not be asked for it.
+    pub(crate) fn handed_over(&mut self, now: CallTime, state: TransferState, code: u16, reason: &str) {
+        let Some(target) = self.handover.as_ref().map(|handover| handover.target.clone()) else { return };
+        self.tell_transfer(now, state, &target, (code, reason));
+        match state {
+            TransferState::Succeeded => {
+                let stays = self.handover.take().is_some_and(|handover| handover.stay);
+                if !stays {
+                    self.end(now, End::new(HangupReason::Refer, 200));
+                }
+            }
+            TransferState::Failed => {
+                self.handover = None;
+                let track_id = self.facts.rules.server_track.clone();
+                let timestamp = self.unix_ms(now);
+                let (said, refer) = (reason.to_owned(), Some(true));
+                self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
+                self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
+            }
+            TransferState::Accepted | TransferState::Ringing | TransferState::TakenOver => {}
+        }
+    }
+
+    pub(crate) fn tell_transfer(
+        &mut self,
+        now: CallTime,
+        state: TransferState,
+        target: &str,
+        (code, reason): (u16, &str),
+    ) {
+        let event = Event::Transfer {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            state,
+            target: target.to_owned(),
+            code: Some(code),
+            reason: (!reason.is_empty()).then(|| reason.to_owned()),
+        };
+        self.emit(event);
+    }
+}

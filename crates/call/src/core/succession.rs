@@ -1,0 +1,291 @@
+//! Someone else takes the far end's place: because the far end sends us on (a REFER that we take), or because a new call
+//! says so (`Replaces`, RFC 3891). The conversation, its sound and its recording go on; only the leg is another.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use protocol::CallTime;
+use protocol::event::{Event, TransferState};
+use rtp::sdp::KeyRing;
+
+use super::dialing::uri;
+use super::{Core, Due, Effect, State};
+use crate::end::End;
+use crate::legs::sip_media::{Agreed, SipMedia};
+use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
+use crate::media::order::{LegPlan, RtpPlan, ToMedia};
+use crate::setup::{Dial, TransferRequests, Undialled};
+
+/// How long a client may think about a transfer that the far end wants; the SIP endpoint waits ten seconds.
+const THINKING: Duration = Duration::from_secs(8);
+/// How long the target may let it ring.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Refusal of a transfer that nobody here wants.
+const DECLINE: u16 = 603;
+/// Refusal while another transfer is under way.
+const BUSY_WITH_ANOTHER: u16 = 491;
+
+/// Who is to take the far end's place.
+#[derive(Debug)]
+pub(crate) enum Succession {
+    /// The far end wants to send us on, and a client is asked.
+    Asked { to: String, replaces: Option<String> },
+    /// The target is being called on this leg.
+    Called(Called),
+    /// A new call waits on this leg.
+    Calling { leg: LegId, caller: String, offer: Option<String>, source: IpAddr },
+}
+
+/// A target that the far end has sent us to.
+#[derive(Debug)]
+pub(crate) struct Called {
+    leg: LegId,
+    to: String,
+    replaces: Option<String>,
+    media: Option<Box<SipMedia>>,
+    /// How the call ends if the target does not answer: the far end has not waited for that.
+    left: Option<End>,
+}
+
+impl Succession {
+    fn leg(&self) -> Option<LegId> {
+        match self {
+            Succession::Asked { .. } => None,
+            Succession::Called(Called { leg, .. }) | Succession::Calling { leg, .. } => Some(*leg),
+        }
+    }
+}
+
+impl Core {
+    /// Whether `leg` is that of a successor.
+    pub(crate) fn succeeds(&self, leg: LegId) -> bool {
+        self.succession.as_ref().and_then(Succession::leg) == Some(leg)
+    }
+
+    /// The far end wants to send us on to `to`.
+    pub(crate) fn sent_on(&mut self, now: CallTime, to: &str, by: Option<String>, replaces: Option<String>) {
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        self.emit(Event::TransferRequest { track_id, timestamp, refer_to: to.to_owned(), referred_by: by });
+        if !self.is_up() || self.referred.is_some() || self.handover.is_some() || self.succession.is_some() {
+            return self.request(LegRequest::AnswerTransfer(Err(BUSY_WITH_ANOTHER)));
+        }
+        let Ok(to) = uri(to) else { return self.request(LegRequest::AnswerTransfer(Err(416))) };
+        let agreed = match (self.facts.rules.transfer_requests, &self.playbook) {
+            (TransferRequests::Refuse, _) => Some(false),
+            (TransferRequests::Accept, _) => Some(true),
+            (TransferRequests::Ask, Some(playbook)) => Some(playbook.allowed.permits(&to)),
+            (TransferRequests::Ask, None) => None,
+        };
+        self.succession = Some(Succession::Asked { to, replaces });
+        match agreed {
+            Some(agreed) => self.answer_sending_on(now, if agreed { Ok(()) } else { Err(DECLINE) }),
+            None => self.deadlines.set(now + THINKING, Due::Succession),
+        }
+    }
+
+    /// Whether a client is asked about a transfer.
+    pub(crate) fn is_asked_to_go(&self) -> bool {
+        matches!(self.succession, Some(Succession::Asked { .. }))
+    }
+
+    /// Takes the transfer that the far end wants, or refuses it.
+    pub(crate) fn answer_sending_on(&mut self, now: CallTime, answer: Result<(), u16>) {
+        let Some(Succession::Asked { to, replaces }) = self.succession.take() else { return };
+        self.deadlines.drop_where(|due| *due == Due::Succession);
+        self.request(LegRequest::AnswerTransfer(answer));
+        if answer.is_err() {
+            return;
+        }
+        self.legs_dialled += 1;
+        let leg = LegId(self.legs_dialled);
+        let own = if self.dialled { self.caller() } else { self.callee() };
+        let dial = Dial {
+            call_id: format!("ref-{}-{}", leg.0, self.facts.id),
+            caller: uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned()),
+            callee: to.clone(),
+            sip: self.option.sip.clone().unwrap_or_default(),
+            playbook: self.playbook.is_some(),
+        };
+        self.succession = Some(Succession::Called(Called { leg, to, replaces, media: None, left: None }));
+        self.deadlines.set(now + PATIENCE + Duration::from_secs(2), Due::Succession);
+        self.effect(Effect::Dial(leg, Box::new(dial)));
+    }
+
+    /// Nobody has decided, or the target's leg has told nothing for longer than it may ring.
+    pub(crate) fn succession_timed_out(&mut self, now: CallTime) {
+        match &self.succession {
+            Some(Succession::Asked { .. }) => self.answer_sending_on(now, Err(DECLINE)),
+            Some(Succession::Called(_)) => self.not_succeeded(now, 408, "no answer"),
+            _ => {}
+        }
+    }
+
+    /// A line to the target is there, or there is none.
+    pub(crate) fn successor_line(&mut self, now: CallTime, line: Result<Box<SipMedia>, Undialled>) {
+        let encryption = self.encryption(None);
+        let headers = self.option.sip.clone().unwrap_or_default().headers.unwrap_or_default();
+        let (id, own) = (self.facts.id.clone(), if self.dialled { self.caller() } else { self.callee() });
+        let Some(Succession::Called(called)) = &mut self.succession else { return };
+        let mut media = match line {
+            Ok(media) => media,
+            Err(Undialled { code, reason }) => return self.not_succeeded(now, code, &reason),
+        };
+        media.encrypt(encryption);
+        let invite = CallOut {
+            caller: uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned()),
+            callee: called.to.clone(),
+            sdp: media.make_offer(),
+            call_id: Some(format!("ref-{}-{id}", called.leg.0)),
+            headers,
+            patience: PATIENCE,
+            replaces: called.replaces.clone(),
+        };
+        called.media = Some(media);
+        let leg = called.leg;
+        self.effect(Effect::Request(leg, LegRequest::Invite(Box::new(invite))));
+    }
+
+    /// Something happened on the successor's leg.
+    pub(crate) fn successor_leg(&mut self, now: CallTime, event: LegEvent) {
+        match event {
+            LegEvent::Ringing { code, .. } => {
+                let Some(Succession::Called(called)) = &self.succession else { return };
+                let to = called.to.clone();
+                self.request(LegRequest::TransferProgress { code, reason: String::new() });
+                self.tell_transfer(now, TransferState::Ringing, &to, (code, ""));
+            }
+            LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
+            LegEvent::Refused { code, reason } => self.not_succeeded(now, code, &reason),
+            LegEvent::Ended { .. } | LegEvent::Canceled => self.not_succeeded(now, 487, "given up"),
+            _ => {}
+        }
+    }
+
+    /// The successor's leg could not do what was asked of it.
+    pub(crate) fn successor_failed(&mut self, now: CallTime, failed: Failed, why: &str) {
+        match failed {
+            Failed::Invite => self.not_succeeded(now, 500, why),
+            _ => self.error(now, "sip", why, 500),
+        }
+    }
+
+    fn target_answers(&mut self, now: CallTime, answer: &str) {
+        let start = self.start();
+        let Some(Succession::Called(Called { media: Some(media), .. })) = &mut self.succession else {
+            return;
+        };
+        let plan = match media.answered(answer, start) {
+            Ok(plan) => plan,
+            Err(error) => return self.not_succeeded(now, error.status(), &error.to_string()),
+        };
+        self.deadlines.drop_where(|due| *due == Due::Succession);
+        let Some(Succession::Called(Called { leg, to, media: Some(media), .. })) = self.succession.take()
+        else {
+            return;
+        };
+        self.step_in(now, leg, *media, Some(plan));
+        // The two legs have changed their names: `leg` is who has sent us on.
+        self.effect(Effect::Request(leg, LegRequest::TransferProgress { code: 200, reason: String::new() }));
+        let headers = self.bye_headers();
+        self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
+        self.effect(Effect::Drop(leg));
+        self.tell_transfer(now, TransferState::Succeeded, &to, (200, ""));
+    }
+
+    /// The leg becomes the main one, and the main one becomes `leg`.
+    fn step_in(&mut self, now: CallTime, leg: LegId, media: SipMedia, plan: Option<RtpPlan>) {
+        self.effect(Effect::Exchange(leg));
+        self.sip = Some(media);
+        if let Some(plan) = plan {
+            let held = plan.media.held;
+            self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
+            self.tell_hold(now, held);
+        }
+    }
+
+    /// The target does not take the far end's place: the far end is told and stays.
+    fn not_succeeded(&mut self, now: CallTime, code: u16, reason: &str) {
+        self.deadlines.drop_where(|due| *due == Due::Succession);
+        match self.succession.take() {
+            Some(Succession::Called(Called { leg, to, left, .. })) => {
+                self.let_successor_go(leg);
+                let reason = reason.to_owned();
+                self.tell_transfer(now, TransferState::Failed, &to, (code, &reason));
+                match left {
+                    Some(end) => self.end(now, end),
+                    None => self.request(LegRequest::TransferProgress { code, reason }),
+                }
+            }
+            Some(Succession::Calling { leg, .. }) => self.let_successor_go(leg),
+            Some(Succession::Asked { .. }) | None => {}
+        }
+    }
+
+    fn let_successor_go(&mut self, leg: LegId) {
+        self.effect(Effect::Request(leg, LegRequest::Hangup { headers: protocol::Headers::new() }));
+        self.effect(Effect::Drop(leg));
+    }
+
+    /// The call ends, and with it what was to become of its far end.
+    pub(crate) fn end_succession(&mut self) {
+        if let Some(leg) = self.succession.take().and_then(|succession| succession.leg()) {
+            self.let_successor_go(leg);
+        }
+    }
+
+    /// A new call wants to take the far end's place on `from`.
+    pub(crate) fn taken_over(
+        &mut self,
+        now: CallTime,
+        from: LegId,
+        (caller, offer): (String, Option<String>),
+        source: IpAddr,
+    ) {
+        self.legs_dialled += 1;
+        let leg = LegId(self.legs_dialled);
+        let wanted = self.facts.rules.transfer_requests != TransferRequests::Refuse;
+        if from != LegId::MAIN || !self.is_up() || self.sip.is_none() || !wanted {
+            self.effect(Effect::Adopt(from, leg));
+            let reason = String::new();
+            self.effect(Effect::Request(leg, LegRequest::Reject { code: DECLINE, reason }));
+            return self.effect(Effect::Drop(leg));
+        }
+        // Where the far end has sent us on, it stays no longer; the new call is the one that counts.
+        self.not_succeeded(now, 487, "another call has taken over");
+        self.succession = Some(Succession::Calling { leg, caller, offer, source });
+        self.effect(Effect::Adopt(from, leg));
+    }
+
+    /// The leg of the new call is there, with fresh keys for it, or it has given up.
+    pub(crate) fn adopted(&mut self, now: CallTime, adopted: LegId, keys: Option<KeyRing>) {
+        if !self.succeeds(adopted) {
+            return;
+        }
+        let Some(Succession::Calling { leg, caller, offer, source }) = self.succession.take() else { return };
+        let (Some(keys), Some(sip), State::Up) = (keys, &self.sip, &self.state) else { return };
+        let mut media = sip.successor(offer, source, keys);
+        match media.answer(self.start()) {
+            Ok(Agreed { sdp, plan }) => {
+                self.step_in(now, leg, media, plan);
+                self.request(LegRequest::Answer { sdp });
+                // The endpoint ends the dialog whose place is taken.
+                self.effect(Effect::Drop(leg));
+                self.tell_transfer(now, TransferState::TakenOver, &caller, (200, ""));
+            }
+            Err(error) => {
+                let (code, reason) = (error.status(), String::new());
+                self.effect(Effect::Request(leg, LegRequest::Reject { code, reason }));
+                self.effect(Effect::Drop(leg));
+                self.error(now, "sip", error.to_string(), code);
+            }
+        }
+    }
+
+    /// The far end has left. Where it has sent us to someone who is still being called, the call goes on for now.
+    pub(crate) fn far_end_left(&mut self, now: CallTime, end: End) {
+        match &mut self.succession {
+            Some(Succession::Called(called)) => called.left = Some(end),
+            _ => self.end(now, end),
+        }
+    }
+}
