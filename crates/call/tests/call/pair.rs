@@ -24,6 +24,8 @@ pub(crate) struct Pair {
     pub(crate) now: CallTime,
     /// What each end has told.
     pub(crate) told: [Vec<FromMedia>; 2],
+    /// Whom each end has sent to, the last one last.
+    addressed: [Vec<SocketAddr>; 2],
 }
 
 /// What the end with this peer has agreed on: PCMU with telephone-events, 20 ms.
@@ -61,7 +63,7 @@ impl Pair {
         for (n, end) in ends.iter_mut().enumerate() {
             end.handle(CallTime::ZERO, plan(change(agreed(ENDS[1 - n])), n as u32 + 1));
         }
-        Pair { ends, now: CallTime::ZERO, told: [Vec::new(), Vec::new()] }
+        Pair { ends, now: CallTime::ZERO, told: Default::default(), addressed: Default::default() }
     }
 
     /// One tick of both ends. `wire` is given each datagram with the end it comes from, and says what arrives.
@@ -72,14 +74,34 @@ impl Pair {
             self.told[from].extend(std::iter::from_fn(|| self.ends[from].poll()));
             let sent: Vec<Transmit> = std::iter::from_fn(|| self.ends[from].transmit()).collect();
             for transmit in sent {
-                let (Transmit::Datagram(_, _, bytes)
-                | Transmit::Report(_, _, bytes)
-                | Transmit::Message(_, bytes)) = transmit;
-                for mut bytes in wire(from, bytes) {
-                    let address: SocketAddr = ENDS[from].parse().unwrap();
-                    self.ends[1 - from].datagram(self.now, LegId::MAIN, address, &mut bytes);
+                let (Transmit::Datagram(_, to, bytes) | Transmit::Report(_, to, bytes)) = transmit else {
+                    continue;
+                };
+                let last = self.addressed[from].last();
+                if last != Some(&to) {
+                    self.addressed[from].push(to);
+                }
+                for bytes in wire(from, bytes) {
+                    self.deliver(1 - from, ENDS[from], bytes);
                 }
             }
+        }
+    }
+
+    /// A datagram arrives at an end, from this address.
+    pub(crate) fn deliver(&mut self, end: usize, from: &str, mut bytes: Vec<u8>) {
+        self.ends[end].datagram(self.now, LegId::MAIN, from.parse().unwrap(), &mut bytes);
+    }
+
+    /// Whom an end sends to now.
+    pub(crate) fn answered(&self, end: usize) -> String {
+        self.addressed[end].last().map(SocketAddr::to_string).unwrap_or_default()
+    }
+
+    /// Sees that nobody but the other end was ever sent to.
+    pub(crate) fn only_each_other(&self) {
+        for end in [0, 1] {
+            assert_eq!(self.addressed[end], [ENDS[1 - end].parse().unwrap()]);
         }
     }
 

@@ -108,9 +108,18 @@ impl Baresip {
 
     /// What baresip decoded, as its own recorder wrote it.
     pub(crate) fn heard(&self) -> Vec<i16> {
+        self.recorded("-dec.wav")
+    }
+
+    /// What baresip sent, on the same clock.
+    pub(crate) fn said(&self) -> Vec<i16> {
+        self.recorded("-enc.wav")
+    }
+
+    fn recorded(&self, end: &str) -> Vec<i16> {
         let files = std::fs::read_dir(&self.folder).unwrap().flatten().map(|file| file.path());
-        let decoded = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().ends_with("-dec.wav");
-        let file = files.into_iter().find(decoded).expect("baresip has recorded");
+        let named = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().ends_with(end);
+        let file = files.into_iter().find(named).expect("baresip has recorded");
         sound::channel(&file, 0)
     }
 }
@@ -237,5 +246,45 @@ async fn baresip_holds_and_resumes_and_the_agent_hangs_up() {
     client.event("hangup").await;
     phone.told("type", "CALL_CLOSED").await;
     assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 200);
+    rig.server.stop().await;
+}
+
+/// Datagrams of no use to anyone, a thousand a second, to the ports of a call; what comes back.
+async fn noise(port: u16) -> usize {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (mut answers, mut buffer) = (0, [0; 2048]);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
+    for sequence in 0..1_200u16 {
+        tick.tick().await;
+        let mut bytes: [u8; 172] = rand::random();
+        socket.send_to(&bytes, ("127.0.0.1", port)).await.unwrap();
+        // Well-formed sound, a digit, and reports.
+        for (kind, to) in [(0u8, port), (101, port), (200, port), (203, port + 1)] {
+            bytes[..4].copy_from_slice(&[0x80, kind, (sequence >> 8) as u8, sequence as u8]);
+            bytes[8..12].copy_from_slice(&[7, 7, 7, kind]);
+            socket.send_to(&bytes, ("127.0.0.1", to)).await.unwrap();
+        }
+        answers += usize::from(socket.try_recv(&mut buffer).is_ok());
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_s_noise_on_the_ports_of_a_call_is_neither_heard_nor_answered() {
+    let [port] = programs::free_ports::<1>();
+    let change = |config: &mut Config| (config.rtp_start_port, config.rtp_end_port) = (port, port + 3);
+    let (rig, mut told, caller, agent) = rig_with_agent_and(change).await;
+    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &caller).await;
+    let mut client = connect(&rig, &mut told, &mut phone).await;
+    let (answers, _) = tokio::join!(noise(port), client.event("trackEnd"));
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("type", "CALL_CLOSED").await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let said = sound::find(&caller, &sound::channel(&PathBuf::from(&record.recorder[0].path), 0));
+    let heard = sound::find(&agent, &phone.heard());
+    println!("under noise the server hears {said:?}, baresip hears {heard:?}");
+    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    assert_eq!((answers, client.seen.iter().filter(|event| *event == "dtmf").count()), (0, 0));
     rig.server.stop().await;
 }

@@ -28,6 +28,7 @@ mod sinks;
 mod sipp;
 mod sound;
 mod speech_cache;
+mod spoken;
 mod stopping;
 mod transfers;
 mod transports;

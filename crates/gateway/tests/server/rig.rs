@@ -56,6 +56,19 @@ impl Rig {
 
     /// A server on free ports of loopback whose files all lie in a temporary folder.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Rig {
+        let providers = FakeProviders::new(Cast::default(), &["hello there"]);
+        Self::start_among(Arc::new(providers), change).await
+    }
+
+    /// The same with real providers, of which those that are programs of this machine need nothing else.
+    pub(crate) async fn start_speaking(change: impl FnOnce(&mut Config)) -> Rig {
+        Self::start_among(Arc::new(call::setup::Vendors), change).await
+    }
+
+    async fn start_among(
+        providers: Arc<dyn call::setup::Providers>,
+        change: impl FnOnce(&mut Config),
+    ) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             http_addr: "127.0.0.1:0".parse().unwrap(),
@@ -79,8 +92,7 @@ impl Rig {
         std::fs::create_dir_all(folder.path().join("sounds")).unwrap();
         std::fs::create_dir_all(folder.path().join("playbook")).unwrap();
         change(&mut config);
-        let providers = FakeProviders::new(Cast::default(), &["hello there"]);
-        let server = Server::start_with(config, Arc::new(providers)).await.unwrap();
+        let server = Server::start_with(config, providers).await.unwrap();
         Rig { server, folder }
     }
 

@@ -1,0 +1,236 @@
+//! A call's sound on lines as they are: streams that begin anew, outages, strangers, noise, forged and repeated packets.
+
+use std::time::Duration;
+
+use call::legs::LegId;
+use call::media::order::{FromMedia, ToMedia};
+use proptest::prelude::*;
+use protocol::CallTime;
+use rtp::sdp::Negotiated;
+use rtp::srtp::{AES_CM_128_HMAC_SHA1_80, Master};
+use rtp::watch::{Missing, Patience};
+use rtp::{Keys, Rtp, Srtp};
+
+use crate::pair::{ENDS, Pair, agreed, likeness, plan, speech};
+
+const STRANGER: &str = "203.0.113.66:6666";
+/// Where the speech of [`talk`] begins.
+const BEGAN: CallTime = CallTime::ms(500);
+
+/// Two seconds of speech from the first end to the second, over `wire`; how well it was heard.
+fn talk(pair: &mut Pair, mut wire: impl FnMut(&mut Pair, usize, Vec<u8>) -> Vec<Vec<u8>>) -> f64 {
+    let said = speech(2);
+    pair.ends[1].handle(CallTime::ZERO, ToMedia::Record);
+    for tick in 0..140 {
+        if tick == 25 {
+            pair.say(0, &said);
+        }
+        let mut sent = Vec::new();
+        pair.tick(|from, bytes| {
+            sent.push((from, bytes));
+            vec![]
+        });
+        for (from, bytes) in sent {
+            for bytes in wire(pair, from, bytes) {
+                pair.deliver(1 - from, ENDS[from], bytes);
+            }
+        }
+    }
+    let heard = pair.heard(1);
+    likeness(&said, BEGAN, &heard, 8000)
+}
+
+/// The packet with other numbers: its sequence moved, its SSRC replaced.
+fn renumbered(mut packet: Vec<u8>, by: u16, ssrc: Option<u32>) -> Vec<u8> {
+    let Ok(Rtp { header, .. }) = Rtp::parse(&packet) else { return packet };
+    packet[2..4].copy_from_slice(&header.sequence.wrapping_add(by).to_be_bytes());
+    if let Some(ssrc) = ssrc {
+        packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    }
+    packet
+}
+
+/// Sound of `level` that nobody has asked for, well formed.
+fn forged(sequence: u16, ssrc: u32, payload_type: u8) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let timestamp = u32::from(sequence).wrapping_mul(160);
+    let header = rtp::Header { marker: false, payload_type, sequence, timestamp, ssrc };
+    // Full-scale noise in mu-law.
+    let noise: Vec<u8> = (0..160u32).map(|n| if n * n % 7 < 3 { 0x00 } else { 0x80 }).collect();
+    rtp::packet::write(&header, &noise, &mut packet);
+    packet
+}
+
+#[test]
+fn sequence_and_timestamp_wrap_unheard() {
+    let mut pair = Pair::new(8000, |media| media);
+    // The timestamp wraps half a second after the beginning by itself.
+    let like = talk(&mut pair, |_, _, bytes| vec![renumbered(bytes, 0x8000 - 40, None)]);
+    assert!(like > 0.99, "{like}");
+    assert_eq!(pair.ends[1].stats(LegId::MAIN).unwrap().lost, 0);
+}
+
+#[test]
+fn a_stream_that_begins_anew_under_another_ssrc_is_heard_at_once() {
+    let mut pair = Pair::new(8000, |media| media);
+    let mut count = 0;
+    let like = talk(&mut pair, |_, from, bytes| {
+        count += usize::from(from == 0);
+        vec![if count > 70 { renumbered(bytes, 31_000, Some(0xabcd)) } else { bytes }]
+    });
+    assert!(like > 0.9, "{like}");
+    assert_eq!(pair.ends[1].stats(LegId::MAIN).unwrap().resets, 1);
+}
+
+#[test]
+fn after_a_minute_without_packets_the_sound_is_back_within_200_ms() {
+    let mut pair = Pair::new(8000, |media| media);
+    let patience = |gap| Patience { first: None, gap: Some(Duration::from_secs(gap)) };
+    pair.ends[0].handle(pair.now, ToMedia::Watch(patience(50)));
+    pair.ends[1].handle(pair.now, ToMedia::Watch(patience(90)));
+    pair.run(50);
+    for _ in 0..3_000 {
+        pair.tick(|_, _| vec![]);
+    }
+    let told = |pair: &Pair, end: usize| {
+        pair.told[end].iter().filter(|e| matches!(e, FromMedia::Inactive(Missing::Next))).count()
+    };
+    assert_eq!((told(&pair, 0), told(&pair, 1)), (1, 0));
+    pair.ends[1].handle(pair.now, ToMedia::Record);
+    pair.say(0, &[12_000; 16_000]);
+    pair.run(20);
+    let heard = pair.heard(1);
+    let back = heard.iter().position(|sample| *sample > 8_000).expect("the sound is back");
+    assert!(back <= 1_600, "after {} ms", back / 8);
+}
+
+#[test]
+fn strangers_are_neither_heard_nor_answered() {
+    let mut pair = Pair::new(8000, |media| media);
+    let mut sequence = 0u16;
+    let like = talk(&mut pair, |pair, _, bytes| {
+        for _ in 0..3 {
+            sequence = sequence.wrapping_add(1);
+            pair.deliver(1, STRANGER, forged(sequence, 0xbad, 0));
+            pair.deliver(1, "192.0.2.1:40002", forged(sequence, 0xbad1, 0));
+        }
+        vec![bytes]
+    });
+    assert!(like > 0.99, "{like}");
+    pair.only_each_other();
+}
+
+#[test]
+fn whoever_was_learned_stays_until_other_media_are_agreed_on() {
+    let behind_nat = "198.51.100.9:7000";
+    let mut pair = Pair::new(8000, |media| media);
+    let hear = |pair: &mut Pair, from: &str, ssrc: u32, ticks: u16| {
+        for n in 0..ticks {
+            pair.deliver(1, from, forged(n, ssrc, 0));
+            pair.tick(|_, _| vec![]);
+        }
+        pair.answered(1)
+    };
+    assert_eq!(hear(&mut pair, behind_nat, 5, 60), behind_nat, "the peer sits behind a NAT");
+    assert_eq!(hear(&mut pair, STRANGER, 6, 200), behind_nat, "it stays, however long another sends");
+    let moved = Negotiated { remote: "198.51.100.20:9000".parse().ok(), ..agreed(ENDS[0]) };
+    pair.ends[1].handle(pair.now, plan(moved, 2));
+    assert_eq!(hear(&mut pair, "198.51.100.20:9000", 7, 5), "198.51.100.20:9000");
+    assert_eq!(hear(&mut pair, behind_nat, 5, 100), "198.51.100.20:9000");
+}
+
+/// Keys of both ends.
+fn keys() -> [Keys; 2] {
+    let suite = &AES_CM_128_HMAC_SHA1_80;
+    let master = |byte: u8| Master::new(suite, &[byte; 30]).unwrap();
+    let keys = |ours, theirs| Keys { suite, ours: master(ours), theirs: master(theirs) };
+    [keys(1, 2), keys(2, 1)]
+}
+
+#[test]
+fn clear_wrongly_encrypted_and_repeated_packets_leave_an_encrypted_call_as_it_is() {
+    let mut pair = Pair::new(8000, |media| media);
+    for (n, keys) in keys().into_iter().enumerate() {
+        let media = Negotiated { keys: Some(keys), ..agreed(ENDS[1 - n]) };
+        pair.ends[n].handle(CallTime::ZERO, ToMedia::Remove(LegId::MAIN));
+        pair.ends[n].handle(CallTime::ZERO, plan(media, n as u32 + 1));
+    }
+    let mut wrong =
+        Srtp::new(&Keys { ours: Master::new(&AES_CM_128_HMAC_SHA1_80, &[9; 30]).unwrap(), ..keys()[0] })
+            .unwrap();
+    let mut before = std::collections::VecDeque::new();
+    let (mut clear, mut opened) = (0, 0);
+    let like = talk(&mut pair, |_, from, bytes| {
+        if from == 1 {
+            return vec![bytes];
+        }
+        opened += usize::from(Rtp::parse(&bytes).is_ok_and(|rtp| rtp.payload.len() == 160));
+        let Ok(Rtp { header, .. }) = Rtp::parse(&bytes) else { return vec![bytes] };
+        let mut forgeries =
+            vec![forged(header.sequence, header.ssrc, 0), forged(header.sequence.wrapping_add(1), 77, 0)];
+        clear += forgeries.len();
+        let mut sealed = forged(header.sequence.wrapping_add(2), header.ssrc, 0);
+        wrong.protect(&mut sealed).unwrap();
+        forgeries.push(sealed);
+        before.push_back(bytes.clone());
+        forgeries.extend((before.len() > 20).then(|| before.pop_front().unwrap()));
+        forgeries.insert(2, bytes);
+        forgeries
+    });
+    assert!(like > 0.99, "{like}");
+    assert!(clear > 200 && opened == 0, "the sound on the wire is encrypted");
+    let stats = pair.ends[1].stats(LegId::MAIN).unwrap();
+    assert_eq!((stats.lost, stats.duplicate, stats.resets), (0, 0, 0), "{stats:?}");
+}
+
+/// Datagrams of any kind: noise, and what begins like RTP and like reports.
+fn datagrams() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let any_bytes = proptest::collection::vec(any::<u8>(), 0..200);
+    let like = (0u8..8, any::<[u8; 12]>(), any_bytes.clone()).prop_map(|(kind, mut head, rest)| {
+        head[0] = 0x80 | head[0] & 0x3f;
+        head[1] = match kind {
+            0..4 => 200 + kind,
+            4 => 205,
+            5 => 0,
+            _ => 101,
+        };
+        [&head[..], &rest].concat()
+    });
+    proptest::collection::vec(prop_oneof![any_bytes, like], 200..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn noise_of_strangers_on_the_port_of_a_call_is_not_heard(noise in datagrams()) {
+        let mut pair = Pair::new(8000, |media| media);
+        let mut noise = noise.into_iter().cycle();
+        let like = talk(&mut pair, |pair, _, bytes| {
+            for from in [STRANGER, "192.0.2.1:40001", STRANGER] {
+                pair.deliver(1, from, noise.next().unwrap_or_default());
+            }
+            vec![bytes]
+        });
+        prop_assert!(like > 0.99, "{}", like);
+        prop_assert_eq!(pair.digits(1), "");
+        pair.only_each_other();
+    }
+
+    #[test]
+    fn noise_in_the_peers_own_name_breaks_nothing(noise in datagrams()) {
+        let mut pair = Pair::new(8000, |media| media);
+        for datagram in noise {
+            pair.deliver(1, ENDS[0], datagram);
+            pair.tick(|_, bytes| vec![bytes]);
+        }
+        pair.run(60);
+        pair.ends[1].handle(pair.now, ToMedia::Record);
+        let (said, began) = (speech(1), pair.now);
+        pair.say(0, &said);
+        pair.run(75);
+        let heard = pair.heard(1);
+        let like = likeness(&said, CallTime::ZERO, &heard, 8000);
+        prop_assert!(like > 0.95, "{} from {}", like, began);
+    }
+}
