@@ -26,7 +26,7 @@ use protocol::{CallTime, Command};
 use providers::{Heard, Words};
 use rtp::sdp::{KeyRing, RING_BYTES};
 
-use crate::caller::{ADDRESS, Caller, Line as Wire, Said, codec_named};
+use crate::caller::{ADDRESS, Caller, DIGIT_PAYLOAD, Line as Wire, Said, codec_named};
 use crate::cast::{Cast, RATE};
 use crate::report;
 use crate::terms::{Manner, Terms};
@@ -132,6 +132,8 @@ pub struct World {
     ears: Vec<Ears>,
     lines: Vec<Line>,
     records: Vec<CallRecord>,
+    /// Keys that other parties are sent.
+    keys: rtp::Digits,
     /// Stereo samples of the recording.
     recorded: u64,
 }
@@ -226,6 +228,7 @@ impl World {
             ears: Vec::new(),
             lines: Vec::new(),
             records: Vec::new(),
+            keys: rtp::Digits::new(8_000),
             recorded: 0,
         };
         world.feed(Input::Begin);
@@ -335,6 +338,8 @@ impl World {
             if *leg == LegId::MAIN {
                 any = true;
                 heard.extend(self.caller.hear(bytes, &mut keys));
+            } else if let Some(key) = pressed(&mut self.keys, bytes) {
+                self.lines.push(Line { at: self.now, text: format!("leg {} hears key {key}", leg.0) });
             }
         }
         for key in keys.chars() {
@@ -528,6 +533,12 @@ impl World {
     fn note(&mut self, text: String) {
         self.lines.push(Line { at: self.now, text });
     }
+}
+
+/// The key that a packet is the first of.
+fn pressed(keys: &mut rtp::Digits, packet: &[u8]) -> Option<char> {
+    let rtp = rtp::Rtp::parse(packet).ok().filter(|rtp| rtp.header.payload_type == DIGIT_PAYLOAD)?;
+    keys.push(&rtp.header, rtp.payload)
 }
 
 /// The description that a request carries.

@@ -20,6 +20,8 @@ const REMEMBERED: usize = 32;
 const MOST_WAITING: usize = 256;
 /// Pause between two digits by INFO.
 const GAP: Duration = Duration::from_millis(100);
+/// Length of a digit that is passed on from one party to the other.
+const PASSED_ON: Duration = Duration::from_millis(120);
 /// A comma among digits.
 const COMMA: Duration = Duration::from_millis(500);
 
@@ -81,7 +83,12 @@ impl Keys {
 impl Core {
     /// A digit of the far end.
     pub(crate) fn digit(&mut self, now: CallTime, leg: LegId, digit: char, way: Way) {
-        if leg != LegId::MAIN || !self.keys.is_new(now, digit, way) {
+        let main = leg == LegId::MAIN;
+        if main && !self.keys.is_new(now, digit, way) {
+            return;
+        }
+        self.pass_on(leg, digit, way);
+        if !main {
             return;
         }
         self.input_came();
@@ -92,6 +99,14 @@ impl Core {
             digit: digit.to_string(),
         };
         self.emit(event);
+    }
+
+    /// A key that one party presses reaches the one it is joined with, which may be a menu. A tone is in the sound.
+    fn pass_on(&mut self, from: LegId, digit: char, way: Way) {
+        let Some((second, _)) = self.second_party().filter(|_| way != Way::Tone) else { return };
+        let to = if from == LegId::MAIN { second } else { LegId::MAIN };
+        let dialled = Dialled { digits: digit.to_string(), length: PASSED_ON, manner: Manner::Events };
+        self.order(ToMedia::Digits(to, dialled));
     }
 
     /// Sends digits to the far end, which are known to be some.

@@ -43,6 +43,7 @@ scripts! {
     hold_needs_no_packets
     inactivity_hangs_up
     interruption_event_positions
+    keys_reach_a_second_party
     late_provider_output_is_dropped
     late_sound_is_dropped
     no_first_packet_hangs_up
