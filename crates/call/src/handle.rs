@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use protocol::option::CallOption;
+use protocol::record::Quality;
 use protocol::rest::CallKind;
 use protocol::{Command, Event};
 use tokio::sync::{mpsc, watch};
@@ -84,6 +85,8 @@ pub struct CallInfo {
     pub caller: String,
     /// To.
     pub callee: String,
+    /// How good the main leg's sound was so far.
+    pub quality: Option<Quality>,
 }
 
 /// The call has ended; what was sent to it had no effect.

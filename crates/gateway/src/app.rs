@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use call::setup::{EventLog, Rules, TransferRequests};
 use call::{CallHandle, Services, Setup};
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::config::words::TransferPolicy;
 use crate::egress::Egress;
 use crate::inbound::Routes;
+use crate::ladder::Ladders;
 use crate::parked::Parked;
 use crate::playbooks::Folder;
 use crate::ports::{Port, Ports};
@@ -47,6 +49,8 @@ pub struct App {
     pub parked: Parked,
     /// Told of inbound calls, when a webhook handles them.
     pub webhook: Option<Webhook>,
+    /// SIP messages of calls.
+    pub ladders: Ladders,
     /// RTP ports.
     pub ports: Ports,
     /// Where records go; absent: nowhere.
@@ -69,6 +73,9 @@ pub struct Beginning {
     pub unclaimed: bool,
 }
 
+/// How long after the end of a call its log takes SIP messages.
+const LAST_MESSAGES: Duration = Duration::from_millis(500);
+
 impl App {
     /// A place for a call.
     ///
@@ -78,6 +85,7 @@ impl App {
         self.calls.reserve(id)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the end of a log is a matter of real time")]
     /// Begins a call; its place and port are given back when it is over.
     pub async fn begin(self: &Arc<Self>, beginning: Beginning) -> CallHandle {
         let Beginning { setup, place, port, unclaimed } = beginning;
@@ -89,6 +97,9 @@ impl App {
             }
             None => None,
         };
+        if setup.kind == CallKind::Sip {
+            self.ladders.begin(&setup.id, setup.log.as_ref().map(|log| log.lines.clone()));
+        }
         let handle = call::spawn(setup, &self.services);
         place.fill(handle.clone(), unclaimed);
         let (app, over) = (self.clone(), handle.clone());
@@ -97,6 +108,9 @@ impl App {
             app.forget_unborn(&over, note.as_ref());
             drop(port);
             drop(place);
+            // The answer to our BYE belongs to the log too.
+            app.closing.run_until_cancelled(tokio::time::sleep(LAST_MESSAGES)).await;
+            app.ladders.end(over.id());
         });
         handle
     }

@@ -33,6 +33,8 @@ pub enum Command {
     Chat(Chat),
     /// Make an API key, and print it with the lines of the configuration that let it in.
     Key(Key),
+    /// Print what happened in a call, SIP messages and events on one line of time, from its event log.
+    Explain(Explain),
     /// Print the description of the HTTP API (OpenAPI 3.1).
     Openapi,
     /// Start the server with the offline demo playbook and have a built-in caller phone it.
@@ -126,6 +128,17 @@ pub struct Key {
 
 fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::from_word(text).ok_or_else(|| "write read, control or admin".into())
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Clone, Debug)]
+pub struct Explain {
+    /// The call's id.
+    #[arg(value_name = "CALL_ID")]
+    pub id: String,
+    /// Configuration that says where event logs are. Absent: as for `serve`.
+    #[arg(long, value_name = "PATH")]
+    pub conf: Option<PathBuf>,
 }
 
 /// Arguments of `demo`.

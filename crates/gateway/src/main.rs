@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use active_call::access::keys;
 use active_call::check;
-use active_call::cli::{Chat, Cli, Command, Demo, Key, Serve, Test};
+use active_call::cli::{Chat, Cli, Command, Demo, Explain, Key, Serve, Test};
 use active_call::config::Config;
 use active_call::config::read::{self, Loaded, process_environment};
 use active_call::logging;
 use active_call::originate;
 use active_call::server::Server;
-use active_call::{demo, playbooks, rehearse, stopped};
+use active_call::{demo, explain, playbooks, rehearse, stopped};
 use clap::Parser;
 use miette::{GraphicalReportHandler, Report};
 
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Some(Command::Test(flags)) => rehearsed(&flags),
         Some(Command::Chat(flags)) => chatted(&flags),
         Some(Command::Key(flags)) => key(&flags).map_err(|e| e.to_string()),
+        Some(Command::Explain(flags)) => explained(&flags),
         Some(Command::Openapi) => openapi().map_err(|e| e.to_string()),
         Some(Command::Demo(flags)) => demonstrate(&flags),
     };
@@ -58,6 +59,11 @@ fn chatted(flags: &Chat) -> Result<(), String> {
     let config = load(flags.conf.as_deref())?.config;
     let playbook = playbooks::read(&flags.playbook, &config.media_roots, &process_environment)?;
     rehearse::chat(playbook, &config, &mut io::stdin().lock(), &mut io::stdout()).map(|_| ())
+}
+
+fn explained(flags: &Explain) -> Result<(), String> {
+    let config = load(flags.conf.as_deref())?.config;
+    explain::print(&config.recording.path, &flags.id, &mut io::stdout().lock())
 }
 
 /// The key is printed alone on its line, so that a script can take it.

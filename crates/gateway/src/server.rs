@@ -9,7 +9,7 @@ use std::time::Duration;
 use call::setup::Vendors;
 use call::{MediaThreads, Services, StopReason};
 use protocol::record::CallRecord;
-use sip::{Admission, Bound, Resolver, SipHandle};
+use sip::{Admission, Bound, Driver, Resolver, SipHandle};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -21,11 +21,13 @@ use crate::access::Access;
 use crate::accounts::Accounts;
 use crate::app::{self, App};
 use crate::calls::Calls;
+use crate::capture::Capture;
 use crate::config::Config;
 use crate::config::words::HandlerKind;
 use crate::egress::Egress;
 use crate::http::{self, Tls};
 use crate::inbound::Routes;
+use crate::ladder::Ladders;
 use crate::library::Sounds;
 use crate::mcp::Servers;
 use crate::media_pass::Passes;
@@ -85,6 +87,9 @@ pub enum StartError {
     /// The thread of recordings cannot be started.
     #[error("the thread of recordings cannot be started: {0}")]
     Recorder(io::Error),
+    /// The capture of SIP cannot be written.
+    #[error("the capture of SIP in {0}: {1}; change sip.capture")]
+    Capture(PathBuf, io::Error),
     /// The threads that compute sound cannot be started.
     #[error("the threads that compute sound cannot be started: {0}")]
     Media(io::Error),
@@ -113,7 +118,7 @@ impl Server {
         let listener =
             TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
         let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
-        let SipDoor { driver, handle, incoming } = sip_io::bind(&config).await?;
+        let SipDoor { mut driver, handle, incoming } = sip_io::bind(&config).await?;
         let names = Resolver::system().map_err(StartError::Names)?;
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
@@ -153,6 +158,7 @@ impl Server {
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
         let app = Arc::new(build(config, Doorkeepers { access, egress, ports }, services, playbooks));
+        watch(&mut driver, &app, handle.local_addr())?;
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
@@ -316,9 +322,29 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
         routes,
         playbooks,
         parked: Parked::default(),
+        ladders: Ladders::default(),
         webhook,
         records,
     }
+}
+
+/// Keeps the SIP messages of calls, and captures all where that is configured.
+fn watch(driver: &mut Driver, app: &App, local: SocketAddr) -> Result<(), StartError> {
+    let ladders = app.ladders.clone();
+    let table = &app.config.sip;
+    let begun = table.capture.as_ref().map(|path| {
+        let begun = Capture::begin(path, table.capture_limit_mb.saturating_mul(1 << 20), local);
+        begun.map_err(|error| StartError::Capture(path.clone(), error))
+    });
+    let capture = begun.transpose()?;
+    driver.tap(move |passage| {
+        let now = app::now_ms();
+        ladders.pass(now, passage);
+        if let Some(capture) = &capture {
+            capture.pass(now, passage);
+        }
+    });
+    Ok(())
 }
 
 fn media_threads(config: &Config) -> usize {

@@ -202,8 +202,9 @@ struct Parts {
 
 async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts) -> CallHandle {
     let Incoming { dialog, invite, events } = call;
-    let Invite { from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
+    let Invite { call_id, from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
     tracing::info!(call = ?dialog_id, from = ?from_uri, to = ?to_uri, %source, "inbound call");
+    app.ladders.name(&dialog_id, &call_id);
     let media = local_media(&app.config, source, parts.port.number());
     let unclaimed = parts.playbook.is_none();
     let setup = Setup {

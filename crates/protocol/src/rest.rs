@@ -256,6 +256,39 @@ pub struct CallState {
     pub option: CallOption,
 }
 
+/// The SIP messages of a call: answer of `GET /api/v1/calls/{id}/sip`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SipLadder {
+    /// The call's id.
+    pub id: String,
+    /// The messages of all its dialogs, oldest first; at most 64.
+    pub messages: Vec<SipMessage>,
+    /// Messages that did not fit.
+    pub more: u64,
+    /// How good the sound of its main leg was so far; absent when the call is over, and before the first report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<crate::record::Quality>,
+}
+
+/// A SIP message that has passed, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SipMessage {
+    /// Unix ms.
+    pub at: u64,
+    /// By us, and not to us.
+    pub sent: bool,
+    /// Transport, address and port of the other end.
+    pub peer: String,
+    /// `Call-ID` of its dialog.
+    pub call_id: String,
+    /// The start line.
+    pub summary: String,
+    /// The first 4 kB of the message, each line ended by a line feed.
+    pub text: String,
+}
+
 /// Answer of `GET /api/v1/calls`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CallStates {

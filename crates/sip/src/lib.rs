@@ -43,7 +43,8 @@ pub use digest::{Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{
-    Bound, Driver, Identity, Incoming, RegistrationWatch, Resolver, Screening, SipHandle, Streams, Trust,
+    Bound, Driver, Identity, Incoming, Passage, RegistrationWatch, Resolver, Screening, SipHandle, Streams,
+    Trust,
 };
 pub use endpoint::Endpoint;
 pub use event::{

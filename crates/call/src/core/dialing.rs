@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::event::Event;
 use protocol::option::{CallOption, SipOption};
+use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
 use super::{Core, Effect, State};
@@ -125,7 +126,8 @@ impl Core {
         let (said, refer) = (reason.to_owned(), Some(false));
         self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
         self.error(now, "invite", format!("{code} {reason}"), code);
-        self.end(now, End::new(reason_of(code), code).because(reason));
+        let end = End::new(reason_of(code), code).because(reason);
+        self.end(now, End { initiator: end.initiator.or(Some(Initiator::System)), ..end });
     }
 
     /// Takes in the far end's answer to our offer, early or final; `false` when it is of no use.
@@ -153,6 +155,11 @@ pub(crate) fn reason_of(code: u16) -> HangupReason {
         408 | 480 => HangupReason::NoAnswer,
         486 | 600 | 603 | 607 | 608 => HangupReason::Rejected,
         487 => HangupReason::Canceled,
+        401 | 407 => HangupReason::Other("unauthorized".into()),
+        403 => HangupReason::Other("forbidden".into()),
+        404 | 410 | 604 => HangupReason::Other("notFound".into()),
+        415 | 488 | 606 => HangupReason::Other("notAcceptable".into()),
+        484 => HangupReason::Other("incompleteAddress".into()),
         500..=599 => HangupReason::ServerUnavailable,
         _ => HangupReason::Failed,
     }

@@ -391,6 +391,7 @@ impl Core {
             started_ms: clock.unix_ms(CallTime::ZERO),
             rang_ms: self.rang.map(|at| clock.unix_ms(at)),
             answered_ms: self.answered.map(|at| clock.unix_ms(at)),
+            quality: self.draft.quality,
             option: self.option.clone(),
             caller: self.caller(),
             callee: self.callee(),

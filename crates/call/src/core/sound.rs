@@ -31,6 +31,7 @@ impl Core {
     pub(crate) fn quality(&mut self, now: CallTime, leg: LegId, quality: &rtp::Quality) {
         let told = figures(quality);
         let main = leg == LegId::MAIN;
+        self.info_changed |= main;
         *if main { &mut self.draft.quality } else { &mut self.draft.second_quality } = Some(told);
         let mut data = serde_json::to_value(told).unwrap_or_default();
         if let Some(data) = data.as_object_mut() {

@@ -97,6 +97,10 @@ table! {
         silence_for: Seconds = super::seconds(60),
         /// Regular expressions, one of which must be found in the URI of whom a call of ours goes to; none: all may.
         destinations: Vec<Pattern> = Vec::new(),
+        /// File that gets all SIP messages as pcap, made anew at each start.
+        capture: Option<PathBuf> = None,
+        /// It ends at so many megabytes.
+        capture_limit_mb: u64 = 64,
         /// What is done when a peer wants us to talk to someone else.
         transfer_requests: TransferPolicy = TransferPolicy::Ask,
     }

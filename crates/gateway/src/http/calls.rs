@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Json, Response};
 use call::CallHandle;
 use call::handle::{Phase, ToCall};
 use protocol::Command;
-use protocol::rest::{CallPhase, CallState, CallStates, CommandTaken, PlaceCall};
+use protocol::rest::{CallPhase, CallState, CallStates, CommandTaken, PlaceCall, SipLadder};
 
 use super::body::{Body, Text, wrong_field};
 use super::call_ws::no_place;
@@ -29,6 +29,13 @@ pub(super) async fn one(State(door): State<Door>, Path(id): Path<String>) -> Res
         Some(call) => Json(state(&call)).into_response(),
         None => no_call(),
     }
+}
+
+/// `GET /api/v1/calls/{id}/sip`.
+pub(super) async fn sip(State(door): State<Door>, Path(id): Path<String>) -> Response {
+    let Some((messages, more)) = door.app.ladders.of(&id) else { return no_call() };
+    let quality = door.app.calls.find(&id).and_then(|call| call.info().quality);
+    Json(SipLadder { id, messages, more, quality }).into_response()
 }
 
 fn state(call: &CallHandle) -> CallState {

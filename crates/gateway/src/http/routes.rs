@@ -11,7 +11,7 @@ use protocol::read::MAX_MESSAGE;
 use protocol::record::CallRecord;
 use protocol::rest::{
     ActiveCalls, AskTicket, CallList, CallState, CallStates, CommandTaken, IceServer, Killed, ListedPlaybook,
-    ListedRecord, PlaceCall, PlaybookStarted, PlaybookVerdict, Records, RunPlaybook, Ticket,
+    ListedRecord, PlaceCall, PlaybookStarted, PlaybookVerdict, Records, RunPlaybook, SipLadder, Ticket,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
@@ -136,6 +136,8 @@ pub(super) const ROUTES: &[Route] = &[
         get(calls::one), NONE, NOTHING => 200 json::<CallState>()),
     route!(POST "/api/v1/calls/{id}/commands", CONTROL, "gives a call a command",
         post(calls::command), NONE, json::<Command>() => 202 json::<CommandTaken>()),
+    route!(GET "/api/v1/calls/{id}/sip", READ, "the SIP messages of a call, and how good its sound is",
+        get(calls::sip), NONE, NOTHING => 200 json::<SipLadder>()),
     route!(GET "/api/v1/calls/{id}/events", READ, "the events of a call as they happen",
         get(events::stream), NONE, NOTHING => 200 Content::Text("text/event-stream")),
     route!(POST "/api/v1/tickets", CONTROL, "makes a path that opens once, for browsers",

@@ -34,3 +34,4 @@ mod stopping;
 mod transfers;
 mod transports;
 mod trunk;
+mod visible;

@@ -13,6 +13,7 @@ mod dns;
 mod handle;
 mod pool;
 mod silence;
+mod tap;
 mod tls;
 mod web;
 
@@ -33,6 +34,8 @@ use pool::Pool;
 pub use pool::Streams;
 pub use silence::Screening;
 use silence::{Screen, Silence};
+pub use tap::Passage;
+use tap::Tap;
 pub use tls::{Identity, Trust};
 
 use crate::config::{Admission, Config, Time};
@@ -83,6 +86,7 @@ pub struct Driver {
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationState>>,
     pool: Pool,
     silence: Silence,
+    tap: Option<Tap>,
     screen: Option<Screen>,
     origin: Instant,
     unsent: u64,
@@ -148,6 +152,7 @@ impl Driver {
             registrations: HashMap::new(),
             pool,
             silence: Silence::default(),
+            tap: None,
             screen: None,
             origin: Instant::now(),
             unsent: 0,
@@ -160,6 +165,18 @@ impl Driver {
     /// the loop: it must be quick and must not wait.
     pub fn screen(&mut self, judge: impl FnMut(Time, &Invite) -> Screening + Send + 'static) {
         self.screen = Some(Screen(Box::new(judge)));
+    }
+
+    /// Shows every message that comes in from who is heard, and every one that goes out. It runs inside the loop, and
+    /// must not wait.
+    pub fn tap(&mut self, see: impl FnMut(&Passage<'_>) + Send + 'static) {
+        self.tap = Some(Tap(Box::new(see)));
+    }
+
+    fn show(&mut self, sent: bool, hop: &Hop, bytes: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            (tap.0)(&Passage { sent, peer: hop.address, transport: hop.transport, bytes });
+        }
     }
 
     /// Runs until [`SipHandle::stop`] or until every handle is gone, and then says goodbye.
@@ -223,6 +240,7 @@ impl Driver {
     /// A message, unless its source is silenced.
     fn hear(&mut self, now: Time, from: Hop, message: &[u8]) {
         if !self.silence.holds(now, from.address.ip()) {
+            self.show(false, &from, message);
             self.endpoint.receive(now, from, message);
         }
     }
@@ -274,6 +292,9 @@ impl Driver {
 
     fn drain(&mut self) {
         while let Some(output) = self.endpoint.poll() {
+            if let Output::Send { to, bytes } = &output {
+                self.show(true, to, bytes);
+            }
             match output {
                 Output::Send { to, bytes } if to.transport != Transport::Udp => {
                     if !self.pool.send(&to, bytes) {

@@ -1,0 +1,131 @@
+//! `active-call explain`: one time line of a call that is over or goes on, from its event log: SIP messages, how good the
+//! sound was, commands and events.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use protocol::record::LogLine;
+use serde_json::Value;
+
+use crate::files;
+
+/// Bytes of a log that are read; a call of a day has fewer.
+const MOST: u64 = 64 << 20;
+/// Characters of one line.
+const WIDTH: usize = 160;
+
+/// Prints the time line of the call `id`, whose event log lies in `folder`.
+///
+/// # Errors
+/// A text that says what is missing, or that the output takes nothing.
+pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String> {
+    let path = folder.join(format!("{}.events.jsonl", files::stem(id)));
+    let text = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut lines: Vec<LogLine> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    lines.sort_by_key(|line| line.timestamp);
+    let Some(began) = lines.first().map(|line| line.timestamp) else {
+        return Err(format!("{}: no line of it can be read", path.display()));
+    };
+    for line in &lines {
+        let told = match line.kind.as_str() {
+            "sip" => sip(&line.content),
+            "command" => format!("command  {}", brief(&line.content)),
+            _ => event(&line.content),
+        };
+        let after = line.timestamp.saturating_sub(began);
+        let told: String =
+            told.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(WIDTH).collect();
+        writeln!(out, "{:>5}.{:03}  {told}", after / 1000, after % 1000)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::disallowed_methods, reason = "a command of the terminal reads a file")]
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(std::fs::File::open(path)?, MOST), &mut text)?;
+    Ok(text)
+}
+
+/// An arrow, the start line and what the message says of sound.
+fn sip(content: &str) -> String {
+    let message: Value = serde_json::from_str(content).unwrap_or_default();
+    let field = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+    let arrow = if message["sent"] == true { "-->" } else { "<--" };
+    let text = field("text");
+    let cseq = text.lines().find_map(|line| line.strip_prefix("CSeq:")).map(str::trim).unwrap_or_default();
+    let mut told = format!("sip {arrow}  {}", field("summary").trim_end_matches(" SIP/2.0"));
+    if told.contains("SIP/2.0 ") {
+        told = format!("{} ({cseq})", told.replace("SIP/2.0 ", ""));
+    }
+    told.push_str(&format!("  {}", field("peer")));
+    if let Some(sound) = text.lines().find(|line| line.starts_with("m=audio")) {
+        let direction = ["sendonly", "recvonly", "inactive"].into_iter().find(|word| text.contains(word));
+        let codec = text.lines().find_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+        let codec = codec.map_or("", |(_, name)| name);
+        told.push_str(&format!("  [{} {codec} {}]", sound.trim_end(), direction.unwrap_or("sendrecv")));
+    }
+    told
+}
+
+fn event(content: &str) -> String {
+    let event: Value = serde_json::from_str(content).unwrap_or_default();
+    let name = event["event"].as_str().unwrap_or("?");
+    if name == "metrics" && event["key"] == "rtp.quality" {
+        let data = &event["data"];
+        return format!(
+            "quality  mos {}, loss {}, jitter {} ms, round trip {} ms, {} packets",
+            data["mos"], data["loss"], data["jitterMs"], data["roundTripMs"], data["packets"]
+        );
+    }
+    let mut rest = event.clone();
+    if let Value::Object(fields) = &mut rest {
+        for known in ["event", "trackId", "timestamp", "sdp"] {
+            fields.remove(known);
+        }
+    }
+    format!(
+        "event    {name} {}",
+        if rest == serde_json::json!({}) { String::new() } else { rest.to_string() }
+    )
+}
+
+fn brief(content: &str) -> String {
+    let mut command: Value = serde_json::from_str(content).unwrap_or_default();
+    let name = command["command"].as_str().unwrap_or("?").to_owned();
+    if let Value::Object(fields) = &mut command {
+        fields.remove("command");
+    }
+    format!("{name} {command}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_events_stand_on_one_line_of_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |kind: &str, timestamp, content: Value| {
+            let line = LogLine { kind: kind.into(), timestamp, content: content.to_string() };
+            serde_json::to_string(&line).unwrap()
+        };
+        let invite = serde_json::json!({"sent": false, "peer": "udp 192.0.2.1:5060", "summary": "INVITE sip:a@b SIP/2.0",
+            "text": "INVITE\nCSeq: 1 INVITE\n\nm=audio 4000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\n"});
+        let ok = serde_json::json!({"sent": true, "peer": "udp 192.0.2.1:5060", "summary": "SIP/2.0 200 OK",
+            "text": "SIP/2.0 200 OK\nCSeq: 1 INVITE\n"});
+        let digit = serde_json::json!({"event": "dtmf", "trackId": "c", "timestamp": 5, "digit": "\u{1b}5"});
+        let text =
+            [line("event", 1_500, digit), line("sip", 1_000, invite), line("sip", 1_020, ok)].join("\n");
+        std::fs::write(folder.path().join("c.events.jsonl"), text + "\nhalf a li").unwrap();
+        let mut out = Vec::new();
+        print(folder.path(), "c", &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "    0.000  sip <--  INVITE sip:a@b  udp 192.0.2.1:5060  [m=audio 4000 RTP/AVP 0 PCMU/8000 sendrecv]\n    \
+             0.020  sip -->  200 OK (1 INVITE)  udp 192.0.2.1:5060\n    0.500  event    dtmf {\"digit\":\"\\u001b5\"}\n"
+        );
+        assert!(print(folder.path(), "other", &mut Vec::new()).unwrap_err().contains("other.events.jsonl"));
+    }
+}
