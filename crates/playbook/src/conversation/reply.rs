@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::CallTime;
-use protocol::chat::{Ask, ModelOutput, TurnId};
+use protocol::chat::{Ask, Message, ModelOutput, TurnId};
 use serde_json::json;
 
 pub(super) use super::heard::After;
@@ -60,22 +60,36 @@ impl Conversation {
     pub(super) fn ask_as(&mut self, turn: TurnId, now: CallTime, hint: Option<&str>, out: &mut Vec<Action>) {
         self.news = false;
         self.silence.end();
-        if self.playbook.llm.is_none() || self.playbook.option.realtime.is_some() {
+        if !self.has_model() {
             self.question = None;
             self.silence.begin(now);
             return;
         }
-        let messages = self.told(hint, None);
-        let play_id = format!("turn-{}", turn.0);
-        let data = json!({ "history_length": self.history.messages().len(), "playId": play_id });
-        out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
-        out.push(Action::Ask(Ask {
-            turn,
-            messages,
-            scene: self.scene().to_owned(),
-            tools: self.functions(),
-        }));
+        self.put_question(turn, self.told(hint, None), None, out);
         self.reply = Some(Reply { asked: Some(now), ..Reply::new(turn, now) });
+    }
+
+    /// Whether a chat model answers the caller.
+    pub(super) fn has_model(&self) -> bool {
+        self.playbook.llm.is_some() && self.playbook.option.realtime.is_none()
+    }
+
+    /// Asks the model for the answer of `turn`; `note` is a word that its metric has beside.
+    pub(super) fn put_question(
+        &self,
+        turn: TurnId,
+        messages: Vec<Message>,
+        note: Option<&str>,
+        out: &mut Vec<Action>,
+    ) {
+        let play_id = format!("turn-{}", turn.0);
+        let mut data = json!({ "history_length": self.history.messages().len(), "playId": play_id });
+        if let Some(note) = note {
+            data[note] = true.into();
+        }
+        out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
+        let (scene, tools) = (self.scene().to_owned(), self.functions());
+        out.push(Action::Ask(Ask { turn, messages, scene, tools }));
     }
 
     /// Asks the model once more although the caller said nothing, as often as that is sensible.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use protocol::CallTime;
-use protocol::chat::{Ask, Message, ModelOutput, Role, TurnId};
+use protocol::chat::{Message, ModelOutput, Role, TurnId};
 use protocol::event::Transcript;
 use serde_json::json;
 
@@ -41,7 +41,6 @@ impl Conversation {
     /// The caller pauses: asks with what is known, as far as the budget goes.
     pub(super) fn speculate(&mut self, now: CallTime, out: &mut Vec<Action>) {
         let Some(budget) = self.playbook.speculation else { return };
-        let talks = self.playbook.llm.is_some() && self.playbook.option.realtime.is_none();
         let free = self.reply.is_none() && self.waiting.is_none() && self.collector.is_none();
         let text = self.ending.known();
         let words = Transcript { text: text.clone(), ..Transcript::default() };
@@ -49,7 +48,7 @@ impl Conversation {
         let asked = self.speculation.as_ref().is_some_and(|own| own.words == meaning(&text));
         let spent = self.speculations.wasted >= budget;
         if self.mode != Mode::Talking
-            || !talks
+            || !self.has_model()
             || !free
             || !known
             || asked
@@ -62,15 +61,7 @@ impl Conversation {
         let turn = self.next_turn();
         let history = self.history.messages().len();
         let messages = self.told(None, Some(Message::new(Role::User, &text)));
-        let play_id = format!("turn-{}", turn.0);
-        let data = json!({ "history_length": history, "playId": play_id, "speculative": true });
-        out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
-        out.push(Action::Ask(Ask {
-            turn,
-            messages,
-            scene: self.scene().to_owned(),
-            tools: self.functions(),
-        }));
+        self.put_question(turn, messages, Some("speculative"), out);
         self.speculation =
             Some(Speculation { turn, words: meaning(&text), asked: now, history, pieces: Vec::new() });
     }

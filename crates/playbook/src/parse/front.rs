@@ -10,7 +10,7 @@ use protocol::value::{Headers, Millis, Seconds};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
-use super::tools::{HttpRules, McpFront, ToolFront};
+use super::tools::{self, HttpRules, McpFront, ToolFront};
 use super::yaml::Yaml;
 use crate::collector;
 use crate::error::{PlaybookError, Warning, nearest};
@@ -398,15 +398,15 @@ impl Front {
         Some(FollowUp { timeout: own.timeout.0, max: own.max_count, texts: own.text.clone() })
     }
 
-    pub(super) fn posthook(&self) -> Option<Posthook> {
-        let own = self.posthook.as_ref()?;
-        Some(Posthook {
+    pub(super) fn posthook(&self, yaml: &Yaml) -> Result<Option<Posthook>, PlaybookError> {
+        let Some(own) = &self.posthook else { return Ok(None) };
+        Ok(Some(Posthook {
             url: own.url.clone(),
-            method: own.method.as_deref().unwrap_or("POST").to_ascii_uppercase(),
+            method: tools::method(own.method.as_deref().unwrap_or("POST"), "posthook", yaml)?,
             headers: own.headers.clone(),
             summary: own.summary.as_deref().map(Summary::from_text),
             include_history: own.include_history.unwrap_or(true),
-        })
+        }))
     }
 
     pub(super) fn phrases(&self) -> Phrases {

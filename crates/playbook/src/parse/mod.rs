@@ -56,7 +56,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         dtmf_collectors: front.collectors(&yaml)?,
         follow_up: front.follow_up(),
         max_duration: front.max_duration.map(|seconds| seconds.0).filter(|longest| !longest.is_zero()),
-        posthook: front.posthook(),
+        posthook: front.posthook(&yaml)?,
         phrases: front.phrases(),
         files: Vec::new(),
         tools: tools::read(&front, &yaml)?,

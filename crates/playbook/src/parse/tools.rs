@@ -106,11 +106,7 @@ fn http(own: &HttpFront, path: &str, yaml: &Yaml) -> Result<HttpTool, PlaybookEr
         return Err(yaml.error(path, message, None));
     }
     let default = if own.body.is_some() { "POST" } else { "GET" };
-    let method = own.method.as_deref().unwrap_or(default).to_ascii_uppercase();
-    if !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str()) {
-        let message = format!("`{method}` is none of GET, POST, PUT, PATCH and DELETE");
-        return Err(yaml.error(&format!("{path}.method"), message, None));
-    }
+    let method = method(own.method.as_deref().unwrap_or(default), path, yaml)?;
     let parameters = parameters(own.parameters.clone(), path, yaml)?;
     let spec = ToolSpec { name: own.name.clone(), description: own.description.clone(), parameters };
     Ok(HttpTool {
@@ -123,6 +119,17 @@ fn http(own: &HttpFront, path: &str, yaml: &Yaml) -> Result<HttpTool, PlaybookEr
         filler: own.filler.clone(),
         var: own.set_var.clone(),
     })
+}
+
+/// The method of the request that the key at `path` describes.
+pub(super) fn method(given: &str, path: &str, yaml: &Yaml) -> Result<String, PlaybookError> {
+    const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+    let method = given.trim().to_ascii_uppercase();
+    if METHODS.contains(&method.as_str()) {
+        return Ok(method);
+    }
+    let message = format!("`{}` is none of {}", protocol::read::shown(&method), METHODS.join(", "));
+    Err(yaml.error(&format!("{path}.method"), message, nearest(&method, METHODS)))
 }
 
 /// A schema as it is; or the short form, in which each key is a parameter with its description or schema.

@@ -177,6 +177,7 @@ fn slips_in_tools_are_told_with_line_and_key() {
     assert!(tools("{ name: a b, url: x }").contains("a name has 1 to 64 letters"));
     assert!(tools("{ name: goto, url: x }").contains("is a function of its own"));
     assert!(tools("{ name: x, url: x, method: BREW }").contains("`BREW` is none of"));
+    assert!(error("---\nposthook: { url: x, method: PSOT }\n---\n").ends_with("did you mean `POST`?"));
     assert!(error("---\nmcp: [{ name: a }]\n---\n").contains("either a `command` or a `url`"));
     assert!(error("---\nendOfTurn: { strategy: adaptiv }\n---\n").ends_with("did you mean `adaptive`?"));
     assert!(error("---\nendOfTurn: { strategy: model }\n---\n").contains("needs the address `eou.endpoint`"));
