@@ -1,7 +1,8 @@
 //! Playbooks without a phone: `active-call test`, `chat` and `check` as processes, and what a folder of playbooks keeps.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -118,6 +119,50 @@ fn check_tells_slips_with_file_line_and_nearest_name() {
     ] {
         assert!(text.contains(expected), "no {expected:?} in {text}");
     }
+}
+
+/// A model of the OpenAI API that takes one connection for each of `answers` and streams it.
+fn model_that_says(answers: &'static [&str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut request = BufReader::new(socket.try_clone().unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while request.read_line(&mut line).unwrap() > 2 {
+                let lower = line.to_lowercase();
+                length = lower.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().unwrap());
+                line.clear();
+            }
+            request.read_exact(&mut vec![0; length]).unwrap();
+            let piece = serde_json::json!({ "choices": [{ "delta": { "content": answer }, "finish_reason": "stop" }] });
+            let body = format!("data: {piece}\n\ndata: [DONE]\n\n");
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close";
+            write!(socket, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn with_live_the_playbooks_model_answers_and_judges() {
+    let folder = tempfile::tempdir().unwrap();
+    let steps = "      - agent: hello\n      - caller: Where are you?\n      - agent: Mill Street\n        judge: Is it short?\n";
+    let scenario = format!("playbook: a.md\nscenarios:\n  - name: one\n    steps:\n{steps}");
+    fs::write(folder.path().join("a.test.yaml"), scenario).unwrap();
+    let play = |url: &str, arguments: &[&str]| {
+        let llm = format!("llm: {{ provider: openai, model: m, apiKey: k, baseUrl: \"{url}\" }}");
+        fs::write(folder.path().join("a.md"), format!("---\n{llm}\ngreeting: Hello.\n---\nHelp.\n")).unwrap();
+        active_call(folder.path(), &[&["test", "a.test.yaml"], arguments].concat(), "")
+    };
+    let good = play(&model_that_says(&["At twelve Mill Street.", "Yes"]), &["--live"]);
+    assert!(good.status.success(), "{}", said(&good));
+    let bad = play(&model_that_says(&["At twelve Mill Street.", "No, it rambles."]), &["--live"]);
+    assert_eq!(bad.status.code(), Some(1), "{}", said(&bad));
+    assert!(said(&bad).contains("a.test.yaml:7"), "{}", said(&bad));
+    let alone = play("http://127.0.0.1:9/v1", &[]);
+    assert_eq!(alone.status.code(), Some(1), "nobody answers without --live: {}", said(&alone));
 }
 
 fn greeting(folder: &Folder) -> Option<String> {

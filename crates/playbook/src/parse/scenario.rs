@@ -118,8 +118,9 @@ fn model(value: &Value, step: &Value) -> Option<Step> {
 
 fn want(value: &Value, step: &Value) -> Option<Want> {
     let beside = |key: &str| step.get(key).and_then(text);
+    let judge = |question| Want::Judge { question, text: text(value).unwrap_or_default() };
     let pattern = beside("pattern").map(Want::Pattern);
-    pattern.or_else(|| beside("judge").map(Want::Judge)).or_else(|| text(value).map(Want::Text))
+    pattern.or_else(|| beside("judge").map(judge)).or_else(|| text(value).map(Want::Text))
 }
 
 fn tool(value: &Value, step: &Value) -> Option<Step> {

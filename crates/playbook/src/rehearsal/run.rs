@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use protocol::Event;
 use protocol::chat::{Ask, Message, ModelOutput, Role, TurnId, Usage};
+use protocol::read::shown;
 use regex::RegexBuilder;
 use serde_json::Value;
 
@@ -229,9 +230,13 @@ impl<'a> Rehearsal<'a> {
                 let regex = regex.map_err(|_| format!("`{pattern}` is not a regular expression"))?;
                 self.until(within, |own| regex.is_match(&own.said))
             }
-            Want::Judge(question) => {
-                self.until(within, |own| !own.said.is_empty() && !own.stage.is_speaking());
-                self.judge(question)?.then_some(())
+            Want::Judge { question, text } => {
+                let text = text.to_lowercase();
+                let said = |own: &Self| !own.said.is_empty() && own.said.to_lowercase().contains(&text);
+                match self.until(within, |own| said(own) && !own.stage.is_speaking()) {
+                    Some(()) => self.judge(question)?.then_some(()),
+                    None => None,
+                }
             }
         };
         let said = std::mem::take(&mut self.said);
@@ -248,10 +253,19 @@ impl<'a> Rehearsal<'a> {
         let asked = format!("The agent said: {}\n\n{question}", self.said);
         let messages = vec![Message::new(Role::System, system), Message::new(Role::User, asked)];
         let ask = Ask { turn: TurnId(u64::MAX), messages, scene: String::new(), tools: Vec::new() };
-        let text = |output| if let ModelOutput::Text(text) = output { text } else { String::new() };
-        let answer = self.models.judges.as_mut().map(|model| model(&ask)).unwrap_or_default();
-        let verdict: String = answer.into_iter().map(text).collect();
-        Ok(verdict.trim().to_lowercase().starts_with("yes"))
+        let mut verdict = String::new();
+        for output in self.models.judges.as_mut().map(|model| model(&ask)).unwrap_or_default() {
+            match output {
+                ModelOutput::Text(text) => verdict.push_str(&text),
+                ModelOutput::Failed { error } => return Err(format!("the judge gives no answer: {error}")),
+                _ => {}
+            }
+        }
+        let verdict = verdict.trim().to_lowercase();
+        match (verdict.starts_with("yes"), verdict.starts_with("no")) {
+            (false, false) => Err(format!("the judge says neither yes nor no: {}", shown(&verdict))),
+            (yes, _) => Ok(yes),
+        }
     }
 
     fn tool(

@@ -108,6 +108,11 @@ pub enum Want {
     Text(String),
     /// This regular expression is found in it.
     Pattern(String),
-    /// A model says yes to this question about it.
-    Judge(String),
+    /// This is a part of it, and a model says yes to a question about it.
+    Judge {
+        /// The question.
+        question: String,
+        /// The part, as for [`Want::Text`]; empty for any words.
+        text: String,
+    },
 }
