@@ -12,6 +12,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use protocol::record::CallRecord;
+use protocol::value::Seconds;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -77,6 +79,31 @@ async fn a_playbook_answers_and_one_record_is_left() {
     assert!(record.callee.contains("anyone"), "{}", record.callee);
     assert!(std::fs::metadata(record.dump_event_file.unwrap()).is_ok());
     phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_sound_does_not_come_or_stops_is_ended_with_the_reason() {
+    let rig = Rig::start_with(|config| {
+        playbooks(config, Vec::new(), Some("hello.md"));
+        config.rtp_first_timeout = Seconds(Duration::from_millis(700));
+        config.rtp_timeout = Seconds(Duration::from_millis(900));
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    for (talks, why) in
+        [(false, "no packet of sound has come since the answer"), (true, "no packet of sound comes any more")]
+    {
+        let phone = Phone::open().await.unwrap();
+        let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "anyone")).await.unwrap().unwrap();
+        if talks {
+            line.listen_for(Duration::from_millis(1500)).await.unwrap();
+        }
+        let told = |record: &CallRecord| record.hangup_messages.first().and_then(|told| told.reason.clone());
+        let ended = |rig: &Rig| rig.records().into_iter().find(|record| told(record).as_deref() == Some(why));
+        assert_eq!(rig.until("a record", ended).await.status_code, 200);
+        phone.close().await;
+    }
     rig.server.stop().await;
 }
 
