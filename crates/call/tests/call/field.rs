@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use audio::codec::{g711, opus};
 use call::legs::LegId;
 use call::media::order::{FromMedia, ToMedia};
 use proptest::prelude::*;
@@ -11,14 +12,23 @@ use rtp::srtp::{AES_CM_128_HMAC_SHA1_80, Master};
 use rtp::watch::{Missing, Patience};
 use rtp::{Keys, Rtp, Srtp};
 
-use crate::pair::{ENDS, Pair, agreed, likeness, plan, speech};
+use crate::pair::{ENDS, Pair, agreed, likeness, pieces, plan, speech};
 
 const STRANGER: &str = "203.0.113.66:6666";
 /// Where the speech of [`talk`] begins.
 const BEGAN: CallTime = CallTime::ms(500);
 
 /// Two seconds of speech from the first end to the second, over `wire`; how well it was heard.
-fn talk(pair: &mut Pair, mut wire: impl FnMut(&mut Pair, usize, Vec<u8>) -> Vec<Vec<u8>>) -> f64 {
+fn talk(pair: &mut Pair, wire: impl FnMut(&mut Pair, usize, Vec<u8>) -> Vec<Vec<u8>>) -> f64 {
+    let likes = talk_in_pieces(pair, wire);
+    likes.iter().sum::<f64>() / likes.len().max(1) as f64
+}
+
+/// The same for each loud piece of it.
+fn talk_in_pieces(
+    pair: &mut Pair,
+    mut wire: impl FnMut(&mut Pair, usize, Vec<u8>) -> Vec<Vec<u8>>,
+) -> Vec<f64> {
     let said = speech(2);
     pair.ends[1].handle(CallTime::ZERO, ToMedia::Record);
     for tick in 0..140 {
@@ -36,8 +46,7 @@ fn talk(pair: &mut Pair, mut wire: impl FnMut(&mut Pair, usize, Vec<u8>) -> Vec<
             }
         }
     }
-    let heard = pair.heard(1);
-    likeness(&said, BEGAN, &heard, 8000)
+    pieces(&said, BEGAN, &pair.heard(1), 8000)
 }
 
 /// The packet with other numbers: its sequence moved, its SSRC replaced.
@@ -102,6 +111,67 @@ fn after_a_minute_without_packets_the_sound_is_back_within_200_ms() {
     let heard = pair.heard(1);
     let back = heard.iter().position(|sample| *sample > 8_000).expect("the sound is back");
     assert!(back <= 1_600, "after {} ms", back / 8);
+}
+
+/// A network: loses packets in bursts of up to three, delays them by up to 40 ms, overtakes and repeats some.
+struct Network {
+    chance: u32,
+    loss_percent: u32,
+    losing: u32,
+    on_their_way: Vec<(CallTime, Vec<u8>)>,
+}
+
+impl Network {
+    fn new(loss_percent: u32, chance: u32) -> Self {
+        Network { chance, loss_percent, losing: 0, on_their_way: Vec::new() }
+    }
+
+    /// A number below `end`.
+    fn draw(&mut self, end: u32) -> u32 {
+        self.chance = self.chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.chance >> 8) % end
+    }
+
+    /// Takes a packet in; what arrives now.
+    fn carry(&mut self, now: CallTime, packet: &[u8]) -> Vec<Vec<u8>> {
+        // Bursts are of two packets in the mean.
+        if self.losing == 0 && self.draw(200) < self.loss_percent {
+            self.losing = 1 + self.draw(3);
+        }
+        if self.losing > 0 {
+            self.losing -= 1;
+        } else {
+            for _ in 0..1 + u32::from(self.draw(100) == 0) {
+                let delay = Duration::from_millis(u64::from(self.draw(10).saturating_sub(7) * 20));
+                self.on_their_way.push((now + delay, packet.to_vec()));
+            }
+        }
+        let arrived = |due: &mut (CallTime, Vec<u8>)| due.0 <= now;
+        self.on_their_way.extract_if(.., arrived).map(|(_, packet)| packet).collect()
+    }
+}
+
+#[test]
+fn speech_survives_bursts_of_loss_jitter_and_repetition() {
+    for (codec, aims) in [(&g711::PCMU, [0.97, 0.9, 0.8]), (&opus::OPUS, [0.97, 0.9, 0.8])] {
+        for (loss_percent, aim) in [1, 5, 10].into_iter().zip(aims) {
+            let payload_type = codec.static_pt.unwrap_or(codec.dynamic_pt);
+            let media =
+                |media| Negotiated { codec, payload_type, voices: vec![(payload_type, codec)], ..media };
+            let likes = (0..4).flat_map(|chance| {
+                let (mut pair, mut network) = (Pair::new(8000, media), Network::new(loss_percent, chance));
+                talk_in_pieces(&mut pair, |pair, from, bytes| match from {
+                    0 => network.carry(pair.now, &bytes),
+                    _ => vec![bytes],
+                })
+            });
+            let likes: Vec<f64> = likes.collect();
+            // As recordings are judged: the share of pieces that are what was said.
+            let like = likes.iter().filter(|like| **like >= 0.7).count() as f64 / likes.len() as f64;
+            println!("{} at {loss_percent} % loss: {like:.3}", codec.name);
+            assert!(like >= aim, "{} at {loss_percent} % loss: {like}", codec.name);
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(crate) const ENDS: [&str; 2] = ["192.0.2.1:40000", "192.0.2.2:50000"];
 /// Samples of a piece that is judged, at 8 kHz.
 const PIECE: usize = 1_600;
 /// How far a piece may lie from where the first one has it: a jitter buffer that slips shows.
-const SLIP: usize = 160;
+const SLIP: usize = 640;
 
 /// Both ends and their time.
 pub(crate) struct Pair {
@@ -142,9 +142,14 @@ impl Pair {
     }
 }
 
-/// How like `said` (16 kHz), which began at `began`, is to `heard` (at `rate`), 0 to 1: the mean over loud pieces of
-/// 200 ms of their best correlation near the place of the first.
+/// How like `said` (16 kHz), which began at `began`, is to `heard` (at `rate`), 0 to 1: the mean over its pieces.
 pub(crate) fn likeness(said: &[i16], began: CallTime, heard: &[i16], rate: u32) -> f64 {
+    let likes = pieces(said, began, heard, rate);
+    likes.iter().sum::<f64>() / likes.len().max(1) as f64
+}
+
+/// The same for each loud piece of 200 ms: its best correlation near the place of the first.
+pub(crate) fn pieces(said: &[i16], began: CallTime, heard: &[i16], rate: u32) -> Vec<f64> {
     let (mut said_8k, mut heard_8k) = (Vec::new(), Vec::new());
     audio::Resampler::new(16_000, 8_000).process(said, &mut said_8k);
     audio::Resampler::new(rate, 8_000).process(heard, &mut heard_8k);
@@ -155,13 +160,12 @@ pub(crate) fn likeness(said: &[i16], began: CallTime, heard: &[i16], rate: u32) 
     let from = began.as_ms() as usize * 8;
     let start = best(&said_8k[400..1_200], from..from + 3_200).0.saturating_sub(400);
     let loud = |piece: &[i16]| piece.iter().any(|sample| sample.unsigned_abs() > 2_000);
-    let likes: Vec<f64> = said_8k
+    said_8k
         .chunks_exact(PIECE)
         .enumerate()
         .filter(|(_, piece)| loud(piece))
         .map(|(n, piece)| best(piece, (start + n * PIECE).saturating_sub(SLIP)..start + n * PIECE + SLIP).1)
-        .collect();
-    likes.iter().sum::<f64>() / likes.len().max(1) as f64
+        .collect()
 }
 
 /// Correlation of `piece` with the beginning of `sound`.
