@@ -132,12 +132,17 @@ impl Conversation {
     /// hardly anything of the answer was heard, make one message with them.
     pub(super) fn answer(&mut self, now: CallTime, text: &str, out: &mut Vec<Action>) {
         self.silence.answered();
-        self.collector = None;
         self.unprompted = 0;
         self.cancel_by_words(text, out);
         let question = self.question.take().filter(|question| self.is_repaired_by_words(now, question));
         let early = self.take_speculation(text, out).filter(|_| question.is_none());
         let turn = if early.is_some() { self.last_turn } else { self.next_turn() };
+        if let Some(collector) = self.collector.take() {
+            // A model that does not know would wait for keys that nobody takes.
+            let told =
+                format!("[stopped collecting {}: the caller speaks; collect again if needed]", collector.var);
+            self.history.push(turn, Role::System, told);
+        }
         let joined = question.and_then(|question| {
             self.disowned = Some(question.reply);
             self.history.set_heard(question.reply, "");

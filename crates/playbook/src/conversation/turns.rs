@@ -81,8 +81,8 @@ impl Conversation {
             }
         } else if self.reply.is_some() {
             self.keep_waiting(words.text, out);
-        } else if filler && !self.fetches.is_empty() {
-            // "Okay" to "one moment, please".
+        } else if filler && (!self.fetches.is_empty() || self.collector.is_some()) {
+            // "Okay" to "one moment, please", or to "key it in".
             self.silence.end();
         } else {
             self.cut = None;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod anything;
+mod collectors;
 mod heard_truth;
 mod hostile;
 mod outcome;
