@@ -3,8 +3,8 @@
 //! Must not: open a socket or file, read a clock, start a task. Time is an argument.
 //!
 //! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
-//! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`vad`], [`dtmf`] and [`denoise`]
-//! listen to them, [`recording`] and [`wav`] store them.
+//! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`vad`],
+//! [`dtmf`], [`progress`] and [`denoise`] listen to them, [`recording`] and [`wav`] store them.
 #![deny(unsafe_code)]
 
 pub mod codec;
@@ -15,6 +15,7 @@ pub mod jitter;
 mod lanes;
 pub mod mix;
 pub mod noise;
+pub mod progress;
 pub mod recording;
 pub mod resample;
 pub mod vad;

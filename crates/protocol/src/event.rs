@@ -48,8 +48,18 @@ pub enum Event {
     },
     /// The call has ended; the last event of a call.
     Hangup(Box<HangupEvent>),
-    /// A machine answered.
-    AnswerMachineDetection { track_id: String, timestamp: u64, start_time: u64, end_time: u64, text: String },
+    /// Who has answered a call of ours, heard between `start_time` and `end_time`.
+    AnswerMachineDetection {
+        track_id: String,
+        timestamp: u64,
+        start_time: u64,
+        end_time: u64,
+        /// `human`, `machine`, `beep` (of a machine that is known), `fax` or `silence`.
+        text: String,
+        /// How sure that is, 0 to 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confidence: Option<f32>,
+    },
     /// A realtime model was told to stop.
     Interrupt {
         #[serde(default, skip_serializing_if = "Option::is_none")]

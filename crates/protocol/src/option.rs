@@ -169,7 +169,7 @@ option_object! {
         realtime: RealtimeOption,
         /// Send the audio of both sides over the WebSocket. Default false.
         subscribe: bool,
-        /// Detect ringback and busy tones on outbound calls.
+        /// Tell what the line of a call of ours sounds like and who answers it.
         #[serde(alias = "ringback_detection")]
         ringback_detection: RingbackDetectionOption,
         /// Playbook to run on this call.
@@ -503,20 +503,20 @@ option_object! {
 }
 
 option_object! {
-    /// Detection of ringback, busy and voice on outbound calls.
+    /// What the line of a call of ours sounds like (`ringbackState`) and who answers it (`answerMachineDetection`).
     RingbackDetectionOption {
         /// Default false.
         enabled: bool,
         /// Seconds of audio before the first verdict, at least 4. Default 6.
         #[serde(alias = "min_buffer_secs")]
         min_buffer_secs: f32,
-        /// Seconds between verdicts.
+        /// Seconds between verdicts. Default 1.
         #[serde(alias = "detection_interval_secs")]
         detection_interval_secs: f32,
-        /// Confidence from which a verdict counts.
+        /// Confidence, 0 to 1, from which a verdict counts. Default 0.7.
         #[serde(alias = "confidence_threshold")]
         confidence_threshold: f32,
-        /// Report changes only.
+        /// Report changes only. Default true.
         #[serde(alias = "on_state_change_only")]
         on_state_change_only: bool,
     }

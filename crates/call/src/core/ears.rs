@@ -49,6 +49,7 @@ impl Core {
                 // No sound is left that could say what was heard last: there is nothing to wait for.
                 self.finish(now);
             }
+            FromMedia::Found(finding) => self.found(now, finding),
             FromMedia::FirstSound(_) => {}
             FromMedia::Quality(leg, quality) => self.quality(now, leg, &quality),
             FromMedia::Settled => {
@@ -64,8 +65,8 @@ impl Core {
 
     /// Opens detector and recognizer as the option says.
     pub(crate) fn listen(&mut self, now: CallTime) {
-        let recognizes = self.option.asr.as_ref().is_some_and(|asr| asr.provider.is_some());
-        if self.option.vad.is_some() || recognizes || self.conversation.is_some() {
+        let recognizes = self.recognizes();
+        if self.wants_speech() {
             let (kind, settings) = self.detector(now);
             self.order(ToMedia::Vad(kind, settings));
         }
@@ -76,6 +77,15 @@ impl Core {
             self.open_door();
         }
         self.arm(now);
+    }
+
+    fn recognizes(&self) -> bool {
+        self.option.asr.as_ref().is_some_and(|asr| asr.provider.is_some())
+    }
+
+    /// Whether someone wants to know when the far end speaks.
+    fn wants_speech(&self) -> bool {
+        self.option.vad.is_some() || self.recognizes() || self.conversation.is_some()
     }
 
     /// Closes the recognizer.
@@ -178,6 +188,10 @@ impl Core {
     }
 
     fn speech(&mut self, now: CallTime, event: VadEvent) {
+        // The detector may be there only to judge the line.
+        if !self.draft.listening || !self.wants_speech() {
+            return;
+        }
         let track_id = self.facts.id.clone();
         let timestamp = self.unix_ms(now);
         match event {

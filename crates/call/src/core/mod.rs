@@ -10,6 +10,7 @@ mod ears;
 mod ending;
 mod handing_over;
 mod keys;
+mod line;
 mod passing;
 mod pieces;
 mod referring;
@@ -243,6 +244,8 @@ pub struct Core {
     pub(crate) pass: Option<Pass>,
     /// We have called, or are calling, the far end.
     pub(crate) dialled: bool,
+    /// The line of a call of ours is judged.
+    pub(crate) following: bool,
     /// The second party, from `refer` to its end.
     pub(crate) referred: Option<Referred>,
     /// A transfer that the far end was asked for.
@@ -305,6 +308,7 @@ impl Core {
             held: false,
             pass: None,
             dialled: false,
+            following: false,
             referred: None,
             handover: None,
             succession: None,

@@ -200,6 +200,7 @@ impl Core {
         }
         self.begin_conversation();
         self.listen(now);
+        self.judge_answer();
         self.start_pass(now);
         self.order(ToMedia::Watch(self.media_patience()));
         self.draft.listening = true;
@@ -301,14 +302,7 @@ impl Core {
     /// not believe that it has what it has not.
     fn tell_unbuilt(&mut self, now: CallTime) {
         let option = &self.option;
-        let asked = [
-            ("realtime", option.realtime.is_some()),
-            ("eou", option.eou.is_some()),
-            (
-                "ringbackDetection",
-                option.ringback_detection.as_ref().is_some_and(|r| r.enabled == Some(true)),
-            ),
-        ];
+        let asked = [("realtime", option.realtime.is_some()), ("eou", option.eou.is_some())];
         for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
             self.error(now, "command", format!("option.{name} is not implemented by this server"), 501);
         }
@@ -346,6 +340,7 @@ impl Core {
         if self.rate.is_none() {
             self.rate = Some(rate);
             self.effect(Effect::Seat(rate));
+            self.follow_line();
             if self.is_up() {
                 self.start_recording();
                 self.start_ambience();

@@ -21,6 +21,7 @@ use std::time::Duration;
 use audio::Frame;
 use audio::denoise::Denoiser;
 use audio::mix::{self, Ducker};
+use audio::progress::Progress;
 use audio::vad::{Scorer, VadEvent};
 use protocol::CallTime;
 use providers::Hearing;
@@ -55,6 +56,7 @@ pub struct Media {
     speaking: Speaking,
     detector: Option<Detector>,
     doors: Vec<Door>,
+    progress: Option<Box<Progress>>,
     denoiser: Option<Denoiser>,
     ambience: Option<Ambience>,
     barging: Barging,
@@ -140,6 +142,7 @@ impl Media {
             speaking: Speaking::new(rate),
             detector: None,
             doors: Vec::new(),
+            progress: None,
             denoiser: None,
             ambience: None,
             barging: Barging::default(),
@@ -211,6 +214,9 @@ impl Media {
             Some((_, main)) if !self.mute_heard => self.heard.copy_from_slice(&main.heard),
             _ => self.heard.fill(0),
         }
+        if let Some(progress) = &mut self.progress {
+            progress.hear(&self.heard);
+        }
         if let Some(denoiser) = &mut self.denoiser {
             denoiser.process(&mut self.heard);
         }
@@ -238,6 +244,10 @@ impl Media {
     pub fn speak(&mut self, now: CallTime) {
         let voice = self.detector.as_ref().and_then(Detector::voice);
         self.barging.tick(now, voice, &mut self.speaking);
+        if let Some(progress) = &mut self.progress {
+            progress.tick(now, voice);
+            self.events.extend(std::iter::from_fn(|| progress.poll()).map(FromMedia::Found));
+        }
         self.said.fill(0);
         // While the far end holds the call nothing is played: it would be taken for heard.
         let mut any = self.is_heard() && self.speaking.fill(now, &mut self.said);
@@ -286,6 +296,14 @@ impl Media {
                 self.events.push_back(FromMedia::Settled);
             }
             ToMedia::Vad(kind, settings) => self.detector = Detector::new(kind, settings, self.rate, now),
+            ToMedia::Follow(settings) => {
+                self.progress = Some(Box::new(Progress::new(settings, self.rate, now)));
+            }
+            ToMedia::Answered => {
+                if let Some(progress) = &mut self.progress {
+                    progress.answered(now);
+                }
+            }
             ToMedia::Denoise(on) => self.denoiser = on.then(|| Denoiser::new(self.rate)),
             ToMedia::Listen(id, rate) => self.doors.push(Door::new(id, self.rate, rate)),
             ToMedia::Deaf(id) => self.doors.retain(|door| door.id != id),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use audio::Codec;
 use audio::mix::Ducking;
+use audio::progress::{Finding, ProgressSettings};
 use audio::vad::{VadEvent, VadSettings};
 use protocol::CallTime;
 use rtp::Quality;
@@ -123,6 +124,10 @@ pub enum ToMedia {
     Remove(LegId),
     /// Listen to the main leg with the detector of this type (`silero`, `webrtc`).
     Vad(&'static str, VadSettings),
+    /// Judge what the main leg sounds like while it is called. It needs a detector.
+    Follow(ProgressSettings),
+    /// The main leg has answered: judge who it is.
+    Answered,
     /// Suppress noise in what the main leg says.
     Denoise(bool),
     /// Give a recognizer what the main leg says, at this rate.
@@ -179,6 +184,8 @@ pub enum ToMedia {
 pub enum FromMedia {
     /// The detector has something new of the main leg.
     Speech(VadEvent),
+    /// What the line sounds like, or who has answered.
+    Found(Finding),
     /// A digit came in by RTP or as a tone.
     Digit(LegId, char, Way),
     /// The first sound of a leg has arrived.

@@ -15,6 +15,7 @@ mod egress;
 mod hostile_sip;
 mod inbound_sip;
 mod keys;
+mod line;
 mod mcp;
 mod media_pass;
 mod orders;
