@@ -197,7 +197,9 @@ async fn a_call_that_a_playbook_answers() {
     let record_of = |desk: &Rig| desk.records().pop();
     caller.send(json!({"command": "hangup"})).await;
     let record = desk.until("a record", record_of).await;
-    let lines = std::fs::read_to_string(record.dump_event_file.unwrap()).unwrap();
+    let log = record.dump_event_file.unwrap();
+    let whole = |_: &Rig| std::fs::read_to_string(&log).ok().filter(|lines| lines.contains("\\\"hangup\\\""));
+    let lines = desk.until("the whole log", whole).await;
     let told: Vec<String> = lines
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
