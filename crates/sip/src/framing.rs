@@ -4,7 +4,7 @@ use crate::message::MAX_MESSAGE;
 
 /// The bytes of a connection that are not a whole message yet.
 #[derive(Debug, Default)]
-pub(crate) struct Framer {
+pub struct Framer {
     buffer: Vec<u8>,
     /// How much of the buffer has been looked through for the end of a head.
     searched: usize,
@@ -13,20 +13,21 @@ pub(crate) struct Framer {
 
 /// The stream cannot be cut any further; what can be shown of the broken message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Broken(pub(crate) Vec<u8>);
+pub struct Broken(pub Vec<u8>);
 
 impl Framer {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Takes in what has come.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Whether a message has begun and not ended.
-    pub(crate) fn is_partial(&self) -> bool {
+    pub fn is_partial(&self) -> bool {
         !self.buffer.is_empty()
     }
 
     /// Keep-alives since it was last asked: two line ends each (RFC 5626 section 3.5.1).
-    pub(crate) fn take_pings(&mut self) -> usize {
+    pub fn take_pings(&mut self) -> usize {
         std::mem::take(&mut self.pings)
     }
 
@@ -34,7 +35,7 @@ impl Framer {
     ///
     /// # Errors
     /// [`Broken`] if the length of the next message cannot be known or is too much. Call it no more.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, Broken> {
+    pub fn poll(&mut self) -> Result<Option<Vec<u8>>, Broken> {
         self.drop_line_ends();
         let from = self.searched.saturating_sub(3);
         let found = self.buffer.get(from..).and_then(|rest| rest.windows(4).position(|w| w == b"\r\n\r\n"));
@@ -111,7 +112,7 @@ mod tests {
         for chunk in chunks {
             framer.push(chunk);
             loop {
-                match framer.next() {
+                match framer.poll() {
                     Ok(Some(message)) => messages.push(String::from_utf8(message).unwrap()),
                     Ok(None) => break,
                     Err(_) => return (messages, true),
@@ -152,7 +153,7 @@ mod tests {
     fn keep_alives_are_counted_and_leave_nothing() {
         let mut framer = Framer::default();
         framer.push(b"\r\n\r\n\r\n\r\n");
-        assert_eq!(framer.next(), Ok(None));
+        assert_eq!(framer.poll(), Ok(None));
         assert_eq!((framer.take_pings(), framer.take_pings(), framer.is_partial()), (2, 0, false));
     }
 

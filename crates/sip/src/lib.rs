@@ -24,8 +24,7 @@ mod digits;
 pub mod driver;
 mod endpoint;
 mod event;
-#[cfg(feature = "tokio")]
-mod framing;
+pub mod framing;
 mod hop;
 #[cfg(feature = "tokio")]
 mod locate;

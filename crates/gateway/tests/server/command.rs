@@ -17,8 +17,8 @@ const ACTIVE_CALL: &str = env!("CARGO_BIN_EXE_active-call");
 /// A running command, killed when the test ends.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-    http: String,
+    pub(crate) lines: Lines<BufReader<ChildStdout>>,
+    pub(crate) http: String,
     pub(crate) sip: SocketAddr,
 }
 

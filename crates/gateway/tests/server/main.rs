@@ -14,6 +14,7 @@ mod documented;
 mod egress;
 mod hostile_sip;
 mod inbound_sip;
+mod injected;
 mod keys;
 mod line;
 mod mcp;

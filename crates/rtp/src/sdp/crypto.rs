@@ -155,8 +155,17 @@ pub(super) fn answered(
 }
 
 /// A description without its keys, for events, logs and records: whatever stands behind `inline:` becomes
-/// `***`.
+/// `***`, and a control character that ends no line U+FFFD, so that none reaches a terminal.
 pub fn redacted(sdp: &str) -> Cow<'_, str> {
+    let unprintable = |c: char| c.is_control() && !matches!(c, '\r' | '\n');
+    if sdp.contains(unprintable) {
+        let clean = sdp.replace(unprintable, "\u{fffd}");
+        return Cow::Owned(without_keys(&clean).into_owned());
+    }
+    without_keys(sdp)
+}
+
+fn without_keys(sdp: &str) -> Cow<'_, str> {
     const INLINE: &str = "inline:";
     let mut rest = sdp;
     let mut out = String::new();

@@ -214,7 +214,7 @@ impl Talk {
         }
         self.framer.push(chunk);
         loop {
-            let (message, broken) = match self.framer.next() {
+            let (message, broken) = match self.framer.poll() {
                 Ok(None) => break,
                 Ok(Some(message)) => (message, false),
                 Err(broken) => (broken.0, true),

@@ -22,11 +22,13 @@ mod lossy_link;
 mod outbound;
 mod own_offers;
 mod prack;
+mod probes;
 mod refusals;
 mod register;
 mod reinvite;
 mod repeat_until_ack;
 mod return_path;
+mod seeds;
 mod session_timer;
 #[cfg(feature = "tokio")]
 mod sipp;
