@@ -39,6 +39,17 @@ fn shipped_scenarios_pass_through_the_command() {
     assert!(said(&output).contains(" passed, 0 failed"), "{}", said(&output));
 }
 
+#[test]
+fn shipped_configuration_and_playbooks_pass_the_check() {
+    let entries = fs::read_dir(root().join("config/playbook")).unwrap().map(|entry| entry.unwrap().path());
+    let playbooks = entries.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let playbooks: Vec<String> = playbooks.map(|path| path.display().to_string()).collect();
+    let mut arguments = vec!["check", "config/active-call.example.toml"];
+    arguments.extend(playbooks.iter().map(String::as_str));
+    let output = active_call(&root(), &arguments, "");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
 const RULES: &str = "---\nllm:\n  provider: rules\n  rules:\n    - when: open\n      say: We are open from nine. <goto \
     scene=\"late\"/>\n    - when: bye\n      say: Goodbye. <hangup/>\n  otherwise: Pardon?\ngreeting: Hello there.\n\
     ---\n# Scene: main\nHelp.\n# Scene: late\nHelp.\n";
