@@ -162,23 +162,45 @@ pub enum RealtimeInput {
     },
     /// The caller interrupted: forget what was not heard.
     Interrupted {
-        /// How much of the running answer was played.
+        /// The answer that was cut off.
+        answer: AnswerId,
+        /// How much of it was played.
         heard: Duration,
     },
+    /// What the model is told to be, from now on.
+    Instructions(String),
 }
+
+/// Names one spoken answer of a speech-to-speech model. Later answers have larger ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AnswerId(pub u64);
 
 /// What a speech-to-speech model gives.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RealtimeOutput {
-    /// Sound of the agent: mono s16 at [`Realtime::rate`].
-    Audio(Box<[i16]>),
+    /// Sound of the agent. It comes faster than it is heard.
+    Audio {
+        /// The answer it belongs to.
+        answer: AnswerId,
+        /// Mono s16 at [`Realtime::rate`].
+        samples: Box<[i16]>,
+    },
+    /// A piece of what the agent says, as text.
+    Agent {
+        /// The answer it belongs to.
+        answer: AnswerId,
+        /// The next of its text.
+        text: String,
+    },
+    /// All sound of an answer was given.
+    Said(AnswerId),
     /// The model heard the caller begin to speak.
     SpeechStarted,
+    /// The model heard the caller end.
+    SpeechEnded,
     /// What the caller said.
     Caller(Heard),
-    /// A piece of what the agent says, as text.
-    Agent(String),
-    /// The model wants a function called.
+    /// The model wants a function called, and waits for [`RealtimeInput::ToolResult`].
     ToolCall {
         /// The model's id of this call.
         id: String,
@@ -187,6 +209,8 @@ pub enum RealtimeOutput {
         /// Arguments as JSON.
         arguments: Value,
     },
-    /// The answer is complete.
+    /// The model has finished a response: its answers and the calls of functions in it.
     Done(Usage),
+    /// The vendor complains, and the conversation goes on.
+    Trouble(String),
 }

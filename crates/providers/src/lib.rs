@@ -6,7 +6,7 @@
 //!
 //! Rooms in reading order: [`contract`] holds the four traits and what flows through them, [`error`] what can
 //! go wrong, [`tables`] who is there and how to get one, [`run`] the wrapper for retries, time limits and
-//! logging. Then the vendors: [`openai`], [`rules`], and [`offline`] for programs of this machine. The room
+//! logging. Then the vendors: [`openai`], [`openai_realtime`], [`rules`], and [`offline`] for programs of this machine. The room
 //! `options` reads what options and environment give.
 #![forbid(unsafe_code)]
 
@@ -14,14 +14,15 @@ pub mod contract;
 pub mod error;
 pub mod offline;
 pub mod openai;
+pub mod openai_realtime;
 mod options;
 pub mod rules;
 pub mod run;
 pub mod tables;
 
 pub use contract::{
-    ChatModel, Heard, Hearing, Realtime, RealtimeInput, RealtimeOutput, Recognizer, Spoken, Synthesizer,
-    Text, WordTime, Words,
+    AnswerId, ChatModel, Heard, Hearing, Realtime, RealtimeInput, RealtimeOutput, Recognizer, Spoken,
+    Synthesizer, Text, WordTime, Words,
 };
 pub use error::ProviderError;
 pub use tables::{

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::Sender;
 
 use self::wire::{Answer, Chunk};
-use crate::options::{plain, secret_or, text_or};
+use crate::options::{LONGEST_MESSAGE, plain, redacted, secret_or, text_or};
 use crate::{ChatModel, ProviderError, rules};
 
 mod wire;
@@ -32,8 +32,6 @@ const MODEL: &str = "gpt-4-turbo";
 const LONGEST_ANSWER: usize = 4 << 20;
 /// Longest part of an error's body that is looked at.
 const LONGEST_ERROR: usize = 8 << 10;
-/// Longest message of the vendor that is repeated.
-const LONGEST_MESSAGE: usize = 300;
 /// A server that cannot be reached within this time is not there.
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -112,18 +110,7 @@ impl OpenAi {
     }
 
     fn redacted(&self, message: &str) -> String {
-        let message: String =
-            message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
-        let message = match &self.key {
-            Some(key) if !key.is_empty() => message.replace(key.expose().trim(), "***"),
-            _ => message,
-        };
-        // Vendors repeat a wrong key in part.
-        message
-            .split(' ')
-            .map(|word| if word.starts_with("sk-") || word.contains("***") { "***" } else { word })
-            .collect::<Vec<_>>()
-            .join(" ")
+        redacted(self.key.as_ref(), message)
     }
 }
 

@@ -32,6 +32,25 @@ pub(crate) fn plain(field: &'static str, text: &str) -> Result<String, ProviderE
     Ok(text.to_owned())
 }
 
+/// Longest message of a vendor that is repeated, in characters.
+pub(crate) const LONGEST_MESSAGE: usize = 300;
+
+/// A vendor's message, cut short, in one line, and without the key.
+pub(crate) fn redacted(key: Option<&Secret>, message: &str) -> String {
+    let message: String =
+        message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
+    let message = match key {
+        Some(key) if !key.is_empty() => message.replace(key.expose().trim(), "***"),
+        _ => message,
+    };
+    // Vendors repeat a wrong key in part.
+    message
+        .split(' ')
+        .map(|word| if word.starts_with("sk-") || word.contains("***") { "***" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 /// `speed` of a voice, where 1.0 is its own.
 pub(crate) fn speed(speed: Option<f32>) -> Result<f32, ProviderError> {
     match speed.unwrap_or(1.0) {

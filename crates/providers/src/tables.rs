@@ -3,7 +3,7 @@
 use protocol::option::{LlmOption, RealtimeOption, SynthesisOption, TranscriptionOption};
 
 use crate::offline::{espeak, flite, pocketsphinx};
-use crate::{ChatModel, ProviderError, Realtime, Recognizer, Synthesizer, openai, rules};
+use crate::{ChatModel, ProviderError, Realtime, Recognizer, Synthesizer, openai, openai_realtime, rules};
 
 /// Makes a provider of an option. It opens nothing; errors are about the option or a missing program.
 pub type Make<T, O> = fn(&O) -> Result<Box<T>, ProviderError>;
@@ -68,7 +68,22 @@ pub static CHAT_MODELS: &[Row<dyn ChatModel, LlmOption>] = &[
 ];
 
 /// Speech-to-speech models.
-pub static REALTIMES: &[Row<dyn Realtime, RealtimeOption>] = &[];
+pub static REALTIMES: &[Row<dyn Realtime, RealtimeOption>] = &[
+    Row {
+        name: "openai",
+        about: "OpenAI's Realtime API, or with a WebSocket address as its name any compatible server",
+        options: openai_realtime::OPTIONS,
+        environment: openai_realtime::ENVIRONMENT,
+        make: openai_realtime::openai,
+    },
+    Row {
+        name: "azure",
+        about: "the same of Azure OpenAI, where `model` names the deployment",
+        options: openai_realtime::OPTIONS,
+        environment: &[],
+        make: openai_realtime::azure,
+    },
+];
 
 /// The recognizer that `option.provider` names, in any case. Errors: an unknown name, a bad option, a missing
 /// program.
@@ -86,8 +101,12 @@ pub fn chat_model(option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderErro
     made("llm", CHAT_MODELS, option.provider.as_deref(), option)
 }
 
-/// The speech-to-speech model that `option.provider` names, in any case. Errors as for [`recognizer`].
+/// The speech-to-speech model that `option.provider` names, in any case, or that answers at that address. Errors as
+/// for [`recognizer`].
 pub fn realtime(option: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
+    if option.provider.as_deref().is_some_and(|name| name.contains("://")) {
+        return openai_realtime::at_address(option);
+    }
     made("realtime", REALTIMES, option.provider.as_deref(), option)
 }
 

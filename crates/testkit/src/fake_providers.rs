@@ -17,8 +17,8 @@ use protocol::chat::{Ask, ModelOutput, ToolSpec, Usage};
 use protocol::option::{LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
 use protocol::record::{CallRecord, Recording};
 use providers::{
-    ChatModel, Heard, Hearing, ProviderError, Realtime, RealtimeInput, RealtimeOutput, Recognizer, Spoken,
-    Synthesizer, Text, Words,
+    AnswerId, ChatModel, Heard, Hearing, ProviderError, Realtime, RealtimeInput, RealtimeOutput, Recognizer,
+    Spoken, Synthesizer, Text, Words,
 };
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
@@ -225,6 +225,7 @@ impl Realtime for FakeRealtime {
         output: Sender<RealtimeOutput>,
     ) -> Result<(), ProviderError> {
         let mut heard = 0;
+        let mut answer = AnswerId(0);
         let mut replies = self.replies.iter();
         while let Some(input) = input.recv().await {
             if let RealtimeInput::Audio(samples) = input {
@@ -240,9 +241,11 @@ impl Realtime for FakeRealtime {
                 Some(Reply::Never) | None => continue,
             };
             let sound = self.times.speak(text, tone_of(0)).into_iter();
-            let mut things = vec![(Duration::ZERO, RealtimeOutput::Agent(text.clone()))];
-            things.extend(sound.map(|(at, samples)| (at, RealtimeOutput::Audio(samples))));
+            answer.0 += 1;
+            let mut things = vec![(Duration::ZERO, RealtimeOutput::Agent { answer, text: text.clone() })];
+            things.extend(sound.map(|(at, samples)| (at, RealtimeOutput::Audio { answer, samples })));
             send_timed(Instant::now(), things, &output).await?;
+            output.send(RealtimeOutput::Said(answer)).await.map_err(|_| ProviderError::Gone)?;
             output.send(RealtimeOutput::Done(Usage::default())).await.map_err(|_| ProviderError::Gone)?;
         }
         Ok(())

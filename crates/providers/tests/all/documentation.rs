@@ -40,7 +40,7 @@ fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
     let asr = TranscriptionOption { provider: Some("x".repeat(5000)), ..TranscriptionOption::default() };
     let error = providers::recognizer(&asr).err().unwrap();
     assert!(error.to_string().len() < 200 && error.to_string().contains("pocketsphinx"));
-    let realtime = RealtimeOption { provider: Some("openai".to_owned()), ..RealtimeOption::default() };
+    let realtime = RealtimeOption { provider: Some("nobody".to_owned()), ..RealtimeOption::default() };
     assert!(matches!(providers::realtime(&realtime).err(), Some(ProviderError::UnknownProvider { .. })));
 }
 

@@ -6,6 +6,8 @@ mod chat_server;
 mod documentation;
 mod hearing;
 mod openai;
+mod realtime;
+mod realtime_server;
 mod retries;
 mod rules;
 mod speaking;
