@@ -265,6 +265,14 @@ pub struct MediaPass {
     pub packet_bytes: u32,
 }
 
+impl MediaPass {
+    /// Whole frames of 20 ms in a message it is sent, at least one: it waits for no more than that.
+    pub fn packet_frames(&self) -> usize {
+        let frame = audio::Frame::len_at(self.output_hz) * 2;
+        (self.packet_bytes as usize / frame.max(1)).max(1)
+    }
+}
+
 /// Connects to programs that take over the sound of a call.
 #[async_trait]
 pub trait MediaPasses: Send + Sync {

@@ -283,10 +283,10 @@ impl Task {
                 }
             }
             Effect::MediaPass(voice, door, pass) => {
-                let rate = pass.output_hz;
+                let (rate, frames) = (pass.output_hz, pass.packet_frames());
                 let heard = self.running.media_pass(voice, *pass, Arc::clone(&self.services.passes));
                 self.tell_thread(|seat| Order::Door(seat, door, heard)).await;
-                self.tell_media(ToMedia::Listen(door, rate)).await;
+                self.tell_media(ToMedia::Pass { door, rate, frames }).await;
             }
             Effect::Subscribe => self.subscribe().await,
             Effect::Record(rate, option) => return self.record(rate, &option).await,

@@ -12,7 +12,7 @@ use crate::media::order::DoorId;
 
 /// Frames of one chunk for a recognizer: 100 ms, so that another thread is woken ten times a second and not
 /// fifty.
-const CHUNK_FRAMES: usize = 5;
+pub(crate) const CHUNK_FRAMES: usize = 5;
 
 /// The detector of one call with its memory of whether someone speaks.
 pub(crate) struct Detector {
@@ -77,13 +77,27 @@ pub(crate) struct Door {
     resampler: Resampler,
     chunk: Vec<i16>,
     frames: usize,
+    /// Frames of a chunk.
+    whole: usize,
     since: CallTime,
 }
 
 impl Door {
     /// A door for sound at `from` Hz, opening at `to` Hz.
     pub(crate) fn new(id: DoorId, from: u32, to: u32) -> Self {
-        Door { id, resampler: Resampler::new(from, to), chunk: Vec::new(), frames: 0, since: CallTime::ZERO }
+        Door {
+            id,
+            resampler: Resampler::new(from, to),
+            chunk: Vec::new(),
+            frames: 0,
+            whole: CHUNK_FRAMES,
+            since: CallTime::ZERO,
+        }
+    }
+
+    /// Gives chunks of so many frames: at least one, and no more than a recognizer is given.
+    pub(crate) fn in_chunks_of(self, frames: usize) -> Self {
+        Door { whole: frames.clamp(1, CHUNK_FRAMES), ..self }
     }
 
     /// Takes a frame that began at `at`.
@@ -93,7 +107,7 @@ impl Door {
         }
         self.resampler.process(frame, &mut self.chunk);
         self.frames += 1;
-        if self.frames == CHUNK_FRAMES {
+        if self.frames >= self.whole {
             self.flush(out);
         }
     }

@@ -31,6 +31,7 @@ use rtp::watch::{Missing, Watch};
 use crate::legs::LegId;
 use barging::Barging;
 use keys::Ear;
+pub(crate) use listening::CHUNK_FRAMES;
 use listening::{Detector, Door, FRAME};
 use order::{DoorId, FromMedia, LegPlan, ToMedia, Way};
 use raw_leg::RawLeg;
@@ -306,6 +307,9 @@ impl Media {
             }
             ToMedia::Denoise(on) => self.denoiser = on.then(|| Denoiser::new(self.rate)),
             ToMedia::Listen(id, rate) => self.doors.push(Door::new(id, self.rate, rate)),
+            ToMedia::Pass { door, rate, frames } => {
+                self.doors.push(Door::new(door, self.rate, rate).in_chunks_of(frames));
+            }
             ToMedia::Deaf(id) => self.doors.retain(|door| door.id != id),
             ToMedia::Play(id, rate, samples) => self.speaking.push(id, rate, &samples),
             ToMedia::End(id) => self.speaking.end(id),

@@ -132,6 +132,15 @@ pub enum ToMedia {
     Denoise(bool),
     /// Give a recognizer what the main leg says, at this rate.
     Listen(DoorId, u32),
+    /// Give a program outside what the main leg says, at this rate, in chunks of so many frames.
+    Pass {
+        /// Its door.
+        door: DoorId,
+        /// Hz.
+        rate: u32,
+        /// 1 to 5.
+        frames: usize,
+    },
     /// Close a door.
     Deaf(DoorId),
     /// Sound of an utterance, at the given rate. The first makes the utterance wait in the queue.

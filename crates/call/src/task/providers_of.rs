@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use crate::core::voice::VoiceId;
 use crate::core::{Input, ToolCall};
 use crate::legs::LegId;
+use crate::media::CHUNK_FRAMES;
 use crate::media::order::DoorId;
 use crate::media_thread::{HEARING, Order};
 use crate::setup::{
@@ -187,7 +188,8 @@ impl Running {
         pass: MediaPass,
         passes: Arc<dyn MediaPasses>,
     ) -> mpsc::Sender<Hearing> {
-        let (heard, hearing) = mpsc::channel(HEARING);
+        // Two seconds, whatever the chunks are.
+        let (heard, hearing) = mpsc::channel(HEARING * CHUNK_FRAMES / pass.packet_frames().min(CHUNK_FRAMES));
         self.open_sound(voice, move |sound| async move { passes.run(pass, hearing, sound).await });
         heard
     }
