@@ -15,6 +15,7 @@ mod egress;
 mod hostile_sip;
 mod inbound_sip;
 mod injected;
+mod kamailio;
 mod keys;
 mod line;
 mod mcp;
