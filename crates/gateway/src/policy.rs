@@ -156,7 +156,8 @@ pub fn openness(config: &Config) -> String {
         (false, false) => format!("with a password, or from {}", trusted.join(", ")),
     };
     let outbound = match destinations.len() {
-        0 => "to every destination".to_owned(),
+        0 => "to every destination that a client names, and from a playbook to those that it names itself"
+            .to_owned(),
         count => format!("to what {count} patterns allow"),
     };
     format!("calls are taken {inbound}; calls of ours go {outbound}")
