@@ -9,12 +9,12 @@ use playbook::tools::McpServer;
 use protocol::chat::ToolSpec;
 use protocol::command::DtmfMethod;
 use protocol::option::{
-    CallOption, LlmOption, RecorderOption, SipOption, SynthesisOption, TranscriptionOption,
+    CallOption, LlmOption, RealtimeOption, RecorderOption, SipOption, SynthesisOption, TranscriptionOption,
 };
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use protocol::{Event, Extra};
-use providers::{ChatModel, Hearing, ProviderError, Recognizer, Synthesizer};
+use providers::{ChatModel, Hearing, ProviderError, Realtime, Recognizer, Synthesizer};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -182,6 +182,11 @@ pub trait Providers: Send + Sync {
     /// # Errors
     /// Those of the vendor's options.
     fn chat_model(&self, option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError>;
+    /// A speech-to-speech model.
+    ///
+    /// # Errors
+    /// Those of the vendor's options.
+    fn realtime(&self, option: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError>;
 }
 
 /// The providers of the tables in the `providers` crate.
@@ -197,6 +202,9 @@ impl Providers for Vendors {
     }
     fn chat_model(&self, option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
         providers::chat_model(option)
+    }
+    fn realtime(&self, option: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
+        providers::realtime(option)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use protocol::CallTime;
 use protocol::event::{Event, TransferState};
-use protocol::option::Over;
+use protocol::option::{Over, RealtimeOption};
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use rtp::sdp::{KeyRing, RING_BYTES};
@@ -22,7 +22,7 @@ use crate::core::{Core, Effect, Facts, Input};
 use crate::end::StopReason;
 use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
 use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOut};
-use crate::media::order::{FromMedia, ToMedia};
+use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
 use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
 use providers_of::Running;
@@ -241,6 +241,9 @@ impl Task {
                     Err(why) => Some(Input::Unheard(door, Err(why))),
                 };
             }
+            Effect::OpenModel(door, option) => return self.open_model(door, &option).await,
+            Effect::ToModel(input) => self.running.tell_model(input),
+            Effect::CloseModel(door) => self.running.close_model(door),
             Effect::Unlisten(door) => self.running.unlisten(door),
             Effect::OpenVoice(voice, option) => {
                 return self
@@ -298,6 +301,18 @@ impl Task {
             Effect::Finish(record) => self.over = Some(record),
         }
         None
+    }
+
+    /// Connects a speech-to-speech model, and lets it hear.
+    async fn open_model(&mut self, door: DoorId, option: &RealtimeOption) -> Option<Input> {
+        match self.running.open_model(door, option) {
+            Ok((rate, hearing)) => {
+                self.tell_thread(|seat| Order::Door(seat, door, hearing)).await;
+                self.tell_media(ToMedia::Listen(door, rate)).await;
+                None
+            }
+            Err(broken) => Some(Input::ModelEnded(door, Err(broken))),
+        }
     }
 
     /// Takes in a line that was opened for a party to be dialled.

@@ -12,8 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use call::setup::Providers;
-use protocol::option::{LlmOption, Rendering, SynthesisOption, TranscriptionOption};
-use providers::{ChatModel, ProviderError, Recognizer, Spoken, Synthesizer, Text};
+use protocol::option::{LlmOption, RealtimeOption, Rendering, SynthesisOption, TranscriptionOption};
+use providers::{ChatModel, ProviderError, Realtime, Recognizer, Spoken, Synthesizer, Text};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::spawn_blocking;
@@ -62,6 +62,10 @@ impl Providers for Cached {
 
     fn chat_model(&self, option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
         self.providers.chat_model(option)
+    }
+
+    fn realtime(&self, option: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
+        self.providers.realtime(option)
     }
 }
 

@@ -14,7 +14,7 @@ use call::setup::{
 use playbook::tools::McpServer;
 use playbook::{HttpRequest, Playbook};
 use protocol::chat::{Ask, ModelOutput, ToolSpec, Usage};
-use protocol::option::{LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
+use protocol::option::{LlmOption, RealtimeOption, RecorderOption, SynthesisOption, TranscriptionOption};
 use protocol::record::{CallRecord, Recording};
 use providers::{
     AnswerId, ChatModel, Heard, Hearing, ProviderError, Realtime, RealtimeInput, RealtimeOutput, Recognizer,
@@ -84,6 +84,10 @@ impl Providers for FakeProviders {
         refuse(&self.cast.synthesizer.fault)?;
         let times = self.cast.synthesizer.clone();
         Ok(Box::new(FakeSynthesizer { times, running: self.running.clone() }))
+    }
+
+    fn realtime(&self, _: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
+        Ok(Box::new(FakeProviders::realtime(self)))
     }
 
     fn chat_model(&self, _: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {

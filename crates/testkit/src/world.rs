@@ -444,6 +444,8 @@ impl World {
             Effect::Seat(rate) => self.media = Some(Media::new(rate)),
             Effect::Media(order) => self.order(order),
             Effect::Listen(door, _) => return self.listen(door),
+            // Scripts have no such model.
+            Effect::OpenModel(..) | Effect::ToModel(_) | Effect::CloseModel(_) => {}
             Effect::Unlisten(door) => self.forget(From::Door(door)),
             Effect::OpenVoice(voice, _) => return self.open(voice),
             Effect::Speak(voice, piece, text) => self.say(voice, piece, &text),

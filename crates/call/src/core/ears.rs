@@ -65,6 +65,10 @@ impl Core {
 
     /// Opens detector and recognizer as the option says.
     pub(crate) fn listen(&mut self, now: CallTime) {
+        if self.option.realtime.is_some() {
+            // The model hears and judges itself.
+            return self.start_realtime(now);
+        }
         let recognizes = self.recognizes();
         if self.wants_speech() {
             let (kind, settings) = self.detector(now);
@@ -88,8 +92,9 @@ impl Core {
         self.option.vad.is_some() || self.recognizes() || self.conversation.is_some()
     }
 
-    /// Closes the recognizer.
+    /// Closes the recognizer, or lets go of the model.
     pub(crate) fn deafen(&mut self) {
+        self.stop_realtime();
         if let Some(door) = self.ears.door.take() {
             self.order(ToMedia::Deaf(door));
             self.effect(Effect::Unlisten(door));
@@ -114,6 +119,12 @@ impl Core {
         if self.ears.door != Some(door) {
             return;
         }
+        let provider = self.recognizer_name();
+        self.understood(now, heard, &provider);
+    }
+
+    /// What the caller said, whoever understood it.
+    pub(crate) fn understood(&mut self, now: CallTime, heard: Heard, provider: &str) {
         self.input_came();
         self.tell_progress(now);
         let (words, last) = match heard {
@@ -126,7 +137,6 @@ impl Core {
         if self.ears.begun.is_none() {
             self.ears.begun = Some(now);
             let spoken_since = words.start.or(self.ears.speech.map(|(start, _)| start)).unwrap_or(now);
-            let provider = self.recognizer_name();
             let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
             self.metric(now, &format!("ttfb.asr.{provider}"), now - spoken_since, data);
         }
@@ -145,7 +155,6 @@ impl Core {
         if !last {
             return self.emit(Event::AsrDelta(transcript));
         }
-        let provider = self.recognizer_name();
         let ended = speech.and_then(|(_, end)| end);
         let since = ended.map_or(Duration::ZERO, |end| now.since(end));
         let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
@@ -215,6 +224,26 @@ impl Core {
             }
             VadEvent::Onset { .. } | VadEvent::Dismissed { .. } => {}
         }
+    }
+
+    /// The model hears the caller begin.
+    pub(crate) fn speech_began(&mut self, now: CallTime) {
+        self.input_came();
+        self.ears.speech = Some((now, None));
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        self.emit(Event::Speaking {
+            track_id,
+            timestamp,
+            start_time: timestamp,
+            is_filler: None,
+            confidence: None,
+        });
+    }
+
+    /// The model hears the caller end.
+    pub(crate) fn speech_ended(&mut self, now: CallTime) {
+        let start = self.ears.speech.map_or(now, |(start, _)| start);
+        self.speech(now, VadEvent::Silence { start, duration: now.since(start) });
     }
 
     /// The caller did something: nothing is waited for any more.

@@ -13,6 +13,7 @@ mod keys;
 mod line;
 mod passing;
 mod pieces;
+pub mod realtime;
 mod referring;
 mod signalling;
 mod sound;
@@ -29,11 +30,13 @@ use playbook::tools::McpServer;
 use playbook::{Conversation, HttpRequest, Playbook};
 use protocol::chat::{Ask, ModelOutput, ToolSpec, TurnId};
 use protocol::event::Event;
-use protocol::option::{CallOption, LlmOption, RecorderOption, SynthesisOption, TranscriptionOption};
+use protocol::option::{
+    CallOption, LlmOption, RealtimeOption, RecorderOption, SynthesisOption, TranscriptionOption,
+};
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
 use protocol::{CallTime, Command, Extra};
-use providers::{Heard, Spoken};
+use providers::{Heard, RealtimeInput, RealtimeOutput, Spoken};
 use rtp::sdp::KeyRing;
 
 use crate::end::{End, StopReason};
@@ -50,6 +53,7 @@ pub(crate) use ending::initiator as ending_initiator;
 use handing_over::Handover;
 use keys::Keys;
 use passing::Pass;
+use realtime::{Broken, SpeechModel};
 use referring::Referred;
 use succession::Succession;
 use voice::{Voice, VoiceId};
@@ -101,6 +105,10 @@ pub enum Input {
     Silent(VoiceId, Result<(), String>),
     /// A chat model.
     Model(TurnId, ModelOutput),
+    /// A speech-to-speech model, whose sound has this rate.
+    Realtime(DoorId, u32, RealtimeOutput),
+    /// A speech-to-speech model has ended.
+    ModelEnded(DoorId, Result<(), Broken>),
     /// What was fetched for the playbook.
     Fetched(u32, Result<String, String>),
     /// The tools of a server.
@@ -128,6 +136,12 @@ pub enum Effect {
     Listen(DoorId, Box<TranscriptionOption>),
     /// Close a recognizer.
     Unlisten(DoorId),
+    /// Open a speech-to-speech model behind a door.
+    OpenModel(DoorId, Box<RealtimeOption>),
+    /// Tell it something.
+    ToModel(RealtimeInput),
+    /// Close it.
+    CloseModel(DoorId),
     /// Open a synthesizer.
     OpenVoice(VoiceId, Box<SynthesisOption>),
     /// Give it text.
@@ -224,6 +238,7 @@ pub struct Core {
     pub(crate) sip: Option<SipMedia>,
     pub(crate) voice: Voice,
     pub(crate) ears: Ears,
+    pub(crate) model: SpeechModel,
     pub(crate) keys: Keys,
     pub(crate) draft: Draft,
     pub(crate) deadlines: Deadlines,
@@ -294,6 +309,7 @@ impl Core {
             sip,
             voice: Voice::default(),
             ears: Ears::default(),
+            model: SpeechModel::default(),
             keys: Keys::default(),
             draft: Draft::default(),
             deadlines: Deadlines::default(),
@@ -350,6 +366,8 @@ impl Core {
             Input::Sound(voice, sound) => self.sound(now, voice, sound),
             Input::Silent(voice, result) => self.silent(now, voice, result),
             Input::Model(turn, output) => self.model(now, turn, output),
+            Input::Realtime(door, rate, output) => self.model_says(now, door, rate, output),
+            Input::ModelEnded(door, result) => self.model_ended(now, door, result),
             Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::NoTape(why) => {

@@ -302,9 +302,8 @@ impl Core {
     /// not believe that it has what it has not.
     fn tell_unbuilt(&mut self, now: CallTime) {
         let option = &self.option;
-        let asked = [("realtime", option.realtime.is_some()), ("eou", option.eou.is_some())];
-        for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
-            self.error(now, "command", format!("option.{name} is not implemented by this server"), 501);
+        if option.eou.is_some() {
+            self.error(now, "command", "option.eou is not implemented by this server", 501);
         }
     }
 

@@ -162,6 +162,45 @@ impl Core {
         self.effect(Effect::Speak(voice, number as u32, text));
     }
 
+    /// Makes an utterance that of a model which speaks itself: its sound comes until [`Core::answer_given`].
+    pub(crate) fn begin_answer(&mut self, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.streaming = true;
+        utterance.pieces.push(Piece { from: Some(Duration::ZERO), ..Piece::default() });
+    }
+
+    /// Sound of an answer.
+    pub(crate) fn answer_sound(&mut self, id: UtteranceId, rate: u32, samples: Box<[i16]>) {
+        let Some(utterance) = self.voice.utterance(id).filter(|utterance| !utterance.cut) else { return };
+        let length = span(samples.len(), rate);
+        utterance.pieces.iter_mut().for_each(|piece| piece.length += length);
+        self.give(id, rate, samples);
+    }
+
+    /// The text of an answer goes on, to at most `most` bytes.
+    pub(crate) fn answer_text(&mut self, id: UtteranceId, text: &str, most: usize) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        if let Some(piece) =
+            utterance.pieces.first_mut().filter(|piece| piece.text.len() + text.len() <= most)
+        {
+            piece.text.push_str(text);
+        }
+    }
+
+    /// All sound of an answer was given.
+    pub(crate) fn answer_given(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id).filter(|utterance| !utterance.cut) else { return };
+        utterance.pieces.iter_mut().for_each(|piece| piece.done = true);
+        self.close_utterance(now, id);
+    }
+
+    /// The call ends when an utterance was heard to its end.
+    pub(crate) fn hang_up_after(&mut self, id: UtteranceId) {
+        if let Some(utterance) = self.voice.utterance(id) {
+            utterance.auto_hangup = true;
+        }
+    }
+
     /// Gives an utterance sound that is there already.
     pub(crate) fn say_sound(&mut self, now: CallTime, id: UtteranceId, rate: u32, samples: &[i16]) {
         let second = rate.max(1) as usize;
@@ -391,6 +430,7 @@ impl Core {
         self.emit(event);
         self.music_over(now, utterance.id, played.is_zero());
         self.pass_over(utterance.id);
+        self.answer_over(now, utterance.id, (played, &heard), ended);
         self.draft.agent(utterance.started.unwrap_or(now), &heard, ended);
         if let Some(play_id) = utterance.play_id {
             let ended = match ended {

@@ -10,12 +10,13 @@ use futures::FutureExt;
 use playbook::HttpRequest;
 use playbook::tools::McpServer;
 use protocol::chat::{Ask, ModelOutput, TurnId};
-use protocol::option::{LlmOption, SynthesisOption, TranscriptionOption};
+use protocol::option::{LlmOption, RealtimeOption, SynthesisOption, TranscriptionOption};
 use providers::run::{self, Limits};
-use providers::{Heard, Hearing, Spoken, Text};
+use providers::{Heard, Hearing, ProviderError, RealtimeInput, Spoken, Text};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use crate::core::realtime::Broken;
 use crate::core::voice::VoiceId;
 use crate::core::{Input, ToolCall};
 use crate::legs::LegId;
@@ -38,6 +39,8 @@ const FILE_CHUNKS: usize = 1;
 /// Pieces of a model's answer waiting for the rules. When full the model waits.
 const ANSWERS: usize = 64;
 
+/// Results and interruptions waiting for a speech-to-speech model. When full one is lost: the model takes nothing.
+const ORDERS: usize = 64;
 /// Longest background sound; it is looped.
 const AMBIENCE: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,7 @@ pub(super) struct Running {
     providers: Arc<dyn Providers>,
     library: Arc<dyn Library>,
     ears: HashMap<DoorId, AbortHandle>,
+    model: Option<mpsc::Sender<RealtimeInput>>,
     voices: HashMap<VoiceId, Voice>,
     turns: HashMap<TurnId, AbortHandle>,
     /// What the playbook waits for, by the number it gave.
@@ -71,6 +75,7 @@ impl Running {
             providers,
             library,
             ears: HashMap::new(),
+            model: None,
             voices: HashMap::new(),
             turns: HashMap::new(),
             asked: HashMap::new(),
@@ -110,6 +115,57 @@ impl Running {
         });
         self.ears.insert(door, task);
         Ok((rate, sound))
+    }
+
+    /// Opens a speech-to-speech model; answers the rate it wants and where its sound goes.
+    pub(super) fn open_model(
+        &mut self,
+        door: DoorId,
+        option: &RealtimeOption,
+    ) -> Result<(u32, mpsc::Sender<Hearing>), Broken> {
+        let model = self.providers.realtime(option).map_err(|error| broken(&error))?;
+        let rate = model.rate();
+        let (sound, hearing) = mpsc::channel(HEARING);
+        let (orders, told) = mpsc::channel(ORDERS);
+        let (given, taken) = mpsc::channel(HEARING);
+        let (said, mut outputs) = mpsc::channel(ANSWERS);
+        let input = self.input.clone();
+        let task = spawn(async move {
+            let forward = async {
+                while let Some(output) = outputs.recv().await {
+                    if input.send(Input::Realtime(door, rate, output)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let work = async {
+                let run = AssertUnwindSafe(model.run(taken, said)).catch_unwind();
+                tokio::select! {
+                    result = run => match result {
+                        Ok(result) => result.map_err(|error| broken(&error)),
+                        Err(_) => Err(Broken { why: "internal error".into(), retryable: false }),
+                    },
+                    () = feed_model(hearing, told, given) => Ok(()),
+                }
+            };
+            let (result, ()) = tokio::join!(work, forward);
+            let _ = input.send(Input::ModelEnded(door, result)).await;
+        });
+        self.model = Some(orders);
+        self.ears.insert(door, task);
+        Ok((rate, sound))
+    }
+
+    pub(super) fn close_model(&mut self, door: DoorId) {
+        self.model = None;
+        self.unlisten(door);
+    }
+
+    /// Tells the model something.
+    pub(super) fn tell_model(&mut self, input: RealtimeInput) {
+        if self.model.as_ref().is_some_and(|model| model.try_send(input).is_err()) {
+            tracing::warn!("a realtime model takes nothing more");
+        }
     }
 
     pub(super) fn unlisten(&mut self, door: DoorId) {
@@ -360,6 +416,33 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Gives a model what is heard and what it is told, until the call has no more of either.
+async fn feed_model(
+    mut hearing: mpsc::Receiver<Hearing>,
+    mut told: mpsc::Receiver<RealtimeInput>,
+    model: mpsc::Sender<RealtimeInput>,
+) {
+    loop {
+        let input = tokio::select! {
+            biased;
+            Some(input) = told.recv() => input,
+            // The media thread may let go of the door while the model is still told something.
+            Some(hearing) = hearing.recv() => match hearing {
+                Hearing::Audio { samples, .. } => RealtimeInput::Audio(samples),
+                Hearing::SpeechStarted { .. } | Hearing::SpeechEnded { .. } => continue,
+            },
+            else => return,
+        };
+        if model.send(input).await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn broken(error: &ProviderError) -> Broken {
+    Broken { why: error.to_string(), retryable: error.retryable() }
 }
 
 /// The result of a provider's work, with an error inside it told as a failure: its call waits for the end.

@@ -10,11 +10,11 @@ use call::legs::unsignalled::NoSignalling;
 use call::setup::{Providers, Rules};
 use call::{CallHandle, Client, MediaThreads, Services, Setup, StopReason};
 use playbook::Playbook;
-use protocol::option::{CallOption, LlmOption, SynthesisOption, TranscriptionOption};
+use protocol::option::{CallOption, LlmOption, RealtimeOption, SynthesisOption, TranscriptionOption};
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
 use protocol::{Command, Event, HangupReason};
-use providers::{ChatModel, ProviderError, Recognizer, Synthesizer};
+use providers::{ChatModel, ProviderError, Realtime, Recognizer, Synthesizer};
 use testkit::cast::{Cast, Fault, Reply};
 use testkit::fake_providers::{FakeProviders, FakeSocket, services, socket};
 use tokio::sync::mpsc::{self, Receiver};
@@ -194,6 +194,9 @@ impl Providers for Rotten {
         panic!("a table of providers panics")
     }
     fn chat_model(&self, _: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
+        panic!("a table of providers panics")
+    }
+    fn realtime(&self, _: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
         panic!("a table of providers panics")
     }
 }

@@ -7,5 +7,6 @@ mod field;
 mod live;
 mod measured;
 mod pair;
+mod realtime;
 mod scripts;
 mod sound;

@@ -259,6 +259,15 @@ impl Conversation {
         self.current_scene().map_or("default", |scene| scene.id.as_str())
     }
 
+    /// Enters a scene for a model that speaks itself, and gives its prompt rendered; `None` when there is none of this
+    /// name.
+    pub fn visit(&mut self, scene: &str, out: &mut Vec<Action>) -> Option<String> {
+        let index = self.playbook.scenes.iter().position(|own| own.id == scene)?;
+        self.enter(index, out);
+        let prompt = self.current_scene()?.prompt.clone();
+        Some(self.render(&prompt, out))
+    }
+
     /// What was said and heard so far; the agent's words only as far as the caller has heard them.
     pub fn history(&self) -> &[Message] {
         self.history.messages()
