@@ -24,24 +24,24 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const OPTION: &str = r#"{"asr":{"provider":"fake"},"tts":{"provider":"fake"},"recorder":{}}"#;
 
 /// A running call as its client sees it.
-struct Live {
+pub(crate) struct Live {
     handle: CallHandle,
     events: Receiver<Event>,
-    socket: FakeSocket,
+    pub(crate) socket: FakeSocket,
 }
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what} did not happen in time"))
 }
 
-fn world(cast: Cast, words: &[&str]) -> (Services, Receiver<CallRecord>, FakeProviders) {
+pub(crate) fn world(cast: Cast, words: &[&str]) -> (Services, Receiver<CallRecord>, FakeProviders) {
     let providers = FakeProviders::new(cast, words);
     let (services, records) = services(MediaThreads::start(1).unwrap(), &providers);
     (services, records, providers)
 }
 
 impl Live {
-    fn begin(id: &str, services: &Services, playbook: Option<&str>, events: usize) -> Live {
+    pub(crate) fn begin(id: &str, services: &Services, playbook: Option<&str>, events: usize) -> Live {
         let (wire, socket) = socket();
         let (client, events) = mpsc::channel(events);
         let setup = Setup {
@@ -70,12 +70,12 @@ impl Live {
         live
     }
 
-    async fn send(&self, command: &str) {
+    pub(crate) async fn send(&self, command: &str) {
         let command = Command::parse(command).unwrap().value;
         self.handle.send(ToCall::Command(Box::new(command))).await.unwrap();
     }
 
-    async fn wait(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn wait(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         within(what, async {
             loop {
                 let event = self.events.recv().await.unwrap_or_else(|| panic!("no {what} before the end"));
@@ -99,13 +99,13 @@ impl Live {
         events
     }
 
-    async fn over(&self) {
+    pub(crate) async fn over(&self) {
         within("the end of the call", self.handle.over()).await;
     }
 }
 
 /// Waits for the record of one call and sees that there is no second.
-async fn only(records: &mut Receiver<CallRecord>) -> CallRecord {
+pub(crate) async fn only(records: &mut Receiver<CallRecord>) -> CallRecord {
     let record = within("the record", records.recv()).await.unwrap();
     assert!(records.try_recv().is_err(), "a second record");
     record
@@ -127,7 +127,7 @@ fn is_server_end(event: &Event) -> bool {
 }
 
 /// Speech in messages of 20 ms, as fast as a microphone gives them, then silence for as long as it is read.
-async fn talk(to_call: mpsc::Sender<Bytes>) {
+pub(crate) async fn talk(to_call: mpsc::Sender<Bytes>) {
     let speech = testkit::caller::speech(Duration::from_secs(1));
     let silence = vec![0; 320];
     let mut tick = tokio::time::interval(Duration::from_millis(20));

@@ -3,17 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use call::core::clock::Clock;
 use call::core::realtime::Broken;
 use call::core::{Core, Effect, Facts, Input};
+use call::handle::EVENTS;
 use call::media::order::{DoorId, FromMedia, ToMedia, UtteranceId};
-use call::setup::Rules;
+use call::setup::{Rules, Vendors};
+use futures::{SinkExt, StreamExt};
 use playbook::Playbook;
 use protocol::option::Over;
 use protocol::rest::CallKind;
 use protocol::{CallTime, Command, Event, Extra};
 use providers::{AnswerId, Heard, RealtimeInput, RealtimeOutput, Words};
 use serde_json::{Value, json};
+use testkit::cast::{Cast, tone};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::live::{Live, only, talk, within, world};
 
 const DOOR: DoorId = DoorId(1);
 const INVITE: &str =
@@ -216,4 +225,77 @@ fn a_model_that_breaks_is_connected_anew_and_one_that_refuses_ends_a_playbooks_c
     let effects = rig.feed(Input::ModelEnded(DoorId(2), broken(false)));
     assert!(events(&effects).iter().any(|event| matches!(event, Event::Error { .. })));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Request(..))));
+}
+
+/// The vendor's side of one conversation, as its reference describes it: after half a second of sound that is not
+/// silent it answers with a second of a tone. Gives the samples it was sent until then.
+async fn vendor(listener: TcpListener) -> usize {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let (mut heard, mut answered) = (0, None);
+    while let Some(Ok(message)) = socket.next().await {
+        let Message::Text(text) = message else { continue };
+        let event: Value = serde_json::from_str(&text).unwrap();
+        match event["type"].as_str().unwrap() {
+            "session.update" => {
+                let updated = json!({ "type": "session.updated", "session": {} });
+                socket.send(Message::text(updated.to_string())).await.unwrap();
+            }
+            "input_audio_buffer.append" => {
+                let bytes = STANDARD.decode(event["audio"].as_str().unwrap()).unwrap();
+                heard += bytes.len() / 2;
+                if heard < 12_000 || answered.is_some() || bytes.iter().all(|byte| *byte == 0) {
+                    continue;
+                }
+                answered = Some(heard);
+                // The tone is made at 16 kHz; read at 24 kHz it lasts two thirds of its time.
+                let sound: Vec<u8> =
+                    tone(400, Duration::from_millis(1500)).iter().flat_map(|s| s.to_le_bytes()).collect();
+                for event in [
+                    json!({ "type": "response.created", "response": {} }),
+                    json!({ "type": "response.output_audio_transcript.delta", "item_id": "a", "delta": "At nine." }),
+                    json!({ "type": "response.output_audio.delta", "item_id": "a", "delta": STANDARD.encode(sound) }),
+                    json!({ "type": "response.output_audio.done", "item_id": "a" }),
+                    json!({ "type": "response.done", "response": { "status": "completed" } }),
+                ] {
+                    socket.send(Message::text(event.to_string())).await.unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+    answered.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_goes_both_ways_over_a_real_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mut services, mut records, _) = world(Cast::default(), &[]);
+    services.providers = Arc::new(Vendors);
+    let mut live = Live::begin("speech", &services, None, EVENTS);
+    live.send(&format!(
+        r#"{{"command":"invite","option":{{"realtime":{{"provider":"ws://{address}/v1/realtime","apiKey":"k"}}}}}}"#
+    ))
+    .await;
+    let mut vendor = std::pin::pin!(vendor(listener));
+    let speaking = talk(live.socket.to_call.clone());
+    let said = live.wait("the answer", |event| matches!(event, Event::AddHistory { .. }));
+    tokio::select! {
+        () = speaking => panic!("the call does not listen"),
+        _ = &mut vendor => panic!("the conversation ended"),
+        event = said => {
+            assert!(matches!(&event, Event::AddHistory { text, .. } if text == "At nine."), "{event:?}");
+        }
+    }
+    let mut loud = 0;
+    while let Ok(batch) = live.socket.from_call.try_recv() {
+        loud += batch.iter().filter(|message| message.iter().any(|byte| *byte != 0)).count();
+    }
+    assert!((48..=54).contains(&loud), "a second is 50 messages, not {loud}");
+    live.send(r#"{"command":"hangup"}"#).await;
+    let (heard, record) = tokio::join!(within("the end of the conversation", vendor), only(&mut records));
+    assert!(heard >= 12_000);
+    assert_eq!(record.transcript[0].text, "At nine.");
+    live.over().await;
 }
