@@ -96,19 +96,23 @@ impl Rig {
 }
 
 fn events(effects: &[Effect]) -> Vec<&Event> {
-    let event = |effect| match effect {
-        &Effect::Emit(ref event) => Some(event),
-        _ => None,
-    };
-    effects.iter().filter_map(event).collect()
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Emit(event) => Some(event),
+            _ => None,
+        })
+        .collect()
 }
 
 fn told(effects: &[Effect]) -> Vec<&RealtimeInput> {
-    let told = |effect| match effect {
-        &Effect::ToModel(ref input) => Some(input),
-        _ => None,
-    };
-    effects.iter().filter_map(told).collect()
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::ToModel(input) => Some(input),
+            _ => None,
+        })
+        .collect()
 }
 
 fn result(effects: &[Effect]) -> &str {
