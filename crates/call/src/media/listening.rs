@@ -135,3 +135,28 @@ impl Door {
 
 /// Length of a frame as a span.
 pub(crate) const FRAME: std::time::Duration = std::time::Duration::from_millis(FRAME_MS as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_gives_chunks_of_the_frames_it_was_asked_for_within_limits() {
+        for (asked, given) in [(0, 1), (1, 1), (3, 3), (5, 5), (50, 5)] {
+            let mut door = Door::new(DoorId(1), 16_000, 16_000).in_chunks_of(asked);
+            let mut out = VecDeque::new();
+            for frame in 0..15 {
+                door.hear(CallTime::ms(frame * 20), &[7; 320], &mut out);
+                assert_eq!(
+                    out.len() as u64,
+                    (frame + 1) / given,
+                    "chunks of {asked} frames after {}",
+                    frame + 1
+                );
+            }
+            let first = out.pop_front().map(|(_, hearing)| hearing);
+            let whole = 320 * given as usize;
+            assert!(matches!(first, Some(Hearing::Audio { samples, .. }) if samples.len() == whole));
+        }
+    }
+}
