@@ -92,10 +92,10 @@ pub struct Rules {
 /// What is done when the far end of a call wants us to talk to someone else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TransferRequests {
-    /// The playbook in command must name the target; else the client in command is asked.
+    /// The playbook in command must name the target; else the client in command is asked. No call takes its place.
     #[default]
     Ask,
-    /// It may, within what the dialer allows.
+    /// It may, within what the dialer allows; and a new call may take its place.
     Accept,
     /// It may not; nor may another call take its place.
     Refuse,

@@ -45,6 +45,8 @@ pub(crate) const OPTIONS: &[&str] = &[
 ];
 
 const ADDRESS: &str = "wss://api.openai.com/v1";
+/// Whom the key of this machine is for.
+const OWN_HOST: Option<&str> = Some("api.openai.com");
 const MODEL: &str = "gpt-realtime";
 /// The API takes and gives no other rate of PCM.
 const RATE: u32 = 24_000;
@@ -110,6 +112,10 @@ fn made(option: &RealtimeOption, address: Url, auth: Auth) -> Result<Box<dyn Rea
     let key = match auth {
         // The key of another vendor must not go to Azure.
         Auth::ApiKey => option.secret_key.clone().filter(|key| !key.is_empty()),
+        // Nor must the key of this machine go to whatever server an option names.
+        Auth::Bearer if address.domain() != OWN_HOST => {
+            option.secret_key.clone().filter(|key| !key.is_empty())
+        }
         Auth::Bearer => secret_or(option.secret_key.as_ref(), "OPENAI_API_KEY"),
     };
     let dialect = if preview { Dialect::Preview } else { Dialect::General };

@@ -190,6 +190,21 @@ pub(crate) fn uri(text: &str) -> Result<String, String> {
     }
 }
 
+/// The host of a SIP URI, in lower case and without its port; absent for other addresses.
+pub(crate) fn host(uri: &str) -> Option<String> {
+    let (scheme, rest) = uri.split_once(':')?;
+    if !matches!(scheme.to_ascii_lowercase().as_str(), "sip" | "sips") {
+        return None;
+    }
+    let rest = rest.split(['?', ';', '>']).next()?;
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let host = match place.strip_prefix('[') {
+        Some(six) => six.split(']').next()?,
+        None => place.split(':').next()?,
+    };
+    (!host.is_empty()).then(|| host.to_ascii_lowercase())
+}
+
 /// Who calls, where nobody says it.
 fn own_uri(sip: &SipOption, callee: &str, accounts: &[OwnAddress]) -> String {
     if let Some(user) = sip.username.as_deref().filter(|user| !user.is_empty()) {

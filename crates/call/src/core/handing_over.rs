@@ -17,6 +17,17 @@ pub(crate) struct Handover {
     target: String,
     /// The call goes on when it has succeeded.
     stay: bool,
+    /// The second party has left meanwhile: what comes of that when the transfer fails.
+    pub(super) afterwards: Option<Afterwards>,
+}
+
+/// What comes of a second party that has left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Afterwards {
+    /// The call ends too.
+    End,
+    /// The agent hears the caller again.
+    Listen,
 }
 
 impl Core {
@@ -33,7 +44,8 @@ impl Core {
         }
         let sip = option.sip.clone().or_else(|| self.option.sip.clone()).unwrap_or_default();
         let headers = sip.headers.unwrap_or_default();
-        self.handover = Some(Handover { target: target.clone(), stay: option.auto_hangup == Some(false) });
+        let stay = option.auto_hangup == Some(false);
+        self.handover = Some(Handover { target: target.clone(), stay, afterwards: None });
         let transfer = TransferOut { to: target, with, dialog: None, headers };
         self.request(LegRequest::Transfer(Box::new(transfer)));
     }
@@ -50,14 +62,24 @@ impl Core {
                 }
             }
             TransferState::Failed => {
-                self.handover = None;
+                let afterwards = self.handover.take().and_then(|handover| handover.afterwards);
                 let track_id = self.facts.rules.server_track.clone();
                 let timestamp = self.unix_ms(now);
                 let (said, refer) = (reason.to_owned(), Some(true));
                 self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
                 self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
+                self.after_second(now, afterwards);
             }
             TransferState::Accepted | TransferState::Ringing | TransferState::TakenOver => {}
+        }
+    }
+
+    /// Does what comes of a second party that has left.
+    pub(super) fn after_second(&mut self, now: CallTime, afterwards: Option<Afterwards>) {
+        match afterwards {
+            Some(Afterwards::End) => self.end(now, End::new(HangupReason::Refer, 200)),
+            Some(Afterwards::Listen) => self.listen(now),
+            None => {}
         }
     }
 

@@ -12,6 +12,7 @@ use protocol::{CallTime, HangupReason};
 use rtp::sdp::redacted;
 
 use super::dialing::reason_of;
+use super::handing_over::Afterwards;
 use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::legs::sip_media::SipMedia;
@@ -344,15 +345,14 @@ impl Core {
         self.effect(Effect::Drop(leg));
         let Some(referred) = self.referred.take() else { return };
         self.tell_second_over(now, &referred, end);
-        // Where the far end takes our place, it is the target that has left us.
-        if self.handover.is_some() {
-            return;
-        }
-        if end.reason == HangupReason::Callee && referred.option.auto_hangup != Some(false) {
-            return self.end(now, End::new(HangupReason::Refer, 200));
-        }
-        if referred.resume_asr {
-            self.listen(now);
+        let afterwards = match end.reason {
+            HangupReason::Callee if referred.option.auto_hangup != Some(false) => Some(Afterwards::End),
+            _ => referred.resume_asr.then_some(Afterwards::Listen),
+        };
+        match &mut self.handover {
+            // Where the far end takes our place, it is the target that has left us.
+            Some(handover) => handover.afterwards = afterwards,
+            None => self.after_second(now, afterwards),
         }
     }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use protocol::CallTime;
 use protocol::event::{Event, TransferState};
+use protocol::option::SipOption;
 use rtp::sdp::KeyRing;
 
-use super::dialing::uri;
+use super::dialing::{host, uri};
+use super::keys::Keys;
 use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::{Agreed, SipMedia};
@@ -102,8 +104,8 @@ impl Core {
         let dial = Dial {
             call_id: format!("ref-{}-{}", leg.0, self.facts.id),
             caller: uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned()),
+            sip: self.sip_option_at(&to),
             callee: to.clone(),
-            sip: self.option.sip.clone().unwrap_or_default(),
             playbook: self.playbook.is_some(),
         };
         self.succession = Some(Succession::Called(Called { leg, to, replaces, media: None, left: None }));
@@ -120,10 +122,19 @@ impl Core {
         }
     }
 
+    /// What this call says to servers of its far end, and to no others: a far end that sends us on must not learn a
+    /// password or have it used elsewhere.
+    fn sip_option_at(&self, to: &str) -> SipOption {
+        let far = if self.dialled { self.callee() } else { self.caller() };
+        let sip = self.option.sip.as_ref().filter(|_| host(to).is_some() && host(to) == host(&far));
+        sip.cloned().unwrap_or_default()
+    }
+
     /// A line to the target is there, or there is none.
     pub(crate) fn successor_line(&mut self, now: CallTime, line: Result<Box<SipMedia>, Undialled>) {
         let encryption = self.encryption(None);
-        let headers = self.option.sip.clone().unwrap_or_default().headers.unwrap_or_default();
+        let Some(Succession::Called(Called { to, .. })) = &self.succession else { return };
+        let headers = self.sip_option_at(to).headers.unwrap_or_default();
         let (id, own) = (self.facts.id.clone(), if self.dialled { self.caller() } else { self.callee() });
         let Some(Succession::Called(called)) = &mut self.succession else { return };
         let mut media = match line {
@@ -194,9 +205,14 @@ impl Core {
 
     /// The leg becomes the main one, and the main one becomes `leg`.
     fn step_in(&mut self, now: CallTime, leg: LegId, media: SipMedia, plan: Option<RtpPlan>) {
+        // What was under way with the party that leaves is not the new one's.
+        self.handed_over(now, TransferState::Failed, 487, "another party has taken over");
+        self.forget_digits();
+        self.keys = Keys::default();
         self.effect(Effect::Exchange(leg));
         self.sip = Some(media);
         if let Some(plan) = plan {
+            self.keys.events = plan.media.telephone_event.is_some();
             let held = plan.media.held;
             self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
             self.tell_hold(now, held);
@@ -243,7 +259,8 @@ impl Core {
     ) {
         self.legs_dialled += 1;
         let leg = LegId(self.legs_dialled);
-        let wanted = self.facts.rules.transfer_requests != TransferRequests::Refuse;
+        // The name of a call is told to many (records, lists, the other parties), so knowing it proves nothing.
+        let wanted = self.facts.rules.transfer_requests == TransferRequests::Accept;
         if from != LegId::MAIN || !self.is_up() || self.sip.is_none() || !wanted {
             self.effect(Effect::Adopt(from, leg));
             let reason = String::new();

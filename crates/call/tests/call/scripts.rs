@@ -17,6 +17,7 @@ scripts! {
     accept_timeout
     another_may_not_take_over
     another_takes_over
+    another_takes_over_only_where_allowed
     auto_hangup_after_speech
     barge_in_stops_within_a_frame
     caller_hangs_up_mid_reply
@@ -35,6 +36,7 @@ scripts! {
     encrypted_call_is_answered_encrypted
     graceful_interrupt
     greeting_then_answer
+    handover_fails_after_the_second_party_left
     handover_fails_and_the_caller_stays
     handover_succeeds_and_the_call_ends
     handover_with_consultation
