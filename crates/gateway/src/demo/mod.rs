@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use call::handle::ToCall;
 use protocol::Event;
+use protocol::reason::HangupReason;
 use protocol::record::CallRecord;
 use tokio::sync::mpsc;
 
 use crate::cli;
 use crate::config::Config;
+use crate::config::words::CodecName;
 use crate::server::Server;
 use phone::{Heard, Line, Phone, PhoneError};
 use print::Printer;
@@ -35,6 +37,9 @@ const QUESTIONS: &[&str] = &[
 ];
 /// Voice of the caller; the agent's is another.
 const CALLER_VOICE: &str = "rms";
+/// Best first.
+const CODECS: &[CodecName] =
+    &[CodecName::G722, CodecName::Opus, CodecName::Pcmu, CodecName::Pcma, CodecName::TelephoneEvent];
 /// Events waiting to be printed. When full the demonstration misses some; the call does not wait.
 const EVENTS: usize = 1024;
 
@@ -56,6 +61,19 @@ pub enum DemoError {
     /// No record was written.
     #[error("the call left no record under {0}")]
     NoRecord(PathBuf),
+    /// The agent did not understand the caller, or did not say goodbye.
+    #[error(
+        "the conversation went wrong: the caller said {said:?}, the agent understood {understood:?}, and the call's \
+         end was {ended:?}; a busy machine loses sound, so try again when it is idle"
+    )]
+    Misunderstood {
+        /// The caller's sentences.
+        said: &'static [&'static str],
+        /// What became of them.
+        understood: Vec<String>,
+        /// What ended the call.
+        ended: HangupReason,
+    },
 }
 
 /// Runs the demonstration, then serves until it is told to stop, or stops at once with `exit`.
@@ -70,13 +88,28 @@ pub async fn run(args: &cli::Demo) -> Result<(), DemoError> {
     printer.title("active-call is up; a caller phones it now")?;
     let record = converse(&server, &mut printer, &cdr).await?;
     printer.files(&record)?;
+    let judged = judge(&record);
     if !args.exit {
+        if let Err(wrong) = &judged {
+            printer.title(&wrong.to_string())?;
+        }
         printer.addresses(server.sip_addr(), server.http_addr())?;
         crate::stopped().await;
         printer.title("stopping")?;
     }
     server.stop().await;
-    Ok(())
+    if args.exit { judged } else { Ok(()) }
+}
+
+/// Whether each sentence was understood, and the agent ended the call.
+fn judge(record: &CallRecord) -> Result<(), DemoError> {
+    let caller = record.transcript.iter().filter(|line| line.speaker == "caller");
+    let understood: Vec<String> = caller.map(|line| line.text.clone()).collect();
+    if understood == QUESTIONS && record.hangup_reason == Some(HangupReason::System) {
+        return Ok(());
+    }
+    let ended = record.hangup_reason.clone().unwrap_or(HangupReason::Failed);
+    Err(DemoError::Misunderstood { said: QUESTIONS, understood, ended })
 }
 
 fn config(args: &cli::Demo) -> Config {
@@ -91,6 +124,8 @@ fn config(args: &cli::Demo) -> Config {
     config.callrecord = Some(crate::config::RecordTable::local());
     config.recording.enabled = true;
     config.recording.auto_start = true;
+    // The recognizer hears a caller better in wide band than in the narrow band that trunks prefer.
+    config.codecs = CODECS.to_vec();
     config
 }
 

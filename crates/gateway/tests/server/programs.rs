@@ -1,6 +1,6 @@
 //! Programs that others wrote, run with a deadline. `scripts/setup test` installs them.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -43,16 +43,31 @@ pub(crate) fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
         .unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"))
 }
 
-/// Even UDP ports that are free now, with the three above each: beyond those that our servers begin with, and
-/// below those that the system hands out.
+/// Even ports that are free for UDP and TCP, with the three above each: beyond those that our servers begin with, and
+/// below those that the system hands out. No other test gets them while this process lives.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let mut next = 24_000 + rand::random::<u16>() % 1_900 * 4;
     std::array::from_fn(|_| {
         loop {
             next = if next > 32_000 { 24_000 } else { next + 4 };
-            if (next..next + 4).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok()) {
+            let free = |port| {
+                UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
+            };
+            if reserve(next) && (next..next + 4).all(free) {
                 return next;
             }
         }
     })
+}
+
+/// Programs bind their ports a while after they are chosen, so tests that run at once agree on them by locked files.
+fn reserve(port: u16) -> bool {
+    let folder = std::env::temp_dir().join("active-call-test-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    // The folder may be another user's; then chance has to do.
+    let Ok(file) = std::fs::File::create(folder.join(port.to_string())) else { return true };
+    let mine = file.try_lock().is_ok();
+    // The lock lasts as long as the process.
+    std::mem::forget(file);
+    mine
 }

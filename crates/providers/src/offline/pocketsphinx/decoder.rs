@@ -44,6 +44,9 @@ impl Decoder {
         command.args(["-remove_silence", "no", "-hmm", ACOUSTICS]);
         // Its noise removal learns from the sound before speech; digital silence, which a phone sends, misleads it.
         command.args(["-remove_noise", "no"]);
+        // It takes logarithms of the sound, and misunderstands speech with stretches of zeros in it, which calls
+        // without noise have. The noise it adds itself is below half a bit, and the same in every run.
+        command.args(["-dither", "yes", "-seed", "1"]);
         command.args(vocabulary);
         let mut child = super::super::start(&mut command)?;
         let sound = child.stdin.take().ok_or_else(|| failed("it has no input"))?;
@@ -62,7 +65,7 @@ impl Decoder {
 
     /// Ends the sound and waits for the words.
     pub(super) async fn finish(mut self) -> Result<Found, ProviderError> {
-        self.give(&silence()).await?;
+        self.give(&[0; TAIL]).await?;
         let Decoder { mut child, sound } = self;
         drop(sound);
         let mut output = Vec::new();
@@ -80,16 +83,6 @@ impl Decoder {
 
 fn failed(why: &str) -> ProviderError {
     super::super::failed(PROGRAM, why)
-}
-
-/// Faint noise: of perfect silence the program takes the logarithm.
-fn silence() -> Vec<i16> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 30) as i16 - 2
-    };
-    (0..TAIL).map(|_| next()).collect()
 }
 
 /// The program's output: lines of text, each followed by lines of `word begin end probability`.
