@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 use std::time::Duration;
 
 use protocol::chat::{ModelOutput, Usage};
+use providers::WordTime;
 
 /// Rate of all fake sound, in Hz.
 pub const RATE: u32 = 16_000;
@@ -54,6 +55,8 @@ pub struct SynthesizerTimes {
     pub chars_per_second: f64,
     /// Seconds of sound made in one second; infinite makes all of it at once.
     pub pace: f64,
+    /// It tells when words are said: each takes the same share of the sound, be it long or short.
+    pub tells_words: bool,
     /// What goes wrong.
     pub fault: Option<Fault>,
 }
@@ -61,7 +64,7 @@ pub struct SynthesizerTimes {
 impl Default for SynthesizerTimes {
     fn default() -> Self {
         let (first, chars_per_second, pace) = (Duration::ZERO, 15.0, f64::INFINITY);
-        SynthesizerTimes { first, chars_per_second, pace, fault: None }
+        SynthesizerTimes { first, chars_per_second, pace, tells_words: false, fault: None }
     }
 }
 
@@ -111,6 +114,20 @@ impl SynthesizerTimes {
             .zip(sound.chunks(chunk))
             .map(|(n, samples)| (self.first + CHUNK.mul_f64(f64::from(n) / self.pace), samples.into()))
             .collect()
+    }
+}
+
+impl SynthesizerTimes {
+    /// When the words of `text` are said, where the voice tells.
+    pub fn words(&self, text: &str) -> Option<Vec<WordTime>> {
+        let length = Duration::from_secs_f64(text.trim().chars().count() as f64 / self.chars_per_second);
+        let share = length / u32::try_from(text.split_whitespace().count()).ok()?.max(1);
+        let told = (0u32..).zip(text.split_whitespace()).map(|(n, word)| WordTime {
+            text: word.to_owned(),
+            start: share * n,
+            end: share * (n + 1),
+        });
+        self.tells_words.then(|| told.collect())
     }
 }
 

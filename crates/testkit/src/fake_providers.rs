@@ -176,6 +176,9 @@ impl Synthesizer for FakeSynthesizer {
         let _running = Running::new(&self.running);
         while let Some(Text { piece, text }) = text.recv().await {
             breaks(&self.times.fault)?;
+            if let Some(words) = self.times.words(&text) {
+                spoken.send(Spoken::Words { piece, words }).await.map_err(|_| ProviderError::Gone)?;
+            }
             let sound = self.times.speak(&text, tone_of(piece as usize));
             let sound =
                 sound.into_iter().map(|(at, samples)| (at, Spoken::Audio { piece, samples })).collect();

@@ -10,7 +10,7 @@
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
 //! recognizer   final 200ms partials 300ms   or: refuses "why", breaks "why"
-//! synthesizer  first 100ms chars 15 pace 4  or: refuses "why", breaks "why"
+//! synthesizer  first 100ms chars 15 pace 4  words told, when they are said; or: refuses "why", breaks "why"
 //! model        first 300ms token 20ms       or: refuses "why"
 //! reply        "We open at nine."           one for each question; or: fails "why", never
 //! file         hello.wav 2s
@@ -202,6 +202,7 @@ impl Script {
                         "first" => cast.synthesizer.first = span(value)?,
                         "chars" => cast.synthesizer.chars_per_second = number(value)?,
                         "pace" => cast.synthesizer.pace = number(value)?,
+                        "words" if value == "told" => cast.synthesizer.tells_words = true,
                         _ => return Err(unknown(key)),
                     }
                     Ok(())

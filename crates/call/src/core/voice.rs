@@ -23,7 +23,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 const FILE_AHEAD: Duration = Duration::from_millis(400);
 /// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
 const MOST_WAITING: usize = 256;
-const MOST_TEXT: usize = 256 * 1024;
+pub(crate) const MOST_TEXT: usize = 256 * 1024;
 /// Texts of one utterance in all; a streaming reply of a model has some dozens. More is refused with an `error`
 /// event.
 pub const MOST_PIECES: usize = 4096;
@@ -55,6 +55,8 @@ pub(crate) struct Utterance {
     /// When its first frame went out.
     pub(crate) started: Option<CallTime>,
     pub(crate) pieces: Vec<Piece>,
+    /// Sound that Media played before it went on under the present id.
+    pub(crate) earlier: Duration,
     /// Requests that wait for the running one.
     waiting: VecDeque<(String, SynthesisOption)>,
     running: Option<Running>,
@@ -82,7 +84,7 @@ struct Running {
 }
 
 impl Voice {
-    fn utterance(&mut self, id: UtteranceId) -> Option<&mut Utterance> {
+    pub(crate) fn utterance(&mut self, id: UtteranceId) -> Option<&mut Utterance> {
         self.utterances.iter_mut().find(|u| u.id == id)
     }
 
@@ -122,6 +124,7 @@ impl Core {
             wait_input: None,
             started: None,
             pieces: Vec::new(),
+            earlier: Duration::ZERO,
             waiting: VecDeque::new(),
             running: None,
             given: Duration::ZERO,
@@ -191,6 +194,7 @@ impl Core {
     pub(crate) fn answer_given(&mut self, now: CallTime, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id).filter(|utterance| !utterance.cut) else { return };
         utterance.pieces.iter_mut().for_each(|piece| piece.done = true);
+        self.tell_word_ends(id, 0);
         self.close_utterance(now, id);
     }
 
@@ -247,28 +251,40 @@ impl Core {
         let given = utterance.given;
         match spoken {
             Spoken::Audio { piece, samples } => {
-                let length = span(samples.len(), rate);
-                if let Some(piece) = utterance.pieces.get_mut(piece as usize) {
-                    piece.from.get_or_insert(given);
+                let (length, number) = (span(samples.len(), rate), piece as usize);
+                let mut first = false;
+                if let Some(piece) = utterance.pieces.get_mut(number) {
+                    first = piece.from.replace(piece.from.unwrap_or(given)).is_none();
                     piece.length += length;
                 }
                 if let Some(running) = utterance.running.as_mut().filter(|r| r.first_sound.is_none()) {
                     running.first_sound = Some(now);
                 }
                 self.give(id, rate, samples);
+                if first {
+                    self.tell_word_ends(id, number);
+                }
             }
             Spoken::Done { piece } => {
-                if let Some(piece) = utterance.pieces.get_mut(piece as usize) {
+                let number = piece as usize;
+                if let Some(piece) = utterance.pieces.get_mut(number) {
                     piece.from.get_or_insert(given);
                     piece.done = true;
                 }
+                self.tell_word_ends(id, number);
             }
             Spoken::Kept { .. } => {
                 if let Some(running) = utterance.running.as_mut() {
                     running.cached = true;
                 }
             }
-            Spoken::Words { .. } => {}
+            Spoken::Words { piece, words } => {
+                let number = piece as usize;
+                if let Some(piece) = utterance.pieces.get_mut(number) {
+                    piece.take_times(&words);
+                }
+                self.tell_word_ends(id, number);
+            }
         }
     }
 
@@ -354,13 +370,15 @@ impl Core {
         let played = utterance.started.map_or(Duration::ZERO, |at| now.since(at));
         let playing = utterance.pieces.iter().position(|piece| piece.end().is_none_or(|end| played < end));
         let behind = playing.map_or(0, |playing| playing + 1);
+        let earlier = utterance.earlier;
         if let Some(end) = playing.and_then(|at| utterance.pieces[at].end())
             && behind < utterance.pieces.len()
         {
             utterance.pieces.truncate(behind);
             utterance.given = end;
             self.stop_making(id);
-            self.order(ToMedia::Cut { utterance: id, at: end });
+            let at = end.saturating_sub(earlier);
+            self.order(ToMedia::Cut { utterance: id, at });
         }
         self.settle_utterance(now, id);
     }
@@ -370,8 +388,8 @@ impl Core {
         match event {
             FromMedia::Started(id, at) => {
                 let Some(utterance) = self.voice.utterance(id) else { return };
-                utterance.started = Some(at);
-                let answers = utterance.answers_turn;
+                let answers = utterance.answers_turn && utterance.started.is_none();
+                utterance.started = Some(at.back(utterance.earlier));
                 self.tell_progress(now);
                 if answers {
                     self.replied(now, at);
@@ -407,12 +425,13 @@ impl Core {
 
     /// An utterance is over: `played` of it went out.
     pub(crate) fn over(&mut self, now: CallTime, id: UtteranceId, played: Duration, ended: Ended) {
-        if ended == Ended::Whole && self.goes_on(now, id) {
+        if ended == Ended::Whole && self.goes_on(now, id, played) {
             return;
         }
         self.stop_making(id);
         let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
         let utterance = self.voice.utterances.remove(at);
+        let played = utterance.earlier + played;
         let heard = match ended {
             Ended::Whole => utterance.audible_text(),
             Ended::Cut => utterance.heard_until(played),
@@ -452,8 +471,8 @@ impl Core {
     }
 
     /// Text came for an utterance in the moment in which Media played its last sound: what is still to be made
-    /// goes on under a new id, which Media takes.
-    fn goes_on(&mut self, now: CallTime, id: UtteranceId) -> bool {
+    /// goes on under a new id, which Media takes, and behind the `played` that is out.
+    fn goes_on(&mut self, now: CallTime, id: UtteranceId, played: Duration) -> bool {
         let next = self.voice.end();
         let Some(utterance) = self.voice.utterance(id) else { return false };
         let busy = utterance.running.is_some() || !utterance.waiting.is_empty();
@@ -462,6 +481,8 @@ impl Core {
         }
         utterance.id = next;
         utterance.ended = false;
+        utterance.earlier += played;
+        utterance.given = utterance.earlier;
         self.voice.next_utterance = next.0;
         self.next_request(now, next);
         true

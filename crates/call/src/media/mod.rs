@@ -312,6 +312,7 @@ impl Media {
             }
             ToMedia::Deaf(id) => self.doors.retain(|door| door.id != id),
             ToMedia::Play(id, rate, samples) => self.speaking.push(id, rate, &samples),
+            ToMedia::WordEnds(id, ends) => self.speaking.words_end(id, &ends),
             ToMedia::End(id) => self.speaking.end(id),
             ToMedia::Interrupt { below, fade } => self.speaking.interrupt(below, fade, false),
             ToMedia::Cut { utterance, at } => self.speaking.cut(utterance, at),

@@ -80,7 +80,7 @@ pub struct BargeIn {
     pub min_speech: Duration,
     /// Not within so much of the beginning of an utterance.
     pub ignore_first: Duration,
-    /// Fade out over so long; zero stops at once.
+    /// Fade out over so long, or until a word ends that ends near then; zero stops at once.
     pub fade: Duration,
 }
 
@@ -145,13 +145,15 @@ pub enum ToMedia {
     Deaf(DoorId),
     /// Sound of an utterance, at the given rate. The first makes the utterance wait in the queue.
     Play(UtteranceId, u32, Box<[i16]>),
+    /// Words of an utterance end at these positions: a voice that fades out ends its fade there, when one is near.
+    WordEnds(UtteranceId, Box<[Duration]>),
     /// All sound of an utterance has been given.
     End(UtteranceId),
     /// Drop every utterance before this id, fading out the one that plays.
     Interrupt {
         /// The first id that is still wanted.
         below: UtteranceId,
-        /// Zero stops at once.
+        /// Zero stops at once; a fade ends with a word that ends near its end.
         fade: Duration,
     },
     /// End the utterance at this position and drop all later ones.

@@ -21,6 +21,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 const DOWN: Duration = Duration::from_millis(10);
 /// The way back: a voice that jumps up startles whoever has just said "mm-hm".
 const BACK: Duration = Duration::from_millis(120);
+/// A fade may last so much longer than it was asked for, when a word ends there. What follows it is half said
+/// anyway, and the caller who speaks up must not be kept waiting for more.
+const WORD_REACH: Duration = Duration::from_millis(200);
+/// Ends of words known of one utterance; more are not looked for.
+const MOST_WORDS: usize = 8192;
 /// Utterances that may wait; more are refused.
 const MOST: usize = 64;
 
@@ -56,6 +61,8 @@ struct Utterance {
     dry: bool,
     /// More was asked for since the last sound came.
     asked: bool,
+    /// Samples up to the ends of its words that are not played yet, in order.
+    word_ends: Vec<u64>,
 }
 
 impl Speaking {
@@ -95,6 +102,18 @@ impl Speaking {
         sound.extend(converted);
     }
 
+    /// Words of an utterance end at these positions.
+    pub(crate) fn words_end(&mut self, id: UtteranceId, ends: &[Duration]) {
+        let ends: Vec<u64> = ends.iter().map(|end| self.samples(*end) as u64).collect();
+        let Some(utterance) = self.queue.iter_mut().find(|utterance| utterance.id == id) else { return };
+        let known = &mut utterance.word_ends;
+        known.extend(ends);
+        known.retain(|end| *end > utterance.played);
+        known.sort_unstable();
+        known.dedup();
+        known.truncate(MOST_WORDS);
+    }
+
     /// No more sound comes for an utterance. One that had none ends at its turn.
     pub(crate) fn end(&mut self, id: UtteranceId) {
         if let Some(utterance) = self.entry(id) {
@@ -102,7 +121,7 @@ impl Speaking {
         }
     }
 
-    /// Drops every utterance before `below`; the one that plays fades out over `fade`.
+    /// Drops every utterance before `below`; the one that plays fades out over `fade`, or until a word ends near then.
     pub(crate) fn interrupt(&mut self, below: UtteranceId, fade: Duration, barged: bool) {
         let playing = self.queue.front().is_some_and(|u| u.started && u.id < below);
         if fade.is_zero() || !playing || self.paused {
@@ -112,10 +131,22 @@ impl Speaking {
         match &mut self.stopping {
             Some(stopping) => stopping.below = stopping.below.max(below),
             None => {
-                self.gain.fade_to(0.0, fade, self.rate);
+                self.gain.fade_to(0.0, self.to_word_end(fade), self.rate);
                 self.stopping = Some(Stopping { below, barged });
             }
         }
+    }
+
+    /// The fade that ends where a word of what plays ends: the one nearest to the end of `fade`, not before half of it
+    /// and at most [`WORD_REACH`] behind it. Without such a word `fade` itself.
+    fn to_word_end(&self, fade: Duration) -> Duration {
+        let Some(front) = self.queue.front() else { return fade };
+        let length = |span| self.samples(span) as u64;
+        let wanted = front.played + length(fade);
+        let within = front.played + length(fade / 2)..=wanted + length(WORD_REACH);
+        let near = front.word_ends.iter().filter(|end| within.contains(end));
+        let nearest = near.min_by_key(|end| end.abs_diff(wanted));
+        nearest.map_or(fade, |end| self.span(end - front.played))
     }
 
     /// Lowers the voice to `level`, as long as nothing stops it.
@@ -289,6 +320,7 @@ impl Speaking {
             ended: false,
             dry: false,
             asked: false,
+            word_ends: Vec::new(),
         });
         self.queue.back_mut()
     }
@@ -408,6 +440,45 @@ mod tests {
         assert_eq!(speaking.playing(), Some((A, Duration::from_millis(20))));
         speaking.pause(false);
         assert!(tick(&mut speaking).1);
+    }
+
+    /// Frames until a fade of 100 ms, begun after 20 ms, is over, where words end at `ends`; and what was played.
+    fn faded(ends: &[u64]) -> (usize, Duration) {
+        let mut speaking = Speaking::new(8000);
+        speaking.push(A, 8000, &[10_000; 8000]);
+        speaking.words_end(A, &ends.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>());
+        tick(&mut speaking);
+        speaking.interrupt(B, Duration::from_millis(100), true);
+        for frames in 1.. {
+            if let Some(FromMedia::Stopped { played, .. }) = tick(&mut speaking).2.first() {
+                return (frames, *played);
+            }
+            assert!(frames < 50, "the fade ends");
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn a_fade_ends_with_the_word_that_ends_nearest_to_its_end() {
+        let ms = Duration::from_millis;
+        assert_eq!(faded(&[]), (5, ms(120)));
+        assert_eq!(faded(&[10, 90, 200, 400]), (4, ms(100)), "the frame in which the word ends is the last");
+        assert_eq!(faded(&[60, 260]), (12, ms(260)), "60 ms are less than half the fade");
+        assert_eq!(faded(&[40, 330]), (5, ms(120)), "no word ends near: as it was asked for");
+    }
+
+    #[test]
+    fn ends_of_words_are_bounded_and_forgotten_when_they_are_played() {
+        let mut speaking = Speaking::new(8000);
+        speaking.words_end(A, &[Duration::from_secs(1)]);
+        speaking.push(A, 8000, &[1; 800]);
+        speaking.words_end(A, &vec![Duration::MAX; 2 * MOST_WORDS]);
+        speaking.words_end(A, &(0..20_000).map(Duration::from_millis).collect::<Vec<_>>());
+        let known = |speaking: &Speaking| speaking.queue[0].word_ends.len();
+        assert_eq!(known(&speaking), MOST_WORDS);
+        tick(&mut speaking);
+        speaking.words_end(A, &[]);
+        assert_eq!(known(&speaking), MOST_WORDS - 20);
     }
 
     /// The largest step from one sample to the next.

@@ -4,6 +4,7 @@
 
 mod digits;
 mod field;
+mod heard;
 mod live;
 mod measured;
 mod pair;

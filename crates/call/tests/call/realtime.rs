@@ -38,13 +38,18 @@ You book rooms.
 ";
 
 /// The rules of a call whose model is played by hand.
-struct Rig {
+pub(crate) struct Rig {
     core: Core,
-    now: CallTime,
+    pub(crate) now: CallTime,
 }
 
 impl Rig {
     fn new(playbook: Option<&str>) -> (Self, Vec<Effect>) {
+        Rig::invited(INVITE, playbook)
+    }
+
+    /// A call that this command has answered, and what came of that.
+    pub(crate) fn invited(invite: &str, playbook: Option<&str>) -> (Self, Vec<Effect>) {
         let playbook = playbook.map(|text| Arc::new(Playbook::parse(text, &|_| None).unwrap()));
         let facts = Facts {
             id: "c".into(),
@@ -60,11 +65,11 @@ impl Rig {
         let option = playbook.as_ref().map(|own| own.option().over(&Default::default())).unwrap_or_default();
         let mut rig = Rig { core: Core::new(facts, option, None, playbook), now: CallTime::ZERO };
         rig.feed(Input::Begin);
-        let effects = rig.feed(Input::Command(Command::parse(INVITE).unwrap().value));
+        let effects = rig.feed(Input::Command(Command::parse(invite).unwrap().value));
         (rig, effects)
     }
 
-    fn feed(&mut self, input: Input) -> Vec<Effect> {
+    pub(crate) fn feed(&mut self, input: Input) -> Vec<Effect> {
         self.now += Duration::from_millis(100);
         self.core.handle(self.now, input);
         std::iter::from_fn(|| self.core.poll()).collect()
@@ -95,7 +100,7 @@ impl Rig {
     }
 }
 
-fn events(effects: &[Effect]) -> Vec<&Event> {
+pub(crate) fn events(effects: &[Effect]) -> Vec<&Event> {
     effects
         .iter()
         .filter_map(|effect| match effect {

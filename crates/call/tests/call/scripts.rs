@@ -66,6 +66,8 @@ scripts! {
     sent_on_in_vain
     sent_on_where_the_playbook_allows
     sound_files_and_pause
+    stopped_where_a_word_ends_estimated
+    stopped_where_a_word_ends_timed
     streaming_tts_end_of_stream
     tts_provider_failure_is_an_error_event_and_track_end
     tts_provider_that_cannot_be_made

@@ -104,6 +104,10 @@ impl World {
             }
             _ => None,
         };
+        if let Some(words) = self.cast.synthesizer.words(text) {
+            let input = Input::Spoken(voice, RATE, Spoken::Words { piece, words });
+            self.due(begin, From::Voice(voice), What::Input(input));
+        }
         for (at, samples) in sound {
             let input = Input::Spoken(voice, RATE, Spoken::Audio { piece, samples });
             self.due(begin + at, From::Voice(voice), What::Input(input));
