@@ -39,6 +39,8 @@ pub(super) async fn text(State(door): State<Door>) -> Response {
         page.gauge("active_call_sip_transactions", "Transactions now.", sip.transactions as u64);
         page.gauge("active_call_sip_dialogs", "Dialogs now.", sip.dialogs as u64);
     }
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    page.gauge("active_call_tasks", "Tasks of the runtime now.", tasks as u64);
     registrations(&mut page, &door);
     media(&mut page, &door);
     ([(CONTENT_TYPE, FORMAT)], page.text).into_response()
