@@ -44,6 +44,7 @@ pub mod sinks;
 pub mod sip_io;
 mod sip_tls;
 pub mod speech_cache;
+mod turn;
 pub mod webhook;
 
 /// Waits until the process is told to stop, by SIGTERM or SIGINT. Each call waits for a further signal.

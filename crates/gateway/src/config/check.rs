@@ -1,5 +1,7 @@
 //! What the types of the configuration cannot say: ranges, and keys that belong together.
 
+use std::time::Duration;
+
 use protocol::value::Headers;
 
 use crate::access::keys;
@@ -9,6 +11,11 @@ use crate::sinks::objects::Objects;
 
 use super::words::{CodecName, HandlerKind, RecordSink, TransferPolicy};
 use super::{Config, HandlerTable};
+
+/// Addresses of servers for ICE begin so (RFC 7064, RFC 7065).
+const ICE_SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:"];
+/// A password of a TURN server shall last at least as long as a short call.
+const SHORTEST_TTL: Duration = Duration::from_secs(60);
 
 /// A finding at a key.
 #[derive(Clone, Debug)]
@@ -52,6 +59,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     inbound_policy(config, &mut findings);
     transports(config, &mut findings);
     codecs(config, &mut findings);
+    ice_servers(config, &mut findings);
     findings.sort_by_key(|finding| !finding.fatal);
     findings
 }
@@ -281,6 +289,28 @@ fn transports(config: &Config, findings: &mut Vec<Finding>) {
     {
         let finding = Finding::new("outbound_proxy", format!("\"{proxy}\" is no SIP URI"));
         findings.push(finding.help("write one such as \"sip:proxy.example.com;transport=tcp\""));
+    }
+}
+
+fn ice_servers(config: &Config, findings: &mut Vec<Finding>) {
+    for server in &config.ice_servers {
+        if let Some(url) =
+            server.urls.iter().find(|url| !ICE_SCHEMES.iter().any(|scheme| url.starts_with(scheme)))
+        {
+            let finding = Finding::new("ice_servers", format!("\"{url}\" is no address of such a server"));
+            let help = "write one such as \"stun:host:3478\" or \"turn:host:3478?transport=udp\"";
+            findings.push(finding.help(help).only_warn());
+        }
+        if server.secret.is_some() && server.credential.is_some() {
+            let finding = Finding::new("ice_servers", "has both \"secret\" and \"credential\"");
+            let help = "write \"secret\" for passwords that last a while, or \"credential\" for a fixed one";
+            findings.push(finding.help(help));
+        }
+        if server.secret.is_some() && server.ttl.0 < SHORTEST_TTL {
+            let finding =
+                Finding::new("ice_servers", "passwords of a \"ttl\" below a minute end before a call does");
+            findings.push(finding.help("write ttl = \"1h\" or longer"));
+        }
     }
 }
 

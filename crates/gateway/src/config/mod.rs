@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use protocol::command::DtmfMethod;
 use protocol::option::AmbianceOption;
-use protocol::rest::IceServer;
 use protocol::value::Seconds;
 use serde::Deserialize;
 
@@ -24,8 +23,8 @@ use keys::table;
 pub use problem::{ConfigError, Problem};
 pub use read::Loaded;
 pub use sections::{
-    ApiKey, Auth, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule, SipTable,
-    SipUser, UserCredential,
+    ApiKey, Auth, EgressTable, HandlerTable, IceServerTable, RecordTable, Recording, RegisterUser, Rewrite,
+    Rule, SipTable, SipUser, UserCredential,
 };
 use words::{CodecName, HandlerKind, Pattern, RecordSink};
 
@@ -152,9 +151,9 @@ table! {
         /// Sound behind every call.
         ambiance: Option<AmbianceOption> = None,
         /// Servers that browsers are told of.
-        ice_servers: Vec<IceServer> = vec![IceServer {
+        ice_servers: Vec<IceServerTable> = vec![IceServerTable {
             urls: vec!["stun:stun.l.google.com:19302".into()],
-            ..IceServer::default()
+            ..IceServerTable::default()
         }],
         /// Destinations of outbound SIP to send elsewhere.
         rewrites: Vec<Rewrite> = Vec::new(),

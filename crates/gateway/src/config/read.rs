@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
 use super::{
-    ApiKey, Auth, Config, EgressTable, HandlerTable, RecordTable, Recording, RegisterUser, Rewrite, Rule,
-    SipTable, SipUser, UserCredential, check,
+    ApiKey, Auth, Config, EgressTable, HandlerTable, IceServerTable, RecordTable, Recording, RegisterUser,
+    Rewrite, Rule, SipTable, SipUser, UserCredential, check,
 };
 
 /// Largest file that is read.
@@ -179,7 +179,7 @@ fn known_keys(path: &[String]) -> impl Iterator<Item = &'static str> {
         ["callrecord" | "call_record"] => RecordTable::KEYS,
         ["recording"] => Recording::KEYS,
         ["rewrites"] => Rewrite::KEYS,
-        ["ice_servers"] => &["urls", "username", "credential", "credential_type"],
+        ["ice_servers"] => IceServerTable::KEYS,
         ["ambiance"] => &["path", "duckLevel", "normalLevel", "transitionSpeed", "enabled"],
         _ => Config::KEYS,
     };

@@ -1,6 +1,7 @@
 //! The tables inside the configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use protocol::Secret;
 use protocol::option::RecorderFormat;
@@ -241,6 +242,25 @@ table! {
         path: PathBuf = "./config/recorders".into(),
         /// Format.
         format: RecorderFormat = RecorderFormat::Wav,
+    }
+}
+
+table! {
+    /// `[[ice_servers]]`: a server that browsers are told of.
+    IceServerTable {
+        /// `stun:` and `turn:` addresses.
+        urls: Vec<String> = Vec::new(),
+        /// User of a TURN server; with `secret` the name that stands behind the time.
+        username: Option<String> = None,
+        /// Password of a TURN server. Clients need it, so it is told to who may read.
+        credential: Option<Secret> = None,
+        /// `password` or `oauth`.
+        #[serde(alias = "credentialType")]
+        credential_type: Option<String> = None,
+        /// What the TURN server and we know, instead of `credential`: passwords are made of it for each request.
+        secret: Option<Secret> = None,
+        /// How long such a password lasts.
+        ttl: Seconds = Seconds(Duration::from_secs(86_400)),
     }
 }
 

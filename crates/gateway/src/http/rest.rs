@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Door, problem};
 use crate::accounts::Standing;
+use crate::{app, turn};
 
 /// `GET /call/lists`.
 pub(super) async fn lists(State(door): State<Door>) -> Json<CallList> {
@@ -76,11 +77,8 @@ pub(super) async fn registrations(State(door): State<Door>) -> Json<Vec<Standing
 
 /// `GET /iceservers`.
 pub(super) async fn ice_servers(State(door): State<Door>) -> Json<Vec<IceServer>> {
-    let servers = door.app.config.ice_servers.iter().map(|server| IceServer {
-        credential_type: server.credential_type.clone().or_else(|| Some("password".into())),
-        ..server.clone()
-    });
-    Json(servers.collect())
+    let now_ms = app::now_ms();
+    Json(door.app.config.ice_servers.iter().map(|server| turn::told(server, now_ms)).collect())
 }
 
 /// `GET /health`: 200 while calls are taken, 503 while the server stops.

@@ -149,6 +149,9 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     wrong("[callrecord]\ntype = \"s3\"\nbucket = \"b\"\nvendor = \"amazon\"", "4:10", "aws");
     wrong("[callrecord]\ntype = \"http\"\nurl = \"h\"", "1:2", "https address");
     wrong("codecs = [\"g729\"]", "1:1", "no codec");
+    let turn = "[[ice_servers]]\nurls = [\"turn:h\"]\nsecret = \"s\"\n";
+    wrong(&format!("{turn}credential = \"c\""), "1:3", "a fixed one");
+    wrong(&format!("{turn}ttl = 5"), "1:3", "longer");
     wrong("udpPort = 1\nudp_port = 2", "2:1", "twice");
 }
 

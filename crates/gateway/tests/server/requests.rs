@@ -1,5 +1,6 @@
 //! What can be asked and done over HTTP without a WebSocket.
 
+use active_call::config::IceServerTable;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -60,6 +61,27 @@ async fn killing_what_is_not_there_is_told() {
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     assert_eq!(rig.get("/kill/nobody").await, (200, r#"{"status":"not_found","id":"nobody"}"#.into()));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_server_s_shared_secret_stays_here_and_passwords_are_told() {
+    let rig = Rig::start_with(|config| {
+        config.ice_servers = vec![IceServerTable {
+            urls: vec!["turn:turn.example:3478".into()],
+            secret: Some(protocol::Secret::new("northern lights")),
+            ..IceServerTable::default()
+        }];
+    })
+    .await;
+    let (status, text) = rig.get("/iceservers").await;
+    assert_eq!((status, text.contains("northern lights")), (200, false), "{text}");
+    let ice: Value = serde_json::from_str(&text).unwrap();
+    let until: u64 = ice[0]["username"].as_str().unwrap().parse().unwrap();
+    let now = active_call::app::now_ms() / 1000;
+    assert!((now + 86_000..now + 86_500).contains(&until), "{until} at {now}");
+    // 20 bytes in base64.
+    assert_eq!(ice[0]["credential"].as_str().unwrap().len(), 28);
     rig.server.stop().await;
 }
 
