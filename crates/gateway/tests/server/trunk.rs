@@ -1,6 +1,6 @@
 //! What a trunk needs: accounts at a registrar, who may call in and how often, where calls of ours may go.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use active_call::config::words::Pattern;
@@ -142,6 +142,36 @@ async fn a_flood_of_strangers_is_silenced_and_a_trusted_peer_is_answered_meanwhi
     let counters = rig.get("/metrics").await.1;
     let sent = counters.lines().find_map(|line| line.strip_prefix("active_call_sip_transactions "));
     assert!(sent.unwrap().parse::<u32>().unwrap() < 500, "most of the flood was not even read");
+    phone.close().await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_from_many_addresses_who_acknowledge_nothing_leave_nothing_behind() {
+    let rig = Rig::start_with(|config| {
+        answering(config);
+        config.sip.trusted = vec!["127.0.0.1".into()];
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let server = rig.server.sip_addr();
+    // Few enough from each that none is silenced.
+    for host in 1..=100u8 {
+        let stranger = UdpSocket::bind(SocketAddr::from(([127, 0, 7, host], 0))).unwrap();
+        stranger.set_read_timeout(Some(PATIENCE)).unwrap();
+        for number in 0..10 {
+            stranger.send_to(invite(number, &stranger).as_bytes(), server).unwrap();
+        }
+        let mut answer = [0; 2048];
+        let length = stranger.recv(&mut answer).unwrap();
+        assert!(answer[..length].starts_with(b"SIP/2.0 403 "));
+    }
+    let phone = Phone::open().await.unwrap();
+    let mut line = timeout(PATIENCE, phone.dial(server, "agent")).await.unwrap().unwrap();
+    let counters = rig.get("/metrics").await.1;
+    let value = |name: &str| counters.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    assert!(value("active_call_sip_transactions ").parse::<u32>().unwrap() < 20, "{counters}");
+    line.hang_up().await;
     phone.close().await;
     rig.server.stop().await;
 }

@@ -352,8 +352,9 @@ impl Driver {
         self.tell(SipEvent::TakenOver { dialog: old, by: dialog, invite });
     }
 
+    /// Refuses a new call before anyone has heard of it, so that it costs nothing.
     fn turn_away(&mut self, dialog: DialogId, rejection: &Rejection) {
-        if let Err(error) = self.endpoint.reject(self.now(), dialog, rejection) {
+        if let Err(error) = self.endpoint.turn_away(dialog, rejection) {
             tracing::warn!(%error, "refuse a new call");
         }
     }

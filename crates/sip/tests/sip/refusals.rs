@@ -1,6 +1,8 @@
 //! What is refused, with which code and which headers (RFC 3261 section 8.2).
 
-use sip::Admission;
+use std::time::Duration;
+
+use sip::{Admission, Rejection, SipError};
 
 use crate::desk::{Desk, Phone, SDP, header};
 
@@ -134,6 +136,30 @@ fn a_call_that_stands_goes_on_while_new_ones_are_refused() {
     desk.endpoint.set_admission(Admission::Refusing);
     assert_eq!(desk.status(phone.request("OPTIONS", "")), 200);
     assert_eq!(desk.status(phone.request("BYE", "")), 200);
+}
+
+#[test]
+fn an_invite_that_is_turned_away_leaves_nothing_behind_and_its_copy_is_judged_anew() {
+    let mut desk = Desk::new();
+    let mut phone = Phone::new("c1");
+    let invite = phone.request("INVITE", SDP);
+    let retry = vec![("Retry-After".to_owned(), "2".to_owned())];
+    let rejection = Rejection { headers: retry, ..Rejection::new(503) };
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        assert!(desk.hear(&invite).is_empty());
+        assert_eq!(desk.events.last().map(crate::world::name).as_deref(), Some("Invited"));
+        let dialog = desk.dialog();
+        assert_eq!(desk.endpoint.turn_away(dialog, &Rejection::new(200)), Err(SipError::BadCode(200)));
+        desk.endpoint.turn_away(dialog, &rejection).unwrap();
+        answers.extend(desk.sent().into_iter().map(|(_, text)| text));
+        assert_eq!(desk.endpoint.counters().transactions + desk.endpoint.counters().dialogs, 0);
+    }
+    assert_eq!(answers[0], answers[1], "the same answer, tag included");
+    assert_eq!((code(&answers[0]), header(&answers[0], "Retry-After")), ("503", Some("2")));
+    assert_eq!(desk.wait(Duration::from_secs(40)), [], "nothing is sent again");
+    phone.learn(&answers[0]);
+    assert_eq!(desk.hear(phone.ack("")), [""; 0], "its ACK is not answered");
 }
 
 #[test]
