@@ -29,6 +29,8 @@ pub struct Cast {
     pub model: ModelTimes,
     /// What the model does when asked, in order; after the last it never answers.
     pub replies: Vec<Reply>,
+    /// What comes of fetching, in order; after the last there is no network.
+    pub fetches: Vec<Fetch>,
     /// Sound files there are, with their length.
     pub files: BTreeMap<String, Duration>,
     /// Providers go on although nobody wants their output any more.
@@ -99,6 +101,15 @@ pub enum Reply {
     Fails(String),
     /// Gives no answer at all.
     Never,
+}
+
+/// What comes of fetching an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// After so long; `None` for never.
+    pub after: Option<Duration>,
+    /// The body, or why there is none.
+    pub body: Result<String, String>,
 }
 
 /// Sound that comes so long after it was asked for.

@@ -20,7 +20,10 @@ pub fn effect(effect: &Effect) -> Option<String> {
             Some(format!("model is asked turn {}: {last:?}", ask.turn.0))
         }
         Effect::Abandon(turn) => Some(format!("model is told to drop turn {}", turn.0)),
-        Effect::Fetch(_, request) => Some(format!("fetch {} {}", request.method, request.url)),
+        Effect::Fetch(_, request) => {
+            let body = request.body.as_ref().map_or(String::new(), |body| format!(" {body}"));
+            Some(format!("fetch {} {}{body}", request.method, request.url))
+        }
         Effect::Ambience(url, ..) => Some(format!("background {url}")),
         Effect::Record(..) => Some("recording begins".into()),
         Effect::Report(report) => report.outcome.report.as_ref().map(|to| {
@@ -112,6 +115,7 @@ fn event(event: &Event) -> Option<String> {
         Event::Metrics { .. } => return None,
         Event::Dtmf { digit, .. } => format!("dtmf {digit}"),
         Event::Hold { on_hold, .. } => format!("hold {on_hold}"),
+        Event::Eou { completed, .. } => format!("eou {}", if *completed { "completed" } else { "goes on" }),
         Event::Inactivity { .. } => "inactivity".into(),
         Event::Error { sender, error, code, .. } => format!("error {sender} {}: {error}", code.unwrap_or(0)),
         Event::AddHistory { speaker, text, .. } => format!("addHistory {speaker}: {text:?}"),

@@ -13,6 +13,7 @@
 //! synthesizer  first 100ms chars 15 pace 4  words told, when they are said; or: refuses "why", breaks "why"
 //! model        first 300ms token 20ms       or: refuses "why"
 //! reply        "We open at nine."           one for each question; or: fails "why", never
+//! fetch        200ms {"completed":true}     one for each address that is fetched; or: 200ms fails "why", never
 //! file         hello.wav 2s
 //! obstinate                                 providers go on when nobody wants them
 //! accept       5s                           patience for a client to accept
@@ -41,7 +42,7 @@ use playbook::Playbook;
 use protocol::CallTime;
 use protocol::option::{CallOption, Over};
 
-use crate::cast::{Fault, Reply};
+use crate::cast::{Fault, Fetch, Reply};
 use crate::world::{Act, Opening, Party, World};
 
 /// Between the halves.
@@ -220,6 +221,7 @@ impl Script {
                 })?,
             },
             "reply" => cast.replies.push(reply(rest)?),
+            "fetch" => cast.fetches.push(fetch(rest)?),
             "dialer" => self.opening.undialled = Some(undialled(rest)?),
             "file" => {
                 let (name, length) = rest.split_once(' ').ok_or("file: expected a name and a length")?;
@@ -378,6 +380,19 @@ fn reply(text: &str) -> Result<Reply, String> {
         Some(why) => Ok(Reply::Fails(quoted(why)?)),
         None => Ok(Reply::Says(quoted(text)?)),
     }
+}
+
+/// `200ms {"completed":true}`, `200ms fails "why"` or `never`
+fn fetch(text: &str) -> Result<Fetch, String> {
+    if text == "never" {
+        return Ok(Fetch { after: None, body: Err(String::new()) });
+    }
+    let (after, body) = text.split_once(' ').ok_or("fetch: expected a span and a body")?;
+    let body = match body.trim().strip_prefix("fails ") {
+        Some(why) => Err(quoted(why)?),
+        None => Ok(body.trim().to_owned()),
+    };
+    Ok(Fetch { after: Some(span(after)?), body })
 }
 
 fn quoted(text: &str) -> Result<String, String> {

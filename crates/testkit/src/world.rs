@@ -125,6 +125,7 @@ pub struct World {
     silent_ack: bool,
     undialled: Option<Undialled>,
     asked: usize,
+    fetched: usize,
     spoken: usize,
     /// What each tone says, for the report of what the caller hears.
     tones: BTreeMap<u32, String>,
@@ -151,6 +152,7 @@ enum From {
     Voice(VoiceId),
     Turn(TurnId),
     Door(DoorId),
+    Fetch(u32),
 }
 
 enum What {
@@ -222,6 +224,7 @@ impl World {
             silent_ack,
             undialled,
             asked: 0,
+            fetched: 0,
             spoken: 0,
             tones: BTreeMap::new(),
             voices: BTreeMap::new(),
@@ -455,7 +458,8 @@ impl World {
             Effect::Flow(voice, on) => self.flow(voice, on),
             Effect::Ask(_, ask) => return self.ask(&ask),
             Effect::Abandon(turn) => self.forget(From::Turn(turn)),
-            Effect::Fetch(id, _) => return Some(Input::Fetched(id, Err("no network".into()))),
+            Effect::Fetch(id, _) => return self.fetch(id),
+            Effect::CancelFetch(id) => self.forget(From::Fetch(id)),
             Effect::Dial(leg, _) => {
                 let line =
                     self.undialled.clone().map_or_else(|| Ok(Box::new(SipMedia::outbound(local()))), Err);
@@ -470,7 +474,6 @@ impl World {
             Effect::CallTool(call) => return Some(Input::Fetched(call.id, Err("no network".into()))),
             Effect::MediaPass(..)
             | Effect::Subscribe
-            | Effect::CancelFetch(_)
             | Effect::Drop(_)
             | Effect::Exchange(_)
             | Effect::Emit(_)

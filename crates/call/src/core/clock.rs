@@ -44,6 +44,8 @@ pub(crate) enum Due {
         /// How long input was waited for.
         limit: Duration,
     },
+    /// The caller's turn is over: no verdict has come, or nothing more after one that said no.
+    TurnEnd,
     /// Barge-in may be armed again.
     Rearm,
     /// The digit that goes by INFO has lasted long enough.

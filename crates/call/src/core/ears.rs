@@ -80,6 +80,7 @@ impl Core {
         if recognizes {
             self.open_door();
         }
+        self.check_eou(now);
         self.arm(now);
     }
 
@@ -153,6 +154,7 @@ impl Core {
             task_id: words.task_id,
         };
         if !last {
+            self.words_go_on(&transcript);
             return self.emit(Event::AsrDelta(transcript));
         }
         let ended = speech.and_then(|(_, end)| end);
@@ -167,7 +169,8 @@ impl Core {
         self.deadlines.drop_where(|due| *due == Due::Rearm);
         self.deadlines.set(now + PROTECTED, Due::Rearm);
         self.arm(now);
-        self.emit(Event::AsrFinal(transcript));
+        self.emit(Event::AsrFinal(transcript.clone()));
+        self.words_complete(now, &transcript);
     }
 
     /// A recognizer has ended, which it should not while the call is up.
@@ -209,6 +212,7 @@ impl Core {
                 let start_time = self.unix_ms(start);
                 self.ears.speech = Some((start, None));
                 let confidence = Some(confidence);
+                self.caller_goes_on();
                 self.emit(Event::Speaking { track_id, timestamp, start_time, is_filler: None, confidence });
             }
             VadEvent::Silence { start, duration } => {
@@ -216,6 +220,7 @@ impl Core {
                 self.ears.speech = Some((start, Some(start + duration)));
                 let duration = duration.as_millis() as u64;
                 self.emit(Event::Silence { track_id, timestamp, start_time, duration });
+                self.caller_pauses(now);
             }
             VadEvent::Quiet { since, duration } => {
                 let start_time = self.unix_ms(since);

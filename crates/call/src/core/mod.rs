@@ -8,6 +8,7 @@ pub mod clock;
 mod dialing;
 mod ears;
 mod ending;
+mod eou;
 mod handing_over;
 mod keys;
 mod line;
@@ -50,6 +51,7 @@ use clock::{Clock, Deadlines, Due};
 pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
+use eou::Eou;
 use handing_over::Handover;
 use keys::Keys;
 use passing::Pass;
@@ -238,6 +240,8 @@ pub struct Core {
     pub(crate) sip: Option<SipMedia>,
     pub(crate) voice: Voice,
     pub(crate) ears: Ears,
+    /// Whether the caller's words are all.
+    pub(crate) eou: Eou,
     pub(crate) model: SpeechModel,
     pub(crate) keys: Keys,
     pub(crate) draft: Draft,
@@ -309,6 +313,7 @@ impl Core {
             sip,
             voice: Voice::default(),
             ears: Ears::default(),
+            eou: Eou::default(),
             model: SpeechModel::default(),
             keys: Keys::default(),
             draft: Draft::default(),
@@ -368,6 +373,7 @@ impl Core {
             Input::Model(turn, output) => self.model(now, turn, output),
             Input::Realtime(door, rate, output) => self.model_says(now, door, rate, output),
             Input::ModelEnded(door, result) => self.model_ended(now, door, result),
+            Input::Fetched(id, body) if eou::is_verdict(id) => self.verdict(now, id, body),
             Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::NoTape(why) => {
@@ -518,6 +524,7 @@ impl Core {
             Due::Accept => self.not_accepted(now),
             Due::Unconfirmed => self.confirmed(now),
             Due::Input { since, limit } => self.no_input(now, since, limit),
+            Due::TurnEnd => self.turn_ends(now),
             Due::Rearm => self.arm(now),
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),

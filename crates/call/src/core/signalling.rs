@@ -271,7 +271,6 @@ impl Core {
             self.start_ambience();
             self.start_subscription();
         }
-        self.tell_unbuilt(now);
     }
 
     fn start_ambience(&mut self) {
@@ -295,15 +294,6 @@ impl Core {
         if self.option.subscribe == Some(true) && self.facts.kind != CallKind::WebSocket {
             self.order(ToMedia::Subscribe);
             self.effect(Effect::Subscribe);
-        }
-    }
-
-    /// Options that were asked for and have no behaviour here are said, once, after the answer: a client must
-    /// not believe that it has what it has not.
-    fn tell_unbuilt(&mut self, now: CallTime) {
-        let option = &self.option;
-        if option.eou.is_some() {
-            self.error(now, "command", "option.eou is not implemented by this server", 501);
         }
     }
 

@@ -34,6 +34,9 @@ scripts! {
     ducked_for_a_noise
     ducked_then_stopped
     encrypted_call_is_answered_encrypted
+    eou_by_a_model_that_runs_here
+    eou_by_an_endpoint
+    eou_fails_and_silence_ends_the_turn
     graceful_interrupt
     greeting_then_answer
     handover_fails_after_the_second_party_left

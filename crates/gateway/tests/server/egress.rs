@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use crate::rig::{Client, Rig};
 
 /// Answers every request with `answer` as it is, and then leaves the connection open.
-struct Server {
-    address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     _task: JoinSet<()>,
 }
 
@@ -40,11 +40,11 @@ impl Server {
         Server { address, _task: task }
     }
 
-    async fn answering(answer: Vec<u8>) -> Server {
+    pub(crate) async fn answering(answer: Vec<u8>) -> Server {
         Self::start(answer, None).await
     }
 
-    async fn redirecting(to: &str) -> Server {
+    pub(crate) async fn redirecting(to: &str) -> Server {
         let head = format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
         Self::answering(head.into_bytes()).await
     }
@@ -57,7 +57,7 @@ fn wave(seconds: u64) -> Vec<u8> {
     bytes
 }
 
-fn file(length: usize, body: &[u8]) -> Vec<u8> {
+pub(crate) fn file(length: usize, body: &[u8]) -> Vec<u8> {
     let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
     answer.extend(body);
     answer

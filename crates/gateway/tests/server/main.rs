@@ -13,6 +13,7 @@ mod demo;
 mod documentation;
 mod documented;
 mod egress;
+mod eou;
 mod hostile_sip;
 mod inbound_sip;
 mod injected;

@@ -4,8 +4,9 @@ use protocol::CallTime;
 use protocol::event::Transcript;
 
 use super::{Action, Conversation, Mode};
+use crate::turn::Turn;
 use crate::turn::end::Verdict;
-use crate::turn::{Turn, model};
+use crate::turn::model::{self, Asked};
 
 impl Conversation {
     /// Words that the recognizer has completed: they are the turn, or more is awaited.
@@ -36,7 +37,7 @@ impl Conversation {
             Some(Verdict::Ask(text)) => {
                 self.silence.end();
                 self.speculate(now, out);
-                self.ask_for_verdict(&text, out);
+                self.ask_for_verdict(now, &text, out);
             }
         }
         self.wait_with_cut();
@@ -111,14 +112,18 @@ impl Conversation {
         });
     }
 
-    fn ask_for_verdict(&mut self, text: &str, out: &mut Vec<Action>) {
-        let question = self.playbook.option.eou.as_ref();
-        let question = question.and_then(|eou| model::question(eou, text, self.playbook.language()));
-        let Some(request) = question else { return };
-        out.extend(self.verdict.take().map(Action::CancelFetch));
-        self.last_fetch = self.last_fetch.wrapping_add(1);
-        self.verdict = Some(self.last_fetch);
-        out.push(Action::Fetch { id: self.last_fetch, request });
+    fn ask_for_verdict(&mut self, now: CallTime, text: &str, out: &mut Vec<Action>) {
+        let asked = self.playbook.option.eou.as_ref();
+        match asked.and_then(|eou| model::ask(eou, text, self.playbook.language())) {
+            Some(Asked::Fetch(request)) => {
+                out.extend(self.verdict.take().map(Action::CancelFetch));
+                self.last_fetch = self.last_fetch.wrapping_add(1);
+                self.verdict = Some(self.last_fetch);
+                out.push(Action::Fetch { id: self.last_fetch, request });
+            }
+            Some(Asked::Told(ended)) => self.take_verdict(now, ended, out),
+            None => {}
+        }
     }
 
     /// The model of ends of turns has answered, or failed: then the words are taken as complete.
@@ -134,6 +139,10 @@ impl Conversation {
                 true
             }
         };
+        self.take_verdict(now, ended, out);
+    }
+
+    fn take_verdict(&mut self, now: CallTime, ended: bool, out: &mut Vec<Action>) {
         if let Some(words) = self.ending.on_verdict(now, ended) {
             self.take_turn(now, words, out);
         }

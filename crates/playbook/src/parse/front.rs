@@ -343,7 +343,7 @@ impl Front {
 
     pub(super) fn end_of_turn(&self, yaml: &Yaml, option: &CallOption) -> Result<EndOfTurn, PlaybookError> {
         let eou = option.eou.as_ref();
-        let asks = eou.and_then(|eou| eou.endpoint.as_deref()).is_some_and(|url| !url.trim().is_empty());
+        let asks = eou.is_some_and(model::names_one);
         let own = self.end_of_turn.as_ref();
         let named = own.and_then(|own| own.strategy.as_deref());
         let name = named.unwrap_or(if asks { "model" } else { "silence" });
@@ -354,7 +354,7 @@ impl Front {
             return Err(yaml.error("endOfTurn.strategy", message, nearest(name, names())));
         };
         if row.name == "model" && !asks {
-            let message = "strategy `model` needs the address `eou.endpoint`".to_owned();
+            let message = format!("strategy `model` needs a model; {}", model::known());
             return Err(yaml.error("endOfTurn.strategy", message, None));
         }
         let default = Bounds::default();
@@ -367,7 +367,7 @@ impl Front {
             let message = "minPauseMs is at most maxPauseMs, and that at most 10000".to_owned();
             return Err(yaml.error("endOfTurn", message, None));
         }
-        let patience = eou.and_then(|eou| eou.timeout).map_or(model::PATIENCE, |ms| ms.0);
+        let patience = eou.map_or(model::PATIENCE, model::patience);
         Ok(EndOfTurn { row, bounds: Bounds { min, max }, patience })
     }
 

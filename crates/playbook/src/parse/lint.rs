@@ -10,6 +10,7 @@ use crate::prompt::FEATURES;
 use crate::scanner::{Scan, Scanner};
 use crate::tags::{Act, Tag};
 use crate::template;
+use crate::turn::model;
 
 /// Largest compiled rule, in bytes.
 const MAX_PATTERN: usize = 256 * 1024;
@@ -38,6 +39,10 @@ pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml, markdown: &str) -> Res
                 found.push(Warning { line: yaml.line_of("llm.features"), message, nearest: near });
             }
         }
+    }
+    if playbook.option.eou.as_ref().is_some_and(model::is_unknown) {
+        let message = format!("`eou.type` names no model of ends of turns; {}", model::known());
+        found.push(Warning { line: yaml.line_of("eou.type"), message, nearest: None });
     }
     let greets =
         playbook.greeting.is_some() || playbook.scenes.first().is_some_and(|first| first.play.is_some());

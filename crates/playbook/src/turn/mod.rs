@@ -10,6 +10,7 @@
 pub mod adaptive;
 pub mod completeness;
 pub mod end;
+pub mod local;
 pub mod model;
 pub mod provider;
 pub mod silence;

@@ -147,6 +147,11 @@ fn slips_are_warned_about_with_the_nearest_name() {
         ]
     );
     assert_eq!(
+        warnings("---\ngreeting: Hi.\neou: { type: oracle }\n---\n"),
+        ["line 3: `eou.type` names no model of ends of turns; known: completeness; another model needs its \
+             address in `eou.endpoint`"]
+    );
+    assert_eq!(
         warnings("---\n---\n"),
         ["line 1: no greeting, no file in the first scene and no `llm`: the caller hears silence"]
     );
@@ -180,7 +185,7 @@ fn slips_in_tools_are_told_with_line_and_key() {
     assert!(error("---\nposthook: { url: x, method: PSOT }\n---\n").ends_with("did you mean `POST`?"));
     assert!(error("---\nmcp: [{ name: a }]\n---\n").contains("either a `command` or a `url`"));
     assert!(error("---\nendOfTurn: { strategy: adaptiv }\n---\n").ends_with("did you mean `adaptive`?"));
-    assert!(error("---\nendOfTurn: { strategy: model }\n---\n").contains("needs the address `eou.endpoint`"));
+    assert!(error("---\nendOfTurn: { strategy: model }\n---\n").contains("its address in `eou.endpoint`"));
     assert!(error("---\ninterruption: { duckLevel: 2 }\n---\n").contains("is no gain"));
 }
 

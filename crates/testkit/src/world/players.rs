@@ -8,7 +8,7 @@ use protocol::chat::{Ask, ModelOutput};
 use providers::{Heard, Hearing, Spoken, Words};
 
 use super::{Due, Ears, From, Voice, What, World};
-use crate::cast::{Fault, RATE, Reply, tone, tone_of};
+use crate::cast::{Fault, Fetch, RATE, Reply, tone, tone_of};
 
 /// Sound that a file gives at once: a second.
 const FILE_CHUNK: usize = RATE as usize;
@@ -176,6 +176,17 @@ impl World {
                 self.due(self.now + self.cast.model.first, From::Turn(turn), What::Input(input));
             }
             Reply::Never => {}
+        }
+        None
+    }
+
+    pub(super) fn fetch(&mut self, id: u32) -> Option<Input> {
+        let Some(Fetch { after, body }) = self.cast.fetches.get(self.fetched).cloned() else {
+            return Some(Input::Fetched(id, Err("no network".into())));
+        };
+        self.fetched += 1;
+        if let Some(after) = after {
+            self.due(self.now + after, From::Fetch(id), What::Input(Input::Fetched(id, body)));
         }
         None
     }
