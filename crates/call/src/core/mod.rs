@@ -16,6 +16,7 @@ mod passing;
 mod pieces;
 pub mod realtime;
 mod referring;
+mod requests;
 mod signalling;
 mod sound;
 mod succession;

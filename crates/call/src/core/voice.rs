@@ -9,6 +9,7 @@ use protocol::option::SynthesisOption;
 use providers::Spoken;
 
 use super::pieces::Piece;
+use super::requests::Running;
 use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::media::order::{FromMedia, ToMedia, UtteranceId};
@@ -22,7 +23,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 /// The same of a file, which is there when it is wanted: a thousand calls that play files hold two seconds each.
 const FILE_AHEAD: Duration = Duration::from_millis(400);
 /// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
-const MOST_WAITING: usize = 256;
+pub(super) const MOST_WAITING: usize = 256;
 pub(crate) const MOST_TEXT: usize = 256 * 1024;
 /// Texts of one utterance in all; a streaming reply of a model has some dozens. More is refused with an `error`
 /// event.
@@ -58,29 +59,19 @@ pub(crate) struct Utterance {
     /// Sound that Media played before it went on under the present id.
     pub(crate) earlier: Duration,
     /// Requests that wait for the running one.
-    waiting: VecDeque<(String, SynthesisOption)>,
-    running: Option<Running>,
+    pub(super) waiting: VecDeque<(String, SynthesisOption)>,
+    /// Whose sound is taken.
+    pub(super) running: Option<Running>,
+    /// Begun ahead of their turn, which comes in this order.
+    pub(super) early: VecDeque<Running>,
     /// Sound given to Media.
-    given: Duration,
+    pub(super) given: Duration,
     /// Sound given since Media last asked for more.
     ahead: Duration,
-    ended: bool,
+    pub(super) ended: bool,
     /// Cut off; it waits for Media to say how much went out, and takes nothing more.
     pub(crate) cut: bool,
     answers_turn: bool,
-}
-
-#[derive(Debug)]
-struct Running {
-    voice: VoiceId,
-    /// Number of the first piece the voice makes.
-    first: usize,
-    provider: String,
-    asked: CallTime,
-    first_sound: Option<CallTime>,
-    /// Its sound was kept from an earlier time.
-    cached: bool,
-    flowing: bool,
 }
 
 impl Voice {
@@ -88,7 +79,7 @@ impl Voice {
         self.utterances.iter_mut().find(|u| u.id == id)
     }
 
-    fn by_voice(&mut self, voice: VoiceId) -> Option<&mut Utterance> {
+    pub(super) fn by_voice(&mut self, voice: VoiceId) -> Option<&mut Utterance> {
         self.utterances.iter_mut().find(|u| u.running.as_ref().is_some_and(|r| r.voice == voice))
     }
 
@@ -97,7 +88,12 @@ impl Voice {
         UtteranceId(self.next_utterance + 1)
     }
 
-    fn new_voice(&mut self) -> VoiceId {
+    /// A voice that has begun ahead of its turn.
+    pub(super) fn early(&mut self, voice: VoiceId) -> Option<&mut Running> {
+        self.utterances.iter_mut().flat_map(|u| &mut u.early).find(|early| early.voice == voice)
+    }
+
+    pub(super) fn new_voice(&mut self) -> VoiceId {
         self.next_voice += 1;
         VoiceId(self.next_voice)
     }
@@ -127,6 +123,7 @@ impl Core {
             earlier: Duration::ZERO,
             waiting: VecDeque::new(),
             running: None,
+            early: VecDeque::new(),
             given: Duration::ZERO,
             ahead: Duration::ZERO,
             ended: false,
@@ -141,28 +138,6 @@ impl Core {
         };
         self.emit(event);
         id
-    }
-
-    /// Lets an utterance say `text`: at once, or after what it says already.
-    pub(crate) fn say(&mut self, now: CallTime, id: UtteranceId, text: String, option: SynthesisOption) {
-        let Some(utterance) = self.voice.utterance(id) else { return };
-        utterance.ended = false;
-        let queued: usize = utterance.waiting.iter().map(|(text, _)| text.len()).sum();
-        let many = utterance.waiting.len() >= MOST_WAITING || utterance.pieces.len() >= MOST_PIECES;
-        if many || queued + text.len() > MOST_TEXT {
-            return self.error(now, "tts", "too much text waits to be spoken; send it as it is heard", 429);
-        }
-        if !utterance.streaming {
-            utterance.waiting.push_back((text, option));
-            return self.next_request(now, id);
-        }
-        let number = utterance.pieces.len();
-        utterance.pieces.push(Piece { text: text.clone(), ..Piece::default() });
-        let voice = match &utterance.running {
-            Some(running) => running.voice,
-            None => self.open_voice(now, id, number, option),
-        };
-        self.effect(Effect::Speak(voice, number as u32, text));
     }
 
     /// Makes an utterance that of a model which speaks itself: its sound comes until [`Core::answer_given`].
@@ -219,15 +194,7 @@ impl Core {
         let voice = self.voice.new_voice();
         let utterance = self.voice.utterance(id)?;
         utterance.open = false;
-        utterance.running = Some(Running {
-            voice,
-            first: 0,
-            provider: "file".into(),
-            asked: now,
-            first_sound: None,
-            cached: false,
-            flowing: true,
-        });
+        utterance.running = Some(Running::new(voice, 0, "file".into(), now));
         Some(voice)
     }
 
@@ -294,36 +261,6 @@ impl Core {
         self.give(id, sound.rate, sound.samples);
     }
 
-    /// A synthesizer or file has ended.
-    pub(crate) fn silent(&mut self, now: CallTime, voice: VoiceId, result: Result<(), String>) {
-        let Some(utterance) = self.voice.by_voice(voice) else { return };
-        let (id, file, given, play_id) =
-            (utterance.id, utterance.file, utterance.given, utterance.play_id.clone());
-        let Some(running) = utterance.running.take() else { return };
-        for piece in utterance.pieces.iter_mut().skip(running.first) {
-            piece.from.get_or_insert(given);
-            piece.done |= result.is_ok();
-        }
-        let made: Duration = utterance.pieces.iter().skip(running.first).map(|piece| piece.length).sum();
-        match result {
-            Ok(()) if !file => {
-                let ttfb = running.first_sound.map_or(Duration::ZERO, |at| at - running.asked);
-                let data = serde_json::json!({
-                    "playId": play_id, "length": made.as_millis() as u64, "cached": running.cached,
-                    "ttfb": ttfb.as_millis() as u64, "duration": (now - running.asked).as_millis() as u64,
-                    "provider": running.provider,
-                });
-                self.metric(now, &format!("completed.tts.{}", running.provider), now - running.asked, data);
-            }
-            Ok(()) => {}
-            Err(why) => {
-                let sender = if file { "media" } else { "tts" };
-                self.error(now, sender, why, 500);
-            }
-        }
-        self.next_request(now, id);
-    }
-
     /// Tells the playbook how much of what is being said the caller has heard by now.
     pub(crate) fn tell_progress(&mut self, now: CallTime) {
         let playing =
@@ -365,7 +302,7 @@ impl Core {
     /// from when it began: after a pause it stands earlier, and a request more than needed is heard.
     fn finish_request(&mut self, now: CallTime, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
-        utterance.waiting.clear();
+        let early = utterance.drop_waiting();
         utterance.open = false;
         let played = utterance.started.map_or(Duration::ZERO, |at| now.since(at));
         let playing = utterance.pieces.iter().position(|piece| piece.end().is_none_or(|end| played < end));
@@ -379,6 +316,9 @@ impl Core {
             self.stop_making(id);
             let at = end.saturating_sub(earlier);
             self.order(ToMedia::Cut { utterance: id, at });
+        }
+        for voice in early {
+            self.effect(Effect::DropVoice(voice));
         }
         self.settle_utterance(now, id);
     }
@@ -416,10 +356,11 @@ impl Core {
     /// Ends the making of sound of an utterance; what Media has of it is Media's.
     pub(crate) fn stop_making(&mut self, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
-        utterance.waiting.clear();
+        let early = utterance.drop_waiting();
         utterance.open = false;
-        if let Some(running) = utterance.running.take() {
-            self.effect(Effect::DropVoice(running.voice));
+        let running = utterance.running.take().map(|running| running.voice);
+        for voice in running.into_iter().chain(early) {
+            self.effect(Effect::DropVoice(voice));
         }
     }
 
@@ -475,8 +416,7 @@ impl Core {
     fn goes_on(&mut self, now: CallTime, id: UtteranceId, played: Duration) -> bool {
         let next = self.voice.end();
         let Some(utterance) = self.voice.utterance(id) else { return false };
-        let busy = utterance.running.is_some() || !utterance.waiting.is_empty();
-        if !busy || utterance.cut {
+        if !utterance.busy() || utterance.cut {
             return false;
         }
         utterance.id = next;
@@ -521,53 +461,10 @@ impl Core {
         }
     }
 
-    /// Starts the next request of an utterance that makes one at a time.
-    fn next_request(&mut self, now: CallTime, id: UtteranceId) {
-        let Some(utterance) = self.voice.utterance(id) else { return };
-        if utterance.running.is_some() {
-            return;
-        }
-        let Some((text, option)) = utterance.waiting.pop_front() else {
-            return self.settle_utterance(now, id);
-        };
-        let number = utterance.pieces.len();
-        // Texts of separate requests are separate sentences; a space keeps their words apart in transcripts.
-        let spaced = if number == 0 { text.clone() } else { format!(" {text}") };
-        utterance.pieces.push(Piece { text: spaced, ..Piece::default() });
-        let voice = self.open_voice(now, id, number, option);
-        self.effect(Effect::Speak(voice, number as u32, text));
-        self.effect(Effect::CloseVoice(voice));
-    }
-
-    fn open_voice(
-        &mut self,
-        now: CallTime,
-        id: UtteranceId,
-        first: usize,
-        option: SynthesisOption,
-    ) -> VoiceId {
-        let voice = self.voice.new_voice();
-        let provider = option.provider.clone().unwrap_or_default();
-        if let Some(utterance) = self.voice.utterance(id) {
-            utterance.running = Some(Running {
-                voice,
-                first,
-                provider,
-                asked: now,
-                first_sound: None,
-                cached: false,
-                flowing: true,
-            });
-        }
-        self.effect(Effect::OpenVoice(voice, Box::new(option)));
-        voice
-    }
-
     /// Tells Media that all sound of an utterance has come, once that is so.
-    fn settle_utterance(&mut self, now: CallTime, id: UtteranceId) {
+    pub(super) fn settle_utterance(&mut self, now: CallTime, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
-        let busy = utterance.running.is_some() || !utterance.waiting.is_empty();
-        if busy || utterance.ended || (utterance.streaming && utterance.open) {
+        if utterance.busy() || utterance.ended || (utterance.streaming && utterance.open) {
             return;
         }
         utterance.ended = true;

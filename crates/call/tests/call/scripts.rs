@@ -74,6 +74,9 @@ scripts! {
     streaming_tts_end_of_stream
     tts_provider_failure_is_an_error_event_and_track_end
     tts_provider_that_cannot_be_made
+    tts_requests_ahead_are_dropped
+    tts_requests_ahead_fail_in_their_order
+    tts_requests_run_ahead
     tts_same_play_id_joins
     unacknowledged_answer
     unknown_vad_type_goes_on_with_silero
