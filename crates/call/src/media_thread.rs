@@ -73,8 +73,8 @@ pub(crate) enum Order {
     Unwire(SeatId, LegId),
     /// The connection of a leg and that of the main one change places, where the leg has one.
     Exchange(SeatId, LegId),
-    /// Where the recording goes.
-    Tape(SeatId, mpsc::Sender<TapePiece>),
+    /// Where the recording goes; nowhere any more, once what is there has gone out.
+    Tape(SeatId, Option<mpsc::Sender<TapePiece>>),
     /// A call is over.
     Leave(SeatId),
 }
@@ -461,7 +461,11 @@ impl Wheel {
             }
             Order::Tape(id, tape) => {
                 if let Some((slot, at)) = self.find(id) {
-                    self.slots[slot][at].tape = Some(tape);
+                    let seat = &mut self.slots[slot][at];
+                    while let Some(second) = seat.media.poll_recording() {
+                        record(seat, second);
+                    }
+                    (seat.tape, seat.gap) = (tape, 0);
                 }
             }
             Order::Leave(id) => {

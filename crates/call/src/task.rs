@@ -14,7 +14,7 @@ use protocol::option::{Over, RealtimeOption};
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use rtp::sdp::{KeyRing, RING_BYTES};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use crate::core::clock::Clock;
@@ -72,6 +72,8 @@ struct Task {
     running: Running,
     inputs: mpsc::Receiver<Input>,
     tape: Option<Tape>,
+    /// Recordings that were ended and are being closed.
+    closing: Vec<oneshot::Receiver<Recording>>,
     /// Recordings that ended before the call.
     written: Vec<Recording>,
     over: Option<Box<CallRecord>>,
@@ -126,6 +128,7 @@ impl Task {
             lost_lines: 0,
             inputs,
             tape: None,
+            closing: Vec::new(),
             written: Vec::new(),
             over: None,
         }
@@ -292,7 +295,8 @@ impl Task {
                 self.tell_media(ToMedia::Pass { door, rate, frames }).await;
             }
             Effect::Subscribe => self.subscribe().await,
-            Effect::Record(rate, option) => return self.record(rate, &option).await,
+            Effect::Record(rate, option) => return Some(self.record(rate, &option).await),
+            Effect::EndRecord => self.end_record().await,
             Effect::Report(report) => {
                 if self.services.reports.send(*report).await.is_err() {
                     tracing::error!("no one takes reports of calls");
@@ -424,17 +428,24 @@ impl Task {
         }
     }
 
-    async fn record(&mut self, rate: u32, option: &protocol::option::RecorderOption) -> Option<Input> {
+    async fn record(&mut self, rate: u32, option: &protocol::option::RecorderOption) -> Input {
         match self.services.studio.open(&self.id, rate, option) {
             Ok(tape) => {
                 let pieces = tape.pieces.clone();
-                self.tell_thread(|seat| Order::Tape(seat, pieces)).await;
+                self.tell_thread(|seat| Order::Tape(seat, Some(pieces))).await;
                 self.tell_media(ToMedia::Record).await;
                 self.tape = Some(tape);
-                None
+                Input::Taped
             }
-            Err(why) => Some(Input::NoTape(why)),
+            Err(why) => Input::NoTape(why),
         }
+    }
+
+    /// Ends the recording; its writer closes it while the call goes on.
+    async fn end_record(&mut self) {
+        self.tell_media(ToMedia::StopRecording).await;
+        self.tell_thread(|seat| Order::Tape(seat, None)).await;
+        self.closing.extend(self.tape.take().map(|tape| tape.done));
     }
 
     /// A recording has ended while its call goes on: its disk has failed.
@@ -478,7 +489,10 @@ impl Task {
         self.running.stop();
         let Some(mut record) = self.over.take() else { return };
         record.recorder.append(&mut self.written);
-        record.recorder.extend(self.recording().await);
+        self.closing.extend(self.tape.take().map(|tape| tape.done));
+        for done in self.closing.drain(..) {
+            record.recorder.extend(tokio::time::timeout(TAPE_END, done).await.ok().and_then(Result::ok));
+        }
         if self.lost_lines > 0 {
             tracing::warn!(lines = self.lost_lines, "the event log could not keep up");
         }
@@ -490,12 +504,6 @@ impl Task {
         }
         self.info.send_modify(|info| info.phase = Phase::Over);
         // Clients and log see their channels close after the record is on its way.
-    }
-
-    async fn recording(&mut self) -> Option<Recording> {
-        let Tape { pieces, done, .. } = self.tape.take()?;
-        drop(pieces);
-        tokio::time::timeout(TAPE_END, done).await.ok()?.ok()
     }
 }
 

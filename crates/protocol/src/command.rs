@@ -44,6 +44,8 @@ pub enum Command {
     Candidate(Candidate),
     /// Send digits to the far end.
     Dtmf(Dtmf),
+    /// Begin or end a recording, or leave a part out of it.
+    Record(Record),
 }
 
 /// `invite` and `accept`.
@@ -234,6 +236,30 @@ pub struct Dtmf {
     pub method: Option<DtmfMethod>,
 }
 
+/// `record`: what of the call is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// What is to be done.
+    pub action: RecordAction,
+    /// With `start`: laid over the call's `recorder` option.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorder: Option<RecorderOption>,
+}
+
+crate::value::words! {
+    /// What is to be done with a recording.
+    RecordAction {
+        /// Begin one; after one has ended, another in a file of its own.
+        Start = "start",
+        /// Write silence from now on, so that the rest of the file stays where it belongs in time.
+        Pause = "pause",
+        /// Write sound again.
+        Resume = "resume",
+        /// End it.
+        Stop = "stop",
+    }
+}
+
 crate::value::words! {
     /// How digits travel to the far end.
     DtmfMethod {
@@ -279,6 +305,7 @@ const COMMANDS: &[(&[&str], Reader)] = &[
     (&["history"], |v| reader(v, Command::History)),
     (&["candidate"], |v| reader(v, Command::Candidate)),
     (&["dtmf", "sendDtmf", "send_dtmf"], |v| reader(v, Command::Dtmf)),
+    (&["record", "recorder", "recording"], |v| reader(v, Command::Record)),
 ];
 
 impl Command {
@@ -332,6 +359,7 @@ impl Command {
             Command::History(_) => "history",
             Command::Candidate(_) => "candidate",
             Command::Dtmf(_) => "dtmf",
+            Command::Record(_) => "record",
         }
     }
 }

@@ -212,6 +212,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// What a `record` command has done to the recording.
+    Recording { track_id: String, timestamp: u64, state: RecordingState },
+}
+
+/// How a recording stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RecordingState {
+    /// It has begun.
+    Started,
+    /// Silence is written in place of the sound.
+    Paused,
+    /// Sound is written again.
+    Resumed,
+    /// It has ended.
+    Stopped,
 }
 
 /// How far a transfer has got.

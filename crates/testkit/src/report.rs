@@ -26,6 +26,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
         }
         Effect::Ambience(url, ..) => Some(format!("background {url}")),
         Effect::Record(..) => Some("recording begins".into()),
+        Effect::EndRecord => Some("recording ends".into()),
         Effect::Report(report) => report.outcome.report.as_ref().map(|to| {
             let body = report.outcome.body(&report.id, None, "");
             format!("report to {}: {} messages", to.url, body["history"].as_array().map_or(0, Vec::len))

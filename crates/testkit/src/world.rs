@@ -480,7 +480,11 @@ impl World {
             | Effect::Report(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
             Effect::Ambience(..) => {}
-            Effect::Record(..) => self.order(ToMedia::Record),
+            Effect::Record(..) => {
+                self.order(ToMedia::Record);
+                return Some(Input::Taped);
+            }
+            Effect::EndRecord => self.order(ToMedia::StopRecording),
             Effect::Finish(record) => self.finish(*record),
         }
         None

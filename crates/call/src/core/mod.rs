@@ -15,6 +15,7 @@ mod line;
 mod passing;
 mod pieces;
 pub mod realtime;
+mod recording;
 mod referring;
 mod requests;
 mod signalling;
@@ -57,6 +58,7 @@ use handing_over::Handover;
 use keys::Keys;
 use passing::Pass;
 use realtime::{Broken, SpeechModel};
+pub(crate) use recording::Recording;
 use referring::Referred;
 use succession::Succession;
 use voice::{Voice, VoiceId};
@@ -116,7 +118,9 @@ pub enum Input {
     Fetched(u32, Result<String, String>),
     /// The tools of a server.
     Tools(String, Result<Vec<ToolSpec>, String>),
-    /// A recording could not be made.
+    /// A recording could be made.
+    Taped,
+    /// A recording could not be made, or has failed.
     NoTape(String),
     /// A line to a party that is to be dialled is there, with our side of its media.
     Line(LegId, Result<Box<SipMedia>, Undialled>),
@@ -185,6 +189,8 @@ pub enum Effect {
     Subscribe,
     /// Begin a recording of sound at this rate.
     Record(u32, Box<RecorderOption>),
+    /// End the recording.
+    EndRecord,
     /// Load a background sound at the rate of the call's sound and play it under everything.
     Ambience(String, u32, Ducking),
     /// Report what the conversation came to.
@@ -256,7 +262,9 @@ pub struct Core {
     effects: VecDeque<Effect>,
     /// Rate of the call's sound, once it has one.
     pub(crate) rate: Option<u32>,
-    pub(crate) recording: bool,
+    pub(crate) recording: Recording,
+    /// Recordings that commands have begun.
+    pub(crate) recordings: u32,
     /// `ringing` said how to record; `accept` does not change it.
     pub(crate) recorder_fixed: bool,
     pub(crate) held: bool,
@@ -325,7 +333,8 @@ impl Core {
             inbox: VecDeque::new(),
             effects: VecDeque::new(),
             rate: None,
-            recording: false,
+            recording: Recording::Off,
+            recordings: 0,
             recorder_fixed: false,
             held: false,
             pass: None,
@@ -377,11 +386,8 @@ impl Core {
             Input::Fetched(id, body) if eou::is_verdict(id) => self.verdict(now, id, body),
             Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
-            Input::NoTape(why) => {
-                self.recording = false;
-                self.order(ToMedia::StopRecording);
-                self.error(now, "media", format!("recording failed: {why}"), 500);
-            }
+            Input::Taped => self.recording_runs(now),
+            Input::NoTape(why) => self.recording_failed(now, &why),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
             Input::Stop(reason) => {

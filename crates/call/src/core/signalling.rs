@@ -384,17 +384,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn start_recording(&mut self) {
-        let Some(rate) = self.rate.filter(|_| !self.recording) else { return };
-        let option = match &self.option.recorder {
-            Some(option) => option.clone(),
-            None if self.facts.rules.auto_record => protocol::option::RecorderOption::default(),
-            None => return,
-        };
-        self.recording = true;
-        self.effect(Effect::Record(rate, Box::new(option)));
-    }
-
     /// Everything that plays is over, as far as it went out.
     pub(crate) fn cut_all(&mut self, now: CallTime) {
         for id in self.voice.utterances.iter().map(|u| u.id).collect::<Vec<_>>() {

@@ -342,6 +342,11 @@ impl Media {
                     (!converted.is_empty()).then(|| Ambience { sound: converted.into(), at: 0, ducker });
             }
             ToMedia::Record => self.recording = Some(Recording::new(self.rate)),
+            ToMedia::PauseRecording(on) => {
+                if let Some(recording) = &mut self.recording {
+                    recording.pause(on);
+                }
+            }
             ToMedia::Subscribe => self.tap = Some(Tap::new(self.rate)),
             ToMedia::StopRecording => {
                 if let Some(recording) = self.recording.take() {

@@ -184,6 +184,8 @@ pub enum ToMedia {
     Subscribe,
     /// Record from now on, at the rate of the call's sound.
     Record,
+    /// Record silence in place of the sound, or sound again.
+    PauseRecording(bool),
     /// End the recording.
     StopRecording,
     /// Tell the quality of every leg with [`FromMedia::Quality`], then [`FromMedia::Settled`].

@@ -6,6 +6,7 @@ mod history;
 mod interrupt;
 mod mute;
 mod play;
+mod record;
 mod refer;
 mod send_digits;
 mod tts;
@@ -36,6 +37,7 @@ impl Core {
             Command::History(history) => self.history(now, history),
             Command::Dtmf(dtmf) => self.send_digits(now, &dtmf),
             Command::Refer(refer) => self.refer(now, refer),
+            Command::Record(record) => self.record_command(now, record),
             other @ Command::Candidate(_) => self.not_built(now, &other),
         }
     }

@@ -59,6 +59,7 @@ scripts! {
     outbound_call_is_given_up
     outbound_call_is_refused
     outbound_call_never_falls_back_to_clear
+    record_by_command
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back
     refer_times_out

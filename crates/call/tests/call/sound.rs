@@ -98,3 +98,26 @@ fn comfort_noise_is_heard_as_loud_as_it_is_told_until_sound_comes_again() {
         assert!(second(0) < 1.0 && second(2) < 1.0, "{} {}", second(0), second(2));
     }
 }
+
+/// What the second end records of three seconds of speech, the middle one left out or not.
+fn recorded(leaves_out: bool) -> Vec<i16> {
+    let mut pair = Pair::new(8000, |media| media);
+    pair.ends[1].handle(CallTime::ZERO, ToMedia::Record);
+    pair.say(0, &speech(3));
+    for paused in [false, leaves_out, false] {
+        pair.ends[1].handle(pair.now, ToMedia::PauseRecording(paused));
+        pair.run(50);
+    }
+    pair.heard(1)
+}
+
+#[test]
+fn a_paused_recording_holds_silence_and_keeps_the_time_of_the_call() {
+    let (whole, partly) = (recorded(false), recorded(true));
+    let (second, third) = (8_000..16_000, 16_000..24_000);
+    assert_eq!((whole.len(), partly.len()), (24_000, 24_000), "what is left out takes its time");
+    assert!(loudness(&whole[second.clone()]) > 300.0);
+    assert!(partly[second].iter().all(|sample| *sample == 0), "nothing said meanwhile is in the file");
+    assert_eq!(partly[..8_000], whole[..8_000]);
+    assert_eq!(partly[third.clone()], whole[third], "what follows stands where it was said");
+}

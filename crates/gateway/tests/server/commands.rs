@@ -44,6 +44,8 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("unmute", "{}", &["trackId", "track_id"]),
     ("history", r#"{"speaker":"user","text":"x"}"#, &["speaker", "text"]),
     ("candidate", r#"{"candidates":[]}"#, &["candidates"]),
+    ("dtmf", r#"{"digits":"1"}"#, &["digits", "durationMs", "duration_ms", "method"]),
+    ("record", r#"{"action":"pause"}"#, &["action", "recorder"]),
 ];
 
 async fn answered(rig: &Rig, path: &str) -> Client {
@@ -162,5 +164,37 @@ async fn a_client_in_another_language_drives_every_command() {
     let output = tokio::time::timeout(crate::rig::PATIENCE * 3, run).await.unwrap().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_begin_pause_and_end_by_command_each_in_a_file_of_its_own() {
+    let rig = Rig::start().await;
+    let mut client = answered(&rig, "/call?id=taped").await;
+    for (body, state) in [
+        (json!({"command": "record", "action": "start"}), "started"),
+        (json!({"command": "record", "action": "pause"}), "paused"),
+        (json!({"command": "record", "action": "resume"}), "resumed"),
+        (json!({"command": "record", "action": "stop"}), "stopped"),
+        (json!({"command": "recorder", "action": "START", "recorder": {"format": "pcm"}}), "started"),
+    ] {
+        let url = rig.url("/api/v1/calls/taped/commands");
+        let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        assert_eq!(client.event("recording").await["state"], state, "{body}");
+    }
+    client.send(json!({"command": "record", "action": "start"})).await;
+    assert_eq!(client.event("error").await["code"], 409);
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    let record = rig.until("the record", |rig| rig.records().pop()).await;
+    let files: Vec<&str> = record.recorder.iter().map(|file| file.path.as_str()).collect();
+    assert!(
+        files.len() == 2 && files[0].ends_with("taped.wav") && files[1].ends_with("taped.pcm"),
+        "{files:?}"
+    );
+    for file in &record.recorder {
+        assert_eq!(std::fs::metadata(&file.path).unwrap().len(), file.size, "{file:?}");
+    }
     rig.server.stop().await;
 }
