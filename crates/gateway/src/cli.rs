@@ -36,7 +36,7 @@ pub enum Command {
     /// Print what happened in a call, SIP messages and events on one line of time, from its event log.
     Explain(Explain),
     /// Print the description of the HTTP API (OpenAPI 3.1).
-    Openapi,
+    Openapi(Openapi),
     /// Start the server with the offline demo playbook and have a built-in caller phone it.
     Demo(Demo),
 }
@@ -139,6 +139,14 @@ pub struct Explain {
     /// Configuration that says where event logs are. Absent: as for `serve`.
     #[arg(long, value_name = "PATH")]
     pub conf: Option<PathBuf>,
+}
+
+/// Arguments of `openapi`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Openapi {
+    /// Print a page to read instead, with the commands and events of the WebSocket too (Markdown).
+    #[arg(long)]
+    pub reference: bool,
 }
 
 /// Arguments of `demo`.

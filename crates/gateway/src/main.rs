@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use active_call::access::keys;
 use active_call::check;
-use active_call::cli::{Chat, Cli, Command, Demo, Explain, Key, Serve, Test};
+use active_call::cli::{Chat, Cli, Command, Demo, Explain, Key, Openapi, Serve, Test};
 use active_call::config::Config;
 use active_call::config::read::{self, Loaded, process_environment};
 use active_call::logging;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Some(Command::Chat(flags)) => chatted(&flags),
         Some(Command::Key(flags)) => key(&flags).map_err(|e| e.to_string()),
         Some(Command::Explain(flags)) => explained(&flags),
-        Some(Command::Openapi) => openapi().map_err(|e| e.to_string()),
+        Some(Command::Openapi(flags)) => openapi(&flags).map_err(|e| e.to_string()),
         Some(Command::Demo(flags)) => demonstrate(&flags),
     };
     match done {
@@ -79,8 +79,11 @@ fn key(flags: &Key) -> io::Result<()> {
     writeln!(out, "hash = \"{}\"\nscopes = [\"{}\"]", keys::hash(key.expose()), flags.scope.as_str())
 }
 
-fn openapi() -> io::Result<()> {
+fn openapi(flags: &Openapi) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    if flags.reference {
+        return write!(out, "{}", active_call::http::reference());
+    }
     serde_json::to_writer_pretty(&mut out, &active_call::http::describe())?;
     writeln!(out)
 }

@@ -3,7 +3,7 @@
 //! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket. `query`
 //! reads the parameters of the WebSocket endpoints, `call_ws` decides what a connection is for, `socket` carries
 //! commands, events and sound, `no_call` answers where no call can be. `rest`, `calls`, `events`, `playbooks`,
-//! `records`, `tickets` and `metrics` are requests, and `body` reads what they hold; `openapi` describes all of it, and `pages`
+//! `records`, `tickets` and `metrics` are requests, and `body` reads what they hold; `openapi` and `reference` describe all of it, and `pages`
 //! are for people.
 
 mod body;
@@ -19,6 +19,7 @@ mod pages;
 mod playbooks;
 mod query;
 mod records;
+mod reference;
 mod rest;
 mod routes;
 mod socket;
@@ -36,6 +37,7 @@ use tokio::net::TcpListener;
 use crate::app::App;
 pub use listen::Tls;
 pub use openapi::describe;
+pub use reference::reference;
 
 /// What handlers share.
 #[derive(Clone)]

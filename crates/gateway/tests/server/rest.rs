@@ -32,6 +32,30 @@ fn the_committed_description_is_that_of_the_code() {
     assert!(same, "docs/openapi.json is old: run `active-call openapi > docs/openapi.json`");
 }
 
+#[test]
+fn the_committed_reference_is_that_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference.md");
+    let same = std::fs::read_to_string(path).unwrap() == active_call::http::reference();
+    assert!(same, "docs/reference.md is old: run `active-call openapi --reference > docs/reference.md`");
+}
+
+#[test]
+fn the_reference_describes_every_command_event_and_type_that_it_names() {
+    let page = active_call::http::reference();
+    for head in ["### `tts`\n", "### `hangup`\n", "### `asrFinal`\n", "### CallRecord\n"] {
+        assert!(page.contains(head), "{head}");
+    }
+    for link in page.split("](#").skip(1) {
+        let name = link.split(')').next().unwrap();
+        let mut heads =
+            page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches(['#', ' ']));
+        assert!(heads.any(|head| head.to_lowercase() == name), "{name} is not described");
+    }
+    for (method, path, _) in active_call::http::paths() {
+        assert!(page.contains(&format!("`{method} {}`", path.replace("{*", "{"))), "{method} {path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_describes_itself() {
     let rig = Rig::start().await;
