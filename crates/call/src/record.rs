@@ -43,6 +43,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// What was said and heard so far.
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
     /// The caller's words, spoken until `speech_end`.
     pub(crate) fn caller(&mut self, now: CallTime, text: &str, speech_end: Option<CallTime>) {
         self.line("caller", now, text, false);

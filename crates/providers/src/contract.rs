@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::CallTime;
-use protocol::chat::{Ask, ModelOutput, Usage};
+use protocol::chat::{Ask, Message, ModelOutput, Usage};
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender};
 
@@ -169,6 +169,14 @@ pub enum RealtimeInput {
     },
     /// What the model is told to be, from now on.
     Instructions(String),
+    /// What was said before the model came to the call, oldest first, by the caller ([`Role::User`]) and the agent
+    /// ([`Role::Assistant`]).
+    ///
+    /// [`Role::User`]: protocol::chat::Role::User
+    /// [`Role::Assistant`]: protocol::chat::Role::Assistant
+    History(Vec<Message>),
+    /// The model is to speak without being spoken to, as this tells it.
+    Speak(String),
 }
 
 /// Names one spoken answer of a speech-to-speech model. Later answers have larger ids.

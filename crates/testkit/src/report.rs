@@ -4,6 +4,7 @@ use call::core::Effect;
 use call::legs::{LegId, LegRequest};
 use protocol::event::Event;
 use protocol::record::{CallRecord, Quality};
+use providers::RealtimeInput;
 
 /// The line for something the rules do; `None` for what needs no telling.
 pub fn effect(effect: &Effect) -> Option<String> {
@@ -19,6 +20,13 @@ pub fn effect(effect: &Effect) -> Option<String> {
             let last = ask.messages.last().map_or("", |message| message.content.as_str());
             Some(format!("model is asked turn {}: {last:?}", ask.turn.0))
         }
+        Effect::OpenModel(_, option) => {
+            let extra = |key: &str| option.extra.as_ref()?.get(key).map(|text| format!(", {key} {text}"));
+            let told = [extra("instructions"), extra("greeting")].into_iter().flatten().collect::<String>();
+            Some(format!("speech model opens{told}"))
+        }
+        Effect::ToModel(input) => Some(format!("speech model is {}", to_model(input))),
+        Effect::CloseModel(_) => Some("speech model is let go".into()),
         Effect::Abandon(turn) => Some(format!("model is told to drop turn {}", turn.0)),
         Effect::Fetch(_, request) => {
             let body = request.body.as_ref().map_or(String::new(), |body| format!(" {body}"));
@@ -53,6 +61,22 @@ pub fn record(record: &CallRecord) -> Vec<String> {
         format!("record at {} {}{cut}: {:?}", seconds(line.at), line.speaker, line.text)
     }));
     lines
+}
+
+fn to_model(input: &RealtimeInput) -> String {
+    match input {
+        RealtimeInput::Audio(_) => "given sound".into(),
+        RealtimeInput::ToolResult { output, .. } => format!("told the result {output}"),
+        RealtimeInput::Interrupted { answer, heard } => {
+            format!("told that {} ms of answer {} were heard", heard.as_millis(), answer.0)
+        }
+        RealtimeInput::Instructions(text) => format!("told what it is: {text:?}"),
+        RealtimeInput::History(said) => {
+            let lines = said.iter().map(|said| format!("{} {:?}", said.role.as_str(), said.content));
+            format!("told what was said: {}", lines.collect::<Vec<_>>().join(", "))
+        }
+        RealtimeInput::Speak(text) => format!("to speak: {text:?}"),
+    }
 }
 
 fn leg(request: &LegRequest) -> String {

@@ -15,6 +15,7 @@
 //! reply        "We open at nine."           one for each question; or: fails "why", never
 //! fetch        200ms {"completed":true}     one for each address that is fetched; or: 200ms fails "why", never
 //! file         hello.wav 2s
+//! bare                                      the configuration names neither recognizer nor synthesizer
 //! obstinate                                 providers go on when nobody wants them
 //! accept       5s                           patience for a client to accept
 //! transfers    accepted                      or: refused, for what the far end asks for by itself
@@ -27,6 +28,9 @@
 //!   5.0        caller sends us to sip:c@d      or: bob takes over; caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here;
 //!                                           second and third: whom `refer` calls
+//!   1.0        model says "At nine."             a speech-to-speech model: or says for 70s "..."; hears the caller
+//!                                            begin, or end; understands "hours?"; calls goto_scene {"scene":"a"};
+//!                                            breaks "gone"
 //!  20.0        end                          of the simulation, when the call is still up
 //! ```
 
@@ -43,7 +47,7 @@ use protocol::CallTime;
 use protocol::option::{CallOption, Over};
 
 use crate::cast::{Fault, Fetch, Reply};
-use crate::world::{Act, Opening, Party, World};
+use crate::world::{Act, Doing, Opening, Party, World};
 
 /// Between the halves.
 const DIVIDER: &str = "---\n";
@@ -138,13 +142,17 @@ struct Script {
     acts: Vec<(CallTime, Act)>,
     said: Vec<(CallTime, CallTime, String)>,
     end: Option<CallTime>,
+    /// Without the usual option.
+    bare: bool,
 }
 
 impl Script {
     fn run(self) -> String {
         let usual: CallOption = serde_json::from_str(USUAL_OPTION).unwrap_or_default();
         let mut opening = self.opening;
-        opening.option = opening.option.over(&usual);
+        if !self.bare {
+            opening.option = opening.option.over(&usual);
+        }
         let mut world = World::new(opening);
         let last = self.acts.iter().map(|(at, _)| *at).max().unwrap_or_default();
         for (from, to, text) in &self.said {
@@ -183,6 +191,7 @@ impl Script {
                 };
             }
             "option" => self.opening.option = serde_json::from_str(rest).map_err(|e| e.to_string())?,
+            "bare" => self.bare = true,
             "obstinate" => cast.obstinate = true,
             "unconfirmed" => self.opening.silent_ack = true,
             "recognizer" => match fault(rest)? {
@@ -285,6 +294,9 @@ fn act(what: &str) -> Result<Act, String> {
     if let Some(told) = what.strip_prefix("caller tells ") {
         return told_of_transfer(told).map(Act::Leg);
     }
+    if let Some(doing) = what.strip_prefix("model ") {
+        return model(doing).map(Act::Model);
+    }
     for (name, leg) in [("callee ", LegId::MAIN), ("second ", LegId(1)), ("third ", LegId(2))] {
         if let Some(what) = what.strip_prefix(name) {
             return party(what).map(|party| Act::Party(leg, party));
@@ -304,6 +316,27 @@ fn act(what: &str) -> Result<Act, String> {
         "caller vanishes" => Act::Network(false),
         "caller returns" => Act::Network(true),
         other => return Err(unknown(other)),
+    })
+}
+
+/// `says "..."`, `says for 70s "..."`, `hears the caller begin`, `understands "..."`, `calls name {}`, `breaks "..."`
+fn model(what: &str) -> Result<Doing, String> {
+    let (verb, rest) = what.split_once(' ').ok_or_else(|| unknown(what))?;
+    Ok(match (verb, rest) {
+        ("says", rest) => match rest.strip_prefix("for ").and_then(|rest| rest.split_once(' ')) {
+            Some((length, text)) => Doing::SaysFor(quoted(text)?, span(length)?),
+            None => Doing::Says(quoted(rest)?),
+        },
+        ("hears", "the caller begin") => Doing::HearsBegin,
+        ("hears", "the caller end") => Doing::HearsEnd,
+        ("understands", text) => Doing::Understands(quoted(text)?),
+        ("calls", call) => {
+            let (name, arguments) =
+                call.split_once(' ').ok_or("model calls: expected a name and an object")?;
+            Doing::Calls(name.to_owned(), serde_json::from_str(arguments).map_err(|e| e.to_string())?)
+        }
+        ("breaks", why) => Doing::Breaks(quoted(why)?),
+        _ => return Err(unknown(what)),
     })
 }
 

@@ -2,6 +2,7 @@
 //! client and providers played by a [`Cast`].
 
 mod players;
+mod speech_model;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,6 +31,8 @@ use crate::caller::{ADDRESS, Caller, DIGIT_PAYLOAD, Line as Wire, Said, codec_na
 use crate::cast::{Cast, RATE};
 use crate::report;
 use crate::terms::{Manner, Terms};
+pub use speech_model::Doing;
+use speech_model::SpeechModel;
 
 const FRAME: Duration = Duration::from_millis(20);
 /// Steps without time passing; more are a rule that calls itself for ever.
@@ -83,6 +86,8 @@ pub enum Act {
     Hold(bool),
     /// The caller's network dies, or comes back.
     Network(bool),
+    /// What the speech-to-speech model does.
+    Model(Doing),
 }
 
 /// What a dialled party does.
@@ -131,6 +136,7 @@ pub struct World {
     tones: BTreeMap<u32, String>,
     voices: BTreeMap<VoiceId, Voice>,
     ears: Vec<Ears>,
+    model: SpeechModel,
     lines: Vec<Line>,
     records: Vec<CallRecord>,
     /// Keys that other parties are sent.
@@ -229,6 +235,7 @@ impl World {
             tones: BTreeMap::new(),
             voices: BTreeMap::new(),
             ears: Vec::new(),
+            model: SpeechModel::default(),
             lines: Vec::new(),
             records: Vec::new(),
             keys: rtp::Digits::new(8_000),
@@ -435,6 +442,7 @@ impl World {
                 self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp }));
             }
             Act::Network(up) => self.caller.dead = !up,
+            Act::Model(doing) => self.speech_model(doing),
         }
     }
 
@@ -447,8 +455,9 @@ impl World {
             Effect::Seat(rate) => self.media = Some(Media::new(rate)),
             Effect::Media(order) => self.order(order),
             Effect::Listen(door, _) => return self.listen(door),
-            // Scripts have no such model.
-            Effect::OpenModel(..) | Effect::ToModel(_) | Effect::CloseModel(_) => {}
+            Effect::OpenModel(door, _) => self.open_model(door),
+            Effect::CloseModel(_) => self.model = SpeechModel::default(),
+            Effect::ToModel(_) => {}
             Effect::Unlisten(door) => self.forget(From::Door(door)),
             Effect::OpenVoice(voice, _) => return self.open(voice),
             Effect::Speak(voice, piece, text) => self.say(voice, piece, &text),

@@ -46,6 +46,8 @@ pub(crate) enum Due {
     },
     /// The caller's turn is over: no verdict has come, or nothing more after one that said no.
     TurnEnd,
+    /// The model does not say what it was told to.
+    Lent,
     /// Barge-in may be armed again.
     Rearm,
     /// The digit that goes by INFO has lasted long enough.

@@ -56,6 +56,7 @@ impl Core {
                 self.draft.sound_settled = true;
                 self.settled(now);
             }
+            FromMedia::Full(id) => self.sound_dropped(now, id),
             FromMedia::Started(..) | FromMedia::Low(_) | FromMedia::Ended(..) | FromMedia::Stopped { .. } => {
                 self.playback(now, event);
                 self.settled(now);

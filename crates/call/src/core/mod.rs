@@ -11,6 +11,7 @@ mod ending;
 mod eou;
 mod handing_over;
 mod keys;
+mod lent;
 mod line;
 mod passing;
 mod pieces;
@@ -532,6 +533,7 @@ impl Core {
             Due::Unconfirmed => self.confirmed(now),
             Due::Input { since, limit } => self.no_input(now, since, limit),
             Due::TurnEnd => self.turn_ends(now),
+            Due::Lent => self.lent_in_vain(now),
             Due::Rearm => self.arm(now),
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),

@@ -10,12 +10,14 @@ use protocol::{CallTime, Command, HangupReason};
 use providers::{AnswerId, RealtimeInput, RealtimeOutput};
 use serde_json::{Value, json};
 
+use super::lent::Lent;
+use super::voice::Utterance;
 use super::{Core, Effect};
 use crate::end::End;
 use crate::media::order::{DoorId, ToMedia, UtteranceId};
 use crate::record::Ended;
 
-/// A model whose connection breaks is connected anew so often. What was said before is lost to it.
+/// A model whose connection breaks is connected anew so often. It is told what was said before.
 const MOST_RESTARTS: u32 = 3;
 /// Answers that may wait to be heard; sound of more is dropped with an `error` event.
 const MOST_ANSWERS: usize = 16;
@@ -26,11 +28,23 @@ const MOST_TEXT: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct SpeechModel {
     door: Option<DoorId>,
+    /// Texts it is to say, oldest first.
+    pub(crate) lent: Vec<Lent>,
+    /// The scene it knows of.
+    pub(crate) scene: Option<String>,
+    /// The prompt of a scene that was entered since it began.
+    pub(crate) instructions: Option<String>,
     restarts: u32,
     /// Answers that are not over, oldest first.
     answers: Vec<(AnswerId, UtteranceId)>,
     /// Sound up to this answer is not wanted any more.
     stale: Option<AnswerId>,
+}
+
+impl SpeechModel {
+    pub(crate) fn is_connected(&self) -> bool {
+        self.door.is_some()
+    }
 }
 
 /// Why a model has ended.
@@ -50,8 +64,13 @@ impl Core {
         }
         let Some(mut option) = self.option.realtime.clone() else { return };
         let extra = option.extra.get_or_insert_default();
-        if let Some(prompt) = self.first_prompt().filter(|_| !extra.contains_key("instructions")) {
+        let first = || self.first_prompt().filter(|_| !extra.contains_key("instructions"));
+        if let Some(prompt) = self.model.instructions.clone().or_else(first) {
             extra.insert("instructions".into(), prompt.into());
+        }
+        if !self.said_so_far().is_empty() {
+            // The call is under way: nobody is greeted twice.
+            extra.remove("greeting");
         }
         self.ears.next_door += 1;
         let door = DoorId(self.ears.next_door);
@@ -62,9 +81,10 @@ impl Core {
             self.answer_given(now, utterance);
         }
         self.effect(Effect::OpenModel(door, Box::new(option)));
+        self.remind();
     }
 
-    /// Lets go of the model, for good or while another party talks with the caller: it forgets what was said.
+    /// Lets go of the model, for good or while another party talks with the caller.
     pub(crate) fn stop_realtime(&mut self) {
         if let Some(door) = self.model.door.take() {
             self.order(ToMedia::Deaf(door));
@@ -138,18 +158,28 @@ impl Core {
     pub(crate) fn answer_over(
         &mut self,
         now: CallTime,
-        id: UtteranceId,
+        over: &Utterance,
         heard: (Duration, &str),
         ended: Ended,
     ) {
-        let Some(at) = self.model.answers.iter().position(|(_, utterance)| *utterance == id) else { return };
-        let (answer, _) = self.model.answers.remove(at);
+        self.lent_over(over.id);
+        let at = self.model.answers.iter().position(|(_, utterance)| *utterance == over.id);
         let (played, text) = heard;
-        if ended == Ended::Cut {
+        // An answer of a connection that broke is not known to the next one.
+        if let Some((answer, _)) = at.map(|at| self.model.answers.remove(at))
+            && ended == Ended::Cut
+        {
             self.model.stale = self.model.stale.max(Some(answer));
             self.effect(Effect::ToModel(RealtimeInput::Interrupted { answer, heard: played }));
         }
-        if !text.trim().is_empty() {
+        if !over.of_model {
+            return;
+        }
+        if self.model.answers.is_empty() {
+            self.tell(playbook::Input::Agent { speaks: false });
+        }
+        // Of what it says for the playbook, the playbook tells.
+        if over.play_id.is_none() && !text.trim().is_empty() {
             let (sender, timestamp) = (Some("realtime".into()), self.unix_ms(now));
             self.emit(Event::AddHistory {
                 sender,
@@ -173,15 +203,38 @@ impl Core {
             self.error(now, "realtime", "too many answers wait to be heard", 429);
             return None;
         }
-        let utterance = self.begin_utterance(now, None, false);
+        let utterance = match self.taken_up() {
+            Some(lent) => lent,
+            None => self.begin_utterance(now, None, false),
+        };
         self.begin_answer(utterance);
         self.model.answers.push((answer, utterance));
+        self.tell(playbook::Input::Agent { speaks: true });
         Some(utterance)
+    }
+
+    /// Sound of an utterance does not fit any more. The utterance ends where it was cut, and a model is told so when it
+    /// has been heard up to there.
+    pub(crate) fn sound_dropped(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
+        if !std::mem::replace(&mut utterance.dropped, true) {
+            self.error(
+                now,
+                "media",
+                "a minute of an utterance waits to be heard; the rest of it is dropped",
+                413,
+            );
+        }
     }
 
     /// The caller speaks: the voice stops at once, and [`Core::answer_over`] tells the model what was heard.
     fn model_hears(&mut self, now: CallTime) {
         self.speech_began(now);
+        let first = self.voice.utterances.first();
+        if self.ears.arming.is_none() && first.is_some_and(|first| first.play_id.is_some() && !first.cut) {
+            // The playbook says that this is to be heard to its end.
+            return;
+        }
         let last = self.model.answers.iter().map(|(answer, _)| *answer).max();
         self.model.stale = self.model.stale.max(last);
         self.interrupt_voice(now, false, Duration::ZERO);
@@ -242,8 +295,7 @@ impl Core {
         for action in actions {
             self.act(now, action);
         }
-        let prompt = visited.ok_or("there is no such scene")?;
-        self.effect(Effect::ToModel(RealtimeInput::Instructions(prompt)));
+        visited.ok_or("there is no such scene")?;
         Ok("the new instructions hold from now on")
     }
 

@@ -56,6 +56,7 @@ impl Core {
                 self.ears.arming = arming;
                 self.arm(now);
             }
+            Action::Prompt(hint) => self.prompt_model(hint),
             Action::Note(note) => self.note(now, note),
         }
     }
@@ -156,6 +157,7 @@ impl Core {
             }
             Note::Trouble(why) => self.error(now, "playbook", why, 500),
             Note::Scene(scene) => {
+                self.scene_entered(&scene);
                 let event = Event::Other {
                     track_id: self.facts.id.clone(),
                     timestamp: self.unix_ms(now),

@@ -72,6 +72,12 @@ pub(crate) struct Utterance {
     /// Cut off; it waits for Media to say how much went out, and takes nothing more.
     pub(crate) cut: bool,
     answers_turn: bool,
+    /// Sound of it was dropped, because too much waited to be played.
+    pub(crate) dropped: bool,
+    /// The call's speech model is to say it, for want of a synthesizer.
+    pub(crate) lent: bool,
+    /// The call's speech model says it.
+    pub(crate) of_model: bool,
 }
 
 impl Voice {
@@ -129,6 +135,9 @@ impl Core {
             ended: false,
             cut: false,
             answers_turn,
+            dropped: false,
+            lent: false,
+            of_model: false,
         });
         self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
         let event = Event::TrackStart {
@@ -144,6 +153,7 @@ impl Core {
     pub(crate) fn begin_answer(&mut self, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
         utterance.streaming = true;
+        utterance.of_model = true;
         utterance.pieces.push(Piece { from: Some(Duration::ZERO), ..Piece::default() });
     }
 
@@ -152,7 +162,9 @@ impl Core {
         let Some(utterance) = self.voice.utterance(id).filter(|utterance| !utterance.cut) else { return };
         let length = span(samples.len(), rate);
         utterance.pieces.iter_mut().for_each(|piece| piece.length += length);
-        self.give(id, rate, samples);
+        if !utterance.dropped {
+            self.give(id, rate, samples);
+        }
     }
 
     /// The text of an answer goes on, to at most `most` bytes.
@@ -372,6 +384,7 @@ impl Core {
         self.stop_making(id);
         let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
         let utterance = self.voice.utterances.remove(at);
+        let ended = if utterance.dropped { Ended::Cut } else { ended };
         let played = utterance.earlier + played;
         let heard = match ended {
             Ended::Whole => utterance.audible_text(),
@@ -390,7 +403,7 @@ impl Core {
         self.emit(event);
         self.music_over(now, utterance.id, played.is_zero());
         self.pass_over(utterance.id);
-        self.answer_over(now, utterance.id, (played, &heard), ended);
+        self.answer_over(now, &utterance, (played, &heard), ended);
         self.draft.agent(utterance.started.unwrap_or(now), &heard, ended);
         if let Some(play_id) = utterance.play_id {
             let ended = match ended {
@@ -464,7 +477,7 @@ impl Core {
     /// Tells Media that all sound of an utterance has come, once that is so.
     pub(super) fn settle_utterance(&mut self, now: CallTime, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
-        if utterance.busy() || utterance.ended || (utterance.streaming && utterance.open) {
+        if utterance.busy() || utterance.lent || utterance.ended || (utterance.streaming && utterance.open) {
             return;
         }
         utterance.ended = true;

@@ -207,6 +207,8 @@ pub enum FromMedia {
     Started(UtteranceId, CallTime),
     /// Less than a second and a half of an utterance is left; more is welcome.
     Low(UtteranceId),
+    /// No more sound of an utterance is taken: a minute of it waits to be played. What was taken is played.
+    Full(UtteranceId),
     /// An utterance was played to its end: so much of it.
     Ended(UtteranceId, Duration),
     /// An utterance was stopped after so much of it, by an order or by the armed barge-in. Utterances behind

@@ -14,7 +14,8 @@ const LOW: Duration = Duration::from_millis(1500);
 /// After running dry, so much is gathered before sound goes on, so that it does not stutter.
 const REFILL: Duration = Duration::from_millis(60);
 /// Longest sound of one utterance that is held. A synthesizer that sends more is not read (the rules stop at
-/// five seconds); this bounds files and careless senders.
+/// five seconds); this bounds models that speak themselves, whose sound cannot be left unread since the same
+/// connection tells that the caller speaks. The sound that does not fit, and all behind it, is dropped and told.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The way down to the level under the caller's speech: half a frame, so that the voice is down at its end and yet
 /// does not click.
@@ -61,6 +62,8 @@ struct Utterance {
     dry: bool,
     /// More was asked for since the last sound came.
     asked: bool,
+    /// Sound of it was dropped: what comes behind would follow a gap.
+    full: bool,
     /// Samples up to the ends of its words that are not played yet, in order.
     word_ends: Vec<u64>,
 }
@@ -81,7 +84,7 @@ impl Speaking {
     /// Adds sound to an utterance. Sound of utterances that are no longer wanted is dropped.
     pub(crate) fn push(&mut self, id: UtteranceId, rate: u32, samples: &[i16]) {
         let (own_rate, longest) = (self.rate, self.samples(LONGEST));
-        let Some(utterance) = self.entry(id) else { return };
+        let Some(utterance) = self.entry(id).filter(|utterance| !utterance.full) else { return };
         if utterance.resampler.as_ref().is_none_or(|(from, _)| *from != rate) {
             utterance.resampler = Some((rate, Resampler::new(rate, own_rate)));
         }
@@ -90,7 +93,9 @@ impl Speaking {
             resampler.process(samples, &mut converted);
         }
         let room = longest.saturating_sub(utterance.sound.len());
+        let full = converted.len() > room;
         converted.truncate(room);
+        utterance.full = full;
         utterance.received += converted.len() as u64;
         utterance.asked = false;
         utterance.ended = false;
@@ -100,6 +105,9 @@ impl Speaking {
             sound.reserve_exact(converted.len().max(own_rate as usize));
         }
         sound.extend(converted);
+        if full {
+            self.events.push(FromMedia::Full(id));
+        }
     }
 
     /// Words of an utterance end at these positions.
@@ -320,6 +328,7 @@ impl Speaking {
             ended: false,
             dry: false,
             asked: false,
+            full: false,
             word_ends: Vec::new(),
         });
         self.queue.back_mut()
@@ -479,6 +488,25 @@ mod tests {
         tick(&mut speaking);
         speaking.words_end(A, &[]);
         assert_eq!(known(&speaking), MOST_WORDS - 20);
+    }
+
+    #[test]
+    fn sound_beyond_a_minute_is_dropped_from_there_on_and_told_once() {
+        let mut speaking = Speaking::new(8000);
+        for _ in 0..4 {
+            speaking.push(A, 8000, &vec![5; 8000 * 25]);
+        }
+        let (_, _, events) = tick(&mut speaking);
+        assert_eq!(events, [FromMedia::Full(A), FromMedia::Started(A, CallTime::ZERO)]);
+        speaking.push(A, 8000, &[7; 160]);
+        speaking.end(A);
+        let mut last = Vec::new();
+        while last.is_empty() {
+            let (frame, _, events) = tick(&mut speaking);
+            assert!(frame.iter().all(|sample| *sample == 5), "what follows a gap is not played");
+            last = events;
+        }
+        assert_eq!(last, [FromMedia::Ended(A, LONGEST)]);
     }
 
     /// The largest step from one sample to the next.

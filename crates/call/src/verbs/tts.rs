@@ -53,7 +53,10 @@ impl Core {
             Some(sound) => self.say_sound(now, id, BASE64_RATE, &sound),
             None => self.speak(now, id, &tts.text, option),
         }
-        if tts.end_of_stream == Some(true) {
+        let whole = !streaming || tts.end_of_stream == Some(true);
+        if whole && self.tell_lent(now, id) {
+            // The model closes it.
+        } else if tts.end_of_stream == Some(true) {
             self.close_utterance(now, id);
         }
     }
@@ -62,6 +65,9 @@ impl Core {
         let text = without_emoji(text);
         if text.is_empty() {
             return;
+        }
+        if option.provider.is_none() && self.lends() {
+            return self.lend(now, id, &text);
         }
         if option.provider.is_none() {
             self.error(

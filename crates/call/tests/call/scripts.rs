@@ -59,6 +59,16 @@ scripts! {
     outbound_call_is_given_up
     outbound_call_is_refused
     outbound_call_never_falls_back_to_clear
+    realtime_answer_of_more_than_a_minute
+    realtime_barge_in_truncates_where_it_was_heard
+    realtime_breaks_before_it_has_greeted
+    realtime_calls_a_tool
+    realtime_changes_the_scene
+    realtime_comes_back_and_remembers
+    realtime_greeting_that_must_be_heard
+    realtime_greets_without_a_synthesizer
+    realtime_hangs_up_after_its_last_words
+    realtime_never_says_its_greeting
     record_by_command
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back

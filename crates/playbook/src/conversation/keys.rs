@@ -77,7 +77,11 @@ impl Conversation {
             self.play_scene_file(out);
             self.settle(now, out);
         } else {
-            self.ask(now, None, out);
+            // A model that speaks itself says nothing unasked.
+            let hint = self
+                .speaks_itself()
+                .then_some("The caller has pressed a key and is in this scene now. Go on.");
+            self.ask(now, hint, out);
         }
     }
 
@@ -91,7 +95,7 @@ impl Conversation {
                 self.collector = None;
                 self.stop_reply(out);
                 self.vars.set(var.clone(), digits.clone());
-                self.answer(now, &format!("[entered {digits} for {var}]"), out);
+                self.tell_entry(now, &format!("[entered {digits} for {var}]"), out);
             }
             Entry::Again => {
                 let text = error.unwrap_or_else(|| self.phrases.apology.clone());
@@ -101,8 +105,15 @@ impl Conversation {
             Entry::Failed => {
                 self.collector = None;
                 self.stop_reply(out);
-                self.answer(now, &format!("[entered nothing valid for {var}]"), out);
+                self.tell_entry(now, &format!("[entered nothing valid for {var}]"), out);
             }
+        }
+    }
+
+    fn tell_entry(&mut self, now: CallTime, entry: &str, out: &mut Vec<Action>) {
+        self.answer(now, entry, out);
+        if self.speaks_itself() {
+            out.push(Action::Prompt(format!("The caller has used the keys: {entry}. Go on.")));
         }
     }
 }

@@ -194,6 +194,12 @@ impl Conversation {
             }
             Input::Model(turn, output) => self.model(now, turn, output, out),
             Input::Fetched { id, body } => self.fetched(now, id, body, out),
+            Input::Agent { speaks: true } => self.silence.end(),
+            Input::Agent { speaks: false } => {
+                if self.is_waiting_for_caller() {
+                    self.silence.begin(now);
+                }
+            }
             Input::Tick => {}
         }
         self.expire(now, out);
@@ -259,13 +265,17 @@ impl Conversation {
         self.current_scene().map_or("default", |scene| scene.id.as_str())
     }
 
-    /// Enters a scene for a model that speaks itself, and gives its prompt rendered; `None` when there is none of this
-    /// name.
-    pub fn visit(&mut self, scene: &str, out: &mut Vec<Action>) -> Option<String> {
+    /// Enters a scene for a model that speaks itself; `None` when there is none of this name.
+    pub fn visit(&mut self, scene: &str, out: &mut Vec<Action>) -> Option<()> {
         let index = self.playbook.scenes.iter().position(|own| own.id == scene)?;
         self.enter(index, out);
-        let prompt = self.current_scene()?.prompt.clone();
-        Some(self.render(&prompt, out))
+        Some(())
+    }
+
+    /// What a model that speaks itself is told to be: the scene's prompt with the variables as they stand.
+    pub fn instructions(&self) -> Option<String> {
+        let prompt = &self.current_scene()?.prompt;
+        Some(template::render(prompt, &self.vars).unwrap_or_else(|_| prompt.clone()))
     }
 
     /// What was said and heard so far; the agent's words only as far as the caller has heard them.

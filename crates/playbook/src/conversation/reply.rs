@@ -63,6 +63,9 @@ impl Conversation {
         if !self.has_model() {
             self.question = None;
             self.silence.begin(now);
+            if let Some(hint) = hint.filter(|_| self.speaks_itself()) {
+                out.push(Action::Prompt(hint.to_owned()));
+            }
             return;
         }
         self.put_question(turn, self.told(hint, None), None, out);
@@ -72,6 +75,11 @@ impl Conversation {
     /// Whether a chat model answers the caller.
     pub(super) fn has_model(&self) -> bool {
         self.playbook.llm.is_some() && self.playbook.option.realtime.is_none()
+    }
+
+    /// Whether a speech-to-speech model talks with the caller.
+    pub(super) fn speaks_itself(&self) -> bool {
+        self.playbook.option.realtime.is_some()
     }
 
     /// Asks the model for the answer of `turn`; `note` is a word that its metric has beside.

@@ -44,6 +44,12 @@ pub enum Input {
         /// The body of a 2xx answer, or what went wrong in a few words.
         body: Result<String, String>,
     },
+    /// A speech-to-speech model begins to be heard, or is not heard any more. Of what a conversation says itself
+    /// [`Input::Heard`] tells.
+    Agent {
+        /// Which.
+        speaks: bool,
+    },
     /// The time of [`crate::Conversation::timeout`] has come.
     Tick,
 }
@@ -97,6 +103,8 @@ pub enum Action {
     /// Arm the call's sound for the utterances that begin from now on: what it does by itself in the tick in which
     /// the caller is heard; `None`: nothing. Sent when it changes, before the utterance it is for.
     Arm(Option<Arming>),
+    /// Let the speech-to-speech model of the call speak without being spoken to, told this.
+    Prompt(String),
     /// Tell those who watch the call.
     Note(Note),
 }

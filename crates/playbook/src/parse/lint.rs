@@ -46,7 +46,15 @@ pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml, markdown: &str) -> Res
     }
     let greets =
         playbook.greeting.is_some() || playbook.scenes.first().is_some_and(|first| first.play.is_some());
-    if !greets && playbook.llm.is_none() && playbook.option.realtime.is_none() {
+    if let Some(realtime) = playbook.option.realtime.as_ref().filter(|_| !greets) {
+        let told = realtime.extra.as_ref().is_some_and(|extra| extra.contains_key("greeting"));
+        if !told && playbook.llm.as_ref().is_none_or(|llm| llm.greeting.is_none()) {
+            let message =
+                "no greeting and no `realtime.extra.greeting`: the caller hears silence until they speak"
+                    .to_owned();
+            found.push(Warning { line: yaml.line_of("realtime"), message, nearest: None });
+        }
+    } else if !greets && playbook.llm.is_none() {
         let message =
             "no greeting, no file in the first scene and no `llm`: the caller hears silence".to_owned();
         found.push(Warning { line: 1, message, nearest: None });

@@ -245,6 +245,8 @@ impl Stage {
             Action::CancelFetch(id) => self.see(Seen::Cancels(id)),
             Action::Arm(arming) => self.arming = arming,
             Action::Note(note) => self.see(Seen::Notes(note)),
+            // A rehearsal has no model that speaks itself.
+            Action::Prompt(_) => {}
         }
     }
 

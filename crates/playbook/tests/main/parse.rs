@@ -147,6 +147,13 @@ fn slips_are_warned_about_with_the_nearest_name() {
         ]
     );
     assert_eq!(
+        warnings("---\nrealtime: { provider: openai }\n---\nBe kind.\n"),
+        ["line 2: no greeting and no `realtime.extra.greeting`: the caller hears silence until they speak"]
+    );
+    for greets in ["greeting: Hi.\nrealtime: {}", "realtime: { extra: { greeting: Greet. } }"] {
+        assert_eq!(warnings(&format!("---\n{greets}\n---\nBe kind.\n")), Vec::<String>::new(), "{greets}");
+    }
+    assert_eq!(
         warnings("---\ngreeting: Hi.\neou: { type: oracle }\n---\n"),
         ["line 3: `eou.type` names no model of ends of turns; known: completeness; another model needs its \
              address in `eou.endpoint`"]

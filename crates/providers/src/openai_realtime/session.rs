@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use protocol::chat::Usage;
+use protocol::chat::{Message, Role, Usage};
 use protocol::option::RealtimeOption;
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ use crate::{AnswerId, Heard, ProviderError, RealtimeInput, RealtimeOutput, Words
 const MOST_ANSWERS: usize = 32;
 /// Calls of functions that are remembered, so that none is told twice.
 const MOST_CALLS: usize = 64;
+/// What the model may have to say without being spoken to; more is dropped.
+const MOST_PROMPTS: usize = 16;
 /// The transcription that every server of the API knows.
 const TRANSCRIPTION: &str = "whisper-1";
 const VOICE: &str = "alloy";
@@ -103,6 +105,20 @@ impl Settings {
         json!({ "type": "session.update", "session": session })
     }
 
+    /// Something that was said before the conversation began. The content of the agent's has another name in each
+    /// dialect.
+    fn item(&self, said: &Message) -> Value {
+        let (role, kind) = match (said.role, self.dialect) {
+            (Role::Assistant, Dialect::General) => ("assistant", "output_text"),
+            (Role::Assistant, Dialect::Preview) => ("assistant", "text"),
+            (Role::System, _) => ("system", "input_text"),
+            (Role::User | Role::Tool, _) => ("user", "input_text"),
+        };
+        let content = json!([{ "type": kind, "text": said.content }]);
+        let item = json!({ "type": "message", "role": role, "content": content });
+        json!({ "type": "conversation.item.create", "item": item })
+    }
+
     fn instructions(&self, text: &str) -> Value {
         let mut session = json!({ "instructions": text });
         if self.dialect == Dialect::General {
@@ -135,8 +151,8 @@ pub(super) struct Session {
     unanswered: usize,
     /// The model is to go on once it may.
     go_on: bool,
-    /// What the model is told for its first words, until it was told.
-    greeting: Option<String>,
+    /// What the model is to say without being spoken to, until it was told.
+    prompts: VecDeque<String>,
     called: VecDeque<String>,
 }
 
@@ -150,7 +166,7 @@ impl Session {
             responding: false,
             unanswered: 0,
             go_on: false,
-            greeting: None,
+            prompts: VecDeque::new(),
             called: VecDeque::new(),
         }
     }
@@ -176,22 +192,36 @@ impl Session {
                 events
             }
             RealtimeInput::Interrupted { answer, heard } => self.interrupted(answer, heard),
-            RealtimeInput::Instructions(text) => vec![self.settings.instructions(&text)],
+            RealtimeInput::Instructions(text) => {
+                let update = self.settings.instructions(&text);
+                self.settings.instructions = text;
+                vec![update]
+            }
+            RealtimeInput::History(said) => said.iter().map(|said| self.settings.item(said)).collect(),
+            RealtimeInput::Speak(words) => {
+                if self.prompts.len() < MOST_PROMPTS {
+                    self.prompts.push_back(words);
+                }
+                self.due()
+            }
         }
     }
 
     /// What was held back and may be said now: one response at a time, and after all results.
     pub(super) fn due(&mut self) -> Vec<Value> {
-        if !self.go_on || self.responding || self.unanswered > 0 {
+        let waits = self.go_on || !self.prompts.is_empty();
+        if !self.ready || !waits || self.responding || self.unanswered > 0 {
             return Vec::new();
         }
-        self.go_on = false;
         // Until the server says so itself: a second request in between would be refused.
         self.responding = true;
-        match self.greeting.take() {
-            Some(words) => vec![json!({ "type": "response.create", "response": { "instructions": words } })],
-            None => vec![json!({ "type": "response.create" })],
+        if std::mem::take(&mut self.go_on) {
+            return vec![json!({ "type": "response.create" })];
         }
+        let Some(words) = self.prompts.pop_front() else { return Vec::new() };
+        // Instructions of a response stand in place of the conversation's.
+        let whole = format!("{}\n\n{words}", self.settings.instructions);
+        vec![json!({ "type": "response.create", "response": { "instructions": whole.trim() } })]
     }
 
     fn interrupted(&mut self, answer: AnswerId, heard: Duration) -> Vec<Value> {
@@ -246,9 +276,10 @@ impl Session {
     }
 
     fn opened(&mut self) -> Vec<RealtimeOutput> {
-        if !std::mem::replace(&mut self.ready, true) {
-            self.greeting = self.settings.greeting.take();
-            self.go_on = self.greeting.is_some();
+        if !std::mem::replace(&mut self.ready, true)
+            && let Some(greeting) = self.settings.greeting.take()
+        {
+            self.prompts.push_front(greeting);
         }
         Vec::new()
     }

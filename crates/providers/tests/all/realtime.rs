@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use protocol::chat::Usage;
+use protocol::chat::{Message as Line, Role, Usage};
 use protocol::option::RealtimeOption;
 use protocol::value::{Extra, Secret};
 use providers::{AnswerId, Heard, ProviderError, RealtimeInput, RealtimeOutput};
@@ -244,4 +244,47 @@ async fn the_end_of_the_call_closes_the_conversation() {
     let (_server, talk) = open().await;
     drop(talk.input);
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), talk.task).await.unwrap().unwrap(), Ok(()));
+}
+
+fn said(role: Role, content: &str) -> Line {
+    Line { role, content: content.to_owned(), tool_calls: Vec::new(), tool_call_id: None }
+}
+
+#[tokio::test]
+async fn a_model_that_comes_back_is_told_what_was_said_in_the_words_of_its_dialect() {
+    for (preview, kind) in [(false, "output_text"), (true, "text")] {
+        let mut server = Server::new().await;
+        let mut option = server.option.clone();
+        if preview {
+            let endpoint = option.endpoint.as_deref().unwrap();
+            option.endpoint = Some(format!("{endpoint}/realtime?api-version=2025-04-01-preview"));
+        }
+        let talk = Talk::new(&option);
+        server.opened().await;
+        let history = vec![said(Role::User, "A room, please."), said(Role::Assistant, "For how many?")];
+        talk.give(RealtimeInput::History(history)).await;
+        for (role, kind, text) in
+            [("user", "input_text", "A room, please."), ("assistant", kind, "For how many?")]
+        {
+            let item =
+                json!({ "type": "message", "role": role, "content": [{ "type": kind, "text": text }] });
+            assert_eq!(server.told().await, json!({ "type": "conversation.item.create", "item": item }));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_model_is_to_say_waits_for_the_answer_that_is_being_made() {
+    let (mut server, mut talk) = open().await;
+    server.say(&json!({ "type": "response.created", "response": {} }));
+    server.say(&json!({ "type": "input_audio_buffer.speech_started" }));
+    assert_eq!(talk.heard().await, RealtimeOutput::SpeechStarted);
+    talk.give(RealtimeInput::Instructions("Be kind.".into())).await;
+    talk.give(RealtimeInput::Speak("Say hello.".into())).await;
+    assert_eq!(server.told().await["type"], "session.update");
+    talk.give(RealtimeInput::Audio([1].into())).await;
+    assert_eq!(server.told().await["type"], "input_audio_buffer.append", "nothing is asked for in between");
+    server.say(&json!({ "type": "response.done", "response": { "status": "completed" } }));
+    let told = server.told().await;
+    assert_eq!(told["response"]["instructions"], "Be kind.\n\nSay hello.", "{told}");
 }
