@@ -62,6 +62,11 @@ pub fn place_for(folder: &Path, name: &str) -> Result<PathBuf, String> {
     if inside && !link { Ok(path) } else { Err(PathError::Outside(protocol::read::shown(name)).to_string()) }
 }
 
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A file name for the call `id`. An id that a phone made may hold anything; what is replaced or cut is made
 /// up for by a checksum, so that two calls never share a file.
 pub fn stem(id: &str) -> String {

@@ -62,7 +62,7 @@ pub struct Server {
     reports: JoinHandle<()>,
     recorder: std::thread::JoinHandle<()>,
     stop_records: CancellationToken,
-    delivery: Option<JoinHandle<()>>,
+    deliveries: Vec<JoinHandle<()>>,
     stop_delivery: CancellationToken,
 }
 
@@ -164,8 +164,11 @@ impl Server {
         let records = spawn(records::run(app.records.clone(), records_out, stop_records.clone()));
         let reports = spawn(reports.run(reports_out, stop_records.clone()));
         let stop_delivery = CancellationToken::new();
-        let delivery = app.records.as_ref().and_then(|archive| archive.delivery(&app.config, &app.egress));
-        let delivery = delivery.map(|delivery| spawn(delivery.run(stop_delivery.clone())));
+        let archive = app.records.as_ref();
+        let deliveries =
+            archive.map(|archive| archive.deliveries(&app.config, &app.egress)).unwrap_or_default();
+        let deliveries =
+            deliveries.into_iter().map(|delivery| spawn(delivery.run(stop_delivery.clone()))).collect();
         if let Some(files) = Certificate::of(&app.config) {
             app.tasks.spawn(files.keep_current(handle.clone(), app.closing.clone()));
         }
@@ -186,7 +189,7 @@ impl Server {
             reports,
             recorder: recorder_thread,
             stop_records,
-            delivery,
+            deliveries,
             stop_delivery,
         })
     }
@@ -244,10 +247,10 @@ impl Server {
         }
         // Every record is in the spool by now.
         self.stop_delivery.cancel();
-        if let Some(delivery) = self.delivery
-            && timeout(FLUSH, delivery).await.is_err()
-        {
-            tracing::error!("records could not be delivered in time; they wait in the spool");
+        for delivery in self.deliveries {
+            if timeout(FLUSH, delivery).await.is_err() {
+                tracing::error!("records could not be delivered in time; they wait in the spool");
+            }
         }
         drop(self.app);
         let recorder = tokio::task::spawn_blocking(move || self.recorder.join());

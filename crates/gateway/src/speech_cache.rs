@@ -174,11 +174,7 @@ fn key(option: &SynthesisOption, rate: u32, text: &str) -> String {
         ]),
     };
     // As JSON the parts have borders: no two lists of them are the same text.
-    hex(&Sha256::digest(parts.to_string()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::files::hex(&Sha256::digest(parts.to_string()))
 }
 
 /// The folder of sounds. Its methods touch the disk.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::sections::ApiKey;
 use crate::config::words::Scope;
+use crate::files::hex;
 
 /// What a key begins with, so that it is recognised where it should not be.
 const PREFIX: &str = "ac_";
@@ -29,13 +30,7 @@ pub fn make() -> Secret {
 
 /// The hash of `key` as it stands in the configuration: `sha256:` and 64 hexadecimal digits.
 pub fn hash(key: &str) -> String {
-    use std::fmt::Write;
-    let mut text = HASH_PREFIX.to_owned();
-    for byte in digest(key) {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("{HASH_PREFIX}{}", hex(&digest(key)))
 }
 
 fn digest(key: &str) -> [u8; 32] {

@@ -7,9 +7,10 @@ use protocol::value::Headers;
 use crate::access::keys;
 use crate::egress::guard::Allowed;
 use crate::outbound;
+use crate::sinks::archive;
 use crate::sinks::objects::Objects;
 
-use super::words::{CodecName, HandlerKind, RecordSink, TransferPolicy};
+use super::words::{CodecName, Database, HandlerKind, RecordSink, TransferPolicy};
 use super::{Config, HandlerTable};
 
 /// Addresses of servers for ICE begin so (RFC 7064, RFC 7065).
@@ -197,6 +198,12 @@ fn webhook(handler: &HandlerTable, findings: &mut Vec<Finding>) {
 
 fn call_record(config: &Config, findings: &mut Vec<Finding>) {
     let Some(table) = &config.callrecord else { return };
+    if let Database::Postgres(address) = &table.database
+        && let Err(error) = archive::rows(table, address)
+    {
+        let finding = Finding::new("callrecord.database", error);
+        findings.push(finding.help("write postgres://user:password@host/name"));
+    }
     match table.r#type {
         None => findings.push(Finding::new("callrecord", "has no \"type\"").help("write type = \"local\"")),
         Some(RecordSink::Local) if table.root.as_os_str().is_empty() => {

@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::keys::table;
-use super::words::{AuthMode, Scope, TransferPolicy, Vendor};
+use super::words::{AuthMode, Database, Scope, TransferPolicy, Vendor};
 use super::{HandlerKind, Pattern, RecordSink};
 
 table! {
@@ -189,8 +189,12 @@ table! {
         r#type: Option<RecordSink> = None,
         /// Folder or key prefix.
         root: PathBuf = "./config/cdr".into(),
-        /// Database of records for questions about them.
-        database: PathBuf = "./config/records.db".into(),
+        /// Database of records for questions about them: a file, or the address of a Postgres server.
+        database: Database = Database::File("./config/records.db".into()),
+        /// Postgres: certificates (PEM) that vouch for the server; absent: those that the system believes.
+        database_ca: Option<PathBuf> = None,
+        /// Postgres: folder where records wait until they are in the database.
+        database_spool: PathBuf = "./config/spool/database".into(),
         /// S3 and HTTP: folder where records wait until they are delivered.
         spool: PathBuf = "./config/spool/records".into(),
         /// S3: `aws`, `minio`, `aliyun`, `tencent`, `digitalocean`, `gcp` or `azure`.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
+use protocol::Secret;
 use protocol::value::Headers;
 use regex::Regex;
 use serde::Deserialize;
@@ -91,6 +93,26 @@ words! {
         S3 = "s3",
         /// An HTTP server.
         Http = "http",
+    }
+}
+
+/// `callrecord.database`.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// An embedded one in this file.
+    File(PathBuf),
+    /// The address of a Postgres database: `postgres://user:password@host/name`.
+    Postgres(Secret),
+}
+
+impl<'de> Deserialize<'de> for Database {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Secret::deserialize(deserializer)?;
+        let scheme = text.expose().split_once("://").map_or("", |(scheme, _)| scheme);
+        Ok(match scheme {
+            "postgres" | "postgresql" => Database::Postgres(text),
+            _ => Database::File(text.expose().into()),
+        })
     }
 }
 

@@ -72,10 +72,7 @@ async fn find(door: &Door, question: Question) -> Result<Found, Box<Response>> {
     let Some(store) = door.app.records.as_ref().and_then(|archive| archive.store.clone()) else {
         return Ok(Found::default());
     };
-    let asked = tokio::task::spawn_blocking(move || store.ask(&question)).await;
-    asked
-        .unwrap_or_else(|e| Err(e.to_string()))
-        .map_err(|error| Box::new(problem(StatusCode::INTERNAL_SERVER_ERROR, error)))
+    store.ask(question).await.map_err(|error| Box::new(problem(StatusCode::SERVICE_UNAVAILABLE, error)))
 }
 
 /// Reads the parameters; the error is the parameter and what is wrong with it.

@@ -3,16 +3,20 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use protocol::Secret;
 use protocol::record::CallRecord;
 use tokio::sync::Notify;
 
-use super::delivery::{Delivery, Policy, Sink};
+use super::delivery::{Delivery, Policy, SETTLED, Sink};
 use super::objects::Objects;
 use super::post::Post;
 use super::records::Local;
 use super::store::Store;
-use crate::config::words::RecordSink;
+use super::store::embedded::Embedded;
+use super::store::postgres::Rows;
+use crate::config::words::{Database, RecordSink};
 use crate::config::{Config, RecordTable};
 use crate::egress::Egress;
 
@@ -23,19 +27,27 @@ pub struct Archive {
     pub local: Local,
     /// The same for questions; absent when the database cannot be opened.
     pub store: Option<Store>,
+    /// Something new waits for the receiver of records.
     news: Arc<Notify>,
+    /// And for a database that takes them from a spool.
+    news_of_rows: Arc<Notify>,
 }
 
 impl Archive {
     /// The archive that `config` describes; `None` where no records are wanted.
     pub fn open(config: &Config) -> Option<Self> {
         let table = config.callrecord.as_ref().filter(|table| table.r#type.is_some())?;
-        let store = Store::open(&table.database);
+        let store = store(table);
         if let Err(error) = &store {
-            let path = table.database.display();
-            tracing::error!(%path, %error, "the database of records cannot be opened; /api/records is empty");
+            tracing::error!(%error, "the database of records cannot be opened; /api/records is empty");
         }
-        Some(Archive { local: Local::open(folder(table)), store: store.ok(), news: Arc::default() })
+        let outbox = matches!(table.database, Database::Postgres(_)).then(|| table.database_spool.clone());
+        Some(Archive {
+            local: Local::open(folder(table)).with_outbox(outbox),
+            store: store.ok(),
+            news: Arc::default(),
+            news_of_rows: Arc::default(),
+        })
     }
 
     /// Writes `record`. The file is what counts; the database follows.
@@ -46,6 +58,7 @@ impl Archive {
         let path = self.local.write(record)?;
         self.know(record);
         self.news.notify_one();
+        self.news_of_rows.notify_one();
         Ok(path)
     }
 
@@ -59,37 +72,72 @@ impl Archive {
     }
 
     fn know(&self, record: &CallRecord) {
-        if let Some(store) = &self.store
-            && let Err(error) = store.add(record)
+        if let Some(Store::Embedded(file)) = &self.store
+            && let Err(error) = file.add(record)
         {
             tracing::error!(call = ?record.call_id, %error, "the database does not take a record; its file is there");
         }
     }
 
-    /// What carries records on; `None` where they stay.
-    pub fn delivery(&self, config: &Config, egress: &Egress) -> Option<Delivery> {
-        let table = config.callrecord.as_ref()?;
-        let sink: Arc<dyn Sink> = match table.r#type? {
-            RecordSink::Local => return None,
-            RecordSink::Http => Arc::new(Post {
-                client: egress.trusted().clone(),
-                url: table.url.clone().unwrap_or_default(),
-                headers: table.headers.clone(),
-            }),
-            RecordSink::S3 => match Objects::new(table) {
-                Ok(objects) => Arc::new(objects),
-                Err(error) => {
-                    tracing::error!(%error, "the object store cannot be used; records wait in the spool");
-                    return None;
-                }
-            },
+    /// What carries records on: to their receiver, and to a database that is elsewhere.
+    pub fn deliveries(&self, config: &Config, egress: &Egress) -> Vec<Delivery> {
+        let Some(table) = &config.callrecord else { return Vec::new() };
+        let media = config.recording.path.clone();
+        let rows = match &self.store {
+            Some(Store::Postgres(rows)) => Some(rows.apart()),
+            Some(Store::Embedded(_)) | None => None,
         };
-        let policy = Policy {
-            with_media: table.with_media,
-            keep_media_copy: table.keep_media_copy,
-            media: config.recording.path.clone(),
-        };
-        Some(Delivery::new(folder(table), sink, policy, self.news.clone()))
+        let rows = rows.map(|rows| {
+            let settled = Duration::ZERO;
+            let policy = Policy { with_media: false, keep_media_copy: true, settled, media: media.clone() };
+            Delivery::new(table.database_spool.clone(), Arc::new(rows), policy, self.news_of_rows.clone())
+        });
+        let receiver = receiver(table, egress).map(|sink| {
+            let (with_media, keep_media_copy) = (table.with_media, table.keep_media_copy);
+            let policy = Policy { with_media, keep_media_copy, settled: SETTLED, media };
+            Delivery::new(folder(table), sink, policy, self.news.clone())
+        });
+        receiver.into_iter().chain(rows).collect()
+    }
+}
+
+/// The database that `table` names.
+fn store(table: &RecordTable) -> Result<Store, String> {
+    match &table.database {
+        Database::Postgres(address) => rows(table, address).map(Store::Postgres),
+        Database::File(path) => {
+            let named = |error| format!("{}: {error}", path.display());
+            Embedded::open(path).map(Store::Embedded).map_err(named)
+        }
+    }
+}
+
+/// The Postgres database at `address`. Nothing is connected to.
+///
+/// # Errors
+/// A text for the log, when the address or the certificates that `table` names cannot be read.
+pub(crate) fn rows(table: &RecordTable, address: &Secret) -> Result<Rows, String> {
+    let read = |file: &PathBuf| std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()));
+    let roots = table.database_ca.as_ref().map(read).transpose()?;
+    Rows::new(address, roots.as_deref())
+}
+
+/// Where records are delivered to; `None` where they stay.
+fn receiver(table: &RecordTable, egress: &Egress) -> Option<Arc<dyn Sink>> {
+    match table.r#type? {
+        RecordSink::Local => None,
+        RecordSink::Http => Some(Arc::new(Post {
+            client: egress.trusted().clone(),
+            url: table.url.clone().unwrap_or_default(),
+            headers: table.headers.clone(),
+        })),
+        RecordSink::S3 => match Objects::new(table) {
+            Ok(objects) => Some(Arc::new(objects)),
+            Err(error) => {
+                tracing::error!(%error, "the object store cannot be used; records wait in the spool");
+                None
+            }
+        },
     }
 }
 

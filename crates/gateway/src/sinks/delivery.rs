@@ -18,7 +18,7 @@ use super::notes;
 use crate::files;
 
 /// The event log of a call is whole so long after its record.
-const SETTLED: Duration = Duration::from_secs(2);
+pub const SETTLED: Duration = Duration::from_secs(2);
 /// Pause after a round in which something failed, doubled each time up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -74,6 +74,8 @@ pub struct Policy {
     pub with_media: bool,
     /// They stay here too.
     pub keep_media_copy: bool,
+    /// A record lies so long before it goes.
+    pub settled: Duration,
     /// The folder that they lie under; nothing else is sent or removed.
     pub media: PathBuf,
 }
@@ -106,13 +108,13 @@ impl Delivery {
         let mut pause = PAUSE;
         loop {
             let round = tokio::select! {
-                round = self.round(SETTLED) => round,
+                round = self.round(self.policy.settled) => round,
                 () = stop.cancelled() => break,
             };
             let wait = if round.failed {
                 pause
             } else if round.early {
-                SETTLED
+                self.policy.settled
             } else {
                 LOOK
             };

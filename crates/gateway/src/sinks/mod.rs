@@ -1,7 +1,7 @@
 //! Where what is left of a call goes: one file for each kind.
 //!
 //! [`events`] writes event logs, [`recording`] sound, [`reports`] what a playbook's `posthook` is sent. A call record goes into the [`archive`]: into a file
-//! ([`records`], with `notes` of the calls that are up), into the database ([`store`]), and from a spool
+//! ([`records`], with `notes` of the calls that are up), into the database ([`store`], an embedded one or Postgres), and from a spool
 //! ([`delivery`]) to a server ([`post`]) or an object store ([`objects`]).
 
 pub mod archive;

@@ -35,6 +35,8 @@ const ABORTED: &str = "aborted";
 pub struct Local {
     root: PathBuf,
     notes: Option<Arc<Notes>>,
+    /// Where a copy of each record waits for a database that may be away.
+    outbox: Option<PathBuf>,
 }
 
 impl Local {
@@ -46,16 +48,31 @@ impl Local {
         if let Err(error) = &notes {
             tracing::error!(path = %root.display(), %error, "calls cannot be noted; a crash loses their records");
         }
-        Local { notes: notes.ok(), root }
+        Local { notes: notes.ok(), root, outbox: None }
+    }
+
+    /// Lays a copy of each record into the folder `outbox` too. It is there before the record is, so that a crash
+    /// between the two leaves none out; with the name it had before, should it be written again.
+    #[must_use]
+    pub fn with_outbox(self, outbox: Option<PathBuf>) -> Self {
+        Local { outbox, ..self }
+    }
+
+    fn send_copy(&self, record: &CallRecord, text: &[u8]) -> std::io::Result<()> {
+        let Some(outbox) = &self.outbox else { return Ok(()) };
+        let (day, time) = day_and_time(record, "%Y%m%d-%H%M%S%3f");
+        files::write_whole(
+            &outbox.join(day).join(format!("{time}_{}.json", files::stem(&record.call_id))),
+            text,
+        )
     }
 
     /// `<root>/<YYYYMMDD>/<YYYYMMDD-HHMMSS>_<call id>.json`, in local time; with `-2`, `-3` and so on at the
     /// end of the name where an earlier call with this id began in the same second.
     fn free_path(&self, record: &CallRecord) -> PathBuf {
-        let start = DateTime::parse_from_rfc3339(&record.start_time)
-            .map_or_else(|_| DateTime::<chrono::Local>::default(), |time| time.with_timezone(&chrono::Local));
-        let folder = self.root.join(start.format("%Y%m%d").to_string());
-        let name = format!("{}_{}", start.format("%Y%m%d-%H%M%S"), files::stem(&record.call_id));
+        let (day, time) = day_and_time(record, "%Y%m%d-%H%M%S");
+        let folder = self.root.join(day);
+        let name = format!("{time}_{}", files::stem(&record.call_id));
         let mut path = folder.join(format!("{name}.json"));
         let mut number = 1_u32;
         while path.exists() {
@@ -73,6 +90,7 @@ impl Local {
         let text = serde_json::to_vec_pretty(record)?;
         let noted = self.notes.as_ref().and_then(|notes| Some((notes, notes.of(record)?)));
         let Some((notes, note)) = noted else {
+            self.send_copy(record, &text)?;
             let path = self.free_path(record);
             files::write_whole(&path, &text)?;
             return Ok(path);
@@ -84,6 +102,7 @@ impl Local {
 
     fn become_record(&self, note: &Path, record: &CallRecord, text: &[u8]) -> std::io::Result<PathBuf> {
         files::write_whole(note, text)?;
+        self.send_copy(record, text)?;
         let path = self.free_path(record);
         if let Some(day) = path.parent() {
             std::fs::create_dir_all(day)?;
@@ -138,6 +157,13 @@ impl Local {
         self.become_record(note, &record, &serde_json::to_vec_pretty(&record)?)?;
         Ok(record)
     }
+}
+
+/// The day a call began, `YYYYMMDD`, and when in this format; in local time.
+fn day_and_time(record: &CallRecord, format: &str) -> (String, String) {
+    let start = DateTime::parse_from_rfc3339(&record.start_time)
+        .map_or_else(|_| DateTime::<chrono::Local>::default(), |time| time.with_timezone(&chrono::Local));
+    (start.format("%Y%m%d").to_string(), start.format(format).to_string())
 }
 
 /// What is known of a call when it begins, as the record it has if a crash cuts it off.

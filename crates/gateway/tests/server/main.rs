@@ -9,6 +9,7 @@ mod command;
 mod commands;
 mod configuration;
 mod crowd;
+mod database;
 mod demo;
 mod documentation;
 mod documented;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use active_call::config::words::Database;
 use active_call::config::{Config, RecordTable};
 use active_call::server::Server;
 use futures::{SinkExt, StreamExt};
@@ -81,7 +82,8 @@ impl Rig {
             callrecord: Some(RecordTable {
                 root: folder.path().join("cdr"),
                 spool: folder.path().join("spool/records"),
-                database: folder.path().join("records.db"),
+                database: Database::File(folder.path().join("records.db")),
+                database_spool: folder.path().join("spool/database"),
                 ..RecordTable::local()
             }),
             ..Config::default()

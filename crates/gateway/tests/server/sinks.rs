@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use active_call::config::words::{RecordSink, Vendor};
 use active_call::config::{Config, RecordTable};
-use active_call::sinks::delivery::{Delivery, Parcel, Policy, Sink};
+use active_call::sinks::delivery::{Delivery, Parcel, Policy, SETTLED, Sink};
 use active_call::sinks::objects::Objects;
 use async_trait::async_trait;
 use axum::Router;
@@ -147,7 +147,12 @@ async fn a_sink_that_fails_or_hangs_loses_nothing_and_holds_up_no_stop() {
         std::fs::write(day.join("a.json"), record.to_string()).unwrap();
         std::fs::write(day.join("broken.json"), "{").unwrap();
         let (tried_in, mut tried) = mpsc::channel(64);
-        let policy = Policy { with_media: true, keep_media_copy: false, media: folder.path().into() };
+        let policy = Policy {
+            with_media: true,
+            keep_media_copy: false,
+            settled: SETTLED,
+            media: folder.path().into(),
+        };
         let sink = Arc::new(Stubborn { hangs, tried: tried_in });
         let delivery = Delivery::new(folder.path().into(), sink, policy, Arc::new(Notify::new()));
         let stop = CancellationToken::new();
