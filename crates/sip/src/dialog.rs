@@ -44,7 +44,7 @@ pub(crate) struct Dialog {
     /// The offer of ours that is open.
     pub(crate) own: Option<OwnOffer>,
     /// An offer of ours that waits until it can be made.
-    pub(crate) wanted: Option<String>,
+    pub(crate) wanted: Option<Offering>,
     /// The transfer that we have asked the peer for.
     pub(crate) referral: Option<Referral>,
     /// The transfer that the peer asks us for.
@@ -108,6 +108,11 @@ impl Calling {
         self.cancel != Cancel::No
     }
 
+    /// Whether the callee with this tag rings, and is still wanted to.
+    pub(crate) fn rings_at(&self, tag: &[u8]) -> bool {
+        !self.is_cancelled() && self.forks.iter().any(|fork| fork.path.remote_tag == tag)
+    }
+
     pub(crate) fn fork(&mut self, tag: &[u8]) -> Option<&mut Fork> {
         self.forks.iter_mut().find(|fork| fork.path.remote_tag == tag)
     }
@@ -138,10 +143,19 @@ pub(crate) struct Referral {
     pub(crate) seq: u32,
 }
 
+/// What a re-INVITE of ours brings.
+#[derive(Debug, Clone)]
+pub(crate) enum Offering {
+    /// Our offer.
+    Ours(String),
+    /// Nothing: the peer makes one in its 200, and our ACK answers it.
+    Theirs,
+}
+
 /// A new offer of ours.
 #[derive(Debug)]
 pub(crate) struct OwnOffer {
-    pub(crate) sdp: String,
+    pub(crate) what: Offering,
     /// Whether the owner of the call hears what becomes of it.
     pub(crate) told: bool,
     pub(crate) collisions: u8,

@@ -159,7 +159,8 @@ pub enum SipEvent {
     OfferAnswered {
         /// The dialog.
         dialog: DialogId,
-        /// Its answer; absent if it forgot it.
+        /// Its answer; its own offer, which waits for `acknowledge`, where it was asked for one (`ask_for_offer`);
+        /// absent if it forgot it.
         sdp: Option<String>,
     },
     /// The peer has refused our offer (`reoffer`); what was before stands.

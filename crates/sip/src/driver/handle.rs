@@ -50,6 +50,7 @@ pub(super) enum Order {
     Hangup(DialogId, Headers, Reply<()>),
     AnswerReoffer(DialogId, Result<String, u16>, Reply<()>),
     Reoffer(DialogId, String, Reply<()>),
+    AskForOffer(DialogId, Reply<()>),
     Acknowledge(DialogId, String, Reply<()>),
     Inside(DialogId, Box<InDialog>, Reply<()>),
     Claim(DialogId, Reply<mpsc::Receiver<SipEvent>>),
@@ -103,6 +104,7 @@ impl Driver {
                 drop(reply.send(endpoint.answer_reoffer(now, dialog, answer)));
             }
             Order::Reoffer(dialog, sdp, reply) => drop(reply.send(endpoint.reoffer(now, dialog, &sdp))),
+            Order::AskForOffer(dialog, reply) => drop(reply.send(endpoint.ask_for_offer(now, dialog))),
             Order::Acknowledge(dialog, sdp, reply) => {
                 drop(reply.send(endpoint.acknowledge(now, dialog, &sdp)));
             }
@@ -172,6 +174,11 @@ impl SipHandle {
     /// [`Endpoint::reoffer`](crate::Endpoint::reoffer).
     pub async fn reoffer(&self, dialog: DialogId, sdp: String) -> Result<(), SipError> {
         self.ask(|reply| Order::Reoffer(dialog, sdp, reply)).await
+    }
+
+    /// [`Endpoint::ask_for_offer`](crate::Endpoint::ask_for_offer).
+    pub async fn ask_for_offer(&self, dialog: DialogId) -> Result<(), SipError> {
+        self.ask(|reply| Order::AskForOffer(dialog, reply)).await
     }
 
     /// [`Endpoint::acknowledge`](crate::Endpoint::acknowledge).

@@ -88,7 +88,7 @@ impl Endpoint {
         draft.finish_with(call.sdp.as_deref())
     }
 
-    /// Answers the offer that the callee made in its 200 because our INVITE had none.
+    /// Answers the offer that the peer made in its 200 because our INVITE had none, the first or a later one.
     ///
     /// # Errors
     /// [`SipError::WrongState`] if no such offer waits; [`SipError::TooLarge`].

@@ -7,10 +7,10 @@ use sipx_sip::{HeaderName, Response, TuEvent};
 
 use super::{Endpoint, RINGING, wrong};
 use crate::config::Time;
-use crate::dialog::{OwnOffer, State};
+use crate::dialog::{Offering, OwnOffer, State};
 use crate::event::{DialogId, SipEvent};
 use crate::hop::Hop;
-use crate::message::{ALLOW, Draft, SUPPORTED, sdp, text, value};
+use crate::message::{ALLOW, Draft, SUPPORTED, cseq, sdp, text, value};
 use crate::order::SipError;
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Happening, Job};
@@ -30,11 +30,24 @@ impl Endpoint {
         if sdp.len() > crate::message::MAX_MESSAGE {
             return Err(SipError::TooLarge(sdp.len()));
         }
+        self.want(now, dialog, Offering::Ours(sdp.to_owned()))
+    }
+
+    /// Asks the peer for an offer by a re-INVITE without one. `OfferAnswered` brings it, and `acknowledge` answers it;
+    /// or `OfferRefused` follows. It waits as [`reoffer`](Self::reoffer) does.
+    ///
+    /// # Errors
+    /// [`SipError::WrongState`] before the answer and after the end.
+    pub fn ask_for_offer(&mut self, now: Time, dialog: DialogId) -> Result<(), SipError> {
+        self.want(now, dialog, Offering::Theirs)
+    }
+
+    fn want(&mut self, now: Time, dialog: DialogId, what: Offering) -> Result<(), SipError> {
         let found = self.dialog(dialog)?;
         if !matches!(found.state, State::Up { bye: None }) {
             return Err(wrong(found, "offer other media"));
         }
-        found.wanted = Some(sdp.to_owned());
+        found.wanted = Some(what);
         self.offer_wanted(now, dialog);
         Ok(())
     }
@@ -45,8 +58,8 @@ impl Endpoint {
         if !dialog.is_quiet() {
             return;
         }
-        if let Some(sdp) = dialog.wanted.take() {
-            self.send_offer(now, id, OwnOffer { sdp, told: true, collisions: 0, waits: None });
+        if let Some(what) = dialog.wanted.take() {
+            self.send_offer(now, id, OwnOffer { what, told: true, collisions: 0, waits: None });
         }
     }
 
@@ -54,7 +67,8 @@ impl Endpoint {
     pub(super) fn repeat_offer(&mut self, now: Time, id: DialogId) {
         let Some(dialog) = self.dialogs.by_id.get(&id).filter(|dialog| dialog.is_quiet()) else { return };
         if let Some(sdp) = dialog.local_sdp.clone() {
-            self.send_offer(now, id, OwnOffer { sdp, told: false, collisions: 0, waits: None });
+            let what = Offering::Ours(sdp);
+            self.send_offer(now, id, OwnOffer { what, told: false, collisions: 0, waits: None });
         }
     }
 
@@ -65,7 +79,11 @@ impl Endpoint {
         draft.line("Supported", SUPPORTED.join(", "));
         self.session_lines(&mut draft, self.dialogs.by_id.get(&id));
         // It was measured when it was ordered.
-        let Ok(bytes) = draft.finish_sdp(&offer.sdp) else { return };
+        let written = match &offer.what {
+            Offering::Ours(sdp) => draft.finish_sdp(sdp),
+            Offering::Theirs => Ok(draft.finish()),
+        };
+        let Ok(bytes) = written else { return };
         if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
             dialog.own = Some(offer);
         }
@@ -117,17 +135,24 @@ impl Endpoint {
     }
 
     fn offer_accepted(&mut self, now: Time, id: DialogId, response: &Response) {
+        let sdp = sdp(&response.headers, response.body());
         if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
             dialog.path.refresh_target(&response.headers);
+            // The ACK waits for its owner's answer to the offer in this 200.
+            let theirs = dialog.own.as_ref().is_some_and(|own| matches!(own.what, Offering::Theirs));
+            if theirs && sdp.is_some() {
+                dialog.owed_ack = cseq(&response.headers);
+            }
         }
         self.send_ack(id, response);
         self.adopt_session(now, id, response);
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         // A copy of the 200 only wants its ACK.
         let Some(offer) = dialog.own.take() else { return };
-        dialog.local_sdp = Some(offer.sdp);
+        if let Offering::Ours(sdp) = offer.what {
+            dialog.local_sdp = Some(sdp);
+        }
         if offer.told {
-            let sdp = sdp(&response.headers, response.body());
             self.wire.tell(SipEvent::OfferAnswered { dialog: id, sdp });
         }
         self.offer_wanted(now, id);
@@ -169,13 +194,13 @@ impl Endpoint {
         if !dialog.is_quiet() {
             // Another offer of the peer came meanwhile: ours goes when that is over.
             if offer.told {
-                dialog.wanted.get_or_insert(offer.sdp);
+                dialog.wanted.get_or_insert(offer.what);
             }
             return;
         }
         // What was wanted last counts.
-        if let Some(sdp) = dialog.wanted.take() {
-            (offer.sdp, offer.told) = (sdp, true);
+        if let Some(what) = dialog.wanted.take() {
+            (offer.what, offer.told) = (what, true);
         }
         offer.waits = None;
         self.send_offer(now, id, offer);

@@ -260,27 +260,38 @@ impl Endpoint {
                 _ => {}
             }
         }
-        let same = |dialog: &&Dialog| {
-            dialog.path.call_id == call_id.as_bytes() && dialog.path.remote_tag == from_tag.as_bytes()
-        };
-        match self.dialogs.tagged(to_tag.as_bytes()).filter(same) {
-            Some(dialog) if matches!(dialog.state, State::Up { bye: None }) && early_only => {
-                Err(Refusal::plain(486))
-            }
-            Some(dialog) if matches!(dialog.state, State::Up { bye: None }) => Ok(Some(dialog.id)),
-            Some(dialog) if matches!(dialog.state, State::Ending { .. }) => Err(Refusal::plain(603)),
-            _ => Err(Refusal::plain(481)),
+        let named = self.dialogs.tagged(to_tag.as_bytes());
+        match named.filter(|dialog| dialog.path.call_id == call_id.as_bytes()) {
+            Some(dialog) => replaceable(dialog, from_tag.as_bytes(), early_only).map(|()| Some(dialog.id)),
+            None => Err(Refusal::plain(481)),
         }
     }
 
     /// A call was answered that takes the place of another.
     pub(super) fn take_place(&mut self, now: Time, id: DialogId) {
         let replaced = self.dialogs.by_id.get_mut(&id).and_then(|dialog| dialog.replaces.take());
-        let up = |old: &DialogId| {
-            self.dialogs.by_id.get(old).is_some_and(|dialog| matches!(dialog.state, State::Up { .. }))
-        };
-        if let Some(old) = replaced.filter(up) {
-            self.send_bye(now, old, &[], EndCause::Replaced);
+        let Some(old) = replaced else { return };
+        match self.dialogs.by_id.get(&old).map(|dialog| &dialog.state) {
+            Some(State::Up { .. }) => self.send_bye(now, old, &[], EndCause::Replaced),
+            // It rings elsewhere no more. One that has been given up meanwhile needs nothing.
+            Some(State::Calling(_)) => drop(self.cancel(now, old)),
+            Some(State::Invited { .. } | State::Ending { .. }) | None => {}
+        }
+    }
+}
+
+/// Whether a new call may take the place of this one, whose far end it names by `tag` (RFC 3891 section 3): a call that
+/// is answered, unless only a ringing one is meant, and one of ours that rings at that far end. A call that rings here
+/// is nobody's to replace but its caller's.
+fn replaceable(dialog: &Dialog, tag: &[u8], early_only: bool) -> Result<(), Refusal> {
+    let theirs = dialog.path.remote_tag == tag;
+    match &dialog.state {
+        State::Up { bye: None } if theirs && early_only => Err(Refusal::plain(486)),
+        State::Up { bye: None } if theirs => Ok(()),
+        State::Up { .. } | State::Ending { .. } if theirs => Err(Refusal::plain(603)),
+        State::Calling(calling) if calling.rings_at(tag) => Ok(()),
+        State::Invited { .. } | State::Calling(_) | State::Up { .. } | State::Ending { .. } => {
+            Err(Refusal::plain(481))
         }
     }
 }

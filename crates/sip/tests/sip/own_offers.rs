@@ -9,6 +9,12 @@ use crate::desk::{Desk, SDP};
 use crate::digest_client::request;
 use crate::world::{CALLEE, CALLER, World};
 
+/// A response with a description.
+fn with_sdp(response: &str, sdp: &str) -> String {
+    let head = response.split_once("Content-Length").map_or(response, |(head, _)| head);
+    format!("{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
+}
+
 fn hold() -> String {
     format!("{SDP}a=sendonly\r\n")
 }
@@ -39,6 +45,45 @@ fn hold_and_resume_are_offered_and_answered() {
         assert!(matches!(world.events[side].last(), Some(SipEvent::OfferAnswered { sdp: Some(_), .. })));
         assert!(world.log.last().unwrap().2.starts_with("ACK "));
     }
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.dialogs(), (1, 1));
+}
+
+#[test]
+fn a_peer_that_is_asked_for_an_offer_gets_our_answer_in_the_ack() {
+    let mut desk = Desk::new();
+    let (_, dialog) = desk.call();
+    desk.endpoint.ask_for_offer(desk.now, dialog).unwrap();
+    let invite = desk.sent().remove(0).1;
+    assert!(invite.starts_with("INVITE ") && !invite.contains("application/sdp"), "{invite}");
+    let offer = with_sdp(&respond(&invite, 200), &hold());
+    assert!(desk.hear(&offer).is_empty() && desk.hear(&offer).is_empty(), "the ACK waits for our answer");
+    let Some(SipEvent::OfferAnswered { sdp, .. }) = desk.events.last() else { panic!() };
+    assert_eq!(sdp.as_deref(), Some(hold().as_str()));
+    // Meanwhile an offer of the peer would cross ours.
+    desk.endpoint.reoffer(desk.now, dialog, SDP).unwrap();
+    assert!(desk.sent().is_empty(), "one offer at a time");
+    desk.endpoint.acknowledge(desk.now, dialog, SDP).unwrap();
+    let sent: Vec<String> = desk.sent().into_iter().map(|(_, message)| message).collect();
+    assert!(sent[0].starts_with("ACK ") && sent[0].ends_with(SDP), "{}", sent[0]);
+    assert!(sent[1].starts_with("INVITE ") && sent[1].ends_with(SDP), "what waited goes now");
+    assert_eq!(desk.hear(&offer), [sent[0].clone()], "its copy is the same");
+    assert!(desk.endpoint.acknowledge(desk.now, dialog, SDP).is_err());
+}
+
+#[test]
+fn an_offerless_reinvite_of_the_peer_gets_our_offer_and_its_ack_our_answer() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    world.ends[CALLER].ask_for_offer(world.now, caller).unwrap();
+    world.run(Duration::from_millis(50));
+    assert!(matches!(world.events[CALLEE].last(), Some(SipEvent::Reoffered { sdp: None, .. })));
+    world.ends[CALLEE].answer_reoffer(world.now, callee, Ok(&hold())).unwrap();
+    world.run(Duration::from_millis(50));
+    world.ends[CALLER].acknowledge(world.now, caller, SDP).unwrap();
+    world.run(Duration::from_millis(50));
+    let Some(SipEvent::ReofferAnswered { sdp, .. }) = world.events[CALLEE].last() else { panic!() };
+    assert_eq!(sdp.as_deref(), Some(SDP));
     world.run(Duration::from_secs(60));
     assert_eq!(world.dialogs(), (1, 1));
 }

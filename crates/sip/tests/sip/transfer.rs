@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sip::{Outbound, Refer, SipError, SipEvent};
 
-use crate::cancel::respond;
-use crate::desk::{Desk, Phone, SDP, header};
+use crate::cancel::{respond, tagged};
+use crate::desk::{Desk, PHONE, Phone, SDP, header};
 use crate::digest_client::request;
 use crate::world::{CALLEE, CALLER, World, address};
 
@@ -146,7 +146,56 @@ fn a_transfer_with_consultation_replaces_the_consulting_call() {
 }
 
 #[test]
-fn replaces_of_nothing_or_of_a_call_that_rings_is_refused() {
+fn a_call_of_ours_that_rings_is_picked_up_by_who_names_a_callee_that_rings_and_is_then_cancelled() {
+    let mut desk = Desk::new();
+    let call = Outbound {
+        sdp: Some(SDP.into()),
+        ..Outbound::new("sip:b@192.0.2.1", "sip:us@192.0.2.2", PHONE.parse::<std::net::SocketAddr>().unwrap())
+    };
+    let early = desk.endpoint.invite(desk.now, &call).unwrap();
+    let invite = desk.sent().remove(0).1;
+    let ours = header(&invite, "From").unwrap().rsplit_once("tag=").unwrap().1.to_owned();
+    let call_id = header(&invite, "Call-ID").unwrap().to_owned();
+    let pick_up = |name: &str, theirs: &str, more: &str| {
+        let mut other = Phone::new(name);
+        other.extra = format!("Replaces: {call_id};from-tag={theirs};to-tag={ours}{more}\r\n");
+        (other.request("INVITE", SDP), other)
+    };
+    assert_eq!(desk.status(pick_up("n1", "bob", "").0), 481, "nobody rings yet");
+    desk.hear(tagged(&invite, 180, "bob"));
+    assert_eq!(desk.status(pick_up("n2", "else", "").0), 481);
+    let (new, mut other) = pick_up("n3", "bob", ";early-only");
+    assert_eq!(request(desk.hear(new)), None);
+    let Some(SipEvent::Invited { dialog, invite: told }) = desk.events.last() else { panic!() };
+    assert_eq!(told.replaces, Some(early));
+    desk.endpoint.answer(desk.now, *dialog, SDP, &[]).unwrap();
+    let sent: Vec<String> = desk.sent().into_iter().map(|(_, message)| message).collect();
+    assert!(sent.iter().any(|message| message.starts_with("CANCEL ")), "{sent:?}");
+    assert_eq!(desk.status(pick_up("n4", "bob", "").0), 481, "it is being cancelled");
+    let ok = sent.iter().find(|message| message.starts_with("SIP/2.0 200")).unwrap();
+    other.learn(ok);
+    desk.hear(other.ack(""));
+    desk.hear(tagged(&invite, 487, "bob"));
+    assert!(desk.story().contains(&"Established".to_owned()), "{:?}", desk.story());
+    assert_eq!(desk.endpoint.counters().dialogs, 1);
+}
+
+#[test]
+fn a_call_that_rings_here_is_nobody_s_to_replace() {
+    let mut desk = Desk::new();
+    let mut phone = Phone::new("c1");
+    desk.hear(phone.request("INVITE", SDP));
+    let dialog = desk.dialog();
+    desk.endpoint.ring(desk.now, dialog, None).unwrap();
+    let ringing = desk.sent().remove(0).1;
+    phone.learn(&ringing);
+    let mut other = Phone::new("n1");
+    other.extra = format!("Replaces: c1;to-tag={};from-tag=alice\r\n", phone.to_tag);
+    assert_eq!(desk.status(other.request("INVITE", SDP)), 481);
+}
+
+#[test]
+fn replaces_of_nothing_is_refused_and_of_an_answered_call_taken_unless_only_a_ringing_one_is_meant() {
     let mut desk = Desk::new();
     let (phone, _) = desk.call();
     let invite = |call: &str, replaces: String| {
