@@ -71,8 +71,8 @@ pub(crate) enum Order {
     /// A further leg's connection, and its end.
     Wire(SeatId, LegId, Wire),
     Unwire(SeatId, LegId),
-    /// The connection of a leg and that of the main one change places, where the leg has one.
-    Exchange(SeatId, LegId),
+    /// The connections of two legs change places, where the first has one.
+    Exchange(SeatId, LegId, LegId),
     /// Where the recording goes; nowhere any more, once what is there has gone out.
     Tape(SeatId, Option<mpsc::Sender<TapePiece>>),
     /// A call is over.
@@ -454,9 +454,9 @@ impl Wheel {
                     self.slots[slot][at].wires.retain(|(wired, _)| *wired != leg);
                 }
             }
-            Order::Exchange(id, leg) => {
+            Order::Exchange(id, leg, place) => {
                 if let Some((slot, at)) = self.find(id) {
-                    exchange(&mut self.slots[slot][at].wires, leg);
+                    exchange(&mut self.slots[slot][at].wires, leg, place);
                 }
             }
             Order::Tape(id, tape) => {

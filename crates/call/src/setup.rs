@@ -316,8 +316,10 @@ pub trait ToolServers: Send + Sync {
 /// A party to be dialled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dial {
-    /// `Call-ID` of the INVITE to come.
-    pub call_id: String,
+    /// The call's id.
+    pub call: String,
+    /// `Call-ID` of the INVITE to come, where a client says it or it is the call's id; else it is left to chance.
+    pub call_id: Option<String>,
     /// Our URI.
     pub caller: String,
     /// Whom to call: a `sip:`, `sips:` or `tel:` URI.

@@ -89,6 +89,7 @@ impl Task {
         let Setup { id, kind, leg, wire, sip, playbook, client, observers, log, defaults, .. } = setup;
         let facts = Facts {
             id: id.clone(),
+            reference: if sip.is_some() { format!("{:016x}", rand::random::<u64>()) } else { id.clone() },
             kind,
             caller: setup.caller,
             callee: setup.callee,
@@ -275,7 +276,7 @@ impl Task {
                 self.running.dial(leg, *dial, dialer, self.to_lines.clone());
             }
             Effect::Adopt(from, leg) => return self.adopt(from, leg).await,
-            Effect::Exchange(leg) => self.exchange(leg).await,
+            Effect::Exchange(leg, place) => self.exchange(leg, place).await,
             Effect::Drop(leg) => {
                 self.others.retain(|(id, _)| *id != leg);
                 self.tell_thread(|seat| Order::Unwire(seat, leg)).await;
@@ -345,12 +346,17 @@ impl Task {
         }
     }
 
-    /// Lets `leg` and the main one change places.
-    async fn exchange(&mut self, leg: LegId) {
-        if let Some((_, other)) = self.others.iter_mut().find(|(id, _)| *id == leg) {
+    /// Lets `leg` and the one that is in `place` change places.
+    async fn exchange(&mut self, leg: LegId, place: LegId) {
+        if let Some((_, other)) =
+            self.others.iter_mut().find(|(id, _)| *id == leg).filter(|_| place == LegId::MAIN)
+        {
             std::mem::swap(&mut self.leg, other);
         }
-        self.tell_thread(|seat| Order::Exchange(seat, leg)).await;
+        for (id, _) in self.others.iter_mut().filter(|_| place != LegId::MAIN) {
+            *id = id.swapped(leg, place);
+        }
+        self.tell_thread(|seat| Order::Exchange(seat, leg, place)).await;
     }
 
     /// Takes in the leg of who takes the place of `from`.
@@ -393,7 +399,9 @@ impl Task {
             None if leg == LegId::MAIN => self.leg.request(request).await,
             None => return None,
         };
-        let error = asked.err()?;
+        let Err(error) = asked else {
+            return (answers && leg != LegId::MAIN).then_some(Input::AnswerSent(leg));
+        };
         let failed = match (answers, &error) {
             _ if invites => Failed::Invite,
             _ if transfers => Failed::Transfer,

@@ -11,8 +11,12 @@ use sip::{Credentials, Resolver, SipHandle};
 
 use crate::accounts;
 use crate::config::{Config, RegisterUser, Rewrite};
+use crate::ladder::Ladders;
 use crate::ports::Ports;
 use crate::sip_io;
+
+/// Bytes of a `Call-ID` that every peer takes; a longer one that a client asks for is replaced.
+const MOST_CALL_ID: usize = 256;
 
 /// Opens lines by the configuration.
 #[derive(Clone)]
@@ -20,13 +24,14 @@ pub struct Lines {
     sip: SipHandle,
     ports: Ports,
     names: Resolver,
+    ladders: Ladders,
     config: Arc<Config>,
 }
 
 impl Lines {
-    /// Lines over `sip`, with sound on `ports`.
-    pub fn new(sip: SipHandle, ports: Ports, names: Resolver, config: Config) -> Self {
-        Lines { sip, ports, names, config: Arc::new(config) }
+    /// Lines over `sip`, with sound on `ports`; what passes on them is shown in `ladders`.
+    pub fn new(sip: SipHandle, ports: Ports, names: Resolver, ladders: Ladders, config: Config) -> Self {
+        Lines { sip, ports, names, ladders, config: Arc::new(config) }
     }
 
     fn may_call(&self, callee: &str) -> bool {
@@ -106,7 +111,10 @@ impl Dialer for Lines {
             .take(std::time::Instant::now())
             .ok_or_else(|| Undialled { code: 503, reason: "no RTP port is free".into() })?;
         let media = sip_io::local_media(&self.config, nearest, port.number());
+        let call_id = call_id(dial.call_id);
+        self.ladders.expect(&dial.call, &call_id);
         let route = Route {
+            call_id: Some(call_id),
             targets,
             proxy: way.proxy,
             credentials: credentials(&dial.sip, &way.host, &self.config.register_users),
@@ -122,6 +130,14 @@ impl Dialer for Lines {
     fn permits(&self, target: &str) -> Result<(), Undialled> {
         self.check(target)
     }
+}
+
+/// The `Call-ID` of an INVITE: what was asked for where it can be one, else one by chance, which tells nothing of the
+/// call that it belongs to.
+fn call_id(asked: Option<String>) -> String {
+    let fits =
+        |id: &String| (1..=MOST_CALL_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    asked.filter(fits).unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()))
 }
 
 /// Host and port of a URI.
@@ -190,6 +206,17 @@ mod tests {
         for uri in ["tel:+49", "sip:", "sip:a@h:99999", "http://h", "sip:a@[::1"] {
             assert_eq!(place(uri), None, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_call_id_that_cannot_be_sent_is_replaced() {
+        assert_eq!(call_id(Some("ref-7".into())), "ref-7");
+        for asked in
+            [None, Some(String::new()), Some("a b".into()), Some("x".repeat(257)), Some("\u{e9}".into())]
+        {
+            assert_eq!(call_id(asked).len(), 32);
+        }
+        assert_ne!(call_id(None), call_id(None));
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Server {
         let listener =
             TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
         let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
-        let SipDoor { mut driver, handle, incoming } = sip_io::bind(&config).await?;
+        let SipDoor { mut driver, handle, incoming, ladders } = sip_io::bind(&config).await?;
         let names = Resolver::system().map_err(StartError::Names)?;
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
@@ -144,7 +144,7 @@ impl Server {
             fetcher: Arc::new(egress.clone()),
             passes: Arc::new(Passes::new(&egress)),
             tools: Arc::new(Servers::new(egress.clone(), config.mcp_programs.clone())),
-            dialer: Arc::new(Lines::new(handle.clone(), ports.clone(), names.clone(), config.clone())),
+            dialer: dialer(&handle, &ports, &names, &ladders, &config),
             records: records_in,
             reports: reports_in,
         };
@@ -157,7 +157,8 @@ impl Server {
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
-        let app = Arc::new(build(config, Doorkeepers { access, egress, ports }, services, playbooks));
+        let app =
+            Arc::new(build(config, Doorkeepers { access, egress, ports, ladders }, services, playbooks));
         watch(&mut driver, &app, handle.local_addr())?;
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
@@ -276,6 +277,16 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
     left.len()
 }
 
+fn dialer(
+    sip: &SipHandle,
+    ports: &Ports,
+    names: &Resolver,
+    ladders: &Ladders,
+    config: &Config,
+) -> Arc<Lines> {
+    Arc::new(Lines::new(sip.clone(), ports.clone(), names.clone(), ladders.clone(), config.clone()))
+}
+
 fn certificate(config: &Config) -> io::Result<Option<Tls>> {
     match (&config.http_tls_cert_file, &config.http_tls_key_file) {
         (Some(cert), Some(key)) => Tls::load(cert, key).map(Some),
@@ -288,6 +299,7 @@ struct Doorkeepers {
     access: Access,
     egress: Egress,
     ports: Ports,
+    ladders: Ladders,
 }
 
 fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
@@ -325,7 +337,7 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
         routes,
         playbooks,
         parked: Parked::default(),
-        ladders: Ladders::default(),
+        ladders: keepers.ladders,
         webhook,
         records,
     }

@@ -23,8 +23,9 @@ use tokio::sync::mpsc;
 use crate::app::{self, App, Beginning};
 use crate::calls::{NoPlace, Place};
 use crate::config::Config;
-use crate::config::words::CodecName;
+use crate::config::words::{CodecName, TransferPolicy};
 use crate::inbound::Route;
+use crate::ladder::Ladders;
 use crate::policy::Policy;
 use crate::ports::{self, Port};
 use crate::sip_tls;
@@ -42,6 +43,8 @@ pub struct SipDoor {
     pub handle: SipHandle,
     /// New calls.
     pub incoming: mpsc::Receiver<Incoming>,
+    /// Where messages are kept for operators.
+    pub ladders: Ladders,
 }
 
 /// Why SIP cannot be listened for.
@@ -73,12 +76,18 @@ pub async fn bind(config: &Config) -> Result<SipDoor, DoorError> {
         .await
         .map_err(|error| DoorError::Bind(ports_of(config), error))?;
     let mut policy = Policy::new(&config.sip, rand::random());
+    let ladders = Ladders::default();
+    let seen = ladders.clone();
+    let replaceable = config.sip.transfer_requests == TransferPolicy::Accept;
     driver.screen(move |now, invite| {
         let ruling = policy.judge(now, invite);
         tell(&ruling, invite);
+        if replaceable && invite.replaces.is_some() && ruling == Screening::Admit {
+            seen.succeed(invite);
+        }
         ruling
     });
-    Ok(SipDoor { driver, handle, incoming })
+    Ok(SipDoor { driver, handle, incoming, ladders })
 }
 
 /// Logs a call that is not admitted; of those that are refused again and again one line each time that they are
@@ -202,9 +211,9 @@ struct Parts {
 
 async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts) -> CallHandle {
     let Incoming { dialog, invite, events } = call;
-    let Invite { call_id, from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
+    app.ladders.name(&invite.dialog_id, &invite);
+    let Invite { from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
     tracing::info!(call = ?dialog_id, from = ?from_uri, to = ?to_uri, %source, "inbound call");
-    app.ladders.name(&dialog_id, &call_id);
     let media = local_media(&app.config, source, parts.port.number());
     let unclaimed = parts.playbook.is_none();
     let setup = Setup {

@@ -123,6 +123,7 @@ pub struct Source {
     confirmed: bool,
     learning: Learning,
     signalling: Option<IpAddr>,
+    refused: Option<SocketAddr>,
     candidates: Vec<Candidate>,
     foreign: u64,
 }
@@ -137,6 +138,7 @@ impl Source {
             confirmed: false,
             learning,
             signalling: None,
+            refused: None,
             candidates: Vec::new(),
             foreign: 0,
         }
@@ -146,6 +148,13 @@ impl Source {
     /// it is learned without waiting, while others have to outlast a second of silence.
     pub fn with_signalling_from(mut self, host: IpAddr) -> Self {
         self.signalling = Some(host.to_canonical());
+        self
+    }
+
+    /// Names an address whose packets prove nothing, whoever sends them: a party that had this stream before. It is
+    /// heard again only where a description names it.
+    pub fn without(mut self, address: SocketAddr) -> Self {
+        self.refused = Some(canonical(address));
         self
     }
 
@@ -173,7 +182,7 @@ impl Source {
         if from == signalled || from == expected {
             return true;
         }
-        if self.confirmed || self.learning == Learning::Off {
+        if self.confirmed || self.learning == Learning::Off || Some(from) == self.refused {
             return false;
         }
         let wait = self.probation(from.ip(), expected);

@@ -2,6 +2,7 @@
 
 use call::core::Effect;
 use call::legs::{LegId, LegRequest};
+use call::setup::Rules;
 use protocol::event::Event;
 use protocol::record::{CallRecord, Quality};
 use providers::RealtimeInput;
@@ -12,7 +13,10 @@ pub fn effect(effect: &Effect) -> Option<String> {
         Effect::Request(LegId::MAIN, request) => Some(format!("leg {}", leg(request))),
         Effect::Request(LegId(number), request) => Some(format!("leg {number} {}", leg(request))),
         Effect::Dial(_, dial) => Some(format!("dials {} as {}", dial.callee, dial.caller)),
-        Effect::Exchange(LegId(number)) => Some(format!("leg {number} becomes the main one")),
+        Effect::Exchange(LegId(number), LegId::MAIN) => Some(format!("leg {number} becomes the main one")),
+        Effect::Exchange(LegId(number), LegId(place)) => {
+            Some(format!("leg {number} takes the place of leg {place}"))
+        }
         Effect::Emit(event) => self::event(event).map(|text| format!("event {text}")),
         Effect::Speak(_, _, text) => Some(format!("synthesizer is given {text:?}")),
         Effect::OpenFile(_, url) => Some(format!("file {url} opens")),
@@ -138,8 +142,8 @@ fn event(event: &Event) -> Option<String> {
             format!("metrics {key} {duration} ms")
         }
         Event::Metrics { .. } => return None,
-        Event::Dtmf { digit, .. } => format!("dtmf {digit}"),
-        Event::Hold { on_hold, .. } => format!("hold {on_hold}"),
+        Event::Dtmf { digit, track_id, .. } => format!("dtmf {digit}{}", of_second(track_id)),
+        Event::Hold { on_hold, track_id, .. } => format!("hold {on_hold}{}", of_second(track_id)),
         Event::Eou { completed, .. } => format!("eou {}", if *completed { "completed" } else { "goes on" }),
         Event::Inactivity { .. } => "inactivity".into(),
         Event::Error { sender, error, code, .. } => format!("error {sender} {}: {error}", code.unwrap_or(0)),
@@ -154,6 +158,11 @@ fn event(event: &Event) -> Option<String> {
         ),
         other => serde_json::to_string(other).unwrap_or_default(),
     })
+}
+
+/// Says of an event that it is about the second party.
+fn of_second(track_id: &str) -> &'static str {
+    if track_id == Rules::default().server_track { " of the second party" } else { "" }
 }
 
 fn seconds(ms: u64) -> String {

@@ -25,8 +25,11 @@
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
 //!                                           vanishes, returns
-//!   5.0        caller sends us to sip:c@d      or: bob takes over; caller tells succeeded 200, failed 486 Busy Here
-//!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here;
+//!   5.0        caller sends us to sip:c@d      or: bob takes over (from the second; gives up while he
+//!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
+//!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here,
+//!                                           answers without description, presses 5 by info, holds,
+//!                                           resumes, wants an offer;
 //!                                           second and third: whom `refer` calls
 //!   1.0        model says "At nine."             a speech-to-speech model: or says for 70s "..."; hears the caller
 //!                                            begin, or end; understands "hours?"; calls goto_scene {"scene":"a"};
@@ -285,7 +288,7 @@ fn act(what: &str) -> Result<Act, String> {
         return Ok(Act::Command(command.to_owned()));
     }
     if let Some(press) = what.strip_prefix("caller presses ") {
-        return pressed(press);
+        return key_and_way(press).map(|(key, way)| Act::Press(key, way));
     }
     if let Some(to) = what.strip_prefix("caller sends us to ") {
         let (to, referred_by) = (to.to_owned(), Some("<sip:alice@example.com>".to_owned()));
@@ -312,7 +315,9 @@ fn act(what: &str) -> Result<Act, String> {
         "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
         "caller holds" => Act::Hold(true),
         "caller resumes" => Act::Hold(false),
-        "bob takes over" => Act::TakeOver,
+        "bob takes over" => Act::TakeOver(LegId::MAIN, false),
+        "bob gives up while he takes over" => Act::TakeOver(LegId::MAIN, true),
+        "bob takes over from the second" => Act::TakeOver(LegId(1), false),
         "caller vanishes" => Act::Network(false),
         "caller returns" => Act::Network(true),
         other => return Err(unknown(other)),
@@ -341,7 +346,7 @@ fn model(what: &str) -> Result<Doing, String> {
 }
 
 /// `5`, `5 by info` or `5 by tone`
-fn pressed(press: &str) -> Result<Act, String> {
+fn key_and_way(press: &str) -> Result<(char, Way), String> {
     let (key, way) = press.split_once(" by ").unwrap_or((press, "event"));
     let way = match way {
         "event" => Way::Event,
@@ -349,7 +354,7 @@ fn pressed(press: &str) -> Result<Act, String> {
         "tone" => Way::Tone,
         other => return Err(unknown(other)),
     };
-    key.chars().next().map(|key| Act::Press(key, way)).ok_or_else(|| "which key?".to_owned())
+    key.chars().next().map(|key| (key, way)).ok_or_else(|| "which key?".to_owned())
 }
 
 /// `ringing 180`, `succeeded 200`, `failed 486 Busy Here`
@@ -365,10 +370,17 @@ fn party(what: &str) -> Result<Party, String> {
         let (code, reason) = refusal(why)?;
         return Ok(Party::Refuses(code, reason));
     }
+    if let Some(press) = what.strip_prefix("presses ") {
+        return key_and_way(press).map(|(key, way)| Party::Presses(key, way));
+    }
     Ok(match what {
         "rings" => Party::Rings(false),
         "rings with sound" => Party::Rings(true),
         "answers" => Party::Answers,
+        "answers without description" => Party::AnswersBare,
+        "holds" => Party::Holds(true),
+        "resumes" => Party::Holds(false),
+        "wants an offer" => Party::WantsAnOffer,
         "hangs up" => Party::HangsUp,
         other => return Err(unknown(other)),
     })

@@ -1,6 +1,7 @@
 //! A whole call without a thread, a task or a clock: one `Core` and one `Media`, ticked by hand, with caller,
 //! client and providers played by a [`Cast`].
 
+mod parties;
 mod players;
 mod speech_model;
 
@@ -14,7 +15,7 @@ use call::core::clock::Clock;
 use call::core::voice::VoiceId;
 use call::core::{Core, Effect, Facts, Input};
 use call::legs::sip_media::{LocalMedia, SipMedia};
-use call::legs::{LegEvent, LegId, LegRequest};
+use call::legs::{Failed, LegEvent, LegId, LegRequest};
 use call::media::order::{DoorId, ToMedia, Way};
 use call::media::{Media, Transmit};
 use call::setup::{Rules, Undialled};
@@ -31,6 +32,7 @@ use crate::caller::{ADDRESS, Caller, DIGIT_PAYLOAD, Line as Wire, Said, codec_na
 use crate::cast::{Cast, RATE};
 use crate::report;
 use crate::terms::{Manner, Terms};
+pub use parties::Party;
 pub use speech_model::Doing;
 use speech_model::SpeechModel;
 
@@ -80,27 +82,14 @@ pub enum Act {
     Party(LegId, Party),
     /// The caller presses a key, which travels so.
     Press(char, Way),
-    /// Somebody else calls to take the caller's place.
-    TakeOver,
+    /// Somebody else calls to take the place of the party on this leg, or gives up while it does.
+    TakeOver(LegId, bool),
     /// The caller holds us, or takes us back.
     Hold(bool),
     /// The caller's network dies, or comes back.
     Network(bool),
     /// What the speech-to-speech model does.
     Model(Doing),
-}
-
-/// What a dialled party does.
-#[derive(Clone, Debug)]
-pub enum Party {
-    /// It rings, with sound or without.
-    Rings(bool),
-    /// It answers.
-    Answers,
-    /// It refuses.
-    Refuses(u16, String),
-    /// It hangs up.
-    HangsUp,
 }
 
 /// A line of what happened.
@@ -128,6 +117,8 @@ pub struct World {
     ours: String,
     cast: Cast,
     silent_ack: bool,
+    /// Whoever takes a place gives up in the moment in which it is answered.
+    gives_up: bool,
     undialled: Option<Undialled>,
     asked: usize,
     fetched: usize,
@@ -200,6 +191,7 @@ impl World {
         };
         let facts = Facts {
             id: "test-call".into(),
+            reference: "test-reference".into(),
             kind: if sip.is_some() { CallKind::Sip } else { CallKind::WebSocket },
             caller: called.map_or_else(String::new, |_| "sip:alice@example.com".into()),
             callee: called.map_or_else(String::new, |_| "sip:agent@example.com".into()),
@@ -228,6 +220,7 @@ impl World {
             ours: String::new(),
             cast,
             silent_ack,
+            gives_up: false,
             undialled,
             asked: 0,
             fetched: 0,
@@ -431,10 +424,11 @@ impl World {
                 self.feed(Input::Leg(LegId::MAIN, LegEvent::Digit(digit)));
             }
             Act::Press(digit, way) => self.caller.press(digit, way),
-            Act::TakeOver => {
+            Act::TakeOver(place, gives_up) => {
+                self.gives_up = gives_up;
                 let (caller, offer) = ("sip:bob@example.com".into(), Some(self.terms.offer("sendrecv", 9)));
                 let source = ADDRESS.ip();
-                self.feed(Input::Leg(LegId::MAIN, LegEvent::TakenOver { caller, offer, source }));
+                self.feed(Input::Leg(place, LegEvent::TakenOver { caller, offer, source }));
             }
             Act::Hold(on) => {
                 let direction = if on { "sendonly" } else { "sendrecv" };
@@ -451,7 +445,7 @@ impl World {
             self.note(text);
         }
         match effect {
-            Effect::Request(leg, request) => self.request(leg, &request),
+            Effect::Request(leg, request) => return self.request(leg, &request),
             Effect::Seat(rate) => self.media = Some(Media::new(rate)),
             Effect::Media(order) => self.order(order),
             Effect::Listen(door, _) => return self.listen(door),
@@ -484,7 +478,7 @@ impl World {
             Effect::MediaPass(..)
             | Effect::Subscribe
             | Effect::Drop(_)
-            | Effect::Exchange(_)
+            | Effect::Exchange(..)
             | Effect::Emit(_)
             | Effect::Report(_) => {}
             // What lies under the agent's voice is too soft for the ear that tells tones.
@@ -499,19 +493,6 @@ impl World {
         None
     }
 
-    fn party(&mut self, leg: LegId, party: Party) {
-        let sdp = || self.terms.answer(&self.ours);
-        let event = match party {
-            Party::Rings(early) => {
-                LegEvent::Ringing { code: if early { 183 } else { 180 }, sdp: early.then(sdp) }
-            }
-            Party::Answers => LegEvent::Answered { sdp: Some(sdp()) },
-            Party::Refuses(code, reason) => LegEvent::Refused { code, reason },
-            Party::HangsUp => LegEvent::Ended { remote: true, message: None },
-        };
-        self.feed(Input::Leg(leg, event));
-    }
-
     fn finish(&mut self, record: CallRecord) {
         for line in report::record(&record) {
             self.note(line);
@@ -519,7 +500,7 @@ impl World {
         self.records.push(record);
     }
 
-    fn request(&mut self, leg: LegId, request: &LegRequest) {
+    fn request(&mut self, leg: LegId, request: &LegRequest) -> Option<Input> {
         if let Some(sdp) = described(request) {
             self.ours = sdp.to_owned();
             if let Some(keys) = self.terms.keys(sdp).filter(|_| leg == LegId::MAIN) {
@@ -530,10 +511,15 @@ impl World {
             let code = if self.terms.manner.infoless { 405 } else { 200 };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(LegEvent::DigitAnswered { code })));
         }
-        if matches!(request, LegRequest::Answer { .. }) && !self.silent_ack {
+        let answers = matches!(request, LegRequest::Answer { .. });
+        if answers && self.gives_up {
+            return Some(Input::LegFailed(leg, Failed::Gone, "the leg is over".into()));
+        }
+        if answers && !self.silent_ack {
             let event = LegEvent::Established { sdp: None };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
         }
+        (answers && leg != LegId::MAIN).then_some(Input::AnswerSent(leg))
     }
 
     fn order(&mut self, order: ToMedia) {

@@ -41,9 +41,14 @@ impl Core {
         self.info_changed = true;
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id, timestamp, play_id: None });
-        let dial =
-            Dial { call_id: self.facts.id.clone(), caller, callee, sip, playbook: self.playbook.is_some() };
+        let dial = Dial { call_id: Some(self.facts.id.clone()), ..self.dial_for(caller, callee, sip) };
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
+    }
+
+    /// A party to be dialled for this call, under a `Call-ID` by chance.
+    pub(crate) fn dial_for(&self, caller: String, callee: String, sip: SipOption) -> Dial {
+        let (call, playbook) = (self.facts.id.clone(), self.playbook.is_some());
+        Dial { call, call_id: None, caller, callee, sip, playbook }
     }
 
     /// A line to the callee is there, or there is none.
@@ -67,7 +72,6 @@ impl Core {
                     caller: self.caller(),
                     callee: self.callee(),
                     sdp,
-                    call_id: Some(self.facts.id.clone()),
                     headers: sip.headers.unwrap_or_default(),
                     patience: self.option.handshake_timeout.map_or(PATIENCE, |limit| limit.0),
                     replaces: None,
@@ -136,9 +140,7 @@ impl Core {
         let Some(sip) = self.sip.as_mut() else { return false };
         match sip.answered(answer, start) {
             Ok(plan) => {
-                let held = plan.media.held;
-                self.sound_begins(plan);
-                self.tell_hold(now, held);
+                self.agreed(now, LegId::MAIN, plan);
                 true
             }
             Err(error) => {

@@ -129,6 +129,7 @@ mod tests {
     fn a_call_whose_sound_dies_while_it_speaks_is_over_at_once() {
         let facts = Facts {
             id: "a".into(),
+            reference: "a".into(),
             kind: CallKind::WebSocket,
             caller: String::new(),
             callee: String::new(),

@@ -7,7 +7,7 @@ use protocol::CallTime;
 use protocol::command::DtmfMethod;
 use protocol::event::Event;
 
-use super::{Core, Due};
+use super::{Core, Due, Effect};
 use crate::legs::{DigitBody, LegId, LegRequest};
 use crate::media::order::{Dialled, Manner, ToMedia, Way};
 
@@ -30,12 +30,16 @@ const COMMA: Duration = Duration::from_millis(500);
 pub(crate) struct Keys {
     /// The main leg carries telephone-events.
     pub(crate) events: bool,
-    pressed: VecDeque<Pressed>,
+    presses: Presses,
     waiting: VecDeque<Press>,
     current: Option<Current>,
     /// The far end knows no INFO.
     refused: bool,
 }
+
+/// The digits that one party has pressed lately.
+#[derive(Debug, Default)]
+pub(crate) struct Presses(VecDeque<Pressed>);
 
 /// A digit that was told.
 #[derive(Debug)]
@@ -63,42 +67,41 @@ struct Current {
     over: bool,
 }
 
-impl Keys {
+impl Presses {
     /// Whether a digit is a new press, and not one that has come another way before.
     fn is_new(&mut self, now: CallTime, digit: char, way: Way) -> bool {
-        self.pressed.retain(|pressed| now.since(pressed.at) <= SAME_PRESS);
+        self.0.retain(|pressed| now.since(pressed.at) <= SAME_PRESS);
         let same = |pressed: &&mut Pressed| pressed.digit == digit && !pressed.ways.contains(&way);
-        if let Some(pressed) = self.pressed.iter_mut().find(same) {
+        if let Some(pressed) = self.0.iter_mut().find(same) {
             pressed.ways.push(way);
             return false;
         }
-        if self.pressed.len() == REMEMBERED {
-            self.pressed.pop_front();
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
         }
-        self.pressed.push_back(Pressed { digit, at: now, ways: vec![way] });
+        self.0.push_back(Pressed { digit, at: now, ways: vec![way] });
         true
     }
 }
 
 impl Core {
-    /// A digit of the far end.
+    /// A digit of a party: told once, and passed on to whom it is joined with.
     pub(crate) fn digit(&mut self, now: CallTime, leg: LegId, digit: char, way: Way) {
         let main = leg == LegId::MAIN;
-        if main && !self.keys.is_new(now, digit, way) {
+        let presses = if main { Some(&mut self.keys.presses) } else { self.second_presses(leg) };
+        if !presses.is_some_and(|presses| presses.is_new(now, digit, way)) {
             return;
         }
         self.pass_on(leg, digit, way);
+        let (timestamp, digit) = (self.unix_ms(now), digit.to_string());
         if !main {
-            return;
+            // The playbook's menu is for the first party's keys.
+            let track_id = self.facts.rules.server_track.clone();
+            return self.effect(Effect::Emit(Event::Dtmf { track_id, timestamp, digit }));
         }
         self.input_came();
         self.tell_progress(now);
-        let event = Event::Dtmf {
-            track_id: self.facts.id.clone(),
-            timestamp: self.unix_ms(now),
-            digit: digit.to_string(),
-        };
-        self.emit(event);
+        self.emit(Event::Dtmf { track_id: self.facts.id.clone(), timestamp, digit });
     }
 
     /// A key that one party presses reaches the one it is joined with, which may be a menu. A tone is in the sound.
@@ -201,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_press_that_comes_in_three_ways_is_one() {
-        let mut keys = Keys::default();
+        let mut keys = Presses::default();
         let told: Vec<bool> = [Way::Event, Way::Signalling, Way::Tone, Way::Event, Way::Tone]
             .iter()
             .zip([0, 30, 90, 200, 290])
@@ -222,7 +225,7 @@ mod tests {
                 arrivals.push((n * gap + lag, digit, Way::Signalling));
             }
             arrivals.sort_by_key(|(at, ..)| *at);
-            let mut keys = Keys::default();
+            let mut keys = Presses::default();
             let told: String = arrivals
                 .into_iter()
                 .filter(|(at, digit, way)| keys.is_new(CallTime::ms(*at), *digit, *way))

@@ -18,6 +18,7 @@ mod pieces;
 pub mod realtime;
 mod recording;
 mod referring;
+mod reoffers;
 mod requests;
 mod signalling;
 mod sound;
@@ -125,8 +126,10 @@ pub enum Input {
     NoTape(String),
     /// A line to a party that is to be dialled is there, with our side of its media.
     Line(LegId, Result<Box<SipMedia>, Undialled>),
-    /// The leg of who takes the far end's place, with keys for it; without when it has given up.
+    /// The leg of who takes a party's place, with keys for it; without when it has given up.
     Adopted(LegId, Option<Box<KeyRing>>),
+    /// The answer to who takes a party's place has gone out: it was not given up before.
+    AnswerSent(LegId),
     /// Someone outside ends the call.
     Stop(StopReason),
 }
@@ -178,8 +181,8 @@ pub enum Effect {
     Dial(LegId, Box<Dial>),
     /// Take in the successor of the first leg as the second; [`Input::Adopted`] tells what came of it.
     Adopt(LegId, LegId),
-    /// Let the leg and the main one change places, with their connections.
-    Exchange(LegId),
+    /// Let the first leg and the second change places, with their connections where the first has one.
+    Exchange(LegId, LegId),
     /// Forget a leg and its sound's connection, once it has ended.
     Drop(LegId),
     /// Tell clients and the log.
@@ -220,6 +223,9 @@ pub struct ToolCall {
 pub struct Facts {
     /// The call's id.
     pub id: String,
+    /// What names the call to parties that are not to know its id, for they could pretend to belong to it: the id of
+    /// a call that came in is made of its `Call-ID` and tags.
+    pub reference: String,
     /// What carries it.
     pub kind: CallKind,
     /// From; empty when a command says it.
@@ -391,6 +397,7 @@ impl Core {
             Input::NoTape(why) => self.recording_failed(now, &why),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
+            Input::AnswerSent(leg) => self.answer_sent(now, leg),
             Input::Stop(reason) => {
                 let end = reason.end(self.answered.is_some());
                 self.end(now, end);

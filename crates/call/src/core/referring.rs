@@ -8,16 +8,17 @@ use protocol::option::ReferOption;
 use protocol::reason::Initiator;
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
-use protocol::{CallTime, HangupReason};
+use protocol::{CallTime, Extra, HangupReason};
 use rtp::sdp::redacted;
 
 use super::dialing::reason_of;
 use super::handing_over::Afterwards;
+use super::keys::Presses;
 use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::legs::sip_media::SipMedia;
 use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
-use crate::media::order::{LegPlan, Start, ToMedia, UtteranceId};
+use crate::media::order::{Start, ToMedia, UtteranceId, Way};
 use crate::setup::{Dial, Undialled};
 
 /// How long the second party may let it ring where `timeout` says nothing.
@@ -39,6 +40,10 @@ pub(crate) struct Referred {
     answered: Option<CallTime>,
     /// Its answer, told when the music has ended.
     untold: Option<String>,
+    /// It holds us.
+    held: bool,
+    /// The keys it has pressed lately.
+    presses: Presses,
     music: Music,
     /// The first party's words were recognized before.
     resume_asr: bool,
@@ -69,14 +74,8 @@ impl Core {
         let first = self.start();
         // Another stream than the first party's: other numbers, still by chance.
         let start = Start { ssrc: first.ssrc ^ 0x9e37_79b9u32.wrapping_mul(leg.0), ..first };
-        let call_id = option.call_id.clone().unwrap_or_else(|| format!("ref-{}-{}", leg.0, self.facts.id));
-        let dial = Dial {
-            call_id,
-            caller: caller.clone(),
-            callee: callee.clone(),
-            sip,
-            playbook: self.playbook.is_some(),
-        };
+        let call_id = option.call_id.clone();
+        let dial = Dial { call_id, ..self.dial_for(caller.clone(), callee.clone(), sip) };
         let files = match option.moh.clone().filter(|file| !file.is_empty()) {
             Some(file) => vec![file, OTHER_MUSIC.to_owned()],
             None => Vec::new(),
@@ -93,6 +92,8 @@ impl Core {
             rang: None,
             answered: None,
             untold: None,
+            held: false,
+            presses: Presses::default(),
             music,
             resume_asr,
         });
@@ -116,7 +117,7 @@ impl Core {
         let patience = self.patience();
         let own = self.referred.as_ref().and_then(|referred| referred.option.sip.as_ref());
         let encryption = self.encryption(own);
-        let id = self.facts.id.clone();
+        let reference = self.facts.reference.clone();
         let (first_caller, first_callee) = (self.caller(), self.callee());
         let Some(referred) = self.referred.as_mut().filter(|referred| referred.leg == leg) else {
             // The caller has given up meanwhile.
@@ -134,15 +135,13 @@ impl Core {
         let about = [
             ("X-Referred-To", first_callee),
             ("X-Referred-From", first_caller),
-            ("X-Referred-Id", id.clone()),
+            ("X-Referred-Id", reference),
         ];
         for (name, value) in about.into_iter().filter(|(_, value)| !value.is_empty()) {
             headers.entry(name.to_owned()).or_insert(value);
         }
-        let call_id = referred.option.call_id.clone().unwrap_or_else(|| format!("ref-{}-{id}", leg.0));
         let (caller, callee) = (referred.caller.clone(), referred.callee.clone());
-        let invite =
-            CallOut { caller, callee, sdp, call_id: Some(call_id), headers, patience, replaces: None };
+        let invite = CallOut { caller, callee, sdp, headers, patience, replaces: None };
         self.effect(Effect::Request(leg, LegRequest::Invite(Box::new(invite))));
     }
 
@@ -154,7 +153,12 @@ impl Core {
             LegEvent::Ringing { sdp, .. } if !up => self.second_rings(now, sdp.as_deref()),
             LegEvent::Answered { sdp } if !up => self.second_answers(now, sdp.as_deref()),
             LegEvent::Refused { code, reason } => self.refer_failed(now, code, &reason),
-            LegEvent::Reoffered { sdp } => self.second_reoffers(now, leg, sdp.as_deref()),
+            LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
+            // A party that has taken its place confirms our answer, with its own where we had made the offer.
+            LegEvent::ReofferAnswered { sdp } | LegEvent::Established { sdp } => {
+                self.reoffer_answered(now, leg, sdp.as_deref());
+            }
+            LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::Ended { remote, message } => {
                 let end = End::new(if remote { HangupReason::Callee } else { HangupReason::System }, 200);
                 self.second_ended(now, &End { message, ..end });
@@ -166,7 +170,6 @@ impl Core {
             LegEvent::TakenOver { caller, offer, source } => {
                 self.taken_over(now, leg, (caller, offer), source);
             }
-            // Digits of the second party are its own affair.
             _ => {}
         }
     }
@@ -192,6 +195,30 @@ impl Core {
     pub(crate) fn second_party(&self) -> Option<(LegId, String)> {
         let up = self.referred.as_ref().filter(|referred| referred.answered.is_some());
         up.map(|referred| (referred.leg, referred.callee.clone()))
+    }
+
+    /// Another party has taken the second's place; `leg` is who was there.
+    pub(super) fn second_steps_in(&mut self, leg: LegId, media: SipMedia) {
+        let Some(place) = self.referred.as_ref().map(|referred| referred.leg) else { return };
+        self.order(ToMedia::Renew(place));
+        self.effect(Effect::Exchange(leg, place));
+        if let Some(referred) = &mut self.referred {
+            referred.media = Some(media);
+            referred.presses = Presses::default();
+        }
+    }
+
+    pub(super) fn second_media(&mut self, leg: LegId) -> Option<(&mut SipMedia, Start)> {
+        let referred = self.referred.as_mut().filter(|referred| referred.leg == leg)?;
+        referred.media.as_mut().map(|media| (media, referred.start))
+    }
+
+    pub(super) fn second_presses(&mut self, leg: LegId) -> Option<&mut Presses> {
+        self.referred.as_mut().filter(|referred| referred.leg == leg).map(|referred| &mut referred.presses)
+    }
+
+    pub(super) fn second_held(&mut self, leg: LegId) -> Option<&mut bool> {
+        self.referred.as_mut().filter(|referred| referred.leg == leg).map(|referred| &mut referred.held)
     }
 
     /// Ends the second party's leg alone; `false` when there is none.
@@ -257,15 +284,21 @@ impl Core {
     }
 
     fn second_answers(&mut self, now: CallTime, sdp: Option<&str>) {
-        if let Some(sdp) = sdp
-            && !self.bridge(now, sdp)
-        {
-            return self.refer_failed(now, 488, "the answer has no sound for us");
+        match sdp {
+            None => self.refer_failed(now, 488, "the answer has no description"),
+            Some(sdp) if !self.bridge(now, sdp) => {
+                self.refer_failed(now, 488, "the answer has no sound for us");
+            }
+            Some(sdp) => self.second_up(now, sdp),
         }
+    }
+
+    /// The second party talks to the first from now on.
+    pub(super) fn second_up(&mut self, now: CallTime, sdp: &str) {
         self.deadlines.drop_where(|due| *due == Due::Refer);
         if let Some(referred) = &mut self.referred {
             referred.answered = Some(now);
-            referred.untold = Some(sdp.unwrap_or_default().to_owned());
+            referred.untold = Some(sdp.to_owned());
         }
         self.stop_music(now);
         if self.referred.as_ref().is_some_and(|referred| referred.music.playing.is_none()) {
@@ -284,32 +317,16 @@ impl Core {
 
     /// Joins the second party's sound with the first's; `false` when its answer is of no use.
     fn bridge(&mut self, now: CallTime, answer: &str) -> bool {
-        let Some(Referred { leg, media: Some(media), start, .. }) = &mut self.referred else { return false };
-        let leg = *leg;
-        match media.answered(answer, *start) {
+        let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return false };
+        let Some((media, start)) = self.second_media(leg) else { return false };
+        match media.answered(answer, start) {
             Ok(plan) => {
-                self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan))));
+                self.agreed(now, leg, plan);
                 true
             }
             Err(error) => {
                 self.error(now, "sip", error.to_string(), error.status());
                 false
-            }
-        }
-    }
-
-    fn second_reoffers(&mut self, now: CallTime, leg: LegId, offer: Option<&str>) {
-        let Some(Referred { media: Some(media), start, .. }) = &mut self.referred else { return };
-        match media.reoffer(offer, *start) {
-            Ok(agreed) => {
-                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Ok(agreed.sdp))));
-                if let Some(plan) = agreed.plan {
-                    self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan))));
-                }
-            }
-            Err(error) => {
-                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(error.status()))));
-                self.error(now, "sip", error.to_string(), error.status());
             }
         }
     }
@@ -405,6 +422,8 @@ impl Core {
             end_time: clock.rfc3339(now),
             caller: referred.caller.clone(),
             callee: referred.callee.clone(),
+            // It was told to the second party.
+            extras: Some(Extra::from([("reference".to_owned(), self.facts.reference.clone().into())])),
             status_code: end.status,
             hangup_reason: Some(end.reason.clone()),
             ..self.empty_record()

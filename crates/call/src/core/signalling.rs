@@ -1,4 +1,4 @@
-//! The main leg's signalling: ringing, answering, refusing, other media, and the beginning of the sound.
+//! The main leg's signalling: ringing, answering, refusing, and the beginning of the sound.
 
 use std::time::Duration;
 
@@ -121,12 +121,8 @@ impl Core {
                 }
                 self.confirmed(now);
             }
-            LegEvent::Reoffered { sdp } => self.reoffered(now, sdp.as_deref()),
-            LegEvent::ReofferAnswered { sdp } => {
-                if let Some(answer) = sdp {
-                    self.answered_late(now, &answer);
-                }
-            }
+            LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
+            LegEvent::ReofferAnswered { sdp } => self.reoffer_answered(now, leg, sdp.as_deref()),
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
             LegEvent::TransferRequested { to, referred_by, replaces } => {
@@ -256,6 +252,15 @@ impl Core {
         }
     }
 
+    /// Somebody has picked up a call of ours that still rang elsewhere: the conversation begins with its ACK.
+    pub(crate) fn answered_for(&mut self, now: CallTime, sdp: &str) {
+        self.deadlines = super::Deadlines::default();
+        self.up(now, sdp);
+        if self.rate.is_some() {
+            self.deadlines.set(now + CONFIRM, Due::Unconfirmed);
+        }
+    }
+
     pub(crate) fn up(&mut self, now: CallTime, sdp: &str) {
         self.state = State::Up;
         self.answered = Some(now);
@@ -343,44 +348,11 @@ impl Core {
         let start = self.start();
         let Some(sip) = self.sip.as_mut() else { return };
         match sip.answered(answer, start) {
-            Ok(plan) => {
-                let held = plan.media.held;
-                self.sound_begins(plan);
-                self.tell_hold(now, held);
-            }
+            Ok(plan) => self.agreed(now, LegId::MAIN, plan),
             Err(error) => {
                 self.error(now, "sip", error.to_string(), error.status());
                 self.end(now, End::new(HangupReason::Failed, error.status()).because(error.to_string()));
             }
-        }
-    }
-
-    /// The far end wants other media: the direction or address may change, the call never ends by it.
-    fn reoffered(&mut self, now: CallTime, offer: Option<&str>) {
-        let start = self.start();
-        let Some(sip) = self.sip.as_mut() else { return };
-        match sip.reoffer(offer, start) {
-            Ok(Agreed { sdp, plan }) => {
-                self.request(LegRequest::AnswerReoffer(Ok(sdp)));
-                if let Some(plan) = plan {
-                    let held = plan.media.held;
-                    self.sound_begins(plan);
-                    self.tell_hold(now, held);
-                }
-            }
-            Err(error) => {
-                self.request(LegRequest::AnswerReoffer(Err(error.status())));
-                self.error(now, "sip", error.to_string(), error.status());
-            }
-        }
-    }
-
-    pub(crate) fn tell_hold(&mut self, now: CallTime, held: bool) {
-        if held != self.held {
-            self.held = held;
-            let event =
-                Event::Hold { track_id: self.facts.id.clone(), timestamp: self.unix_ms(now), on_hold: held };
-            self.emit(event);
         }
     }
 

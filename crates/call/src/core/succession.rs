@@ -15,8 +15,8 @@ use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::{Agreed, SipMedia};
 use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
-use crate::media::order::{LegPlan, RtpPlan, ToMedia};
-use crate::setup::{Dial, TransferRequests, Undialled};
+use crate::media::order::{RtpPlan, ToMedia};
+use crate::setup::{TransferRequests, Undialled};
 
 /// How long a client may think about a transfer that the far end wants; the SIP endpoint waits ten seconds.
 const THINKING: Duration = Duration::from_secs(8);
@@ -35,7 +35,28 @@ pub(crate) enum Succession {
     /// The target is being called on this leg.
     Called(Called),
     /// A new call waits on this leg.
-    Calling { leg: LegId, caller: String, offer: Option<String>, source: IpAddr },
+    Calling(Newcomer),
+    /// Our answer to it is on its way; only when that has gone out is it known that it was not given up.
+    Answering(Box<Answering>),
+}
+
+/// A call that wants to take the place of a party of ours.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    leg: LegId,
+    /// The leg of the party whose place it takes.
+    place: LegId,
+    caller: String,
+    offer: Option<String>,
+    source: IpAddr,
+}
+
+/// Such a call that is being answered.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    newcomer: Newcomer,
+    media: SipMedia,
+    plan: Option<RtpPlan>,
 }
 
 /// A target that the far end has sent us to.
@@ -53,7 +74,8 @@ impl Succession {
     fn leg(&self) -> Option<LegId> {
         match self {
             Succession::Asked { .. } => None,
-            Succession::Called(Called { leg, .. }) | Succession::Calling { leg, .. } => Some(*leg),
+            Succession::Called(Called { leg, .. }) | Succession::Calling(Newcomer { leg, .. }) => Some(*leg),
+            Succession::Answering(answering) => Some(answering.newcomer.leg),
         }
     }
 }
@@ -98,16 +120,10 @@ impl Core {
         if answer.is_err() {
             return;
         }
-        self.legs_dialled += 1;
-        let leg = LegId(self.legs_dialled);
+        let leg = self.next_leg();
         let own = if self.dialled { self.caller() } else { self.callee() };
-        let dial = Dial {
-            call_id: format!("ref-{}-{}", leg.0, self.facts.id),
-            caller: uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned()),
-            sip: self.sip_option_at(&to),
-            callee: to.clone(),
-            playbook: self.playbook.is_some(),
-        };
+        let own = uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned());
+        let dial = self.dial_for(own, to.clone(), self.sip_option_at(&to));
         self.succession = Some(Succession::Called(Called { leg, to, replaces, media: None, left: None }));
         self.deadlines.set(now + PATIENCE + Duration::from_secs(2), Due::Succession);
         self.effect(Effect::Dial(leg, Box::new(dial)));
@@ -135,7 +151,7 @@ impl Core {
         let encryption = self.encryption(None);
         let Some(Succession::Called(Called { to, .. })) = &self.succession else { return };
         let headers = self.sip_option_at(to).headers.unwrap_or_default();
-        let (id, own) = (self.facts.id.clone(), if self.dialled { self.caller() } else { self.callee() });
+        let own = if self.dialled { self.caller() } else { self.callee() };
         let Some(Succession::Called(called)) = &mut self.succession else { return };
         let mut media = match line {
             Ok(media) => media,
@@ -146,7 +162,6 @@ impl Core {
             caller: uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned()),
             callee: called.to.clone(),
             sdp: media.make_offer(),
-            call_id: Some(format!("ref-{}-{id}", called.leg.0)),
             headers,
             patience: PATIENCE,
             replaces: called.replaces.clone(),
@@ -168,6 +183,12 @@ impl Core {
             LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
             LegEvent::Refused { code, reason } => self.not_succeeded(now, code, &reason),
             LegEvent::Ended { .. } | LegEvent::Canceled => self.not_succeeded(now, 487, "given up"),
+            // Nobody takes the place of who is still being called to take one.
+            LegEvent::TakenOver { .. } => {
+                if let Some(place) = self.succession.as_ref().and_then(Succession::leg) {
+                    self.turn_away(place, DECLINE);
+                }
+            }
             _ => {}
         }
     }
@@ -176,6 +197,8 @@ impl Core {
     pub(crate) fn successor_failed(&mut self, now: CallTime, failed: Failed, why: &str) {
         match failed {
             Failed::Invite => self.not_succeeded(now, 500, why),
+            // The new call was given up in the moment in which it was answered; who was there stays.
+            Failed::Gone | Failed::Answer => self.not_succeeded(now, 487, why),
             _ => self.error(now, "sip", why, 500),
         }
     }
@@ -194,7 +217,8 @@ impl Core {
         else {
             return;
         };
-        self.step_in(now, leg, *media, Some(plan));
+        self.step_in(now, leg, *media);
+        self.agreed(now, LegId::MAIN, plan);
         // The two legs have changed their names: `leg` is who has sent us on.
         self.effect(Effect::Request(leg, LegRequest::TransferProgress { code: 200, reason: String::new() }));
         let headers = self.bye_headers();
@@ -204,19 +228,14 @@ impl Core {
     }
 
     /// The leg becomes the main one, and the main one becomes `leg`.
-    fn step_in(&mut self, now: CallTime, leg: LegId, media: SipMedia, plan: Option<RtpPlan>) {
+    fn step_in(&mut self, now: CallTime, leg: LegId, media: SipMedia) {
         // What was under way with the party that leaves is not the new one's.
         self.handed_over(now, TransferState::Failed, 487, "another party has taken over");
         self.forget_digits();
         self.keys = Keys::default();
-        self.effect(Effect::Exchange(leg));
+        self.order(ToMedia::Renew(LegId::MAIN));
+        self.effect(Effect::Exchange(leg, LegId::MAIN));
         self.sip = Some(media);
-        if let Some(plan) = plan {
-            self.keys.events = plan.media.telephone_event.is_some();
-            let held = plan.media.held;
-            self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
-            self.tell_hold(now, held);
-        }
     }
 
     /// The target does not take the far end's place: the far end is told and stays.
@@ -232,8 +251,12 @@ impl Core {
                     None => self.request(LegRequest::TransferProgress { code, reason }),
                 }
             }
-            Some(Succession::Calling { leg, .. }) => self.let_successor_go(leg),
-            Some(Succession::Asked { .. }) | None => {}
+            Some(succession) => {
+                if let Some(leg) = succession.leg() {
+                    self.let_successor_go(leg);
+                }
+            }
+            None => {}
         }
     }
 
@@ -249,28 +272,42 @@ impl Core {
         }
     }
 
-    /// A new call wants to take the far end's place on `from`.
+    /// A new call wants to take the place of the party on `place`.
     pub(crate) fn taken_over(
         &mut self,
         now: CallTime,
-        from: LegId,
+        place: LegId,
         (caller, offer): (String, Option<String>),
         source: IpAddr,
     ) {
-        self.legs_dialled += 1;
-        let leg = LegId(self.legs_dialled);
         // The name of a call is told to many (records, lists, the other parties), so knowing it proves nothing.
         let wanted = self.facts.rules.transfer_requests == TransferRequests::Accept;
-        if from != LegId::MAIN || !self.is_up() || self.sip.is_none() || !wanted {
-            self.effect(Effect::Adopt(from, leg));
-            let reason = String::new();
-            self.effect(Effect::Request(leg, LegRequest::Reject { code: DECLINE, reason }));
-            return self.effect(Effect::Drop(leg));
+        let main = place == LegId::MAIN;
+        let here = !main || self.is_up() || matches!(self.state, State::Dialing);
+        if !wanted || !here || self.media_of(place).is_none() {
+            return self.turn_away(place, DECLINE);
+        }
+        if !main && self.succession.is_some() {
+            return self.turn_away(place, BUSY_WITH_ANOTHER);
         }
         // Where the far end has sent us on, it stays no longer; the new call is the one that counts.
         self.not_succeeded(now, 487, "another call has taken over");
-        self.succession = Some(Succession::Calling { leg, caller, offer, source });
-        self.effect(Effect::Adopt(from, leg));
+        let leg = self.next_leg();
+        self.succession = Some(Succession::Calling(Newcomer { leg, place, caller, offer, source }));
+        self.effect(Effect::Adopt(place, leg));
+    }
+
+    /// Refuses the call that wants to take the place of the party on `place`.
+    fn turn_away(&mut self, place: LegId, code: u16) {
+        let leg = self.next_leg();
+        self.effect(Effect::Adopt(place, leg));
+        self.effect(Effect::Request(leg, LegRequest::Reject { code, reason: String::new() }));
+        self.effect(Effect::Drop(leg));
+    }
+
+    fn next_leg(&mut self) -> LegId {
+        self.legs_dialled += 1;
+        LegId(self.legs_dialled)
     }
 
     /// The leg of the new call is there, with fresh keys for it, or it has given up.
@@ -278,16 +315,18 @@ impl Core {
         if !self.succeeds(adopted) {
             return;
         }
-        let Some(Succession::Calling { leg, caller, offer, source }) = self.succession.take() else { return };
-        let (Some(keys), Some(sip), State::Up) = (keys, &self.sip, &self.state) else { return };
-        let mut media = sip.successor(offer, source, keys);
-        match media.answer(self.start()) {
+        let Some(Succession::Calling(newcomer)) = self.succession.take() else { return };
+        let (leg, offer) = (newcomer.leg, newcomer.offer.clone());
+        let Some(keys) = keys else { return };
+        let Some((old, start)) = self.media_of(newcomer.place) else {
+            self.effect(Effect::Request(leg, LegRequest::Reject { code: 481, reason: String::new() }));
+            return self.effect(Effect::Drop(leg));
+        };
+        let mut media = old.successor(offer, newcomer.source, keys);
+        match media.answer(start) {
             Ok(Agreed { sdp, plan }) => {
-                self.step_in(now, leg, media, plan);
-                self.request(LegRequest::Answer { sdp });
-                // The endpoint ends the dialog whose place is taken.
-                self.effect(Effect::Drop(leg));
-                self.tell_transfer(now, TransferState::TakenOver, &caller, (200, ""));
+                self.succession = Some(Succession::Answering(Box::new(Answering { newcomer, media, plan })));
+                self.effect(Effect::Request(leg, LegRequest::Answer { sdp }));
             }
             Err(error) => {
                 let (code, reason) = (error.status(), String::new());
@@ -295,6 +334,38 @@ impl Core {
                 self.effect(Effect::Drop(leg));
                 self.error(now, "sip", error.to_string(), code);
             }
+        }
+    }
+
+    /// Our answer to the new call has gone out: it takes the place it wants. The endpoint ends the dialog in whose
+    /// place it comes.
+    pub(crate) fn answer_sent(&mut self, now: CallTime, leg: LegId) {
+        if !self.succeeds(leg) {
+            return;
+        }
+        let Some(Succession::Answering(answering)) = self.succession.take() else { return };
+        let Answering { newcomer: Newcomer { place, caller, offer, .. }, media, plan } = *answering;
+        if place == LegId::MAIN {
+            self.step_in(now, leg, media);
+        } else {
+            self.second_steps_in(leg, media);
+        }
+        self.effect(Effect::Drop(leg));
+        if let Some(plan) = plan {
+            self.agreed(now, place, plan);
+        }
+        self.tell_transfer(now, TransferState::TakenOver, &caller, (200, ""));
+        self.picked_up(now, place, &offer.unwrap_or_default());
+    }
+
+    /// Who has taken the place of a party that still rang has answered for it.
+    fn picked_up(&mut self, now: CallTime, place: LegId, sdp: &str) {
+        if place != LegId::MAIN {
+            if self.second_party().is_none() {
+                self.second_up(now, sdp);
+            }
+        } else if matches!(self.state, State::Dialing) {
+            self.answered_for(now, sdp);
         }
     }
 

@@ -20,6 +20,15 @@ impl LegId {
     pub const MAIN: LegId = LegId(0);
     /// No leg: a client that hears both sides.
     pub const OBSERVER: LegId = LegId(u32::MAX);
+
+    /// The name that this leg has when `one` and `other` have changed names.
+    pub(crate) fn swapped(self, one: LegId, other: LegId) -> LegId {
+        match self {
+            leg if leg == one => other,
+            leg if leg == other => one,
+            leg => leg,
+        }
+    }
 }
 
 /// What happens on a leg.
@@ -56,7 +65,7 @@ pub enum LegEvent {
     },
     /// The party that was called has answered and knows that we know.
     Answered {
-        /// Its answer to our offer; absent when an early one stands.
+        /// Its answer to our offer, which may have come before; absent when it never gave one.
         sdp: Option<String>,
     },
     /// The party that was called has refused, or cannot be reached. The leg is over.
@@ -115,8 +124,6 @@ pub struct CallOut {
     pub callee: String,
     /// Our offer.
     pub sdp: String,
-    /// `Call-ID`; a random one if absent.
-    pub call_id: Option<String>,
     /// Headers for the INVITE.
     pub headers: Headers,
     /// How long it may ring.

@@ -17,6 +17,9 @@ use super::{CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferOut
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
 
+/// Callees of one call whose early answers are kept. When full the oldest is forgotten.
+const MOST_FORKS: usize = 16;
+
 /// A SIP dialog.
 pub struct SipLeg {
     sip: SipHandle,
@@ -25,11 +28,14 @@ pub struct SipLeg {
     route: Option<Route>,
     /// The dialog that takes this one's place.
     successor: Option<DialogId>,
+    early: EarlyAnswers,
     over: bool,
 }
 
 /// Where a call of ours goes, and what it may say about us on the way.
 pub struct Route {
+    /// `Call-ID`; a random one if absent.
+    pub call_id: Option<String>,
     /// Targets, best first.
     pub targets: Vec<Hop>,
     /// URI of the outbound proxy.
@@ -43,12 +49,26 @@ pub struct Route {
 impl SipLeg {
     /// The leg of a call that came in.
     pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
-        SipLeg { sip, dialog: Some((dialog, events)), route: None, successor: None, over: false }
+        SipLeg {
+            sip,
+            dialog: Some((dialog, events)),
+            route: None,
+            successor: None,
+            early: EarlyAnswers::default(),
+            over: false,
+        }
     }
 
     /// A leg on which [`LegRequest::Invite`] calls someone.
     pub fn outbound(sip: SipHandle, route: Route) -> Self {
-        SipLeg { sip, dialog: None, route: Some(route), successor: None, over: false }
+        SipLeg {
+            sip,
+            dialog: None,
+            route: Some(route),
+            successor: None,
+            early: EarlyAnswers::default(),
+            over: false,
+        }
     }
 
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
@@ -68,8 +88,13 @@ impl SipLeg {
                 let message = message.map(|(_, value)| value.clone());
                 Some(LegEvent::Ended { remote: cause == EndCause::Bye, message })
             }
-            SipEvent::Provisional { code, sdp, .. } => Some(LegEvent::Ringing { code, sdp }),
-            SipEvent::Answered { sdp, .. } => Some(LegEvent::Answered { sdp }),
+            SipEvent::Provisional { code, fork, sdp, .. } => {
+                self.early.keep(fork, sdp.as_ref());
+                Some(LegEvent::Ringing { code, sdp })
+            }
+            SipEvent::Answered { fork, sdp, .. } => {
+                Some(LegEvent::Answered { sdp: sdp.or_else(|| self.early.take(&fork)) })
+            }
             SipEvent::Rejected { code, reason, .. } => Some(LegEvent::Refused { code, reason }),
             SipEvent::Failed { why, .. } => {
                 Some(LegEvent::Refused { code: status_of(why), reason: why.to_string() })
@@ -97,7 +122,7 @@ impl SipLeg {
             targets: route.targets.clone(),
             proxy: route.proxy.clone(),
             sdp: Some(call.sdp),
-            call_id: call.call_id,
+            call_id: route.call_id.clone(),
             headers: list(call.headers),
             credentials: route.credentials.clone(),
             patience: call.patience,
@@ -105,6 +130,29 @@ impl SipLeg {
         };
         self.dialog = Some(self.sip.invite(outbound).await?);
         Ok(())
+    }
+}
+
+/// Answers to our offer that came before the 200, which need not repeat them (RFC 3262 section 5): the last one of each
+/// callee that a proxy rings.
+#[derive(Debug, Default)]
+struct EarlyAnswers(Vec<(String, String)>);
+
+impl EarlyAnswers {
+    fn keep(&mut self, fork: String, sdp: Option<&String>) {
+        let Some(sdp) = sdp else { return };
+        let known = self.0.iter().position(|(name, _)| *name == fork);
+        if let Some(at) = known {
+            self.0.remove(at);
+        } else if self.0.len() == MOST_FORKS {
+            self.0.remove(0);
+        }
+        self.0.push((fork, sdp.clone()));
+    }
+
+    /// What the callee that answers has said before; the others have nothing more to say.
+    fn take(&mut self, fork: &str) -> Option<String> {
+        std::mem::take(&mut self.0).into_iter().find(|(name, _)| name == fork).map(|(_, sdp)| sdp)
     }
 }
 
@@ -222,6 +270,24 @@ fn digit_info(digit: char, length: Duration, body: DigitBody) -> InDialog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_callee_that_answered_early_need_not_say_it_again_and_is_not_taken_for_another() {
+        let mut early = EarlyAnswers::default();
+        let keep =
+            |early: &mut EarlyAnswers, fork: &str, sdp: &str| early.keep(fork.into(), Some(&sdp.into()));
+        keep(&mut early, "a", "first");
+        keep(&mut early, "b", "other");
+        keep(&mut early, "a", "second");
+        early.keep("b".into(), None);
+        assert_eq!(early.take("a").as_deref(), Some("second"));
+        assert_eq!(early.take("b"), None);
+        for n in 0..100 {
+            keep(&mut early, &n.to_string(), "x");
+        }
+        assert_eq!(early.0.len(), MOST_FORKS);
+        assert_eq!(early.take("99").as_deref(), Some("x"));
+    }
 
     #[test]
     fn both_kinds_of_info_bodies_are_read_as_they_are_written() {

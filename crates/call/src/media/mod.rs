@@ -54,6 +54,8 @@ const QUALITY_EVERY: Duration = Duration::from_secs(10);
 pub struct Media {
     rate: u32,
     legs: Vec<(LegId, Leg)>,
+    /// Where the party was that spoke on a leg until another took its place.
+    former: Option<(LegId, SocketAddr)>,
     speaking: Speaking,
     detector: Option<Detector>,
     doors: Vec<Door>,
@@ -140,6 +142,7 @@ impl Media {
         Media {
             rate,
             legs: Vec::new(),
+            former: None,
             speaking: Speaking::new(rate),
             detector: None,
             doors: Vec::new(),
@@ -292,6 +295,7 @@ impl Media {
                 self.tell_quality(now, Duration::ZERO);
                 self.legs.retain(|(leg, _)| *leg != id);
             }
+            ToMedia::Renew(id) => self.renew(id),
             ToMedia::Settle => {
                 self.tell_quality(now, Duration::ZERO);
                 self.events.push_back(FromMedia::Settled);
@@ -460,7 +464,14 @@ impl Media {
                 }
                 return;
             }
-            (_, LegPlan::Rtp(plan)) => LegSound::Rtp(Box::new(RtpLeg::new(now, *plan, self.rate))),
+            (_, LegPlan::Rtp(plan)) => {
+                let rtp = RtpLeg::new(now, *plan, self.rate);
+                let former = self.former.filter(|(leg, _)| *leg == id);
+                LegSound::Rtp(Box::new(match former {
+                    Some((_, address)) => rtp.without(address),
+                    None => rtp,
+                }))
+            }
             (_, LegPlan::Raw { heard, sent }) => LegSound::Raw(Box::new(RawLeg::new(heard, sent, self.rate))),
         };
         self.legs.retain(|(leg, _)| *leg != id);
@@ -470,6 +481,14 @@ impl Media {
         };
         let heard = vec![0; Frame::len_at(self.rate)];
         self.legs.push((id, Leg { sound, heard, ear, fresh: false, told: now }));
+    }
+
+    /// Lets go of what was learned of a party whose place another takes.
+    fn renew(&mut self, id: LegId) {
+        let Some(at) = self.legs.iter().position(|(leg, _)| *leg == id) else { return };
+        if let (_, Leg { sound: LegSound::Rtp(rtp), .. }) = self.legs.swap_remove(at) {
+            self.former = rtp.remote().map(|address| (id, address));
+        }
     }
 
     fn tell_speech(&mut self, event: VadEvent) {

@@ -122,6 +122,9 @@ pub enum ToMedia {
     Leg(LegId, LegPlan),
     /// A leg is gone.
     Remove(LegId),
+    /// Another party speaks on a leg from its next plan on: nothing that was learned of the one before holds for it,
+    /// and the one before is not heard any more.
+    Renew(LegId),
     /// Listen to the main leg with the detector of this type (`silero`, `webrtc`).
     Vad(&'static str, VadSettings),
     /// Judge what the main leg sounds like while it is called. It needs a detector.

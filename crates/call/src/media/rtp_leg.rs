@@ -151,6 +151,17 @@ impl RtpLeg {
         self.media = media;
     }
 
+    /// Does not hear what comes from `address` unless a description names it.
+    pub(crate) fn without(mut self, address: SocketAddr) -> Self {
+        self.source = self.source.without(address);
+        self
+    }
+
+    /// Where the far end's packets come from, as far as is known.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        self.source.remote()
+    }
+
     /// Takes a datagram in; it is decrypted in place.
     pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> Arrived {
         match Datagram::classify(datagram) {

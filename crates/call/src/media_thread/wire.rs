@@ -29,17 +29,13 @@ pub enum Wire {
     None,
 }
 
-/// Lets the wire of `leg`, if it has one, and the main one change places.
-pub(super) fn exchange(wires: &mut [(LegId, Wire)], leg: LegId) {
+/// Lets the wire of `leg`, if it has one, and that of `place` change places.
+pub(super) fn exchange(wires: &mut [(LegId, Wire)], leg: LegId, place: LegId) {
     if wires.iter().all(|(wired, _)| *wired != leg) {
         return;
     }
     for (wired, _) in wires {
-        *wired = match *wired {
-            LegId::MAIN => leg,
-            other if other == leg => LegId::MAIN,
-            other => other,
-        };
+        *wired = wired.swapped(leg, place);
     }
 }
 

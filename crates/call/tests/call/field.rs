@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use audio::codec::{g711, opus};
 use call::legs::LegId;
-use call::media::order::{FromMedia, ToMedia};
+use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia};
 use proptest::prelude::*;
 use protocol::CallTime;
 use rtp::sdp::Negotiated;
 use rtp::srtp::{AES_CM_128_HMAC_SHA1_80, Master};
+use rtp::stream::Learning;
 use rtp::watch::{Missing, Patience};
 use rtp::{Keys, Rtp, Srtp};
 
@@ -207,6 +208,33 @@ fn whoever_was_learned_stays_until_other_media_are_agreed_on() {
     pair.ends[1].handle(pair.now, plan(moved, 2));
     assert_eq!(hear(&mut pair, "198.51.100.20:9000", 7, 5), "198.51.100.20:9000");
     assert_eq!(hear(&mut pair, behind_nat, 5, 100), "198.51.100.20:9000");
+}
+
+#[test]
+fn whoever_takes_a_party_s_place_is_learned_at_once_behind_its_nat_and_the_one_before_is_not_heard() {
+    let (outside, inside) = ("198.51.100.9:7000", "10.0.0.9:7000");
+    let mut pair = Pair::new(8000, |media| media);
+    pair.run(50);
+    assert_eq!(pair.answered(1), ENDS[0]);
+    pair.ends[1].handle(pair.now, ToMedia::Renew(LegId::MAIN));
+    let media = agreed(inside);
+    let start = Start { ssrc: 9, ..Start::default() };
+    let signalling = "198.51.100.9".parse().ok();
+    let plan = RtpPlan { media, learning: Learning::On, signalling, start };
+    pair.ends[1].handle(pair.now, ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
+    // The one before goes on sending, longer than a stranger would have to.
+    for n in 0..150 {
+        pair.deliver(1, ENDS[0], forged(n, 5, 0));
+        pair.tick(|_, _| vec![]);
+    }
+    assert_eq!(pair.answered(1), inside, "its packets prove nothing any more");
+    assert_eq!(pair.ends[1].quality().next().unwrap().1.heard.packets, 0);
+    for n in 0..10 {
+        pair.deliver(1, outside, forged(n, 7, 0));
+        pair.deliver(1, ENDS[0], forged(150 + n, 5, 0));
+        pair.tick(|_, _| vec![]);
+    }
+    assert_eq!(pair.answered(1), outside);
 }
 
 /// Keys of both ends.

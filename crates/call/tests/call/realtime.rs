@@ -53,6 +53,7 @@ impl Rig {
         let playbook = playbook.map(|text| Arc::new(Playbook::parse(text, &|_| None).unwrap()));
         let facts = Facts {
             id: "c".into(),
+            reference: "c".into(),
             kind: CallKind::WebSocket,
             caller: String::new(),
             callee: String::new(),

@@ -18,6 +18,7 @@ scripts! {
     another_may_not_take_over
     another_takes_over
     another_takes_over_only_where_allowed
+    another_takes_the_second_s_place
     auto_hangup_after_speech
     barge_in_stops_within_a_frame
     caller_hangs_up_mid_reply
@@ -48,6 +49,7 @@ scripts! {
     hold_needs_no_packets
     inactivity_hangs_up
     interruption_event_positions
+    keys_of_a_second_party
     keys_reach_a_second_party
     late_provider_output_is_dropped
     late_sound_is_dropped
@@ -59,6 +61,7 @@ scripts! {
     outbound_call_is_given_up
     outbound_call_is_refused
     outbound_call_never_falls_back_to_clear
+    picked_up_while_it_rings
     realtime_answer_of_more_than_a_minute
     realtime_barge_in_truncates_where_it_was_heard
     realtime_breaks_before_it_has_greeted
@@ -75,6 +78,9 @@ scripts! {
     refer_times_out
     referred_party_never_falls_back_to_clear
     required_encryption_refuses_a_clear_offer
+    second_answers_without_description
+    second_party_holds_and_renegotiates
+    second_picked_up_while_it_rings
     sent_on_and_left_alone
     sent_on_by_the_caller
     sent_on_in_vain
@@ -83,6 +89,7 @@ scripts! {
     stopped_where_a_word_ends_estimated
     stopped_where_a_word_ends_timed
     streaming_tts_end_of_stream
+    taken_over_and_given_up
     tts_provider_failure_is_an_error_event_and_track_end
     tts_provider_that_cannot_be_made
     tts_requests_ahead_are_dropped

@@ -252,3 +252,11 @@ fn a_minute_of_outage_moves_nothing() {
     assert_eq!(spray(&mut source, STRANGER, 1_000, 20, 2_900), 0, "while the peer is away");
     assert_eq!(spray(&mut source, OUTSIDE, 60_200, 20, 10), 10);
 }
+
+#[test]
+fn who_had_the_stream_before_is_never_learned_unless_a_description_names_it() {
+    let mut source = source(INSIDE, Learning::On).without(at(OUTSIDE));
+    assert_eq!(spray(&mut source, OUTSIDE, 0, 20, 900), 0);
+    source.retarget(Some(at(OUTSIDE)));
+    assert_eq!(spray(&mut source, OUTSIDE, 20_000, 20, 10), 10);
+}

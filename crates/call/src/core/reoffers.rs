@@ -1,0 +1,78 @@
+//! Other media within an answered call, for every party alike: a re-INVITE or UPDATE is answered, or refused without
+//! harm to the call; and hold is told. When two offers meet (491) and when the session has to be refreshed is the SIP
+//! endpoint's business.
+
+use protocol::CallTime;
+use protocol::event::Event;
+
+use super::{Core, Effect};
+use crate::legs::sip_media::{Agreed, SipMedia};
+use crate::legs::{LegId, LegRequest};
+use crate::media::order::{LegPlan, RtpPlan, Start, ToMedia};
+
+impl Core {
+    /// Our side of a party's media, and where the stream that it is sent begins.
+    pub(crate) fn media_of(&mut self, leg: LegId) -> Option<(&mut SipMedia, Start)> {
+        let start = self.start();
+        match leg {
+            LegId::MAIN => self.sip.as_mut().map(|media| (media, start)),
+            _ => self.second_media(leg),
+        }
+    }
+
+    /// A party wants other media, or asks for an offer of ours: direction, address and codec may change, the call never
+    /// ends by it.
+    pub(crate) fn reoffered(&mut self, now: CallTime, leg: LegId, offer: Option<&str>) {
+        let Some((media, start)) = self.media_of(leg) else {
+            return self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(488))));
+        };
+        match media.reoffer(offer, start) {
+            Ok(Agreed { sdp, plan }) => {
+                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Ok(sdp))));
+                if let Some(plan) = plan {
+                    self.agreed(now, leg, plan);
+                }
+            }
+            Err(error) => {
+                let code = error.status();
+                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(code))));
+                self.error(now, "sip", error.to_string(), code);
+            }
+        }
+    }
+
+    /// A party's answer to the offer that it had asked for. Where it is of no use, or was forgotten, what was agreed on
+    /// before stands.
+    pub(crate) fn reoffer_answered(&mut self, now: CallTime, leg: LegId, answer: Option<&str>) {
+        let Some(answer) = answer else { return };
+        let Some((media, start)) = self.media_of(leg) else { return };
+        match media.answered(answer, start) {
+            Ok(plan) => self.agreed(now, leg, plan),
+            Err(error) => self.error(now, "sip", error.to_string(), error.status()),
+        }
+    }
+
+    /// Media were agreed on with a party, first or anew.
+    pub(crate) fn agreed(&mut self, now: CallTime, leg: LegId, plan: RtpPlan) {
+        let held = plan.media.held;
+        match leg {
+            LegId::MAIN => self.sound_begins(plan),
+            _ => self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan)))),
+        }
+        self.tell_hold(now, leg, held);
+    }
+
+    fn tell_hold(&mut self, now: CallTime, leg: LegId, on_hold: bool) {
+        let main = leg == LegId::MAIN;
+        let known = if main { Some(&mut self.held) } else { self.second_held(leg) };
+        let Some(known) = known.filter(|known| **known != on_hold) else { return };
+        *known = on_hold;
+        let timestamp = self.unix_ms(now);
+        if main {
+            return self.emit(Event::Hold { track_id: self.facts.id.clone(), timestamp, on_hold });
+        }
+        // The conversation is with the first party: it does not wait for another.
+        let track_id = self.facts.rules.server_track.clone();
+        self.effect(Effect::Emit(Event::Hold { track_id, timestamp, on_hold }));
+    }
+}
