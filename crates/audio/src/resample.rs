@@ -71,6 +71,11 @@ impl Resampler {
         }
     }
 
+    /// Whether sound comes out as it goes in.
+    pub fn copies(&self) -> bool {
+        matches!(self.way, Way::Copy)
+    }
+
     /// How much later a sound comes out than it went in; at most 2 ms.
     pub fn delay(&self) -> Duration {
         match self.way {

@@ -7,6 +7,7 @@
 
 mod wire;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -193,6 +194,8 @@ impl MediaThreads {
 /// One thread's calls.
 struct Wheel {
     slots: Vec<Vec<Box<Seat>>>,
+    /// The slot of each call.
+    places: HashMap<SeatId, usize>,
     orders: mpsc::Receiver<Order>,
     calls: Arc<AtomicUsize>,
     counters: Arc<Counters>,
@@ -204,6 +207,7 @@ impl Wheel {
     fn new(orders: mpsc::Receiver<Order>, calls: Arc<AtomicUsize>, counters: Arc<Counters>) -> Self {
         Wheel {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            places: HashMap::new(),
             orders,
             calls,
             counters,
@@ -282,12 +286,13 @@ impl Wheel {
         if !alive {
             // The task may be waiting for nothing else; if its queue is full it sees the channel close.
             let _ = seat.events.try_send(FromMedia::Gone);
-            self.left();
+            self.left(seat.id);
         }
         alive
     }
 
-    fn left(&self) {
+    fn left(&mut self, id: SeatId) {
+        self.places.remove(&id);
         self.calls.fetch_sub(1, Ordering::Relaxed);
         self.counters.calls.fetch_sub(1, Ordering::Relaxed);
     }
@@ -414,6 +419,7 @@ impl Wheel {
             Order::Seat(seat) => {
                 self.counters.calls.fetch_add(1, Ordering::Relaxed);
                 let slot = self.free_slot();
+                self.places.insert(seat.id, slot);
                 self.slots[slot].push(seat);
             }
             Order::Media(id, order) => {
@@ -481,7 +487,7 @@ impl Wheel {
                         true
                     });
                     if finished {
-                        self.left();
+                        self.left(id);
                     }
                 }
             }
@@ -489,10 +495,8 @@ impl Wheel {
     }
 
     fn find(&self, id: SeatId) -> Option<(usize, usize)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .find_map(|(slot, seats)| Some((slot, seats.iter().position(|seat| seat.id == id)?)))
+        let slot = *self.places.get(&id)?;
+        Some((slot, self.slots[slot].iter().position(|seat| seat.id == id)?))
     }
 
     /// The first slot that has calls and room for one more, else the emptiest: detectors are scored in batches,

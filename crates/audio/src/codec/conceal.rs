@@ -17,8 +17,11 @@ const BLEND_MS: usize = 4;
 /// Remembers the latest sound of a decoder and continues it when asked.
 pub(super) struct Concealer {
     rate: usize,
-    /// The latest good sound, oldest first, at most [`HISTORY_MS`].
+    /// The latest good sound, at most [`HISTORY_MS`]. Once full it is a ring, for moving it all with each packet would
+    /// cost more than decoding.
     history: Vec<i16>,
+    /// Where the oldest of it is.
+    oldest: usize,
     /// The period being repeated while packets are lost.
     period: Vec<i16>,
     /// Samples made up since the last good one.
@@ -27,7 +30,7 @@ pub(super) struct Concealer {
 
 impl Concealer {
     pub(super) fn new(rate: u32) -> Self {
-        Concealer { rate: rate as usize, history: Vec::new(), period: Vec::new(), made: 0 }
+        Concealer { rate: rate as usize, history: Vec::new(), oldest: 0, period: Vec::new(), made: 0 }
     }
 
     /// Takes note of good sound that was just decoded and smooths its beginning after a loss.
@@ -43,15 +46,27 @@ impl Concealer {
             self.period.clear();
         }
         let keep = self.rate * HISTORY_MS / 1000;
-        let fresh = pcm.get(pcm.len().saturating_sub(keep)..).unwrap_or_default();
-        let surplus = (self.history.len() + fresh.len()).saturating_sub(keep);
-        self.history.drain(..surplus.min(self.history.len()));
-        self.history.extend_from_slice(fresh);
+        self.remember(pcm.get(pcm.len().saturating_sub(keep)..).unwrap_or_default(), keep);
+    }
+
+    /// Adds `fresh`, at most `keep` samples, to the history in place of the oldest.
+    fn remember(&mut self, fresh: &[i16], keep: usize) {
+        let (first, mut rest) = fresh.split_at(fresh.len().min(keep.saturating_sub(self.history.len())));
+        self.history.extend_from_slice(first);
+        while !rest.is_empty() && self.oldest < self.history.len() {
+            let place = &mut self.history[self.oldest..];
+            let (piece, more) = rest.split_at(rest.len().min(place.len()));
+            place[..piece.len()].copy_from_slice(piece);
+            self.oldest = (self.oldest + piece.len()) % keep.max(1);
+            rest = more;
+        }
     }
 
     /// Appends `samples` that continue what was heard.
     pub(super) fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) {
         if self.made == 0 {
+            self.history.rotate_left(self.oldest);
+            self.oldest = 0;
             let lag = pitch(&self.history, self.rate);
             let start = self.history.len().saturating_sub(lag);
             self.period = self.history.get(start..).unwrap_or_default().to_vec();

@@ -20,7 +20,8 @@ use crate::setup::Sound;
 /// it has a second and a half left, so it holds about four seconds at most: enough that the next sentence is asked
 /// for while this one plays.
 const AHEAD: Duration = Duration::from_secs(2);
-/// The same of a file, which is there when it is wanted: a thousand calls that play files hold two seconds each.
+/// The same of a file, which is there when it is wanted: a thousand calls that play files hold two and a half
+/// seconds each.
 const FILE_AHEAD: Duration = Duration::from_millis(400);
 /// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
 pub(super) const MOST_WAITING: usize = 256;

@@ -60,7 +60,8 @@ pub struct Media {
     detector: Option<Detector>,
     doors: Vec<Door>,
     progress: Option<Box<Progress>>,
-    denoiser: Option<Denoiser>,
+    /// 20 kB, which calls without it do not hold.
+    denoiser: Option<Box<Denoiser>>,
     ambience: Option<Ambience>,
     barging: Barging,
     recording: Option<Recording>,
@@ -214,7 +215,10 @@ impl Media {
                 self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
             }
         }
-        match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
+        let alone = self.legs.len() == 1;
+        match self.legs.iter_mut().find(|(id, _)| *id == LegId::MAIN) {
+            // Nobody else hears it: no copy is needed.
+            Some((_, main)) if alone && !self.mute_heard => std::mem::swap(&mut self.heard, &mut main.heard),
             Some((_, main)) if !self.mute_heard => self.heard.copy_from_slice(&main.heard),
             _ => self.heard.fill(0),
         }
@@ -309,7 +313,7 @@ impl Media {
                     progress.answered(now);
                 }
             }
-            ToMedia::Denoise(on) => self.denoiser = on.then(|| Denoiser::new(self.rate)),
+            ToMedia::Denoise(on) => self.denoiser = on.then(|| Box::new(Denoiser::new(self.rate))),
             ToMedia::Listen(id, rate) => self.doors.push(Door::new(id, self.rate, rate)),
             ToMedia::Pass { door, rate, frames } => {
                 self.doors.push(Door::new(door, self.rate, rate).in_chunks_of(frames));
@@ -501,15 +505,20 @@ impl Media {
 
     /// Mixes for each leg what it is to hear, and encodes it.
     fn send(&mut self, now: CallTime, any: bool) {
+        let bridged = self.legs.len() > 1;
+        let kept = self.recording.is_some() || self.tap.is_some();
         for at in 0..self.legs.len() {
-            let mixed = &mut self.mixed;
-            mixed.copy_from_slice(&self.said);
-            for (other, (_, leg)) in self.legs.iter().enumerate() {
-                if other != at {
-                    mix::add(mixed, &leg.heard);
+            // A party that is alone hears what is said and nothing else.
+            let mixed = match bridged {
+                true => {
+                    self.mixed.copy_from_slice(&self.said);
+                    for (_, (_, leg)) in self.legs.iter().enumerate().filter(|(other, _)| *other != at) {
+                        mix::add(&mut self.mixed, &leg.heard);
+                    }
+                    &mut self.mixed
                 }
-            }
-            let bridged = self.legs.len() > 1;
+                false => &mut self.said,
+            };
             let (id, leg) = &mut self.legs[at];
             match &mut leg.sound {
                 LegSound::Rtp(rtp) => {
@@ -527,7 +536,7 @@ impl Media {
                 // The client of `/call` gets sound only while there is some.
                 LegSound::Raw(_) => {}
             }
-            if *id == LegId::MAIN {
+            if kept && *id == LegId::MAIN {
                 self.sent.copy_from_slice(mixed);
             }
         }

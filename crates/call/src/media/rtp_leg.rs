@@ -213,8 +213,10 @@ impl RtpLeg {
 
     /// Fills `frame` with the next 20 ms of the far end, concealing what is lost.
     pub(crate) fn hear(&mut self, now: CallTime, frame: &mut [i16]) {
-        while self.heard.len() < frame.len() {
-            let missing = frame.len() - self.heard.len();
+        let mut given = frame.len().min(self.heard.len());
+        super::take(&mut self.heard, &mut frame[..given]);
+        while given < frame.len() {
+            let missing = frame.len() - given;
             self.decoded.clear();
             match self.jitter.pop(now) {
                 Popped::Packet(packet) => self.decode(&packet),
@@ -225,14 +227,12 @@ impl RtpLeg {
                         Some(silence) => self.noise.make(silence.amplitude, samples, &mut self.decoded),
                         None => self.decoder.2.conceal(samples, &mut self.decoded),
                     }
-                    self.keep();
+                    given += self.give(&mut frame[given..]);
                     break;
                 }
             }
-            self.keep();
+            given += self.give(&mut frame[given..]);
         }
-        let given = frame.len().min(self.heard.len());
-        super::take(&mut self.heard, &mut frame[..given]);
         frame[given..].fill(0);
         self.jitter.set_quiet(frame.iter().all(|s| s.unsigned_abs() < QUIET_PEAK));
     }
@@ -260,23 +260,30 @@ impl RtpLeg {
             return;
         }
         self.tones.cover(frame, self.rate);
-        self.resampler_out.process(frame, &mut self.unsent);
-        let codec = self.media.codec;
-        let length = (codec.rate / 1000 * self.media.ptime_ms) as usize;
-        let ticks = codec.rtp_clock / 1000 * self.media.ptime_ms;
-        let mut start = 0;
-        while self.unsent.len() - start >= length {
-            self.up.clear();
-            let mut payload = Vec::with_capacity(length);
-            self.encoder.encode(&self.unsent[start..start + length], &mut payload);
-            start += length;
-            let mut datagram = Vec::with_capacity(payload.len() + HEADER_BYTES + self.guard.growth());
-            self.outgoing.sound(self.media.payload_type, ticks, &payload, &mut datagram);
-            if self.guard.close(&mut datagram) {
-                out.push((remote, datagram));
-            }
+        let length = (self.media.codec.rate / 1000 * self.media.ptime_ms) as usize;
+        if frame.len() == length && self.unsent.is_empty() && self.resampler_out.copies() {
+            out.extend(self.packet(frame).map(|bytes| (remote, bytes)));
+            return;
         }
-        self.unsent.drain(..start);
+        let mut unsent = std::mem::take(&mut self.unsent);
+        self.resampler_out.process(frame, &mut unsent);
+        let whole = unsent.chunks_exact(length);
+        let left = whole.remainder().len();
+        for sound in whole {
+            out.extend(self.packet(sound).map(|bytes| (remote, bytes)));
+        }
+        unsent.drain(..unsent.len() - left);
+        self.unsent = unsent;
+    }
+
+    /// A packet of sound at the codec's rate, unless it cannot be protected.
+    fn packet(&mut self, sound: &[i16]) -> Option<Vec<u8>> {
+        let mut payload = Vec::with_capacity(sound.len());
+        self.encoder.encode(sound, &mut payload);
+        let mut datagram = Vec::with_capacity(payload.len() + HEADER_BYTES + self.guard.growth());
+        let ticks = self.media.codec.rtp_clock / 1000 * self.media.ptime_ms;
+        self.outgoing.sound(self.media.payload_type, ticks, &payload, &mut datagram);
+        self.guard.close(&mut datagram).then_some(datagram)
     }
 
     /// Sound that fills no packet yet is not sent any more; its time passes.
@@ -406,11 +413,19 @@ impl RtpLeg {
         }
     }
 
-    /// Brings what was decoded to the media's rate.
-    fn keep(&mut self) {
-        self.up.clear();
-        self.resampler_in.process(&self.decoded, &mut self.up);
-        self.heard.extend(&self.up);
+    /// Fills `room` with what was decoded, at the media's rate, and keeps what is more; how much of it is filled.
+    fn give(&mut self, room: &mut [i16]) -> usize {
+        let sound = if self.resampler_in.copies() {
+            &self.decoded
+        } else {
+            self.up.clear();
+            self.resampler_in.process(&self.decoded, &mut self.up);
+            &self.up
+        };
+        let given = room.len().min(sound.len());
+        room[..given].copy_from_slice(&sound[..given]);
+        self.heard.extend(&sound[given..]);
+        given
     }
 }
 

@@ -88,23 +88,28 @@ impl Speaking {
         if utterance.resampler.as_ref().is_none_or(|(from, _)| *from != rate) {
             utterance.resampler = Some((rate, Resampler::new(rate, own_rate)));
         }
-        let mut converted = Vec::with_capacity(samples.len() * own_rate as usize / rate.max(1) as usize + 8);
-        if let Some((_, resampler)) = &mut utterance.resampler {
-            resampler.process(samples, &mut converted);
-        }
+        let mut converted = Vec::new();
+        let samples = match &mut utterance.resampler {
+            Some((_, resampler)) if !resampler.copies() => {
+                converted.reserve_exact(samples.len() * own_rate as usize / rate.max(1) as usize + 8);
+                resampler.process(samples, &mut converted);
+                &converted
+            }
+            _ => samples,
+        };
         let room = longest.saturating_sub(utterance.sound.len());
-        let full = converted.len() > room;
-        converted.truncate(room);
+        let full = samples.len() > room;
+        let samples = &samples[..room.min(samples.len())];
         utterance.full = full;
-        utterance.received += converted.len() as u64;
+        utterance.received += samples.len() as u64;
         utterance.asked = false;
         utterance.ended = false;
         let sound = &mut utterance.sound;
-        if sound.capacity() - sound.len() < converted.len() {
+        if sound.capacity() - sound.len() < samples.len() {
             // A second at a time: doubling would hold twice of what plays, for every call.
-            sound.reserve_exact(converted.len().max(own_rate as usize));
+            sound.reserve_exact(samples.len().max(own_rate as usize));
         }
-        sound.extend(converted);
+        sound.extend(samples);
         if full {
             self.events.push(FromMedia::Full(id));
         }

@@ -76,7 +76,8 @@ impl Decoding {
         Ok(Decoding { source, out: Out::default(), ended: false })
     }
 
-    /// The next piece: a fifth of a second at first, so that it is soon there, then half a second each. `None` after
+    /// The next piece: a fifth of a second at first, so that it is soon there, then a second each: every piece wakes four
+    /// tasks. `None` after
     /// the last. A file that ends in the middle is played as far as it goes.
     ///
     /// # Errors
@@ -213,7 +214,7 @@ impl Out {
     }
 
     fn piece(&mut self, last: bool) -> Option<Sound> {
-        let whole = if self.given == 0 { self.rate / 5 } else { self.rate / 2 }.max(1) as usize;
+        let whole = if self.given == 0 { self.rate / 5 } else { self.rate }.max(1) as usize;
         if self.waiting.is_empty() || (self.waiting.len() < whole && !last) {
             return None;
         }
