@@ -133,6 +133,24 @@ mod tests {
     }
 
     #[test]
+    fn packets_of_every_length_are_remembered_alike() {
+        let sound = tone(8000, 170.0, 8 * 320);
+        let concealed = |length: usize| {
+            let (mut concealer, mut made) = (Concealer::new(8000), Vec::new());
+            for packet in sound.chunks(length) {
+                concealer.heard(&mut packet.to_vec());
+            }
+            concealer.conceal(160, &mut made);
+            made
+        };
+        let expected = concealed(sound.len());
+        assert!(expected.iter().any(|sample| sample.unsigned_abs() > 5000));
+        for length in [1, 80, 160, 240, 320, 480, 777] {
+            assert_eq!(concealed(length), expected, "packets of {length} samples");
+        }
+    }
+
+    #[test]
     fn a_long_loss_is_silent_after_60_ms() {
         let mut concealer = Concealer::new(8000);
         concealer.heard(&mut tone(8000, 150.0, 320));
