@@ -76,9 +76,9 @@ impl Decoding {
         Ok(Decoding { source, out: Out::default(), ended: false })
     }
 
-    /// The next piece: a fifth of a second at first, so that it is soon there, then a second each: every piece wakes four
-    /// tasks. `None` after
-    /// the last. A file that ends in the middle is played as far as it goes.
+    /// The next piece: a fifth of a second at first, so that it is soon there, then half a second, and after the first
+    /// second one each, for every piece wakes four tasks. `None` after the last. A file that ends in the middle is played
+    /// as far as it goes.
     ///
     /// # Errors
     /// A text that says what is wrong with the file.
@@ -214,7 +214,12 @@ impl Out {
     }
 
     fn piece(&mut self, last: bool) -> Option<Sound> {
-        let whole = if self.given == 0 { self.rate / 5 } else { self.rate }.max(1) as usize;
+        let whole = match self.given {
+            0 => self.rate / 5,
+            given if given < u64::from(self.rate) => self.rate / 2,
+            _ => self.rate,
+        };
+        let whole = whole.max(1) as usize;
         if self.waiting.is_empty() || (self.waiting.len() < whole && !last) {
             return None;
         }
