@@ -146,6 +146,14 @@ impl Registration {
         self.account.targets.get(self.target).or(self.account.targets.first()).cloned()
     }
 
+    /// The name has been resolved again. Equal servers come in an order by chance, so that the one whose turn it is
+    /// keeps it: else the one that has just failed could be tried for ever.
+    pub(crate) fn retarget(&mut self, targets: Vec<Hop>) {
+        let next = self.account.targets.get(self.target);
+        self.target = targets.iter().position(|target| Some(target) == next).unwrap_or(0);
+        self.account.targets = targets;
+    }
+
     /// The registrar has granted this time. Returns when to refresh.
     pub(crate) fn granted(&mut self, now: Time, grant: Duration) -> Time {
         let grant = grant.clamp(GRANTS.0, GRANTS.1);

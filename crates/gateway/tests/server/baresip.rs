@@ -141,6 +141,26 @@ pub(crate) async fn connect_to(rig: &Rig, told: &mut Hook, phone: &mut Baresip, 
     client
 }
 
+/// The agent speaks twice and hangs up.
+pub(crate) async fn say_twice_and_hang_up(client: &mut Client, phone: &mut Baresip) {
+    for _ in 0..2 {
+        client.event("trackEnd").await;
+        client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("type", "CALL_CLOSED").await;
+}
+
+/// Sees by the recording of the call, and by what the phone has heard, that `caller` and `agent` were heard.
+pub(crate) async fn heard_each_other(rig: &Rig, phone: &Baresip, [caller, agent]: [&[i16]; 2]) {
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let said = sound::find(caller, &sound::channel(&PathBuf::from(&record.recorder[0].path), 0));
+    let heard = sound::find(agent, &phone.heard());
+    println!("the server hears {said:?}, baresip hears {heard:?}");
+    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+}
+
 pub(crate) type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
 
 pub(crate) async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
@@ -280,11 +300,7 @@ async fn a_stranger_s_noise_on_the_ports_of_a_call_is_neither_heard_nor_answered
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
     phone.told("type", "CALL_CLOSED").await;
-    let record = rig.until("a record", |rig| rig.records().pop()).await;
-    let said = sound::find(&caller, &sound::channel(&PathBuf::from(&record.recorder[0].path), 0));
-    let heard = sound::find(&agent, &phone.heard());
-    println!("under noise the server hears {said:?}, baresip hears {heard:?}");
-    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    heard_each_other(&rig, &phone, [&caller, &agent]).await;
     assert_eq!((answers, client.seen.iter().filter(|event| *event == "dtmf").count()), (0, 0));
     rig.server.stop().await;
 }

@@ -2,7 +2,7 @@
 //! choosing us by OPTIONS. `scripts/setup test` installs it; where it is not, these tests say so and pass.
 
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use active_call::config::{Config, RegisterUser};
 use axum::http::StatusCode;
@@ -10,10 +10,10 @@ use serde_json::json;
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::baresip::{Baresip, connect_to, rig_with_agent_and};
+use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
 use crate::inbound_sip::{hook, webhooks};
+use crate::programs;
 use crate::rig::{PATIENCE, Rig, until};
-use crate::{programs, sound};
 
 const PROGRAM: &str = "/usr/sbin/kamailio";
 
@@ -86,18 +86,8 @@ async fn heard_through(user: &str) {
     let says = [caller.as_slice(), &[0; 20 * 8000]].concat();
     let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &says).await;
     let mut client = connect_to(&rig, &mut told, &mut phone, &format!("sip:{user}@127.0.0.1:{port}")).await;
-    for _ in 0..2 {
-        client.event("trackEnd").await;
-        client.send(json!({"command": "play", "url": "agent.wav"})).await;
-    }
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    phone.told("type", "CALL_CLOSED").await;
-    let record = rig.until("a record", |rig| rig.records().pop()).await;
-    let said = sound::find(&caller, &sound::channel(&PathBuf::from(&record.recorder[0].path), 0));
-    let heard = sound::find(&agent, &phone.heard());
-    println!("{user}: the server hears {said:?}, baresip hears {heard:?}");
-    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    say_twice_and_hang_up(&mut client, &mut phone).await;
+    heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
 }
 

@@ -13,8 +13,6 @@ use crate::inbound_sip::{hook, webhooks};
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
 
-const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/keys.xml");
-
 /// The keys that baresip is told of, as many as `digits` has.
 async fn pressed(phone: &mut Baresip, digits: &str) -> String {
     let mut keys = String::new();
@@ -70,28 +68,8 @@ async fn keys_that_baresip_sends_as_tones_are_found_where_events_are_not_agreed_
 async fn keys_go_by_info_to_and_from_sipp_that_has_no_events() {
     let (url, mut told) = hook(StatusCode::OK).await;
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
-    let [sip, media] = programs::free_ports::<2>().map(|port| port.to_string());
-    let server = rig.server.sip_addr().to_string();
-    let arguments = [
-        &server,
-        "-sf",
-        SCENARIO,
-        "-s",
-        "agent",
-        "-m",
-        "1",
-        "-i",
-        "127.0.0.1",
-        "-p",
-        &sip,
-        "-mi",
-        "127.0.0.1",
-        "-mp",
-        &media,
-        "-timeout",
-        "18",
-        "-nostdin",
-    ];
+    let mut arguments = programs::sipp("keys.xml", programs::free_ports());
+    arguments.extend([&rig.server.sip_addr().to_string(), "-s", "agent"].map(str::to_owned));
     let calling = programs::run("sipp", &arguments, rig.folder.path());
     let answering = async {
         let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();

@@ -1,15 +1,17 @@
 //! Calls that we place: to baresip, to another server, to nobody; and a second party joined with the first.
 
+use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use axum::http::StatusCode;
 use serde_json::json;
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect, rig_with_agent};
 use crate::inbound_sip::{hook, webhooks};
-use crate::rig::{PATIENCE, Rig};
-use crate::sound;
+use crate::rig::{PATIENCE, Rig, until};
+use crate::{programs, sound};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_to_baresip_is_heard_on_both_sides() {
@@ -91,6 +93,40 @@ async fn a_call_that_is_given_up_while_it_rings_is_cancelled_at_the_callee() {
     assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 487);
     rig.server.stop().await;
     callee.server.stop().await;
+}
+
+/// SIPp as a callee that answers in a reliable provisional response and not in its 200, and sends back what it hears.
+async fn early_answerer(rig: &Rig) -> (Child, String) {
+    let ports = programs::free_ports();
+    let mut arguments = programs::sipp("early_answer.xml", ports);
+    arguments.push("-rtp_echo".into());
+    let callee = programs::start("sipp", &arguments, rig.folder.path());
+    until("SIPp listens", || UdpSocket::bind(("127.0.0.1", ports[0])).is_err().then_some(())).await;
+    (callee, format!("sip:phone@127.0.0.1:{}", ports[0]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callee_and_a_second_party_whose_answers_come_only_before_their_200_are_heard() {
+    let rig = Rig::start().await;
+    let (callee, to) = early_answerer(&rig).await;
+    let (desk, other) = early_answerer(&rig).await;
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    assert_eq!(client.event("ringing").await["earlyMedia"], true);
+    let answer = client.event("answer").await;
+    assert!(answer["sdp"].as_str().unwrap().contains("m=audio"), "{answer}");
+    client.send(json!({"command": "refer", "caller": "", "callee": other})).await;
+    assert_eq!(client.event("ringing").await["earlyMedia"], true);
+    assert_eq!(client.event("answer").await["refer"], true);
+    let quality = client.event("metrics").await;
+    assert!(quality["data"]["packets"].as_u64().unwrap() > 20, "{quality}");
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    for party in [callee, desk] {
+        let ended = timeout(PATIENCE, party.wait_with_output()).await.unwrap().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    }
+    rig.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Programs that others wrote, run with a deadline. `scripts/setup test` installs them.
 
+use std::ffi::OsStr;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 use crate::rig::PATIENCE;
 
 /// Runs a program to its end, which has to be a good one.
-pub(crate) async fn run(program: &str, arguments: &[&str], folder: &Path) -> Output {
+pub(crate) async fn run(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Output {
     let child = start(program, arguments, folder);
     let done = timeout(PATIENCE, child.wait_with_output()).await;
     let output = done.unwrap_or_else(|_| panic!("{program} does not end")).unwrap();
@@ -30,7 +31,7 @@ fn tools() -> std::path::PathBuf {
 }
 
 /// Starts a program that is killed when its handle is dropped.
-pub(crate) fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
+pub(crate) fn start(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Child {
     let own = tools().join(program);
     Command::new(if own.exists() { own.as_path() } else { Path::new(program) })
         .args(arguments)
@@ -41,6 +42,15 @@ pub(crate) fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"))
+}
+
+/// What SIPp is told to play a scenario of `tests/tools` once, on these ports for SIP and RTP; more may follow.
+pub(crate) fn sipp(scenario: &str, [sip, media]: [u16; 2]) -> Vec<String> {
+    let scenario = format!("{}/tests/tools/{scenario}", env!("CARGO_MANIFEST_DIR"));
+    let (sip, media) = (sip.to_string(), media.to_string());
+    let own = ["-i", "127.0.0.1", "-p", &sip, "-mi", "127.0.0.1", "-mp", &media];
+    let once = ["-sf", &scenario, "-m", "1", "-timeout", "18", "-nostdin"];
+    once.into_iter().chain(own).map(str::to_owned).collect()
 }
 
 /// Even ports that are free for UDP and TCP, with the three above each: beyond those that our servers begin with, and

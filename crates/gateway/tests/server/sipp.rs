@@ -10,7 +10,6 @@ use crate::inbound_sip::{hook, webhooks};
 use crate::rig::{PATIENCE, Rig};
 use crate::{programs, sound};
 
-const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/caller.xml");
 const DIGITS: &str = "42#77*";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,33 +28,10 @@ async fn what_sipp_says_and_hears_is_in_the_recording_and_its_digits_come_once()
     sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
     sound::write_pcap(&rig.path("caller.pcap"), &caller, DIGITS);
     let stay = caller.len() / 8 + DIGITS.len() * 320 + 1000;
-    let [sip, media] = programs::free_ports::<2>().map(|port| port.to_string());
+    let mut arguments = programs::sipp("caller.xml", programs::free_ports());
     let (server, stay) = (rig.server.sip_addr().to_string(), stay.to_string());
-    let arguments = [
-        &server,
-        "-sf",
-        SCENARIO,
-        "-s",
-        "agent",
-        "-m",
-        "1",
-        "-i",
-        "127.0.0.1",
-        "-p",
-        &sip,
-        "-mi",
-        "127.0.0.1",
-        "-mp",
-        &media,
-        "-key",
-        "packets",
-        "caller.pcap",
-        "-d",
-        &stay,
-        "-timeout",
-        "18",
-        "-nostdin",
-    ];
+    arguments
+        .extend([&server, "-s", "agent", "-key", "packets", "caller.pcap", "-d", &stay].map(str::to_owned));
     let calling = programs::run("sipp", &arguments, folder);
     let answering = async {
         let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();

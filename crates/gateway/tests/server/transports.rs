@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use active_call::config::Config;
 use serde_json::json;
 
-use crate::baresip::{Baresip, connect_to, rig_with_agent_and};
+use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
-use crate::sound;
 
 /// Writes a certificate for loopback and its key, and gives their paths.
 fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
@@ -38,19 +37,8 @@ async fn a_call_comes_in_by(transport: &str) {
     let address = if transport == "tls" { bound.tls } else { bound.tcp }.unwrap();
     let uri = format!("sip:agent@{address};transport={transport}");
     let mut client = connect_to(&rig, &mut told, &mut phone, &uri).await;
-    for _ in 0..2 {
-        client.event("trackEnd").await;
-        client.send(json!({"command": "play", "url": "agent.wav"})).await;
-    }
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    phone.told("type", "CALL_CLOSED").await;
-    let record = rig.until("a record", |rig| rig.records().pop()).await;
-    let recording = PathBuf::from(&record.recorder[0].path);
-    let said = sound::find(&caller, &sound::channel(&recording, 0));
-    let heard = sound::find(&agent, &phone.heard());
-    println!("{transport}: the server hears {said:?}, baresip hears {heard:?}");
-    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    say_twice_and_hang_up(&mut client, &mut phone).await;
+    heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
 }
 

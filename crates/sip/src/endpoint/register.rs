@@ -64,7 +64,7 @@ impl Endpoint {
             return Err(SipError::NoTarget);
         }
         if let Some(registration) = self.registrations.get_mut(id) {
-            registration.account.targets = targets;
+            registration.retarget(targets);
         }
         Ok(())
     }

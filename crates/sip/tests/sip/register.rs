@@ -143,6 +143,48 @@ fn the_next_target_is_tried_at_once_after_silence_and_a_second_later_after_a_ref
     assert!(*next >= desk.now + Duration::from_secs(1));
 }
 
+/// The next REGISTER within this time, and where it goes.
+fn next_try(desk: &mut Desk, within: Duration) -> (SocketAddr, String) {
+    let until = desk.now + within;
+    while let Some(at) = desk.endpoint.timeout().filter(|at| *at <= until) {
+        desk.now = at;
+        desk.endpoint.handle_timeout(at);
+        if let Some(sent) = desk.sent().into_iter().find(|(_, sent)| sent != PING) {
+            return sent;
+        }
+    }
+    panic!("nothing in {within:?}");
+}
+
+#[test]
+fn a_registrar_that_dies_is_left_for_the_next_whatever_order_its_name_then_gives() {
+    let hop = |target: &str| target.parse::<SocketAddr>().unwrap().into();
+    for order in [[PHONE, OTHER], [OTHER, PHONE]] {
+        let mut desk = Desk::new();
+        let (id, first) = begin(&mut desk, &[PHONE, OTHER]);
+        desk.hear(grant(&first, 60));
+        let (to, refresh) = next_try(&mut desk, Duration::from_secs(46));
+        assert_eq!(to.to_string(), PHONE);
+        // It is dead: its copies go to it, until it is given up and the name looked up again.
+        let given_up = desk.now + Duration::from_secs(32);
+        let other = loop {
+            let (to, register) = next_try(&mut desk, Duration::from_secs(34));
+            if matches!(desk.registrations.last(), Some(RegistrationState::Failed { code: 408, .. })) {
+                desk.endpoint.set_targets(id, order.map(hop).to_vec()).unwrap();
+            }
+            if to.to_string() == OTHER {
+                break register;
+            }
+            assert!(register == refresh && desk.now <= given_up, "the dead one is asked again");
+        };
+        assert!(desk.now <= given_up + Duration::from_secs(1));
+        desk.give(OTHER, grant(&other, 60));
+        assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+        let (to, _) = next_try(&mut desk, Duration::from_secs(46));
+        assert_eq!(to.to_string(), OTHER, "it stays with the one that lives");
+    }
+}
+
 #[test]
 fn a_silent_registrar_is_not_flooded_and_found_again() {
     let mut desk = Desk::new();
