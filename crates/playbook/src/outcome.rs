@@ -68,5 +68,11 @@ pub(crate) fn summary_of(hook: &Posthook, history: &[Message], scene: &str) -> O
     let skipped = talk.chars().count().saturating_sub(MAX_TALK);
     let talk: String = talk.chars().skip(skipped).collect();
     let messages = vec![Message::new(Role::System, kind.instruction()), Message::new(Role::User, talk)];
-    Some(Ask { turn: TurnId(u64::MAX), messages, scene: scene.to_owned(), tools: Vec::new() })
+    Some(Ask {
+        turn: TurnId(u64::MAX),
+        messages,
+        scene: scene.to_owned(),
+        tools: Vec::new(),
+        rules: Vec::new(),
+    })
 }

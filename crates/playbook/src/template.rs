@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, Value};
@@ -15,6 +16,9 @@ const FUEL: u64 = 50_000;
 
 /// Largest rendered text, in bytes.
 pub const MAX_RENDERED: usize = 256 * 1024;
+
+/// These stand for tags while the words around them are rendered: the private use area, which nobody speaks.
+const MASKS: RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
 
 /// Why a template was not rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,10 +45,76 @@ impl From<minijinja::Error> for TemplateError {
 /// # Errors
 /// The template is malformed, takes too many steps, or its result is larger than [`MAX_RENDERED`].
 pub fn render(text: &str, vars: &Vars) -> Result<String, TemplateError> {
+    rendered(text, vars, &environment())
+}
+
+/// The same for a text whose tags act and whose words are spoken: a value loses what would make it a tag.
+///
+/// # Errors
+/// Those of [`render`].
+pub fn render_spoken(text: &str, vars: &Vars) -> Result<String, TemplateError> {
+    let mut environment = environment();
+    environment.set_formatter(|out, _, value| {
+        let harmless: String =
+            value.to_string().chars().filter(|c| !matches!(c, '<' | '>') && !MASKS.contains(c)).collect();
+        out.write_str(&harmless).map_err(minijinja::Error::from)
+    });
+    rendered(text, vars, &environment)
+}
+
+/// The same for the words alone: tags stand as written, and are rendered where they act.
+///
+/// # Errors
+/// Those of [`render`].
+pub fn render_words(text: &str, vars: &Vars) -> Result<String, TemplateError> {
     if !is_template(text) {
         return Ok(text.to_owned());
     }
-    let environment = environment();
+    let (mut masked, mut tags, mut rest) = (String::new(), Vec::new(), text);
+    while let Some(begin) = rest.find('<') {
+        let (before, tag) = rest.split_at(begin);
+        masked.extend(before.chars().filter(|c| !MASKS.contains(c)));
+        // A text with more tags than there are masks has its last ones rendered whole.
+        let (mask, length) = (MASKS.clone().nth(tags.len()), tag_length(tag));
+        let (shown, length) = mask.zip(length).unwrap_or(('<', 1));
+        masked.push(shown);
+        let (tag, behind) = tag.split_at(length);
+        if shown != '<' {
+            tags.push(tag);
+        }
+        rest = behind;
+    }
+    masked.extend(rest.chars().filter(|c| !MASKS.contains(c)));
+    let rendered = render_spoken(&masked, vars)?;
+    let mut whole = String::with_capacity(rendered.len());
+    for c in rendered.chars() {
+        match MASKS.contains(&c).then(|| tags.get(c as usize - *MASKS.start() as usize)).flatten() {
+            Some(tag) => whole.push_str(tag),
+            None => whole.push(c),
+        }
+    }
+    Ok(whole)
+}
+
+/// How long the tag is that `text` begins with; `None` when it begins with none.
+fn tag_length(text: &str) -> Option<usize> {
+    text.chars().nth(1).filter(|c| c.is_ascii_alphabetic() || *c == '/')?;
+    let mut quote = None;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (None, '>') => return Some(at + 1),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn rendered(text: &str, vars: &Vars, environment: &Environment<'_>) -> Result<String, TemplateError> {
+    if !is_template(text) {
+        return Ok(text.to_owned());
+    }
     let template = environment.template_from_str(text)?;
     let mut out = Bounded(Vec::new());
     template.render_captured_to(scope(vars), &mut out)?;
@@ -145,5 +215,46 @@ impl io::Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vars::BuiltIns;
+
+    fn vars() -> Vars {
+        let mut vars = Vars::new(BuiltIns::default());
+        vars.set("name".to_owned(), "Ada <hangup/>\u{e000}".to_owned());
+        vars.set("grade".to_owned(), "4".to_owned());
+        vars
+    }
+
+    #[test]
+    fn a_value_that_is_spoken_makes_no_tag() {
+        let spoken = render_spoken("Hello {{ name }}. <goto scene=\"{{ grade }}\"/>", &vars()).unwrap();
+        assert_eq!(spoken, "Hello Ada hangup/. <goto scene=\"4\"/>");
+    }
+
+    #[test]
+    fn words_are_rendered_around_tags() {
+        for (text, rendered) in [
+            ("A {{ grade }} <b>it</b>", "A 4 <b>it</b>"),
+            (
+                "{{ grade }} <set_var key='k' value='{{ grade }} > 3'/>!",
+                "4 <set_var key='k' value='{{ grade }} > 3'/>!",
+            ),
+            ("{{ name }} <x {{ grade }}", "Ada hangup/ <x 4"),
+            ("{{ grade }} < 5, 3 <4 <", "4 < 5, 3 <4 <"),
+            ("no template <a>\u{e000}", "no template <a>\u{e000}"),
+            ("{{ grade }}<a/><b/>\u{e000}", "4<a/><b/>"),
+            (
+                "{% if grade == '4' %}Good. <hangup/>{% else %}Bad. <goto scene='x'/>{% endif %}",
+                "Good. <hangup/>",
+            ),
+        ] {
+            assert_eq!(render_words(text, &vars()).unwrap(), rendered);
+        }
+        assert!(render_words("{{ <a/> }}", &vars()).is_err());
     }
 }

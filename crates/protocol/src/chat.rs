@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::option::Rule;
+
 /// Which question to the model something belongs to. A message with an older id is dropped on arrival.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -98,6 +100,8 @@ pub struct Ask {
     pub scene: String,
     /// Functions the model may call.
     pub tools: Vec<ToolSpec>,
+    /// Rules in place of those of the model's option, with their templates rendered; empty: those of the option.
+    pub rules: Vec<Rule>,
 }
 
 /// What comes back from a language model, piece by piece.

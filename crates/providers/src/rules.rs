@@ -58,7 +58,7 @@ impl First {
 #[async_trait]
 impl ChatModel for Rules {
     async fn run(&self, ask: Ask, answer: Sender<ModelOutput>) -> Result<(), ProviderError> {
-        let reply = self.rules.reply(&ask).unwrap_or_else(|| self.otherwise.clone());
+        let reply = self.rules.reply(&ask)?.unwrap_or_else(|| self.otherwise.clone());
         stream(&reply, &answer).await
     }
 }
@@ -66,7 +66,7 @@ impl ChatModel for Rules {
 #[async_trait]
 impl ChatModel for First {
     async fn run(&self, ask: Ask, answer: Sender<ModelOutput>) -> Result<(), ProviderError> {
-        match self.rules.reply(&ask) {
+        match self.rules.reply(&ask)? {
             Some(reply) => stream(&reply, &answer).await,
             None => self.model.run(ask, answer).await,
         }
@@ -110,11 +110,24 @@ impl Compiled {
             .map(Compiled)
     }
 
-    /// The reply of the first rule that fits the caller's last words.
-    fn reply(&self, ask: &Ask) -> Option<String> {
+    /// The reply of the first rule that fits the caller's last words, of those that the question brings or of these.
+    /// Errors: a rule that the question brings does not compile.
+    fn reply(&self, ask: &Ask) -> Result<Option<String>, ProviderError> {
+        if ask.rules.is_empty() {
+            return Ok(self.fitting(ask));
+        }
+        Ok(Compiled::new(&ask.rules)?.fitting(ask))
+    }
+
+    fn fitting(&self, ask: &Ask) -> Option<String> {
         let words = ask.messages.iter().rev().find(|message| message.role == Role::User)?;
         let words = ending(&words.content);
+        let answered = was_answered(ask);
         for rule in &self.0 {
+            // What has been answered once is answered again only where a scene has its own answer to it.
+            if answered && rule.scene.is_none() {
+                continue;
+            }
             if rule.scene.as_ref().is_some_and(|scene| *scene != ask.scene) {
                 continue;
             }
@@ -125,6 +138,13 @@ impl Compiled {
         }
         None
     }
+}
+
+/// Whether the agent is to go on by itself: a hint stands at the end, and the caller's words have their answer.
+fn was_answered(ask: &Ask) -> bool {
+    let hinted = ask.messages.last().is_some_and(|message| message.role == Role::System);
+    let spoken = ask.messages.iter().rev().take_while(|message| message.role != Role::User);
+    hinted && spoken.into_iter().any(|message| message.role == Role::Assistant)
 }
 
 /// The last characters of `words`, as many as are searched.

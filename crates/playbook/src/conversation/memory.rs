@@ -54,7 +54,13 @@ impl Conversation {
         self.memory.last += 1;
         let turn = TurnId(FIRST + self.memory.last);
         self.memory.asking = Some(Asking { turn, text: String::new(), covers });
-        out.push(Action::Ask(Ask { turn, messages, scene: self.scene().to_owned(), tools: Vec::new() }));
+        out.push(Action::Ask(Ask {
+            turn,
+            messages,
+            scene: self.scene().to_owned(),
+            tools: Vec::new(),
+            rules: Vec::new(),
+        }));
     }
 
     /// Takes a piece of a summary; gives it back when it belongs to none.

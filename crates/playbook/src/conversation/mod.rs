@@ -297,7 +297,7 @@ impl Conversation {
         self.enter(self.scene, out);
         let of_model = || self.playbook.llm.as_ref().and_then(|llm| llm.greeting.as_deref());
         let greeting = self.playbook.greeting.as_deref().or_else(of_model).unwrap_or("").trim();
-        let greeting = self.render(greeting, out);
+        let greeting = self.render_spoken(greeting, out);
         let file = self.current_scene().and_then(|scene| scene.play.clone());
         if greeting.is_empty() && file.is_none() {
             self.ask(now, None, out);
@@ -325,6 +325,14 @@ impl Conversation {
     /// `text` rendered with the variables as they stand; as written when that fails.
     fn render(&self, text: &str, out: &mut Vec<Action>) -> String {
         template::render(text, &self.vars).unwrap_or_else(|error| {
+            out.push(Action::Note(Note::Trouble(error.to_string())));
+            text.to_owned()
+        })
+    }
+
+    /// The same of a text that is spoken: what a variable holds is said, and acts not.
+    fn render_spoken(&self, text: &str, out: &mut Vec<Action>) -> String {
+        template::render_spoken(text, &self.vars).unwrap_or_else(|error| {
             out.push(Action::Note(Note::Trouble(error.to_string())));
             text.to_owned()
         })

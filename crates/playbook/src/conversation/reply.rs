@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use protocol::CallTime;
-use protocol::chat::{Ask, Message, ModelOutput, TurnId};
+use protocol::chat::{Ask, Message, ModelOutput, Role, TurnId};
+use protocol::option::{LlmOption, Rule};
 use serde_json::json;
 
 pub(super) use super::heard::After;
@@ -13,6 +14,7 @@ use super::{Action, Conversation, MAX_UNPROMPTED, Note};
 use crate::scanner::{Scan, Scanner};
 use crate::sentence::Sentences;
 use crate::speech::Manner;
+use crate::template;
 
 /// Longest answer, in bytes; a model that goes on is stopped.
 const MAX_REPLY: usize = 32 * 1024;
@@ -97,7 +99,34 @@ impl Conversation {
         }
         out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
         let (scene, tools) = (self.scene().to_owned(), self.functions());
-        out.push(Action::Ask(Ask { turn, messages, scene, tools }));
+        out.push(Action::Ask(Ask { turn, messages, scene, tools, rules: self.rules() }));
+    }
+
+    /// The rules as the variables have it; none where no rule has a template.
+    fn rules(&self) -> Vec<Rule> {
+        let own = self.playbook.llm.as_ref().and_then(|llm| llm.rules.as_deref()).unwrap_or_default();
+        if !own.iter().flat_map(|rule| &rule.say).any(|say| template::is_template(say)) {
+            return Vec::new();
+        }
+        let render = |say: &String| template::render_words(say, &self.vars).unwrap_or_else(|_| say.clone());
+        own.iter().map(|rule| Rule { say: rule.say.iter().map(render).collect(), ..rule.clone() }).collect()
+    }
+
+    /// Whether the caller has an answer, only rules give answers, and none of them is for this scene: nothing can be
+    /// added to what was said.
+    fn has_said_all(&self) -> bool {
+        let mut spoken = self.history.messages().iter().rev();
+        let last = spoken.find(|message| matches!(message.role, Role::User | Role::Assistant));
+        if last.is_none_or(|last| last.role == Role::User) {
+            return false;
+        }
+        let only =
+            |llm: &&LlmOption| llm.provider.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("rules"));
+        let rules =
+            self.playbook.llm.as_ref().filter(only).map(|llm| llm.rules.as_deref().unwrap_or_default());
+        rules.is_some_and(|rules| {
+            !rules.is_empty() && rules.iter().all(|rule| rule.scene.as_deref() != Some(self.scene()))
+        })
     }
 
     /// Asks the model once more although the caller said nothing, as often as that is sensible.
@@ -108,6 +137,9 @@ impl Conversation {
             format!("This is the scene {} now. Go on.", self.scene())
         };
         self.news = false;
+        if self.has_said_all() {
+            return self.silence.begin(now);
+        }
         self.unprompted = self.unprompted.saturating_add(1);
         if self.unprompted <= MAX_UNPROMPTED {
             self.ask(now, Some(&hint), out);
@@ -128,7 +160,7 @@ impl Conversation {
 
     /// Says a fixed text, which is a template.
     pub(super) fn say_fixed(&mut self, now: CallTime, text: &str, after: After, out: &mut Vec<Action>) {
-        let text = self.render(text, out);
+        let text = self.render_spoken(text, out);
         self.begin_fixed(now, after);
         self.feed(&text, out);
         self.finish_words(out);

@@ -252,7 +252,13 @@ impl<'a> Rehearsal<'a> {
         let system = "You judge what an agent said on the telephone. Answer with yes or no and nothing else.";
         let asked = format!("The agent said: {}\n\n{question}", self.said);
         let messages = vec![Message::new(Role::System, system), Message::new(Role::User, asked)];
-        let ask = Ask { turn: TurnId(u64::MAX), messages, scene: String::new(), tools: Vec::new() };
+        let ask = Ask {
+            turn: TurnId(u64::MAX),
+            messages,
+            scene: String::new(),
+            tools: Vec::new(),
+            rules: Vec::new(),
+        };
         let mut verdict = String::new();
         for output in self.models.judges.as_mut().map(|model| model(&ask)).unwrap_or_default() {
             match output {

@@ -62,7 +62,7 @@ fn has_endpoint(option: &EouOption) -> bool {
     option.endpoint.as_deref().is_some_and(|url| !url.trim().is_empty())
 }
 
-/// How long the verdict of `option` is awaited: as it says, at most [`LONGEST`].
+/// How long the verdict of `option` is awaited: as it says, at most 10 s.
 pub fn patience(option: &EouOption) -> Duration {
     option.timeout.map_or(PATIENCE, |ms| ms.0.min(LONGEST))
 }

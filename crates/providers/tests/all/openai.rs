@@ -20,7 +20,7 @@ const QUICK: Limits = Limits {
 
 fn ask(words: &str) -> Ask {
     let messages = vec![Message::new(Role::System, "You are short."), Message::new(Role::User, words)];
-    Ask { turn: TurnId(1), messages, scene: "main".to_owned(), tools: Vec::new() }
+    Ask { turn: TurnId(1), messages, scene: "main".to_owned(), tools: Vec::new(), rules: Vec::new() }
 }
 
 async fn answered(option: &LlmOption) -> (Vec<ModelOutput>, Result<Measured, ProviderError>) {

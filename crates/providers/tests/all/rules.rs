@@ -26,7 +26,16 @@ async fn reply(option: &LlmOption, turn: u64, scene: &str, words: &str) -> Strin
     ];
     let (sender, mut receiver) = channel(100);
     model
-        .run(Ask { turn: TurnId(turn), messages, scene: scene.to_owned(), tools: Vec::new() }, sender)
+        .run(
+            Ask {
+                turn: TurnId(turn),
+                messages,
+                scene: scene.to_owned(),
+                tools: Vec::new(),
+                rules: Vec::new(),
+            },
+            sender,
+        )
         .await
         .unwrap();
     let mut reply = String::new();
@@ -100,4 +109,28 @@ fn bad_rules_say_which() {
     assert!(why(&[("a", None, &["b"]), ("(", None, &["b"])]).contains("rule 2"));
     assert!(why(&[("a", None, &[])]).contains("`say`"));
     assert!(why(&[("(a{1000}){1000}", None, &["b"])]).contains("rule 1"));
+}
+
+#[tokio::test]
+async fn a_question_may_bring_its_rules_and_what_was_answered_is_not_answered_again() {
+    let option = option(&[("hours", None, &["{{ name }}"]), ("hours", Some("desk"), &["At the desk."])]);
+    let model = providers::chat_model(&option).unwrap();
+    let rules = vec![Rule { when: vec!["hours".into()], say: vec!["Ada.".into()], ..Rule::default() }];
+    let asked = Message::new(Role::User, "hours");
+    let hinted =
+        vec![asked.clone(), Message::new(Role::Assistant, "At nine."), Message::new(Role::System, "Go on.")];
+    for (messages, scene, rules, said) in [
+        (vec![asked], "main", rules, "Ada."),
+        (hinted.clone(), "main", Vec::new(), "Pardon?"),
+        (hinted, "desk", Vec::new(), "At the desk."),
+    ] {
+        let (sender, mut receiver) = channel(100);
+        let ask = Ask { turn: TurnId(1), messages, scene: scene.to_owned(), tools: Vec::new(), rules };
+        model.run(ask, sender).await.unwrap();
+        let mut reply = String::new();
+        while let Some(ModelOutput::Text(text)) = receiver.recv().await {
+            reply.push_str(&text);
+        }
+        assert_eq!(reply, said);
+    }
 }
