@@ -11,7 +11,7 @@ pub(crate) mod scenario;
 mod tools;
 mod yaml;
 
-use crate::error::PlaybookError;
+use crate::error::{PlaybookError, Warning};
 use crate::phrases::Fillers;
 use crate::playbook::Playbook;
 use crate::transfer::Allowed;
@@ -42,6 +42,11 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
     }
     front.complete_option(&mut option);
     let allowed = Allowed::new(front.transfers.iter().map(String::as_str), &yaml.texts(markdown));
+    for target in front.transfers.iter().filter(|target| target.contains('*')) {
+        let message =
+            format!("`{target}` allows nothing: an address under `transfers` stands for itself alone");
+        warnings.push(Warning { line: yaml.line_of("transfers"), message, nearest: None });
+    }
     let (greeting, greeting_interruptible) = front.greeting();
     let mut playbook = Playbook {
         title: front.title.clone(),

@@ -147,6 +147,10 @@ fn slips_are_warned_about_with_the_nearest_name() {
         ]
     );
     assert_eq!(
+        warnings("---\ngreeting: Hi.\ntransfers: [\"sip:*@pbx.example\"]\n---\n"),
+        ["line 3: `sip:*@pbx.example` allows nothing: an address under `transfers` stands for itself alone"]
+    );
+    assert_eq!(
         warnings("---\nrealtime: { provider: openai }\n---\nBe kind.\n"),
         ["line 2: no greeting and no `realtime.extra.greeting`: the caller hears silence until they speak"]
     );
