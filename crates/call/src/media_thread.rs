@@ -42,7 +42,8 @@ const SLOT_FULL: usize = 8;
 const SLOTS: u64 = FRAME_MS as u64;
 /// A thread that is later than so many ticks skips the rest and counts a slip.
 const MOST_LATE: u64 = 5 * SLOTS;
-/// 20 ms messages handed to a WebSocket at once: waking its task once in 60 ms, not fifty times a second.
+/// 20 ms messages handed to a WebSocket at once: waking its task once in 60 ms, not fifty times a second. The first
+/// after a pause goes alone, so that what is said is heard within its frame.
 const MESSAGES: usize = 3;
 /// Datagrams read of one socket in one tick; more than a far end sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
@@ -96,6 +97,8 @@ pub(crate) struct Seat {
     /// Frames of the recording that were lost since the last piece.
     gap: u64,
     unsent: Vec<Bytes>,
+    /// There was sound for a WebSocket in the last tick.
+    spoke: bool,
     deaf_since: Option<CallTime>,
     turns: u32,
 }
@@ -118,6 +121,7 @@ impl Seat {
             tape: None,
             gap: 0,
             unsent: Vec::new(),
+            spoke: false,
             deaf_since: None,
             turns: 0,
         }
@@ -394,9 +398,10 @@ impl Wheel {
                 }
             }
         }
+        let first = !std::mem::replace(&mut seat.spoke, spoke);
         // A client that stops listening at `trackEnd` has heard all.
         let last = !spoke || seat.media.utterance_over();
-        if seat.unsent.len() >= MESSAGES || (last && !seat.unsent.is_empty()) {
+        if seat.unsent.len() >= MESSAGES || ((first || last) && !seat.unsent.is_empty()) {
             let batch = std::mem::take(&mut seat.unsent);
             let wire = seat.wires.iter().find_map(|(_, wire)| match wire {
                 Wire::Socket { outbound, .. } => Some(outbound),

@@ -242,7 +242,7 @@ impl Task {
                         self.tell_media(ToMedia::Listen(door, rate)).await;
                         None
                     }
-                    Err(why) => Some(Input::Unheard(door, Err(why))),
+                    Err(broken) => Some(Input::Unheard(door, Err(broken))),
                 };
             }
             Effect::OpenModel(door, option) => return self.open_model(door, &option).await,

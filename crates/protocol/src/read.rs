@@ -70,9 +70,20 @@ pub fn value<T: DeserializeOwned>(mut value: Value) -> Result<Read<T>, ReadError
         Err(error) => {
             let field = error.path().to_string();
             let field = if field == "." { String::new() } else { field };
-            Err(ReadError { field: shown(&field), message: shown(&error.into_inner().to_string()) })
+            Err(wrong(field, &error.into_inner().to_string()))
         }
     }
+}
+
+/// What is wrong at `place`. serde names an absent field in its text and not in the path.
+fn wrong(place: String, message: &str) -> ReadError {
+    let absent = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    let (field, message) = match absent {
+        Some(name) if place.is_empty() => (name.to_owned(), "missing"),
+        Some(name) => (format!("{place}.{name}"), "missing"),
+        None => (place, message),
+    };
+    ReadError { field: shown(&field), message: shown(message) }
 }
 
 /// `text` fit for a log line and an event: of bounded length and without control characters.

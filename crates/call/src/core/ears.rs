@@ -8,6 +8,7 @@ use protocol::CallTime;
 use protocol::event::{Event, Transcript};
 use providers::Heard;
 
+use super::realtime::Broken;
 use super::{Core, Due, Effect};
 use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia};
 
@@ -175,15 +176,15 @@ impl Core {
     }
 
     /// A recognizer has ended, which it should not while the call is up.
-    pub(crate) fn unheard(&mut self, now: CallTime, door: DoorId, result: Result<(), String>) {
+    pub(crate) fn unheard(&mut self, now: CallTime, door: DoorId, result: Result<(), Broken>) {
         if self.ears.door != Some(door) {
             return;
         }
         self.order(ToMedia::Deaf(door));
         self.ears.door = None;
-        let why = result.err().unwrap_or_else(|| "the recognizer ended".into());
-        self.error(now, "asr", why, 500);
-        if self.is_up() && self.ears.restarts < MOST_RESTARTS {
+        let broken = result.err().unwrap_or(Broken { why: "the recognizer ended".into(), retryable: true });
+        self.error(now, "asr", broken.why, 500);
+        if broken.retryable && self.is_up() && self.ears.restarts < MOST_RESTARTS {
             self.ears.restarts += 1;
             self.open_door();
         }

@@ -103,7 +103,7 @@ pub enum Input {
     /// A recognizer.
     Heard(DoorId, Heard),
     /// A recognizer has ended.
-    Unheard(DoorId, Result<(), String>),
+    Unheard(DoorId, Result<(), Broken>),
     /// A synthesizer.
     Spoken(VoiceId, u32, Spoken),
     /// A sound file.

@@ -92,8 +92,8 @@ impl Running {
         &mut self,
         door: DoorId,
         option: &TranscriptionOption,
-    ) -> Result<(u32, mpsc::Sender<Hearing>), String> {
-        let recognizer = self.providers.recognizer(option).map_err(|e| e.to_string())?;
+    ) -> Result<(u32, mpsc::Sender<Hearing>), Broken> {
+        let recognizer = self.providers.recognizer(option).map_err(|error| broken(&error))?;
         let rate = recognizer.rate();
         let name = option.provider.clone().unwrap_or_default();
         let (sound, hearing) = mpsc::channel(HEARING);
@@ -108,7 +108,7 @@ impl Running {
                 }
             };
             let (result, ()) = tokio::join!(
-                fenced(run::recognize(&name, recognizer.as_ref(), &Limits::HEAR, hearing, heard)),
+                unbroken(run::recognize(&name, recognizer.as_ref(), &Limits::HEAR, hearing, heard)),
                 forward
             );
             let _ = input.send(Input::Unheard(door, result.map(drop))).await;
@@ -139,12 +139,8 @@ impl Running {
                 }
             };
             let work = async {
-                let run = AssertUnwindSafe(model.run(taken, said)).catch_unwind();
                 tokio::select! {
-                    result = run => match result {
-                        Ok(result) => result.map_err(|error| broken(&error)),
-                        Err(_) => Err(Broken { why: "internal error".into(), retryable: false }),
-                    },
+                    result = unbroken(model.run(taken, said)) => result,
                     () = feed_model(hearing, told, given) => Ok(()),
                 }
             };
@@ -443,6 +439,14 @@ async fn feed_model(
 
 fn broken(error: &ProviderError) -> Broken {
     Broken { why: error.to_string(), retryable: error.retryable() }
+}
+
+/// The result of a provider that hears, with an error inside it told as a failure that would come again.
+async fn unbroken<T>(work: impl Future<Output = Result<T, ProviderError>>) -> Result<T, Broken> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result.map_err(|error| broken(&error)),
+        Err(_) => Err(Broken { why: "internal error".into(), retryable: false }),
+    }
 }
 
 /// The result of a provider's work, with an error inside it told as a failure: its call waits for the end.

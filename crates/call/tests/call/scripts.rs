@@ -72,6 +72,7 @@ scripts! {
     realtime_greets_without_a_synthesizer
     realtime_hangs_up_after_its_last_words
     realtime_never_says_its_greeting
+    recognizer_that_cannot_be_made
     record_by_command
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back

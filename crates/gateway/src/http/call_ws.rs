@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use call::handle::{EVENTS, ToCall};
 use call::legs::unsignalled::NoSignalling;
@@ -33,11 +34,23 @@ const SPOKEN: usize = 17;
 /// What a handler of these endpoints is given.
 type Asked = Query<HashMap<String, String>>;
 
+/// A request that asks for a WebSocket. Any other is told what is missing.
+pub(super) struct Upgrade(WebSocketUpgrade);
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let asked = WebSocketUpgrade::from_request_parts(parts, state).await;
+        asked.map(Upgrade).map_err(|refused| problem(refused.status(), refused.body_text()))
+    }
+}
+
 /// `GET /call`: a call whose sound goes over the WebSocket itself.
 pub(super) async fn audio(
     State(door): State<Door>,
     Query(query): Asked,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Response {
     let (parameters, id) = match new_call(&query) {
         Ok(new) => new,
@@ -61,7 +74,7 @@ pub(super) async fn audio(
 pub(super) async fn sip(
     State(door): State<Door>,
     Query(query): Asked,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Response {
     let parameters = match Parameters::read(&query) {
         Ok(parameters) => parameters,
@@ -120,7 +133,7 @@ fn place_call(app: Arc<App>, upgrade: WebSocketUpgrade, parameters: Parameters) 
 pub(super) async fn webrtc(
     State(door): State<Door>,
     Query(query): Asked,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Response {
     let id = match new_call(&query) {
         Ok((_, id)) => id,

@@ -33,6 +33,23 @@ async fn place(rig: &Rig, to: &Rig) -> Client {
     client
 }
 
+/// A call from one server to another, whose client has been told of it and has said nothing yet.
+struct Both {
+    desk: Rig,
+    rig: Rig,
+    /// The client that has placed the call.
+    ours: Client,
+    /// The client of the one that it came to.
+    theirs: Client,
+}
+
+async fn both() -> Both {
+    let ((desk, mut announced), rig) = (desk().await, Rig::start().await);
+    let ours = place(&rig, &desk).await;
+    let theirs = attach(&desk, &mut announced).await;
+    Both { desk, rig, ours, theirs }
+}
+
 /// The story of a call up to its close, without what comes by the clock: `server` before what the server plays, `refer`
 /// behind what concerns a second party, whose track is the server's, and the reason of an end.
 async fn story(mut client: Client) -> Vec<String> {
@@ -86,9 +103,7 @@ async fn a_websocket_call_whose_client_falls_silent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_that_rings_and_is_answered_and_the_call_that_comes_in() {
-    let ((desk, mut announced), rig) = (desk().await, Rig::start().await);
-    let mut ours = place(&rig, &desk).await;
-    let mut theirs = attach(&desk, &mut announced).await;
+    let Both { desk, rig, mut ours, mut theirs } = both().await;
     theirs.send(json!({"command": "ringing"})).await;
     ours.event("ringing").await;
     theirs.send(json!({"command": "accept", "option": {}})).await;
@@ -104,9 +119,7 @@ async fn a_call_of_ours_that_rings_and_is_answered_and_the_call_that_comes_in() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_with_early_media() {
-    let ((desk, mut announced), rig) = (desk().await, Rig::start().await);
-    let mut ours = place(&rig, &desk).await;
-    let mut theirs = attach(&desk, &mut announced).await;
+    let Both { desk, rig, mut ours, mut theirs } = both().await;
     theirs.send(json!({"command": "ringing", "ringtone": "tone.wav"})).await;
     assert_eq!(ours.event("ringing").await["earlyMedia"], true);
     theirs.event("trackEnd").await;
@@ -132,9 +145,7 @@ async fn a_call_with_early_media() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_rejected_after_it_has_rung() {
-    let ((desk, mut announced), rig) = (desk().await, Rig::start().await);
-    let mut ours = place(&rig, &desk).await;
-    let mut theirs = attach(&desk, &mut announced).await;
+    let Both { desk, rig, mut ours, mut theirs } = both().await;
     theirs.send(json!({"command": "ringing"})).await;
     ours.event("ringing").await;
     theirs.send(json!({"command": "reject", "reason": "Busy Here", "code": 486})).await;

@@ -112,7 +112,11 @@ async fn other_paths_and_plain_requests_are_refused() {
     let rig = Rig::start().await;
     assert_eq!(rig.get("/nothing").await.0, 404);
     assert_eq!(rig.get("/../etc/passwd").await.0, 404);
-    assert!((400..500).contains(&rig.get("/call").await.0));
+    for path in ["/call", "/call/", "/call/sip", "/call/webrtc"] {
+        let answer = reqwest::get(rig.url(path)).await.unwrap();
+        assert!(answer.status().is_client_error(), "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+    }
     assert_eq!(rig.get("/call/kill/x").await.0, 405);
     rig.server.stop().await;
 }

@@ -128,6 +128,7 @@ async fn a_command_that_is_wrong_is_told_with_its_field() {
         (r#"{"command":"play","url":"x","autoHangup":"perhaps"}"#, Some("autoHangup")),
         (r#"{"command":"tts","text":"x","option":{"endpoint":"http://127.0.0.1"}}"#, Some("option.endpoint")),
         (r#"{"command":"dance"}"#, Some("command")),
+        (r#"{"command":"tts"}"#, Some("text")),
         ("nonsense", None),
         (deep.as_str(), None),
     ] {

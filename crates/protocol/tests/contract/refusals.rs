@@ -42,9 +42,14 @@ fn a_wrong_value_is_told_with_its_field() {
 
 #[test]
 fn a_missing_field_is_named() {
-    assert!(refused(r#"{"command":"tts"}"#).1.contains("`text`"));
-    assert!(refused(r#"{"command":"play"}"#).1.contains("`url`"));
-    assert!(refused(r#"{"command":"invite"}"#).1.contains("`option`"));
+    for (command, field) in [
+        (r#"{"command":"tts"}"#, "text"),
+        (r#"{"command":"play"}"#, "url"),
+        (r#"{"command":"invite"}"#, "option"),
+        (r#"{"command":"record"}"#, "action"),
+    ] {
+        assert_eq!(refused(command), (field.into(), "missing".into()), "{command}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The providers of a simulated call: what the rules ask of them becomes entries of the agenda.
 
 use call::core::Input;
+use call::core::realtime::Broken;
 use call::core::voice::VoiceId;
 use call::media::order::{DoorId, ToMedia};
 use call::setup::Sound;
@@ -16,7 +17,8 @@ const FILE_CHUNK: usize = RATE as usize;
 impl World {
     pub(super) fn listen(&mut self, door: DoorId) -> Option<Input> {
         if let Some(Fault::Refuses(why)) = &self.cast.recognizer.fault {
-            return Some(Input::Unheard(door, Err(why.clone())));
+            let broken = Broken { why: why.clone(), retryable: false };
+            return Some(Input::Unheard(door, Err(broken)));
         }
         let understood = self.caller.said.iter().filter(|said| said.to <= self.now).count();
         self.ears.push(Ears { door, speaking: false, understood, last: String::new() });
@@ -50,7 +52,7 @@ impl World {
                 ears.understood = ears.understood.max(done);
                 ears.last.clear();
                 if let Some(Fault::Breaks(why)) = times.fault {
-                    let input = Input::Unheard(door, Err(why));
+                    let input = Input::Unheard(door, Err(Broken { why, retryable: true }));
                     self.due(now + times.last, From::Door(door), What::Input(input));
                 } else if !text.is_empty() {
                     self.due(now + times.last, From::Door(door), What::Final(door, text));
