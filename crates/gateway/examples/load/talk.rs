@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rtp::{Outgoing, Srtp};
+use rtp::{Datagram, Outgoing, Srtp};
 use serde_json::json;
 
 use crate::client::Client;
@@ -152,6 +152,10 @@ impl Phone {
         let mut buffer = [0; 512];
         while let Ok(length) = self.socket.recv(&mut buffer) {
             let packet = &mut buffer[..length];
+            // A report for the phone whose port is the one below.
+            if Datagram::classify(packet) != Datagram::Rtp {
+                continue;
+            }
             if let Some(cipher) = &mut self.cipher
                 && cipher.unprotect(packet).is_err()
             {

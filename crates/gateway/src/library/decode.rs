@@ -223,7 +223,9 @@ impl Out {
         if self.waiting.is_empty() || (self.waiting.len() < whole && !last) {
             return None;
         }
-        let samples: Box<[i16]> = self.waiting.drain(..whole.min(self.waiting.len())).collect();
+        // Between two pieces nothing is held but what is left.
+        let rest = self.waiting.split_off(whole.min(self.waiting.len()));
+        let samples = std::mem::replace(&mut self.waiting, rest).into_boxed_slice();
         self.given += samples.len() as u64;
         Some(Sound { rate: self.rate, samples })
     }
