@@ -153,8 +153,8 @@ async fn run(loaded: Loaded, call: Option<String>) -> Result<(), String> {
     }
 }
 
-/// Each file that is played is decoded on a thread of the blocking pool, which waits with it; the usual limit of
-/// 512 would make the next call's file wait for an earlier call's end.
+/// A file that is still being fetched is decoded on a thread of the blocking pool, which waits for its bytes; with the
+/// usual limit of 512 slow servers would hold up the files, records and event logs of other calls.
 const BLOCKING_THREADS: usize = 4096;
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
