@@ -300,6 +300,7 @@ async fn sound_goes_both_ways_over_a_real_socket() {
     }
     let mut loud = 0;
     while let Ok(batch) = live.socket.from_call.try_recv() {
+        assert!(batch.len() <= 2, "{} messages wait for each other", batch.len());
         loud += batch.iter().filter(|message| message.iter().any(|byte| *byte != 0)).count();
     }
     assert!((48..=54).contains(&loud), "a second is 50 messages, not {loud}");

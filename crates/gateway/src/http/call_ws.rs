@@ -28,8 +28,8 @@ use crate::calls::{NoClaim, NoPlace, Place};
 const HEARD: usize = 50;
 /// Bytes of each buffer of a socket, which are held for the whole call: a second of events and sound.
 const SOCKET_BUFFER: usize = 8 * 1024;
-/// Batches waiting for a client, of about three 20 ms messages each: a second. When full the media thread drops.
-const SPOKEN: usize = 17;
+/// Batches waiting for a client, of two frames each: a second. When full the media thread drops.
+const SPOKEN: usize = 25;
 
 /// What a handler of these endpoints is given.
 type Asked = Query<HashMap<String, String>>;
