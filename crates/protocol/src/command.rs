@@ -324,11 +324,11 @@ impl Command {
     pub fn from_value(mut value: Value) -> Result<Read<Command>, ReadError> {
         let wrong = |message: String| ReadError { field: "command".into(), message };
         let Some(object) = value.as_object_mut() else {
-            return Err(ReadError { field: String::new(), message: "expected a JSON object".into() });
+            return Err(ReadError { field: String::new(), message: "expected an object".into() });
         };
         let name = match object.remove("command") {
             Some(Value::String(name)) => name,
-            Some(_) => return Err(wrong("expected a text".into())),
+            Some(_) => return Err(wrong("expected a string".into())),
             None => return Err(wrong("missing; it names what to do".into())),
         };
         let row = COMMANDS.iter().find(|(names, _)| names.iter().any(|n| n.eq_ignore_ascii_case(&name)));

@@ -5,7 +5,7 @@
 //! the first spelling of the wire contract.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::value::{Extra, Headers, InputTimeout, Millis, Seconds, Secret, lenient_number};
 
@@ -360,35 +360,6 @@ option_object! {
     }
 }
 
-/// Headers to take from an INVITE: names, or names with a pattern the value must match.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct ExtractHeaders(pub Vec<ExtractHeader>);
-
-/// One header to take.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum ExtractHeader {
-    /// Take the header whatever its value.
-    Name(String),
-    /// Take the header when its value matches.
-    Pattern {
-        /// Name of the header.
-        name: String,
-        /// Regular expression for the value.
-        pattern: String,
-    },
-}
-
-impl ExtractHeader {
-    /// Name of the header.
-    pub fn name(&self) -> &str {
-        match self {
-            ExtractHeader::Name(name) | ExtractHeader::Pattern { name, .. } => name,
-        }
-    }
-}
-
 option_object! {
     /// An external program that takes over all audio.
     MediaPassOption {
@@ -522,27 +493,9 @@ option_object! {
     }
 }
 
-/// Headers as a map, or as a list of `{name, value}` objects or `[name, value]` pairs.
-fn header_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Headers>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Shape {
-        Map(Headers),
-        Pairs(Vec<(String, String)>),
-        Objects(Vec<Row>),
-    }
-    #[derive(Deserialize)]
-    struct Row {
-        name: String,
-        value: String,
-    }
-    Ok(Option::<Shape>::deserialize(deserializer)?.map(|shape| match shape {
-        Shape::Map(map) => map,
-        Shape::Pairs(pairs) => pairs.into_iter().collect(),
-        Shape::Objects(rows) => rows.into_iter().map(|row| (row.name, row.value)).collect(),
-    }))
-}
-
+mod headers;
 mod llm;
 
+use headers::header_map;
+pub use headers::{ExtractHeader, ExtractHeaders};
 pub use llm::{LlmOption, Rule};

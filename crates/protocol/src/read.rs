@@ -4,6 +4,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::spelling;
+use element::{Element, Fault};
+
+mod element;
 
 /// Largest message that is looked at, in bytes. Base64 audio in a `tts` command is the largest legal content:
 /// four minutes at 16 kHz.
@@ -56,6 +59,9 @@ pub fn json(text: &str) -> Result<Value, ReadError> {
 }
 
 /// Reads `value` as a `T`, naming the field that does not fit and the keys that `T` does not know.
+///
+/// # Errors
+/// Names the path of the field, what is expected there and what came, in words of the wire.
 pub fn value<T: DeserializeOwned>(mut value: Value) -> Result<Read<T>, ReadError> {
     spelling::settle(&mut value);
     let mut unknown = Vec::new();
@@ -64,26 +70,17 @@ pub fn value<T: DeserializeOwned>(mut value: Value) -> Result<Read<T>, ReadError
             unknown.push(shown(&clean(&path.to_string())));
         }
     };
-    let ignored = serde_ignored::Deserializer::new(value, &mut note);
+    let ignored = serde_ignored::Deserializer::new(Element(&value), &mut note);
     match serde_path_to_error::deserialize(ignored) {
         Ok(value) => Ok(Read { value, unknown }),
         Err(error) => {
-            let field = error.path().to_string();
-            let field = if field == "." { String::new() } else { field };
-            Err(wrong(field, &error.into_inner().to_string()))
+            let place = error.path().to_string();
+            let Fault { field, message } = error.into_inner();
+            let place = [place.as_str(), field.unwrap_or_default()];
+            let path: Vec<&str> = place.into_iter().filter(|step| !matches!(*step, "" | ".")).collect();
+            Err(ReadError { field: shown(&path.join(".")), message: shown(&message) })
         }
     }
-}
-
-/// What is wrong at `place`. serde names an absent field in its text and not in the path.
-fn wrong(place: String, message: &str) -> ReadError {
-    let absent = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    let (field, message) = match absent {
-        Some(name) if place.is_empty() => (name.to_owned(), "missing"),
-        Some(name) => (format!("{place}.{name}"), "missing"),
-        None => (place, message),
-    };
-    ReadError { field: shown(&field), message: shown(message) }
 }
 
 /// `text` fit for a log line and an event: of bounded length and without control characters.

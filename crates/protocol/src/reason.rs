@@ -90,7 +90,7 @@ impl Serialize for HangupReason {
 impl<'de> Deserialize<'de> for HangupReason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a word, or {other}")]
         enum Shape {
             Word(String),
             Other { other: String },

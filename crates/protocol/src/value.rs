@@ -50,16 +50,20 @@ impl Secret {
 /// Its errors do not repeat what was read.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a text")]
-        enum Shape {
-            Text(String),
-            Digits(u64),
+        struct SecretVisitor;
+        impl Visitor<'_> for SecretVisitor {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::new(text))
+            }
+            fn visit_u64<E: de::Error>(self, digits: u64) -> Result<Secret, E> {
+                Ok(Secret(digits.to_string()))
+            }
         }
-        Ok(match Shape::deserialize(deserializer)? {
-            Shape::Text(text) => Secret(text),
-            Shape::Digits(digits) => Secret(digits.to_string()),
-        })
+        deserializer.deserialize_any(SecretVisitor)
     }
 }
 
@@ -177,7 +181,7 @@ impl Visitor<'_> for SpanVisitor {
     type Value = Duration;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = if self.unit.as_secs() == 1 { "seconds" } else { "milliseconds" };
-        write!(f, "a number of {unit} or a text such as \"30s\"")
+        write!(f, "a number of {unit} or a string such as \"30s\"")
     }
     fn visit_u64<E: de::Error>(self, v: u64) -> Result<Duration, E> {
         span(v as f64, self.unit).map_err(E::custom)
@@ -209,7 +213,7 @@ impl<'de> Deserialize<'de> for Scalar {
         impl Visitor<'_> for ScalarVisitor {
             type Value = Scalar;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a text")
+                f.write_str("a number or a string")
             }
             fn visit_u64<E: de::Error>(self, v: u64) -> Result<Scalar, E> {
                 Ok(Scalar(ScalarValue::Number(v as f64)))
@@ -232,20 +236,41 @@ impl<'de> Deserialize<'de> for Scalar {
 }
 
 /// Deserialises a number that some clients send as a text.
-pub(crate) fn lenient_number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: TryFrom<i64>,
-{
+pub(crate) fn lenient_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let Some(Scalar(value)) = Option::<Scalar>::deserialize(deserializer)? else { return Ok(None) };
-    let number = match value {
-        ScalarValue::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => Some(n as i64),
-        _ => None,
+    let came = match value {
+        ScalarValue::Number(n) if n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&n) => {
+            return Ok(Some(n as u32));
+        }
+        ScalarValue::Number(n) => n.to_string(),
+        ScalarValue::Text(_) => "a string".to_owned(),
     };
-    number
-        .and_then(|n| T::try_from(n).ok())
-        .map(Some)
-        .ok_or_else(|| de::Error::custom("expected a whole number within range"))
+    Err(de::Error::custom(format!("expected a whole number from 0 to {}, got {came}", u32::MAX)))
+}
+
+/// Deserialises a text, or a list of texts.
+///
+/// # Errors
+/// Those of the deserializer, when it is neither.
+pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Texts;
+    impl<'de> Visitor<'de> for Texts {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or an array of strings")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<String>, E> {
+            Ok(vec![text.to_owned()])
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut texts = Vec::new();
+            while let Some(text) = list.next_element()? {
+                texts.push(text);
+            }
+            Ok(texts)
+        }
+    }
+    deserializer.deserialize_any(Texts)
 }
 
 /// Declares an enum of wire words that is read in any case and written as spelled here.

@@ -154,7 +154,7 @@ struct FollowUpFront {
     timeout: Millis,
     #[serde(default = "default_follow_ups", alias = "max", alias = "max_count")]
     max_count: u32,
-    #[serde(default, alias = "texts", deserialize_with = "one_or_many")]
+    #[serde(default, alias = "texts", deserialize_with = "protocol::value::one_or_many")]
     text: Vec<String>,
 }
 
@@ -495,19 +495,6 @@ fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strateg
     let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let found = STARTS.iter().find(|row| row.name.eq_ignore_ascii_case(word.trim()));
     found.map(|row| Some(row.strategy)).ok_or_else(|| de::Error::unknown_variant(&word, WORDS))
-}
-
-pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Shape {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match Shape::deserialize(deserializer)? {
-        Shape::One(text) => vec![text],
-        Shape::Many(texts) => texts,
-    })
 }
 
 /// The keys that a type reads, as its derived reader announces them.

@@ -46,7 +46,7 @@ pub(super) struct HttpFront {
 #[derive(serde::Deserialize)]
 pub(super) struct McpFront {
     name: String,
-    #[serde(default, deserialize_with = "super::front::one_or_many")]
+    #[serde(default, deserialize_with = "protocol::value::one_or_many")]
     command: Vec<String>,
     #[serde(default)]
     url: Option<String>,

@@ -106,12 +106,16 @@ fn text_before_the_first_header_is_the_first_scene() {
 fn errors_name_line_and_key() {
     assert_eq!(
         error("---\ngreeting: Hi.\ninterruption:\n  strategy: bth\n---\n"),
-        "line 4, key `interruption.strategy`: unknown variant `bth`, expected one of `both`, `vad`, `asr`, `none`; \
+        "line 4, key `interruption.strategy`: unknown word `bth`, expected one of `both`, `vad`, `asr`, `none`; \
          did you mean `both`?"
     );
-    assert!(
-        error("---\ngreeting: Hi.\nvad:\n  voiceThreshold: loud\n---\n")
-            .starts_with("line 4, key `vad.voiceThreshold`")
+    assert_eq!(
+        error("---\ngreeting: Hi.\nvad:\n  voiceThreshold: loud\n---\n"),
+        "line 4, key `vad.voiceThreshold`: expected a number, got a string"
+    );
+    assert_eq!(
+        error("---\ngreeting: Hi.\nvad: silero\n---\n"),
+        "line 3, key `vad`: expected an object, got a string"
     );
     assert_eq!(
         error("---\ndtmf:\n  1:\n    action: gotoo\n---\n"),

@@ -1,10 +1,10 @@
 //! The language model of a playbook, and the answers that need none.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::Over;
-use crate::value::{Secret, lenient_number};
+use crate::value::{Secret, lenient_number, one_or_many};
 
 option_object! {
     /// The language model of a playbook.
@@ -67,18 +67,4 @@ pub struct Rule {
     /// What to answer, with tags; one of several by turn. `$1` or `$name` is what the pattern caught.
     #[serde(deserialize_with = "one_or_many")]
     pub say: Vec<String>,
-}
-
-/// A text, or a list of texts.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Shape {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match Shape::deserialize(deserializer)? {
-        Shape::One(text) => vec![text],
-        Shape::Many(texts) => texts,
-    })
 }

@@ -6,3 +6,4 @@ mod canonical;
 mod refusals;
 mod schema;
 mod secrets;
+mod wrong_types;
