@@ -18,6 +18,7 @@ use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
 use crate::config::words::TransferPolicy;
 use crate::egress::Egress;
+use crate::gate::Gate;
 use crate::inbound::Routes;
 use crate::ladder::Ladders;
 use crate::parked::Parked;
@@ -73,6 +74,9 @@ pub struct Beginning {
     pub unclaimed: bool,
 }
 
+/// Notes of calls on their way to the disk.
+static NOTES: Gate = Gate::new(4);
+
 /// How long after the end of a call its log takes SIP messages.
 const LAST_MESSAGES: Duration = Duration::from_millis(500);
 
@@ -93,7 +97,7 @@ impl App {
             Some(archive) => {
                 let record = records::beginning(&setup, now());
                 // The note is there before the call can end, since the record of the call takes it back.
-                tokio::task::spawn_blocking(move || archive.local.note(&record)).await.ok().flatten()
+                NOTES.pass(move || archive.local.note(&record)).await.ok().flatten()
             }
             None => None,
         };
@@ -105,7 +109,7 @@ impl App {
         let (app, over) = (self.clone(), handle.clone());
         self.tasks.spawn(async move {
             over.over().await;
-            app.forget_unborn(&over, note.as_ref());
+            app.forget_unborn(&over, note).await;
             drop(port);
             drop(place);
             // The answer to our BYE belongs to the log too.
@@ -116,12 +120,14 @@ impl App {
     }
 
     /// A client that leaves without `invite` leaves no record, so nothing else takes its note back.
-    fn forget_unborn(&self, over: &CallHandle, note: Option<&records::Note>) {
+    async fn forget_unborn(&self, over: &CallHandle, note: Option<records::Note>) {
         let info = over.info();
         let nobody = over.kind() == CallKind::WebSocket || info.callee.is_empty();
         let unborn = nobody && info.answered_ms.is_none();
-        if let (Some(archive), Some(note), true) = (&self.records, note, unborn) {
-            archive.local.forget(over.id(), note);
+        if let (Some(archive), Some(note), true) = (self.records.clone(), note, unborn) {
+            let id = over.id().to_owned();
+            // What is not taken back is a matter of the next start.
+            let _ = NOTES.pass(move || archive.local.forget(&id, &note)).await;
         }
     }
 

@@ -92,13 +92,18 @@ fn checksum(text: &str) -> u64 {
 /// # Errors
 /// Those of the file system; the half-written file is removed.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    let write = || std::fs::write(&part, bytes);
+    let begun = match (write(), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(parent)?;
+            write()
+        }
+        (begun, _) => begun,
+    };
+    let written = begun.and_then(|()| std::fs::rename(&part, path));
     if written.is_err() {
         // The first error is the one to tell; a left-over is overwritten by the next try.
         let _ = std::fs::remove_file(&part);

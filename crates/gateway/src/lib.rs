@@ -25,6 +25,7 @@ pub mod demo;
 pub mod egress;
 pub mod explain;
 pub mod files;
+mod gate;
 pub mod http;
 pub mod inbound;
 pub mod ladder;

@@ -14,6 +14,7 @@ use playbook::{Playbook, PlaybookError};
 
 use crate::config::read::process_environment;
 use crate::files;
+use crate::gate::Gate;
 
 /// Largest playbook that is read from the folder.
 pub const MAX_FILE: u64 = 1024 * 1024;
@@ -23,6 +24,9 @@ const ENDING: &str = "md";
 const FILLERS: &str = "fillers.txt";
 /// Most playbooks that are kept; one more and all are read again.
 const MOST_KEPT: usize = 1000;
+
+/// Playbooks of calls that are looked at once.
+static READS: Gate = Gate::new(4);
 
 /// Reads playbooks from one folder and from nowhere else, and keeps what it has read until the file changes. Clones
 /// share what is kept.
@@ -261,7 +265,7 @@ pub fn missing_files(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> V
 impl Playbooks for Folder {
     async fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
         let (folder, name) = (self.clone(), name.to_owned());
-        let loaded = tokio::task::spawn_blocking(move || folder.load(&name)).await;
+        let loaded = READS.pass(move || folder.load(&name)).await;
         loaded.map_err(|error| error.to_string())?
     }
 }

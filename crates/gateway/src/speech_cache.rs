@@ -16,9 +16,9 @@ use protocol::option::{LlmOption, RealtimeOption, Rendering, SynthesisOption, Tr
 use providers::{ChatModel, ProviderError, Realtime, Recognizer, Spoken, Synthesizer, Text};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::spawn_blocking;
 
 use crate::app;
+use crate::gate::Gate;
 
 /// What every file begins with; the digest of the sound follows, then the sound as s16le.
 const MAGIC: &[u8; 8] = b"ac-pcm1\n";
@@ -32,6 +32,11 @@ const SPOKEN: usize = 4;
 const WHOLE: &str = "pcm";
 /// Ends the name of a file that is being written.
 const PART: &str = "part";
+
+/// Texts that are looked for at once.
+static READS: Gate = Gate::new(8);
+/// Texts that are kept at once.
+static WRITES: Gate = Gate::new(2);
 
 /// `providers` whose rendered speech is kept in `folder`, at most `most_bytes` of it; 0 keeps none.
 pub fn around(providers: Arc<dyn Providers>, folder: PathBuf, most_bytes: u64) -> Arc<dyn Providers> {
@@ -87,7 +92,7 @@ impl Synthesizer for Rendered {
             let key = key(&self.option, self.rate(), &text.text);
             let (shelf, wanted) = (self.shelf.clone(), key.clone());
             // A reader that panicked has found nothing.
-            let kept = spawn_blocking(move || shelf.read(&wanted)).await.ok().flatten();
+            let kept = READS.pass(move || shelf.read(&wanted)).await.ok().flatten();
             match kept {
                 Some(samples) => replay(text.piece, &samples, self.rate(), &spoken).await?,
                 None => self.render(key, text, &spoken).await?,
@@ -119,7 +124,7 @@ impl Rendered {
         if let Some(samples) = whole.filter(|samples| done && !samples.is_empty()) {
             let shelf = self.shelf.clone();
             // The call does not wait for the disk, and a text that cannot be kept is rendered again.
-            spawn_blocking(move || shelf.keep(&key, &samples));
+            WRITES.offer(move || shelf.keep(&key, &samples));
         }
         Ok(())
     }

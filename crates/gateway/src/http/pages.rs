@@ -7,11 +7,15 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Door, problem};
 use crate::files;
+use crate::gate::Gate;
 
 /// What `/` says where there is no `index.html`.
 const INDEX: &str = include_str!("index.html");
 /// Largest file that is served.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// Files that are read at once.
+static READS: Gate = Gate::new(4);
 
 /// What a browser takes a file for, by what its name ends in.
 const TYPES: &[(&str, &str)] = &[
@@ -46,7 +50,7 @@ async fn file(door: Door, name: String) -> Option<Response> {
         let bytes = (size <= MAX_FILE).then(|| std::fs::read(&path).ok()).flatten()?;
         Some(answer(&name, bytes))
     };
-    tokio::task::spawn_blocking(read).await.ok().flatten()
+    READS.pass(read).await.ok().flatten()
 }
 
 fn answer(name: &str, bytes: Vec<u8>) -> Response {

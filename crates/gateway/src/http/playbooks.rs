@@ -17,8 +17,12 @@ use super::call_ws::no_place;
 use super::query::new_id;
 use super::{Door, problem, problem_at};
 use crate::app;
+use crate::gate::Gate;
 use crate::originate::{self, Order};
 use crate::playbooks::{self, Folder, MAX_FILE};
+
+/// Looks into the folder of playbooks for clients.
+static READS: Gate = Gate::new(4);
 
 /// `GET /api/playbooks`.
 pub(super) async fn list(State(door): State<Door>) -> Response {
@@ -143,5 +147,5 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce(&Folder) -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     let folder = door.app.playbooks.clone();
-    tokio::task::spawn_blocking(move || work(&folder)).await.unwrap_or_else(|e| Err(e.to_string()))
+    READS.pass(move || work(&folder)).await.unwrap_or_else(|e| Err(e.to_string()))
 }

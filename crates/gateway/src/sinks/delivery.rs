@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::notes;
+use super::journal;
 use crate::files;
 
 /// The event log of a call is whole so long after its record.
@@ -183,7 +183,7 @@ fn is_older(written: SystemTime, age: Duration) -> bool {
 /// The records in the spool, oldest first by name, with the time they were written.
 fn waiting(spool: &Path) -> Vec<(PathBuf, SystemTime)> {
     let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let days = entries(spool).filter(|day| day.file_name() != notes::UP);
+    let days = entries(spool).filter(|day| day.file_name() != journal::UP);
     let mut waiting: Vec<_> = days
         .flat_map(|day| entries(&day.path()))
         .filter(|file| file.path().extension().is_some_and(|end| end == "json"))

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::files;
+use crate::gate::Gate;
 
 /// Lines waiting to be written. When full the call drops a line and counts it.
 const LINES: usize = 256;
@@ -17,6 +18,9 @@ const LINES: usize = 256;
 const FLUSH: Duration = Duration::from_secs(1);
 /// Bytes gathered before a write that does not wait for [`FLUSH`].
 const GATHER: usize = 64 * 1024;
+
+/// Logs that are written at the same moment.
+static WRITES: Gate = Gate::new(4);
 
 /// The end of an event log that writes; give it to a task.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl Writer {
                 }
             }
             let path = self.path.clone();
-            let written = tokio::task::spawn_blocking(move || append(&path, &text)).await;
+            let written = WRITES.pass(move || append(&path, &text)).await;
             if let Ok(Err(error)) = written
                 && std::mem::replace(&mut healthy, false)
             {
@@ -67,8 +71,13 @@ fn push(text: &mut Vec<u8>, line: &LogLine) {
 }
 
 fn append(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(text)
+    let open = || std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let mut file = match (open(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder)?;
+            open()?
+        }
+        (opened, _) => opened?,
+    };
+    file.write_all(text)
 }

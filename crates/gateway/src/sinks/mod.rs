@@ -1,13 +1,13 @@
 //! Where what is left of a call goes: one file for each kind.
 //!
 //! [`events`] writes event logs, [`recording`] sound, [`reports`] what a playbook's `posthook` is sent. A call record goes into the [`archive`]: into a file
-//! ([`records`], with `notes` of the calls that are up), into the database ([`store`], an embedded one or Postgres), and from a spool
+//! ([`records`], with a `journal` of the calls that are up), into the database ([`store`], an embedded one or Postgres), and from a spool
 //! ([`delivery`]) to a server ([`post`]) or an object store ([`objects`]).
 
 pub mod archive;
 pub mod delivery;
 pub mod events;
-mod notes;
+mod journal;
 pub mod objects;
 pub mod post;
 pub mod recording;

@@ -1,8 +1,7 @@
 //! Call records as files, each whole or not there, each exactly once.
 //!
-//! While a call is up its beginning stands in a note (see `notes`). The note becomes the record in one rename,
-//! so a crash at any moment leaves either the one or the other. Notes of a process that is gone become records
-//! at the next start.
+//! While a call is up its beginning stands in the journal (see `journal`), and its record before that is written, so a
+//! crash at any moment loses neither. What the journal of a process that is gone holds becomes records at the next start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::Archive;
-pub use super::notes::Note;
-use super::notes::{self, Notes};
+pub use super::journal::Note;
+use super::journal::{self, Abandoned, Journal};
 use crate::files;
 
 /// Finished records waiting to be written. When full the ending call waits.
@@ -34,7 +33,7 @@ const ABORTED: &str = "aborted";
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
-    notes: Option<Arc<Notes>>,
+    journal: Option<Arc<Journal>>,
     /// Where a copy of each record waits for a database that may be away.
     outbox: Option<PathBuf>,
 }
@@ -44,11 +43,11 @@ impl Local {
     /// come, but a crash loses those of calls that are up.
     pub fn open(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
-        let notes = Notes::open(&root).map(Arc::new);
-        if let Err(error) = &notes {
+        let journal = Journal::open(&root).map(Arc::new);
+        if let Err(error) = &journal {
             tracing::error!(path = %root.display(), %error, "calls cannot be noted; a crash loses their records");
         }
-        Local { notes: notes.ok(), root, outbox: None }
+        Local { journal: journal.ok(), root, outbox: None }
     }
 
     /// Lays a copy of each record into the folder `outbox` too. It is there before the record is, so that a crash
@@ -87,33 +86,27 @@ impl Local {
     /// # Errors
     /// Those of the file system; no record is there then, and the note of the call is.
     pub fn write(&self, record: &CallRecord) -> std::io::Result<PathBuf> {
-        let text = serde_json::to_vec_pretty(record)?;
-        let noted = self.notes.as_ref().and_then(|notes| Some((notes, notes.of(record)?)));
-        let Some((notes, note)) = noted else {
-            self.send_copy(record, &text)?;
-            let path = self.free_path(record);
-            files::write_whole(&path, &text)?;
-            return Ok(path);
-        };
-        let path = self.become_record(note.path(), record, &text)?;
-        notes.forget(&record.call_id, &note);
+        let noted = self.journal.as_ref().and_then(|journal| Some((journal, journal.of(record)?)));
+        let path = self.free_path(record);
+        if let Some((journal, note)) = &noted {
+            journal.end(note, &path, record)?;
+        }
+        self.put(record, &path)?;
+        if let Some((journal, note)) = noted {
+            journal.over(&record.call_id, &note);
+        }
         Ok(path)
     }
 
-    fn become_record(&self, note: &Path, record: &CallRecord, text: &[u8]) -> std::io::Result<PathBuf> {
-        files::write_whole(note, text)?;
-        self.send_copy(record, text)?;
-        let path = self.free_path(record);
-        if let Some(day) = path.parent() {
-            std::fs::create_dir_all(day)?;
-        }
-        std::fs::rename(note, &path)?;
-        Ok(path)
+    fn put(&self, record: &CallRecord, path: &Path) -> std::io::Result<()> {
+        let text = serde_json::to_vec_pretty(record)?;
+        self.send_copy(record, &text)?;
+        files::write_whole(path, &text)
     }
 
     /// Notes that a call is up. Without the note a crash loses the record of this call.
     pub fn note(&self, beginning: &CallRecord) -> Option<Note> {
-        match self.notes.as_ref()?.add(beginning) {
+        match self.journal.as_ref()?.begin(beginning) {
             Ok(note) => Some(note),
             Err(error) => {
                 tracing::error!(call = ?beginning.call_id, %error, "the beginning of a call cannot be noted");
@@ -124,10 +117,8 @@ impl Local {
 
     /// Takes the note of a call back that leaves no record.
     pub fn forget(&self, id: &str, note: &Note) {
-        // A note that is not there any more needs no removal.
-        let _ = std::fs::remove_file(note.path());
-        if let Some(notes) = &self.notes {
-            notes.forget(id, note);
+        if let Some(journal) = &self.journal {
+            journal.over(id, note);
         }
     }
 
@@ -135,26 +126,30 @@ impl Local {
     /// left alone.
     pub fn recover(&self, now: &str) -> Vec<CallRecord> {
         let mut recovered = Vec::new();
-        let settled = notes::settle_abandoned(&self.root, |note| match self.settle(note, now) {
-            Ok(record) => {
-                tracing::debug!(call = ?record.call_id, "the record of a call that was cut off");
-                recovered.push(record);
-            }
-            Err(error) => tracing::error!(path = %note.display(), %error, "the record cannot be written"),
+        let settled = journal::settle_abandoned(&self.root, |call| {
+            let record = self.settle(call, now)?;
+            tracing::debug!(call = ?record.call_id, "the record of a call that was cut off");
+            recovered.push(record);
+            Ok(())
         });
         if let Err(error) = settled {
-            tracing::error!(path = %self.root.display(), %error, "notes of calls cannot be looked through");
+            tracing::error!(path = %self.root.display(), %error, "the calls of a server that is gone cannot be read");
         }
         recovered
     }
 
-    /// Makes the record of an abandoned note. One that holds a finished record already is only moved.
-    fn settle(&self, note: &Path, now: &str) -> std::io::Result<CallRecord> {
-        let mut record = read(note)?;
-        if record.hangup_reason.as_ref().is_some_and(|reason| reason.wire() == ABORTED) {
-            record.end_time = now.into();
-        }
-        self.become_record(note, &record, &serde_json::to_vec_pretty(&record)?)?;
+    /// Makes the record of an abandoned call. That of a call that had ended stays as it is, and may be there already.
+    fn settle(&self, call: Abandoned, now: &str) -> std::io::Result<CallRecord> {
+        let Abandoned { beginning, ended } = call;
+        let (path, record) = match ended {
+            Some((path, record)) if read(&path).is_ok_and(|there| there == record) => (path, record),
+            Some((_, record)) => (self.free_path(&record), record),
+            None => {
+                let record = CallRecord { end_time: now.into(), ..beginning };
+                (self.free_path(&record), record)
+            }
+        };
+        self.put(&record, &path)?;
         Ok(record)
     }
 }
@@ -275,13 +270,13 @@ mod tests {
     /// What a process leaves that is killed: its folder, with nobody holding it.
     fn crash(local: Local, root: &Path) {
         let kept = root.join("kept");
-        std::fs::rename(root.join(notes::UP), &kept).unwrap();
+        std::fs::rename(root.join(journal::UP), &kept).unwrap();
         drop(local);
-        std::fs::rename(kept, root.join(notes::UP)).unwrap();
+        std::fs::rename(kept, root.join(journal::UP)).unwrap();
     }
 
     fn records(root: &Path) -> Vec<CallRecord> {
-        let days = std::fs::read_dir(root).unwrap().flatten().filter(|day| day.file_name() != notes::UP);
+        let days = std::fs::read_dir(root).unwrap().flatten().filter(|day| day.file_name() != journal::UP);
         days.flat_map(|day| std::fs::read_dir(day.path()).unwrap().flatten())
             .map(|file| read(&file.path()).unwrap())
             .collect()
@@ -322,22 +317,59 @@ mod tests {
         let records = records(folder.path());
         assert_eq!(records.len(), 2);
         let cut = records.iter().find(|record| record.call_id == "cut off").unwrap();
-        assert_eq!(
-            cut.end_time,
-            record("cut off").end_time,
-            "a note that holds a finished record stays as it is"
-        );
+        assert_eq!(cut.end_time, "2025-10-09T09:00:00Z", "nobody knows a better time");
+        let ended = records.iter().find(|record| record.call_id == "ended").unwrap();
+        assert_eq!(ended.end_time, record("ended").end_time);
+    }
+
+    /// The moments of `Local::write` at which a process can be killed.
+    #[test]
+    fn a_call_that_had_ended_keeps_its_record_whenever_the_crash_comes() {
+        for (noted, copied, written) in
+            [(true, false, false), (true, true, false), (true, true, true), (false, false, false)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let outbox = folder.path().join("outbox");
+            let root = folder.path().join("cdr");
+            let before = Local::open(&root).with_outbox(Some(outbox.clone()));
+            let (finished, path) = (record("s1"), before.free_path(&record("s1")));
+            let aborted = Some(HangupReason::Other(ABORTED.into()));
+            let note = before.note(&CallRecord { hangup_reason: aborted, ..record("s1") }).unwrap();
+            if noted {
+                before.journal.as_ref().unwrap().end(&note, &path, &finished).unwrap();
+            }
+            if copied {
+                before.send_copy(&finished, b"{}").unwrap();
+            }
+            if written {
+                before.put(&finished, &path).unwrap();
+            }
+            crash(before, &root);
+            let local = Local::open(&root).with_outbox(Some(outbox.clone()));
+            let recovered = local.recover("2025-10-09T09:00:00Z");
+            assert_eq!(recovered, records(&root), "{noted} {copied} {written}");
+            assert_eq!(recovered.len(), 1);
+            assert_eq!(recovered[0] == finished, noted);
+            assert_eq!(records(&outbox), recovered, "{noted} {copied} {written}");
+            assert!(local.recover("2025-10-09T09:00:00Z").is_empty());
+        }
     }
 
     #[test]
-    fn only_a_call_without_an_end_is_given_the_time_of_the_start() {
+    fn a_record_that_cannot_be_written_at_one_start_is_written_at_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let before = Local::open(folder.path());
-        let aborted = Some(HangupReason::Other(ABORTED.into()));
-        before.note(&CallRecord { hangup_reason: aborted, ..record("cut off") });
+        before.note(&at("s1", "2025-10-09T08:53:20Z"));
+        before.note(&at("s2", "2025-10-10T08:53:20Z"));
         crash(before, folder.path());
-        assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z").len(), 1);
-        assert_eq!(records(folder.path())[0].end_time, "2025-10-09T09:00:00Z");
+        // A file stands where the folder of one day has to be.
+        let taken = folder.path().join(day_and_time(&at("s2", "2025-10-10T08:53:20Z"), "").0);
+        std::fs::write(&taken, "").unwrap();
+        assert_eq!(Local::open(folder.path()).recover("2025-10-11T09:00:00Z").len(), 1);
+        std::fs::remove_file(taken).unwrap();
+        let second = Local::open(folder.path()).recover("2025-10-11T09:00:00Z");
+        assert_eq!(second.iter().map(|record| record.call_id.as_str()).collect::<Vec<_>>(), ["s2"]);
+        assert_eq!(records(folder.path()).len(), 2);
     }
 
     #[test]
@@ -372,7 +404,7 @@ mod tests {
         let note = local.note(&record("s1")).unwrap();
         local.forget("s1", &note);
         drop(local);
-        let left = std::fs::read_dir(folder.path().join(notes::UP)).unwrap().flatten();
+        let left = std::fs::read_dir(folder.path().join(journal::UP)).unwrap().flatten();
         assert!(left.filter(|entry| entry.path().is_dir()).count() == 0);
     }
 }
