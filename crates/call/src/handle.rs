@@ -87,6 +87,10 @@ pub struct CallInfo {
     pub callee: String,
     /// How good the main leg's sound was so far.
     pub quality: Option<Quality>,
+    /// Files that it is or was recorded into.
+    pub recordings: Vec<String>,
+    /// It is over, and its record was handed over; a call that never began has none.
+    pub recorded: bool,
 }
 
 /// The call has ended; what was sent to it had no effect.
@@ -117,6 +121,11 @@ impl CallHandle {
     /// How the call stands.
     pub fn info(&self) -> CallInfo {
         self.info.borrow().clone()
+    }
+
+    /// The same, to be told of each change.
+    pub fn watch(&self) -> watch::Receiver<CallInfo> {
+        self.info.clone()
     }
 
     /// Hands something to the call, waiting while its queue is full.

@@ -240,6 +240,8 @@ pub trait Studio: Send + Sync {
 /// An open recording.
 #[derive(Debug)]
 pub struct Tape {
+    /// The file.
+    pub path: String,
     /// Where the sound goes. Closing it ends the recording.
     pub pieces: mpsc::Sender<TapePiece>,
     /// What became of it, after its end.

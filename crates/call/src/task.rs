@@ -224,7 +224,10 @@ impl Task {
         if let Some(info) = self.core.info() {
             // `Over` is shown when the record is handed over, in `close`.
             if info.phase != Phase::Over {
-                self.info.send_replace(info);
+                self.info.send_modify(|shown| {
+                    let recordings = std::mem::take(&mut shown.recordings);
+                    *shown = CallInfo { recordings, ..info };
+                });
             }
         }
     }
@@ -442,6 +445,7 @@ impl Task {
                 let pieces = tape.pieces.clone();
                 self.tell_thread(|seat| Order::Tape(seat, Some(pieces))).await;
                 self.tell_media(ToMedia::Record).await;
+                self.info.send_modify(|info| info.recordings.push(tape.path.clone()));
                 self.tape = Some(tape);
                 Input::Taped
             }
@@ -507,10 +511,14 @@ impl Task {
         tracing::info!(reason = ?record.hangup_reason, status = record.status_code, "call ends");
         // A call that was never begun has nothing to account for.
         let begun = record.answer_time.is_some() || (self.kind == CallKind::Sip && !record.callee.is_empty());
-        if begun && self.services.records.send(*record).await.is_err() {
+        let recorded = begun && self.services.records.send(*record).await.is_ok();
+        if begun && !recorded {
             tracing::error!("no one takes call records");
         }
-        self.info.send_modify(|info| info.phase = Phase::Over);
+        self.info.send_modify(|info| {
+            info.phase = Phase::Over;
+            info.recorded = recorded;
+        });
         // Clients and log see their channels close after the record is on its way.
     }
 }

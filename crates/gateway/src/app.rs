@@ -18,7 +18,6 @@ use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
 use crate::config::words::TransferPolicy;
 use crate::egress::Egress;
-use crate::gate::Gate;
 use crate::inbound::Routes;
 use crate::ladder::Ladders;
 use crate::parked::Parked;
@@ -74,9 +73,6 @@ pub struct Beginning {
     pub unclaimed: bool,
 }
 
-/// Notes of calls on their way to the disk.
-static NOTES: Gate = Gate::new(4);
-
 /// How long after the end of a call its log takes SIP messages.
 const LAST_MESSAGES: Duration = Duration::from_millis(500);
 
@@ -93,12 +89,11 @@ impl App {
     /// Begins a call; its place and port are given back when it is over.
     pub async fn begin(self: &Arc<Self>, beginning: Beginning) -> CallHandle {
         let Beginning { setup, place, port, unclaimed } = beginning;
-        let note = match self.records.clone() {
-            Some(archive) => {
-                let record = records::beginning(&setup, now());
-                // The note is there before the call can end, since the record of the call takes it back.
-                NOTES.pass(move || archive.local.note(&record)).await.ok().flatten()
-            }
+        let local = self.records.as_ref().map(|archive| archive.local.clone());
+        let beginning = records::beginning(&setup, now());
+        let note = match &local {
+            // The note is there before the call can end, since the record of the call takes it back.
+            Some(local) => local.begin(&beginning).await,
             None => None,
         };
         if setup.kind == CallKind::Sip {
@@ -108,8 +103,10 @@ impl App {
         place.fill(handle.clone(), unclaimed);
         let (app, over) = (self.clone(), handle.clone());
         self.tasks.spawn(async move {
+            if let (Some(local), Some(note)) = (local, note) {
+                local.follow(note, beginning, &over).await;
+            }
             over.over().await;
-            app.forget_unborn(&over, note).await;
             drop(port);
             drop(place);
             // The answer to our BYE belongs to the log too.
@@ -117,18 +114,6 @@ impl App {
             app.ladders.end(over.id());
         });
         handle
-    }
-
-    /// A client that leaves without `invite` leaves no record, so nothing else takes its note back.
-    async fn forget_unborn(&self, over: &CallHandle, note: Option<records::Note>) {
-        let info = over.info();
-        let nobody = over.kind() == CallKind::WebSocket || info.callee.is_empty();
-        let unborn = nobody && info.answered_ms.is_none();
-        if let (Some(archive), Some(note), true) = (self.records.clone(), note, unborn) {
-            let id = over.id().to_owned();
-            // What is not taken back is a matter of the next start.
-            let _ = NOTES.pass(move || archive.local.forget(&id, &note)).await;
-        }
     }
 
     /// The event log of the call `id`, written by a task of its own.

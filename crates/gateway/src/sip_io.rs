@@ -28,6 +28,7 @@ use crate::inbound::Route;
 use crate::ladder::Ladders;
 use crate::policy::Policy;
 use crate::ports::{self, Port};
+use crate::sinks::records;
 use crate::sip_tls;
 
 /// Transactions for each call that may be up: its INVITE, its end, and what is still remembered of others.
@@ -133,8 +134,13 @@ pub async fn take(app: Arc<App>, handle: SipHandle, mut incoming: mpsc::Receiver
         app.tasks.clone().spawn(async move {
             let dialog = call.dialog;
             let id = call.invite.dialog_id.clone();
+            let parties = (call.invite.from_uri.clone(), call.invite.to_uri.clone());
             if let Err(refusal) = admit(&app, &handle, call).await {
                 refuse(&handle, dialog, &id, &refusal).await;
+                let record = records::refused(&id, parties, (503, refusal.told()), app::now());
+                if app.services.records.try_send(record).is_err() {
+                    tracing::warn!(call = ?id, "the record of a refused call finds no room");
+                }
             }
         });
     }

@@ -297,7 +297,7 @@ impl Studio for FakeStudio {
             // A call that no longer wants to know has ended.
             let _ = size.send(Recording { track_id, size: values * 2, ..Recording::default() });
         });
-        Ok(Tape { pieces, done })
+        Ok(Tape { path: format!("{id}.wav"), pieces, done })
     }
 }
 

@@ -438,6 +438,8 @@ impl Core {
             option: self.option.clone(),
             caller: self.caller(),
             callee: self.callee(),
+            recordings: Vec::new(),
+            recorded: false,
         })
     }
 

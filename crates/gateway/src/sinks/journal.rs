@@ -50,7 +50,7 @@ struct Line<R> {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum News<R> {
-    /// The call has begun; this is its record if it is cut off.
+    /// The call is up; this is its record if it is cut off.
     Up(R),
     /// The call has ended, and its record is about to be written.
     Ended { path: PathBuf, record: R },
@@ -75,7 +75,7 @@ struct Book {
     length: u64,
     /// The length at which it is made shorter.
     compact_at: u64,
-    /// Where the lines of each call that is up lie: when it began, and when it ended.
+    /// Where the lines of each call that is up lie: how it stands, and its record when it has ended.
     up: HashMap<u64, (Range<u64>, Option<Range<u64>>)>,
     /// Of each id the calls in the order they began: more than one while the record of the first is late.
     calls: HashMap<String, Vec<Note>>,
@@ -94,8 +94,8 @@ pub struct Note {
 
 /// A call that a process has left behind.
 pub(super) struct Abandoned {
-    /// What was known when it began.
-    pub(super) beginning: CallRecord,
+    /// What was known of it while it was up.
+    pub(super) standing: CallRecord,
     /// Its record and where that was to be written, when it had ended.
     pub(super) ended: Option<(PathBuf, CallRecord)>,
 }
@@ -139,6 +139,24 @@ impl Journal {
             book.up.insert(call, (place, None));
             book.calls.entry(beginning.call_id.clone()).or_default().push(note.clone());
             Ok(note)
+        })
+    }
+
+    /// Puts what is known of a call now in the place of what was known when it began; of a call that is over there is
+    /// nothing to note.
+    ///
+    /// # Errors
+    /// Those of the file system; the call stays noted as it was.
+    pub(super) fn renew(&self, note: &Note, standing: &CallRecord) -> io::Result<()> {
+        self.with(|book| {
+            if !book.up.contains_key(&note.call) {
+                return Ok(());
+            }
+            let place = book.append(&Line { call: note.call, news: News::Up(standing) })?;
+            if let Some((began, _)) = book.up.get_mut(&note.call) {
+                *began = place;
+            }
+            Ok(())
         })
     }
 
@@ -321,8 +339,9 @@ fn read(path: &Path) -> io::Result<BTreeMap<u64, Abandoned>> {
         }
         let Ok(Line { call, news }) = serde_json::from_slice::<Line<CallRecord>>(&text) else { continue };
         match news {
-            News::Up(beginning) => {
-                calls.insert(call, Abandoned { beginning, ended: None });
+            News::Up(standing) => {
+                let ended = calls.remove(&call).and_then(|known: Abandoned| known.ended);
+                calls.insert(call, Abandoned { standing, ended });
             }
             News::Ended { path, record } => {
                 if let Some(call) = calls.get_mut(&call) {
@@ -377,7 +396,7 @@ mod tests {
     /// Ids of the calls that a crash would leave now, and whether they have ended.
     fn left(journal: &Journal) -> Vec<(String, bool)> {
         let calls = read(&journal.folder.join(CALLS)).unwrap();
-        calls.into_values().map(|call| (call.beginning.call_id, call.ended.is_some())).collect()
+        calls.into_values().map(|call| (call.standing.call_id, call.ended.is_some())).collect()
     }
 
     #[test]
@@ -399,6 +418,23 @@ mod tests {
         assert_eq!(left(&journal), [("long".to_owned(), false), ("ending".to_owned(), true)]);
         journal.over("ending", &ending);
         assert_eq!(left(&journal), [("long".to_owned(), false)]);
+    }
+
+    #[test]
+    fn what_is_known_later_takes_the_place_of_what_was_known_at_first() {
+        let root = tempfile::tempdir().unwrap();
+        let journal = Journal::open(root.path()).unwrap();
+        let [up, over] = ["up", "over"].map(|id| journal.begin(&record(id)).unwrap());
+        let answered = CallRecord { status_code: 486, ..record("up") };
+        journal.renew(&up, &answered).unwrap();
+        journal.over("over", &over);
+        journal.renew(&over, &record("over")).unwrap();
+        let calls: Vec<_> = read(&journal.folder.join(CALLS)).unwrap().into_values().collect();
+        assert_eq!(calls.len(), 1, "a call that is over does not come back");
+        assert_eq!(calls[0].standing, answered);
+        journal.with(|book| book.compact(&journal.folder.join(CALLS))).unwrap();
+        let calls: Vec<_> = read(&journal.folder.join(CALLS)).unwrap().into_values().collect();
+        assert_eq!(calls[0].standing, answered);
     }
 
     #[test]

@@ -113,9 +113,10 @@ impl Studio for Recorder {
         let reel = Reel::new(file, writer, (from, rate));
         let (sender, pieces) = mpsc::channel(TAPE_PIECES);
         let (done_in, done) = oneshot::channel();
+        let name = path.display().to_string();
         let open = Open { id: id.to_owned(), path, reel, pieces, done: done_in };
         self.opened.try_send(open).map_err(|_| "too many recordings begin at once".to_owned())?;
-        Ok(Tape { pieces: sender, done })
+        Ok(Tape { path: name, pieces: sender, done })
     }
 }
 

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::DateTime;
-use protocol::record::CallRecord;
-use protocol::{CallOption, HangupReason};
+use call::{CallHandle, CallInfo, Phase};
+use chrono::{DateTime, SecondsFormat, Utc};
+use protocol::HangupReason;
+use protocol::record::{CallRecord, HangupMessage, Recording};
+use protocol::rest::CallKind;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,10 @@ use super::archive::Archive;
 pub use super::journal::Note;
 use super::journal::{self, Abandoned, Journal};
 use crate::files;
+use crate::gate::Gate;
 
+/// Notes on their way to the disk.
+static NOTES: Gate = Gate::new(4);
 /// Finished records waiting to be written. When full the ending call waits.
 pub const RECORDS: usize = 1000;
 /// Pause after a write that failed, doubled each time up to [`LONGEST_PAUSE`].
@@ -104,8 +109,14 @@ impl Local {
         files::write_whole(path, &text)
     }
 
+    /// Notes that a call is up, on a thread that may wait for the disk.
+    pub async fn begin(&self, beginning: &CallRecord) -> Option<Note> {
+        let (local, beginning) = (self.clone(), beginning.clone());
+        NOTES.pass(move || local.note(&beginning)).await.ok().flatten()
+    }
+
     /// Notes that a call is up. Without the note a crash loses the record of this call.
-    pub fn note(&self, beginning: &CallRecord) -> Option<Note> {
+    fn note(&self, beginning: &CallRecord) -> Option<Note> {
         match self.journal.as_ref()?.begin(beginning) {
             Ok(note) => Some(note),
             Err(error) => {
@@ -115,8 +126,45 @@ impl Local {
         }
     }
 
+    /// Puts what is known of a call now into its note.
+    fn renew(&self, note: &Note, standing: &CallRecord) {
+        if let Some(Err(error)) = self.journal.as_ref().map(|journal| journal.renew(note, standing)) {
+            tracing::warn!(call = ?standing.call_id, %error, "what is known of a call cannot be noted");
+        }
+    }
+
+    /// Keeps the note of a call true as long as that is up: when it was answered, with which option, what it is recorded
+    /// into. A call that leaves no record takes its note back.
+    pub async fn follow(self, note: Note, beginning: CallRecord, call: &CallHandle) {
+        let mut watch = call.watch();
+        let mut noted = (None, 0, beginning.caller.clone(), beginning.callee.clone());
+        loop {
+            let info = watch.borrow_and_update().clone();
+            let (local, note) = (self.clone(), note.clone());
+            if info.phase == Phase::Over {
+                if !info.recorded {
+                    let id = call.id().to_owned();
+                    // What is not taken back is a matter of the next start.
+                    let _ = NOTES.pass(move || local.forget(&id, &note)).await;
+                }
+                return;
+            }
+            let known = (info.answered_ms, info.recordings.len(), info.caller.clone(), info.callee.clone());
+            // Before its first news a call shows nothing.
+            if info.started_ms > 0 && known != noted {
+                noted = known;
+                let standing = standing(beginning.clone(), info);
+                // A note that stays as it was is told in the log.
+                let _ = NOTES.pass(move || local.renew(&note, &standing)).await;
+            }
+            if watch.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Takes the note of a call back that leaves no record.
-    pub fn forget(&self, id: &str, note: &Note) {
+    fn forget(&self, id: &str, note: &Note) {
         if let Some(journal) = &self.journal {
             journal.over(id, note);
         }
@@ -140,12 +188,12 @@ impl Local {
 
     /// Makes the record of an abandoned call. That of a call that had ended stays as it is, and may be there already.
     fn settle(&self, call: Abandoned, now: &str) -> std::io::Result<CallRecord> {
-        let Abandoned { beginning, ended } = call;
+        let Abandoned { standing, ended } = call;
         let (path, record) = match ended {
             Some((path, record)) if read(&path).is_ok_and(|there| there == record) => (path, record),
             Some((_, record)) => (self.free_path(&record), record),
             None => {
-                let record = CallRecord { end_time: now.into(), ..beginning };
+                let record = cut_off(standing, now);
                 (self.free_path(&record), record)
             }
         };
@@ -161,24 +209,105 @@ fn day_and_time(record: &CallRecord, format: &str) -> (String, String) {
     (start.format("%Y%m%d").to_string(), start.format(format).to_string())
 }
 
+/// The record of a call that stood so when its server was cut off: it lasted until the last sign of it in its files, as
+/// far as anybody knows.
+fn cut_off(standing: CallRecord, now: &str) -> CallRecord {
+    let metadata = |path: &str| std::fs::metadata(path).ok();
+    let mut record = standing;
+    record.recorder.retain_mut(|recording| {
+        let size = metadata(&recording.path).map(|file| file.len());
+        recording.size = size.unwrap_or_default();
+        size.is_some()
+    });
+    record.dump_event_file = record.dump_event_file.filter(|path| metadata(path).is_some());
+    let paths = record.recorder.iter().map(|recording| &recording.path).chain(&record.dump_event_file);
+    let last = paths.filter_map(|path| Some(DateTime::<Utc>::from(metadata(path)?.modified().ok()?))).max();
+    let began = DateTime::parse_from_rfc3339(&record.start_time).ok();
+    record.end_time = match last {
+        Some(last) if began.is_none_or(|began| last >= began) => rfc3339(last),
+        _ => now.into(),
+    };
+    record
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The record of a call that stands so, should it be cut off.
+fn standing(beginning: CallRecord, info: CallInfo) -> CallRecord {
+    let time = |ms: Option<u64>| {
+        let ms = ms.and_then(|ms| i64::try_from(ms).ok());
+        ms.and_then(DateTime::from_timestamp_millis).map(rfc3339)
+    };
+    let track = beginning.call_id.clone();
+    let recorder = info.recordings.into_iter().map(|path| Recording {
+        track_id: track.clone(),
+        path,
+        ..Recording::default()
+    });
+    CallRecord {
+        option: Some(info.option),
+        ring_time: time(info.rang_ms),
+        answer_time: time(info.answered_ms),
+        status_code: if info.answered_ms.is_some() { 200 } else { beginning.status_code },
+        caller: info.caller,
+        callee: info.callee,
+        recorder: recorder.collect(),
+        ..beginning
+    }
+}
+
+/// The record of an inbound call that was refused before it could begin.
+pub fn refused(
+    id: &str,
+    (caller, callee): (String, String),
+    (code, why): (u16, String),
+    now: String,
+) -> CallRecord {
+    CallRecord {
+        call_type: CallKind::Sip,
+        call_id: id.to_owned(),
+        status_code: code,
+        hangup_reason: Some(HangupReason::Rejected),
+        hangup_messages: vec![HangupMessage { code, reason: Some(why), target: None }],
+        caller,
+        callee,
+        ..empty(now)
+    }
+}
+
 /// What is known of a call when it begins, as the record it has if a crash cuts it off.
 pub fn beginning(setup: &call::Setup, now: String) -> CallRecord {
     CallRecord {
         call_type: setup.kind,
-        option: None::<CallOption>,
         call_id: setup.id.clone(),
+        caller: setup.caller.clone(),
+        callee: setup.callee.clone(),
+        hangup_reason: Some(HangupReason::Other(ABORTED.into())),
+        dump_event_file: setup.log.as_ref().map(|log| log.path.clone()),
+        ..empty(now)
+    }
+}
+
+/// A record of a call of this moment.
+fn empty(now: String) -> CallRecord {
+    CallRecord {
+        call_type: CallKind::Sip,
+        option: None,
+        call_id: String::new(),
         end_time: now.clone(),
         start_time: now,
         ring_time: None,
         answer_time: None,
-        caller: setup.caller.clone(),
-        callee: setup.callee.clone(),
+        caller: String::new(),
+        callee: String::new(),
         status_code: 500,
-        hangup_reason: Some(HangupReason::Other(ABORTED.into())),
+        hangup_reason: None,
         hangup_messages: Vec::new(),
         recorder: Vec::new(),
         extras: None,
-        dump_event_file: setup.log.as_ref().map(|log| log.path.clone()),
+        dump_event_file: None,
         refer_callrecord: None,
         transcript: Vec::new(),
         turns: Vec::new(),
@@ -253,7 +382,6 @@ async fn wait(pause: Duration, stop: &CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::rest::CallKind;
 
     fn record(id: &str) -> CallRecord {
         let json = serde_json::json!({

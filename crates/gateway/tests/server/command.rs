@@ -116,6 +116,7 @@ async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() 
     until("two seconds on disk", || seconds(&recording).filter(|seconds| *seconds >= 2)).await;
     running.signal("-KILL");
     running.child.wait().await.unwrap();
+    let killed = chrono::DateTime::parse_from_rfc3339(&active_call::app::now()).unwrap();
     assert!(seconds(&recording).unwrap() >= 2);
     assert!(records_under(&folder.path().join("config/cdr")).is_empty());
     let _again = Running::start(folder.path()).await;
@@ -123,6 +124,13 @@ async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() 
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].call_id, "cut");
     assert_eq!(records[0].hangup_reason.as_ref().unwrap().wire(), "aborted");
+    assert_eq!(records[0].status_code, 200, "it had been answered");
+    assert!(records[0].answer_time.is_some() && records[0].option.is_some());
+    let [recorded] = &records[0].recorder[..] else { panic!("{:?}", records[0].recorder) };
+    assert_eq!(folder.path().join(&recorded.path).canonicalize().unwrap(), recording.canonicalize().unwrap());
+    assert_eq!(recorded.size, std::fs::metadata(&recording).unwrap().len());
+    let ended = chrono::DateTime::parse_from_rfc3339(&records[0].end_time).unwrap();
+    assert!(ended < killed, "it ended when it was cut off, and not when the server was started again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

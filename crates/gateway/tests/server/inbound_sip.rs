@@ -130,7 +130,17 @@ async fn calls_go_by_rule_and_those_that_lead_nowhere_get_503() {
     }
     let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "good")).await.unwrap().unwrap();
     line.hang_up().await;
-    rig.until("a record", |rig| rig.records().pop()).await;
+    let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() == 5);
+    let mut records = rig.until("a record for each call", all).await;
+    records.retain(|record| record.status_code == 503);
+    assert_eq!(records.len(), 4);
+    for record in records {
+        assert_eq!(record.hangup_reason, Some(protocol::HangupReason::Rejected));
+        assert!(
+            !record.hangup_messages[0].reason.as_ref().unwrap().contains("playbook/"),
+            "files are no one's concern"
+        );
+    }
     phone.close().await;
     rig.server.stop().await;
 }
