@@ -75,9 +75,7 @@ fn playbook(path: &Path, roots: &[PathBuf]) -> Vec<String> {
         Err(error) => vec![error],
         Ok(playbook) => {
             let folder = path.parent().unwrap_or(Path::new("."));
-            let mut odd = playbooks::missing_files(&playbook, folder, roots);
-            odd.extend(playbook.warnings.iter().cloned());
-            odd.sort_by_key(|warning| warning.line);
+            let odd = playbooks::odd(&playbook, folder, roots);
             odd.iter().map(|warning| format!("{shown}: {warning}")).collect()
         }
     }

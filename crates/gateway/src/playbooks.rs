@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use call::setup::Playbooks;
 use playbook::phrases::Fillers;
 use playbook::{Playbook, PlaybookError};
+use providers::tables;
 
 use crate::config::read::process_environment;
 use crate::files;
@@ -169,9 +170,8 @@ impl Folder {
         for name in names {
             match self.load(name) {
                 Ok(playbook) => {
-                    let missing = missing_files(&playbook, &self.path, &self.roots);
-                    let odd = playbook.warnings.iter().chain(&missing);
-                    findings.extend(odd.map(|odd| finding(format!("{name}: {odd}"), false)));
+                    let odd = odd(&playbook, &self.path, &self.roots);
+                    findings.extend(odd.iter().map(|odd| finding(format!("{name}: {odd}"), false)));
                 }
                 Err(error) => findings.push(finding(error, true)),
             }
@@ -252,13 +252,36 @@ fn found(name: &str, folder: &Path, roots: &[PathBuf]) -> Option<PathBuf> {
     files::find_in(folder, name).or_else(|_| files::find_under(roots, name)).ok()
 }
 
-/// Warnings for local files that `playbook` names and that are not there: neither sounds under `roots`, nor words
-/// beside the playbook in `folder`.
-pub fn missing_files(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> Vec<playbook::Warning> {
+/// Everything odd about `playbook` in `folder`, by line: what its text tells, providers that there are not, and local
+/// files that are not there, neither sounds under `roots` nor words beside the playbook.
+pub fn odd(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> Vec<playbook::Warning> {
     let words = playbook.filler_file.as_deref();
-    playbook.missing_files(&|name| {
+    let mut odd = odd_text(playbook);
+    odd.extend(playbook.missing_files(&|name| {
         files::find_under(roots, name).is_ok() || words == Some(name) && found(name, folder, roots).is_some()
-    })
+    }));
+    odd.sort_by_key(|warning| warning.line);
+    odd
+}
+
+/// The same for a text that has no place yet: files are not looked for.
+pub fn odd_text(playbook: &Playbook) -> Vec<playbook::Warning> {
+    let mut odd = playbook.warnings.clone();
+    odd.extend(playbook.unknown_names(&names_at));
+    odd.sort_by_key(|warning| warning.line);
+    odd
+}
+
+/// The names that may stand at a key of a playbook.
+fn names_at(key: &str) -> Vec<&'static str> {
+    match key {
+        "asr.provider" => tables::RECOGNIZERS.iter().map(|row| row.name).collect(),
+        "tts.provider" => tables::SYNTHESIZERS.iter().map(|row| row.name).collect(),
+        "llm.provider" => tables::CHAT_MODELS.iter().map(|row| row.name).collect(),
+        "realtime.provider" => tables::REALTIMES.iter().map(|row| row.name).collect(),
+        "vad.type" => audio::vad::VAD_TYPES.iter().map(|(name, _)| *name).collect(),
+        _ => Vec::new(),
+    }
 }
 
 #[async_trait]

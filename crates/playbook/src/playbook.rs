@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use protocol::CallOption;
 use protocol::option::LlmOption;
+use protocol::read;
 use protocol::value::{Extra, Headers};
 
-use crate::error::{PlaybookError, Warning};
+use crate::error::{PlaybookError, Warning, nearest};
 use crate::parse;
 use crate::phrases::Fillers;
 use crate::template;
@@ -61,6 +62,17 @@ pub struct Playbook {
     pub(crate) option: CallOption,
     /// Local files that it names, with their lines.
     pub(crate) files: Vec<(usize, String)>,
+    pub(crate) named: Vec<Named>,
+}
+
+/// Something outside that the playbook calls by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Line in the file, from 1.
+    pub(crate) line: usize,
+    /// Path of the key that holds the name.
+    pub(crate) key: &'static str,
+    pub(crate) name: String,
 }
 
 impl Playbook {
@@ -116,6 +128,26 @@ impl Playbook {
         missing.map(warn).collect()
     }
 
+    /// Warnings for providers and a voice detector that it names and that are not among `known`, which gives the names
+    /// that may stand at a key: `asr.provider`, `tts.provider`, `llm.provider`, `realtime.provider` or `vad.type`.
+    pub fn unknown_names(&self, known: &dyn Fn(&str) -> Vec<&'static str>) -> Vec<Warning> {
+        let warn = |named: &Named| {
+            let known = known(named.key);
+            let fits = |own: &&str| own.eq_ignore_ascii_case(named.name.trim());
+            let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            (!known.iter().any(fits)).then(|| Warning {
+                line: named.line,
+                message: format!(
+                    "`{}`: there is no `{}`; known: {list}",
+                    named.key,
+                    read::shown(&named.name)
+                ),
+                nearest: nearest(&named.name, known),
+            })
+        };
+        self.named.iter().filter_map(warn).collect()
+    }
+
     /// Takes the text of a file of filler words, one on each line, in place of those of the language.
     pub fn set_fillers(&mut self, text: &str) {
         self.fillers = Fillers::from_file(text, self.language());
@@ -157,6 +189,17 @@ pub struct Scene {
     pub dtmf: BTreeMap<char, DtmfAction>,
     /// What happens here when the caller is silent.
     pub follow_up: Option<FollowUp>,
+    pub(crate) places: Places,
+}
+
+/// Lines in the file, from 1, of what a scene says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Places {
+    /// Of each line of the prompt; tags and empty lines that are left out of it count.
+    pub(crate) prompt: Vec<usize>,
+    pub(crate) dtmf: BTreeMap<char, usize>,
+    pub(crate) play: Option<usize>,
+    pub(crate) follow_up: Option<usize>,
 }
 
 /// What pressing a key does.
@@ -305,6 +348,9 @@ pub enum Summary {
 }
 
 impl Summary {
+    /// The kinds that have a name.
+    pub const KINDS: &[&str] = &["short", "detailed", "intent", "json"];
+
     /// The kind a playbook names; other texts are instructions.
     pub fn from_text(text: &str) -> Self {
         match text.trim().to_ascii_lowercase().as_str() {

@@ -227,6 +227,13 @@ impl Tag {
         row(self.row).and_then(|row| (row.act)(self))
     }
 
+    /// The first attribute that it cannot do without and that is missing or empty.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let row = row(self.row)?;
+        let lacking = (0..row.required).find(|index| self.value(*index).is_none())?;
+        row.attributes.get(lacking)?.first().copied()
+    }
+
     /// The tag that a model's call of a function stands for.
     pub fn from_call(name: &str, arguments: &Value) -> Option<Tag> {
         let named = |row: &&TagRow| row.name == name || row.functions.contains(&name);

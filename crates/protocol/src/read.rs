@@ -12,6 +12,9 @@ mod element;
 /// four minutes at 16 kHz.
 pub const MAX_MESSAGE: usize = 10 * 1024 * 1024;
 
+/// What is said of a field that is not there and has to be.
+pub const MISSING: &str = "missing";
+
 /// Most unknown keys that are named; a client cannot fill a log with them.
 const MAX_UNKNOWN: usize = 16;
 

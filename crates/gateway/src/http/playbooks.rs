@@ -77,7 +77,7 @@ fn verdict(text: &str) -> PlaybookVerdict {
         Ok(playbook) => PlaybookVerdict {
             valid: true,
             error: None,
-            warnings: playbook.warnings.iter().map(ToString::to_string).collect(),
+            warnings: playbooks::odd_text(&playbook).iter().map(ToString::to_string).collect(),
         },
         Err(error) => PlaybookVerdict { valid: false, error: Some(error.to_string()), warnings: Vec::new() },
     }

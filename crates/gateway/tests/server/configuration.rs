@@ -6,6 +6,7 @@ use active_call::check;
 use active_call::config::problem::Source;
 use active_call::config::read::{self, Loaded};
 use active_call::config::words::{AuthMode, CodecName, HandlerKind, RecordSink};
+use active_call::playbooks::Folder;
 
 fn environment(name: &str) -> Option<String> {
     (name == "KEY").then(|| "hunter2".to_owned())
@@ -240,4 +241,30 @@ fn check_counts_faults_with_their_lines() {
     assert_eq!(faults, 2, "{told}");
     assert!(told.contains("bad.toml:1:1") && told.contains("line 3"), "{told}");
     assert_eq!(check::run(&[Path::new("/nowhere.toml")], &mut Vec::new()).unwrap(), 1);
+}
+
+#[test]
+fn a_playbook_that_calls_things_by_names_there_are_not_is_no_good_one_but_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.md");
+    let text = "---\nasr: { provider: pocketsfinx }\ntts: { provider: flit }\nllm: { provider: opnai }\n\
+        vad: { type: tenn }\nrealtime: { provider: opnai }\ngreeting: Hello {{ caller }}.\n---\nHello.\n";
+    std::fs::write(&path, text).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(check::run(&[&path], &mut out).unwrap(), 5);
+    let told = String::from_utf8(out).unwrap();
+    for (line, key, name, near) in [
+        (2, "asr.provider", "pocketsfinx", "; did you mean `pocketsphinx`?"),
+        (3, "tts.provider", "flit", "; did you mean `flite`?"),
+        (4, "llm.provider", "opnai", "; did you mean `openai`?"),
+        (5, "vad.type", "tenn", ""),
+        (6, "realtime.provider", "opnai", "; did you mean `openai`?"),
+    ] {
+        let begin = format!("line {line}: `{key}`: there is no `{name}`; known: ");
+        assert!(told.lines().any(|own| own.contains(&begin) && own.ends_with(near)), "{told}");
+    }
+    let served = Folder::new(folder.path().to_owned(), Vec::new());
+    assert!(served.load("odd.md").is_ok());
+    let findings = served.validate(&["odd.md"]);
+    assert_eq!(findings.iter().filter(|finding| !finding.refused).count(), 5, "{findings:?}");
 }

@@ -14,8 +14,8 @@ const MAX_TAG: usize = 1000;
 /// Tags that belong to a scene and are not part of its prompt.
 const SCENE_TAGS: &[(&str, Apply)] = &[("dtmf", dtmf), ("play", play), ("followup", follow_up)];
 
-/// Lays a tag's attributes into the scene, or says what is wrong with them.
-type Apply = fn(&Attributes, &mut Scene) -> Result<(), (String, Option<String>)>;
+/// Lays the attributes of a tag at a line into the scene, or says what is wrong with them.
+type Apply = fn(&Attributes, usize, &mut Scene) -> Result<(), (String, Option<String>)>;
 
 /// Cuts the body, which begins at `line` of the file, into scenes. The text before the first header is the
 /// scene `default`; without any header the whole body is.
@@ -30,6 +30,12 @@ pub(super) fn scenes(
     for (index, text) in body.lines().enumerate() {
         fenced ^= text.trim_start().starts_with("```");
         match header(text).filter(|_| !fenced) {
+            Some("") => {
+                let message = "a scene needs a name: `# Scene: name`; this line begins none".to_owned();
+                warnings.push(Warning { line: line + index, message, nearest: None });
+                open.prompt.push_str(text);
+                open.prompt.push('\n');
+            }
             Some(id) => {
                 let next = Scene { id: id.to_owned(), line: line + index, ..Scene::default() };
                 let done = std::mem::replace(&mut open, next);
@@ -51,11 +57,11 @@ pub(super) fn scenes(
     Ok(scenes)
 }
 
-/// The name in a line `# Scene: name`.
+/// The name in a line `# Scene: name`; empty where it is left out.
 fn header(line: &str) -> Option<&str> {
     let rest = line.strip_prefix('#')?.trim_start();
     let (word, name) = rest.split_once(':')?;
-    (word.trim().eq_ignore_ascii_case("scene") && !name.trim().is_empty()).then(|| name.trim())
+    word.trim().eq_ignore_ascii_case("scene").then(|| name.trim())
 }
 
 fn close(mut scene: Scene, scenes: &mut Vec<Scene>, warnings: &mut Vec<Warning>) {
@@ -80,7 +86,7 @@ fn close(mut scene: Scene, scenes: &mut Vec<Scene>, warnings: &mut Vec<Warning>)
 /// Takes the scene's own tags out of its prompt. Text in backticks is prompt whatever it is.
 fn take_tags(scene: &mut Scene, first_line: usize, warnings: &mut Vec<Warning>) {
     let text = std::mem::take(&mut scene.prompt);
-    let mut prompt = String::with_capacity(text.len());
+    let mut prompt = Prompt::default();
     let (mut rest, mut line, mut quoted) = (text.as_str(), first_line, false);
     while let Some(c) = rest.chars().next() {
         if c == '<'
@@ -95,15 +101,52 @@ fn take_tags(scene: &mut Scene, first_line: usize, warnings: &mut Vec<Warning>) 
         let ticks = rest.len() - rest.trim_start_matches('`').len();
         if ticks > 0 {
             quoted ^= ticks == 1 || ticks == 3;
-            prompt.extend(std::iter::repeat_n('`', ticks));
+            prompt.push_ticks(ticks, line);
             rest = rest.get(ticks..).unwrap_or_default();
             continue;
         }
+        prompt.push(c, line);
         line += usize::from(c == '\n');
-        prompt.push(c);
         rest = rest.get(c.len_utf8()..).unwrap_or_default();
     }
-    scene.prompt = without_gaps(&prompt);
+    (scene.prompt, scene.places.prompt) = prompt.without_gaps();
+}
+
+/// Text that was taken over, and the line of the file that each of its lines began at.
+#[derive(Default)]
+struct Prompt {
+    text: String,
+    lines: Vec<usize>,
+}
+
+impl Prompt {
+    fn push(&mut self, c: char, line: usize) {
+        if self.text.is_empty() || self.text.ends_with('\n') {
+            self.lines.push(line);
+        }
+        self.text.push(c);
+    }
+
+    fn push_ticks(&mut self, count: usize, line: usize) {
+        (0..count).for_each(|_| self.push('`', line));
+    }
+
+    /// The text without the empty lines that tags leave behind, and where its lines are.
+    fn without_gaps(&self) -> (String, Vec<usize>) {
+        let (mut text, mut lines) = (String::with_capacity(self.text.len()), Vec::new());
+        let mut empty = 0;
+        for (own, line) in self.text.lines().zip(&self.lines) {
+            empty = if own.trim().is_empty() { empty + 1 } else { 0 };
+            if empty < 2 && !(text.is_empty() && empty > 0) {
+                let own = if text.is_empty() { own.trim() } else { own.trim_end() };
+                text.push_str(own);
+                text.push('\n');
+                lines.push(*line);
+            }
+        }
+        text.truncate(text.trim_end().len());
+        (text, lines)
+    }
 }
 
 /// Name, attributes and length of the scene tag that `text` begins with.
@@ -129,7 +172,7 @@ fn scene_tag(text: &str) -> Option<(&'static str, &str, usize)> {
 fn apply(name: &str, inner: &str, scene: &mut Scene, (line, warnings): (usize, &mut Vec<Warning>)) {
     let attributes = Attributes(tags::attributes(inner));
     let Some((_, apply)) = SCENE_TAGS.iter().find(|(own, _)| *own == name) else { return };
-    if let Err((message, nearest)) = apply(&attributes, scene) {
+    if let Err((message, nearest)) = apply(&attributes, line, scene) {
         warnings.push(Warning { line, message: format!("<{name}>: {message}"), nearest });
     }
 }
@@ -152,46 +195,39 @@ impl Attributes {
     }
 }
 
-fn dtmf(attributes: &Attributes, scene: &mut Scene) -> Result<(), (String, Option<String>)> {
+fn dtmf(attributes: &Attributes, line: usize, scene: &mut Scene) -> Result<(), (String, Option<String>)> {
     let key = attributes.required(&["digit", "key"])?;
     let key = front::digit(key).ok_or((ONE_KEY.to_owned(), None))?;
     let action = attributes.required(&["action"])?;
     let action =
         front::dtmf_action(action, attributes.value(&["scene"]), attributes.value(&["target", "to"]))?;
     scene.dtmf.insert(key, action);
+    scene.places.dtmf.insert(key, line);
     Ok(())
 }
 
-fn play(attributes: &Attributes, scene: &mut Scene) -> Result<(), (String, Option<String>)> {
+fn play(attributes: &Attributes, line: usize, scene: &mut Scene) -> Result<(), (String, Option<String>)> {
     let file = attributes.required(&["file", "url", "src"])?;
     if scene.play.is_some() {
         return Err(("a scene plays one file; this one is left out".into(), None));
     }
     scene.play = Some(file.to_owned());
+    scene.places.play = Some(line);
     Ok(())
 }
 
-fn follow_up(attributes: &Attributes, scene: &mut Scene) -> Result<(), (String, Option<String>)> {
+fn follow_up(
+    attributes: &Attributes,
+    line: usize,
+    scene: &mut Scene,
+) -> Result<(), (String, Option<String>)> {
     let timeout = attributes.required(&["timeout"])?;
     let timeout: u32 =
         timeout.trim().parse().map_err(|_| ("timeout is a number of milliseconds".into(), None))?;
     let max = attributes.value(&["max", "maxCount", "max_count"]).unwrap_or("2");
     let max: u32 = max.trim().parse().map_err(|_| ("max is a number".into(), None))?;
     let texts = attributes.value(&["text"]).map(str::to_owned).into_iter().collect();
+    scene.places.follow_up = Some(line);
     scene.follow_up = Some(FollowUp { timeout: Duration::from_millis(timeout.into()), max, texts });
     Ok(())
-}
-
-/// The text without the empty lines that tags leave behind.
-fn without_gaps(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut empty = 0;
-    for line in text.trim().lines() {
-        empty = if line.trim().is_empty() { empty + 1 } else { 0 };
-        if empty < 2 {
-            result.push_str(line.trim_end());
-            result.push('\n');
-        }
-    }
-    result.trim_end().to_owned()
 }

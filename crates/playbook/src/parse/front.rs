@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::CallOption;
 use protocol::option::{self, LlmOption};
-use protocol::read::{self, Read};
+use protocol::read::{self, Read, ReadError};
 use protocol::value::{Headers, Millis, Seconds};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
@@ -236,27 +236,47 @@ fn read_part<T: DeserializeOwned>(
 ) -> Result<T, PlaybookError> {
     let object: Map<String, Value> =
         entries.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let Read { value, unknown } = read::value(Value::Object(object)).map_err(|error| {
-        let nearest = nearest_variant(&error.message);
-        yaml.error(&error.field, error.message, nearest)
-    })?;
+    let Read { value, unknown } = read::value(Value::Object(object)).map_err(|error| refused(error, yaml))?;
     warnings.extend(unknown.iter().map(|path| unknown_key(path, yaml)));
     Ok(value)
 }
 
+/// A key that is missing may only be misspelled: then it is the misspelled one that is told.
+fn refused(error: ReadError, yaml: &Yaml) -> PlaybookError {
+    let (parent, key) = error.field.rsplit_once('.').unwrap_or(("", &error.field));
+    let slip = (error.message == read::MISSING).then(|| {
+        let known = known_keys(parent);
+        let mut odd = yaml.keys_at(parent).into_iter().filter(|own| !known.contains(own));
+        odd.find(|own| nearest(own, [key]).is_some())
+    });
+    match slip.flatten() {
+        Some(slip) => {
+            let path = if parent.is_empty() { slip.to_owned() } else { format!("{parent}.{slip}") };
+            yaml.error(&path, format!("unknown key, and `{key}` is missing"), Some(key.to_owned()))
+        }
+        None => {
+            let nearest = nearest_variant(&error.message);
+            yaml.error(&error.field, error.message, nearest)
+        }
+    }
+}
+
 fn unknown_key(path: &str, yaml: &Yaml) -> Warning {
     let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
-    let candidates: Vec<&str> = if parent.is_empty() {
-        [keys_of::<Front>(), keys_of::<CallOption>()].concat()
-    } else {
-        let row = KEYS.iter().find(|(pattern, _)| matches_path(pattern, parent));
-        row.map(|(_, keys)| keys().to_vec()).unwrap_or_default()
-    };
     Warning {
         line: yaml.line_of(path),
         message: format!("unknown key `{path}`"),
-        nearest: nearest(key, candidates),
+        nearest: nearest(key, known_keys(parent)),
     }
+}
+
+/// The keys that are read in the object at `path`; none where they are the author's own.
+fn known_keys(path: &str) -> Vec<&'static str> {
+    if path.is_empty() {
+        return [keys_of::<Front>(), keys_of::<CallOption>()].concat();
+    }
+    let row = KEYS.iter().find(|(pattern, _)| matches_path(pattern, path));
+    row.map(|(_, keys)| keys().to_vec()).unwrap_or_default()
 }
 
 fn matches_path(pattern: &str, path: &str) -> bool {

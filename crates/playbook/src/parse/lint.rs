@@ -2,10 +2,10 @@
 
 use regex::RegexBuilder;
 
-use super::names;
 use super::yaml::Yaml;
+use super::{names, values};
 use crate::error::{PlaybookError, Warning, nearest};
-use crate::playbook::{DtmfAction, Playbook};
+use crate::playbook::{DtmfAction, Playbook, Scene};
 use crate::prompt::FEATURES;
 use crate::scanner::{Scan, Scanner};
 use crate::tags::{Act, Tag};
@@ -23,14 +23,18 @@ pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml, markdown: &str) -> Res
     let mut found = Vec::new();
     rules(playbook, yaml, &mut found)?;
     actions(playbook, yaml, &mut found);
-    prompts(playbook, yaml, &mut found);
-    let all_tags = every_tag(playbook);
+    let passages = passages(playbook, yaml);
+    templates(&passages, &mut found);
+    let all_tags = every_tag(playbook, yaml);
+    for (line, tag) in &all_tags {
+        tag_of(playbook, tag, *line, &mut found);
+    }
     names::tags(markdown, &mut found);
     names::scenes(playbook, &all_tags, &mut found);
-    let greeting = playbook.greeting.iter().map(|text| (yaml.line_of("greeting"), text.as_str()));
-    let scenes = playbook.scenes.iter().map(|scene| (scene.line + 1, scene.prompt.as_str()));
-    names::variables(playbook, &all_tags, &greeting.chain(scenes).collect::<Vec<_>>(), &mut found);
-    playbook.files = files(playbook, yaml, &all_tags);
+    names::variables(playbook, &all_tags, &passages, &mut found);
+    values::check(playbook, yaml, &mut found);
+    let (files, named) = (files(playbook, yaml, &all_tags), values::named(playbook, yaml));
+    (playbook.files, playbook.named) = (files, named);
     if let Some(llm) = &playbook.llm {
         for feature in llm.features.iter().flatten() {
             if !FEATURES.iter().any(|(name, _)| name == feature) {
@@ -87,63 +91,117 @@ fn rules(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) -> Result<(
         if let Some(scene) = &rule.scene {
             missing_scene(playbook, scene, yaml.line_of(&format!("{path}.scene")), found);
         }
-        for text in &rule.say {
-            tags_in(playbook, text, yaml.line_of(&format!("{path}.say")), found);
-        }
     }
     Ok(())
 }
 
-/// Scenes and transfers that tags in an answer name.
-fn tags_in(playbook: &Playbook, text: &str, line: usize, found: &mut Vec<Warning>) {
-    for tag in tags_of(text) {
-        match tag.act() {
-            Some(Act::Goto(scene)) if !template::is_template(&scene) => {
-                missing_scene(playbook, &scene, line, found);
-            }
-            Some(Act::Refer(target)) if !playbook.allowed.permits(&target) => {
+/// What a tag in an answer or a prompt lacks, or names that is not there.
+fn tag_of(playbook: &Playbook, tag: &Tag, line: usize, found: &mut Vec<Warning>) {
+    if let Some(attribute) = tag.lacks() {
+        let message = format!("<{tag}/> needs the attribute `{attribute}`");
+        found.push(Warning { line, message, nearest: None });
+    }
+    match tag.act() {
+        Some(Act::Goto(scene)) if !template::is_template(&scene) => {
+            missing_scene(playbook, &scene, line, found);
+        }
+        Some(Act::Refer(target)) if !template::is_template(&target) => {
+            if !values::can_be_called(&target) {
+                let message = format!("<{tag}/>: `{target}` {}", values::NO_TARGET);
+                found.push(Warning { line, message, nearest: None });
+            } else if !playbook.allowed.permits(&target) {
                 let message = format!("transfer to `{target}` is not allowed; list it under `transfers`");
                 found.push(Warning { line, message, nearest: None });
             }
-            Some(_) => {}
-            None => {
-                let message = format!("<{tag}/> lacks an attribute it needs");
-                found.push(Warning { line, message, nearest: None });
-            }
         }
+        Some(Act::Collect { kind, .. }) if !playbook.dtmf_collectors.contains_key(&kind) => {
+            let near = nearest(&kind, playbook.dtmf_collectors.keys().map(String::as_str));
+            let message = format!("`dtmfCollectors` has no `{kind}`; any digits are taken");
+            found.push(Warning { line, message, nearest: near });
+        }
+        Some(Act::Http { request, .. }) if !values::is_web_address(&request.url) => {
+            let message = format!("<http/>: `{}` {}", request.url, values::NO_ADDRESS);
+            found.push(Warning { line, message, nearest: None });
+        }
+        _ => {}
     }
 }
 
-/// Every tag that an answer may have, by the rules and the prompts.
-fn every_tag(playbook: &Playbook) -> Vec<Tag> {
-    let rules =
-        playbook.llm.iter().flat_map(|llm| llm.rules.iter().flatten()).flat_map(|rule| rule.say.iter());
+/// Every tag that an answer may have, by the rules and the prompts, with its line. A prompt explains tags, in backticks
+/// too.
+fn every_tag(playbook: &Playbook, yaml: &Yaml) -> Vec<(usize, Tag)> {
+    let rules = playbook.llm.iter().flat_map(|llm| llm.rules.iter().flatten()).enumerate();
+    let answers = rules.flat_map(|(index, rule)| {
+        let line = yaml.line_of(&format!("llm.rules.{index}.say"));
+        rule.say.iter().map(move |text| (line, text))
+    });
     let otherwise = playbook.llm.iter().filter_map(|llm| llm.otherwise.as_ref());
-    let mut tags: Vec<Tag> = rules.chain(otherwise).flat_map(|text| tags_of(text)).collect();
-    tags.extend(playbook.scenes.iter().flat_map(|scene| tags_of(&scene.prompt.replace('`', " "))));
-    tags
+    let otherwise = otherwise.map(|text| (yaml.line_of("llm.otherwise"), text));
+    let told = answers
+        .chain(otherwise)
+        .flat_map(|(line, text)| tags_of(text).into_iter().map(move |own| (line, own.1)));
+    let prompts = playbook.scenes.iter().map(Passage::of).flat_map(|passage| {
+        let tags = tags_of(&passage.text.replace('`', " "));
+        tags.into_iter().map(move |(index, tag)| (passage.line_of(index), tag))
+    });
+    told.chain(prompts).collect()
+}
+
+/// A text of the playbook and where its lines are in the file.
+pub(super) struct Passage<'a> {
+    pub(super) text: &'a str,
+    /// Line where it begins.
+    line: usize,
+    /// Line of each of its lines; empty where only the first is known.
+    lines: &'a [usize],
+}
+
+impl<'a> Passage<'a> {
+    fn of(scene: &'a Scene) -> Self {
+        Passage { text: &scene.prompt, line: scene.line, lines: &scene.places.prompt }
+    }
+
+    /// Line in the file of its `index`th line, from 0.
+    pub(super) fn line_of(&self, index: usize) -> usize {
+        self.lines.get(index).or(self.lines.last()).copied().unwrap_or(self.line)
+    }
+}
+
+fn passages<'a>(playbook: &'a Playbook, yaml: &Yaml) -> Vec<Passage<'a>> {
+    let line = yaml.line_of("greeting");
+    let greeting = playbook.greeting.iter().map(|text| Passage { text, line, lines: &[] });
+    greeting.chain(playbook.scenes.iter().map(Passage::of)).collect()
 }
 
 /// Files that the playbook names, with their lines.
-fn files(playbook: &Playbook, yaml: &Yaml, all_tags: &[Tag]) -> Vec<(usize, String)> {
-    let scenes = playbook.scenes.iter().filter_map(|scene| Some((scene.line, scene.play.clone()?)));
+fn files(playbook: &Playbook, yaml: &Yaml, all_tags: &[(usize, Tag)]) -> Vec<(usize, String)> {
+    let scenes = playbook
+        .scenes
+        .iter()
+        .filter_map(|scene| Some((scene.places.play.unwrap_or(scene.line), scene.play.clone()?)));
     let ambience = playbook.option.ambiance.as_ref().and_then(|own| own.path.clone());
     let ambience = ambience.map(|path| (yaml.line_of("ambiance.path"), path));
     let fillers = playbook.filler_file.clone().map(|path| (yaml.line_of("interruption.fillerFile"), path));
-    let played = all_tags.iter().filter_map(|tag| match tag.act() {
-        Some(Act::Play(file)) => Some((yaml.line_of("llm.rules"), file)),
+    let played = all_tags.iter().filter_map(|(line, tag)| match tag.act() {
+        Some(Act::Play(file)) => Some((*line, file)),
         _ => None,
     });
     let local = |(_, path): &(usize, String)| !template::is_template(path) && !path.contains("://");
     scenes.chain(ambience).chain(fillers).chain(played).filter(local).collect()
 }
 
-fn tags_of(text: &str) -> Vec<Tag> {
-    let (mut scanner, mut scans) = (Scanner::default(), Vec::new());
-    scanner.push(text, &mut scans);
-    scanner.finish(&mut scans);
-    let tag = |scan| if let Scan::Tag(tag) = scan { Some(tag) } else { None };
-    scans.into_iter().filter_map(tag).collect()
+/// The tags in `text`, each with the line of the text that it ends in, from 0.
+fn tags_of(text: &str) -> Vec<(usize, Tag)> {
+    let (mut scanner, mut tags) = (Scanner::default(), Vec::new());
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let mut scans = Vec::new();
+        scanner.push(line, &mut scans);
+        tags.extend(scans.into_iter().filter_map(|scan| match scan {
+            Scan::Tag(tag) => Some((index, tag)),
+            Scan::Text(_) | Scan::Emotion(_) => None,
+        }));
+    }
+    tags
 }
 
 fn missing_scene(playbook: &Playbook, scene: &str, line: usize, found: &mut Vec<Warning>) {
@@ -155,31 +213,28 @@ fn missing_scene(playbook: &Playbook, scene: &str, line: usize, found: &mut Vec<
 
 fn actions(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) {
     let everywhere = playbook.dtmf.iter().map(|(key, action)| (yaml.line_of(&format!("dtmf.{key}")), action));
-    let own = playbook.scenes.iter().flat_map(|scene| scene.dtmf.values().map(|action| (scene.line, action)));
+    let own = playbook.scenes.iter().flat_map(|scene| {
+        let line = |key| scene.places.dtmf.get(key).copied().unwrap_or(scene.line);
+        scene.dtmf.iter().map(move |(key, action)| (line(key), action))
+    });
     for (line, action) in everywhere.chain(own) {
-        if let DtmfAction::Goto(scene) = action {
-            missing_scene(playbook, scene, line, found);
+        match action {
+            DtmfAction::Goto(scene) => missing_scene(playbook, scene, line, found),
+            DtmfAction::Transfer(target) if !values::can_be_called(target) => {
+                let message = format!("`{target}` {}", values::NO_TARGET);
+                found.push(Warning { line, message, nearest: None });
+            }
+            DtmfAction::Transfer(_) | DtmfAction::Hangup => {}
         }
     }
 }
 
-fn prompts(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) {
-    let greeting = playbook.greeting.iter().map(|text| (yaml.line_of("greeting"), text.as_str()));
-    let scenes = playbook.scenes.iter().map(|scene| (scene.line, scene.prompt.as_str()));
-    for (line, text) in greeting.chain(scenes) {
-        if let Err(error) = template::check(text) {
+fn templates(passages: &[Passage<'_>], found: &mut Vec<Warning>) {
+    for passage in passages {
+        if let Err(error) = template::check(passage.text) {
             let message = format!("not a template: {}; it is taken as written", error.message);
-            let line = line + error.line.saturating_sub(1);
+            let line = passage.line_of(error.line.saturating_sub(1));
             found.push(Warning { line, message, nearest: None });
-        }
-    }
-    for scene in &playbook.scenes {
-        let is_template = template::is_template(&scene.prompt);
-        // A prompt explains tags, in backticks too; only the scenes it names must exist.
-        for tag in tags_of(&scene.prompt.replace('`', " ")) {
-            if let Some(Act::Goto(name)) = tag.act().filter(|_| !is_template) {
-                missing_scene(playbook, &name, scene.line, found);
-            }
         }
     }
 }

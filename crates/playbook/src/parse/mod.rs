@@ -1,7 +1,7 @@
 //! From the text of a file to a [`Playbook`]. The only room of this crate that knows serde.
 //!
-//! `yaml` keeps the place of every key, `front` reads the settings, `tools` the functions of the model, `body` the scenes, `lint` and `names` say
-//! what is probably a mistake.
+//! `yaml` keeps the place of every key, `front` reads the settings, `tools` the functions of the model, `body` the scenes, `lint`, `names`
+//! and `values` say what is probably a mistake.
 
 mod body;
 mod front;
@@ -9,6 +9,7 @@ mod lint;
 mod names;
 pub(crate) mod scenario;
 mod tools;
+mod values;
 mod yaml;
 
 use crate::error::{PlaybookError, Warning};
@@ -38,7 +39,9 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
 
     if let Some(first) = scenes.first_mut().filter(|first| first.prompt.is_empty()) {
         let of_model = front.llm.as_ref().and_then(|llm| llm.prompt.clone());
+        let key = if of_model.is_some() { "llm.prompt" } else { "prompt" };
         first.prompt = of_model.or(front.prompt.clone()).unwrap_or_default();
+        first.places.prompt = vec![yaml.line_of(key)];
     }
     front.complete_option(&mut option);
     let allowed = Allowed::new(front.transfers.iter().map(String::as_str), &yaml.texts(markdown));
@@ -64,6 +67,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         posthook: front.posthook(&yaml)?,
         phrases: front.phrases(),
         files: Vec::new(),
+        named: Vec::new(),
         tools: tools::read(&front, &yaml)?,
         llm: front.llm.clone(),
         allowed,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::lint::Passage;
 use crate::error::{Warning, nearest};
 use crate::playbook::{DtmfAction, Playbook};
 use crate::tags::{Act, TAGS, Tag};
@@ -33,7 +34,7 @@ pub(super) fn tags(markdown: &str, found: &mut Vec<Warning>) {
 }
 
 /// Scenes that no key and no text of the playbook leads to.
-pub(super) fn scenes(playbook: &Playbook, all_tags: &[Tag], found: &mut Vec<Warning>) {
+pub(super) fn scenes(playbook: &Playbook, all_tags: &[(usize, Tag)], found: &mut Vec<Warning>) {
     let mut entered: BTreeSet<String> = BTreeSet::new();
     let keys = playbook.dtmf.values().chain(playbook.scenes.iter().flat_map(|scene| scene.dtmf.values()));
     for action in keys {
@@ -41,7 +42,7 @@ pub(super) fn scenes(playbook: &Playbook, all_tags: &[Tag], found: &mut Vec<Warn
             entered.insert(scene.clone());
         }
     }
-    for tag in all_tags {
+    for (_, tag) in all_tags {
         if let Some(Act::Goto(scene)) = tag.act() {
             if template::is_template(&scene) {
                 return;
@@ -67,15 +68,15 @@ pub(super) fn scenes(playbook: &Playbook, all_tags: &[Tag], found: &mut Vec<Warn
 /// Variables in templates that nothing sets.
 pub(super) fn variables(
     playbook: &Playbook,
-    all_tags: &[Tag],
-    lines: &[(usize, &str)],
+    all_tags: &[(usize, Tag)],
+    passages: &[Passage<'_>],
     found: &mut Vec<Warning>,
 ) {
     let mut known: BTreeSet<String> = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
     known.extend(playbook.option.extra.iter().flat_map(|extra| extra.keys().cloned()));
     known.extend(playbook.dtmf_collectors.keys().cloned());
     known.extend(playbook.tools.http.iter().filter_map(|tool| tool.var.clone()));
-    for tag in all_tags {
+    for (_, tag) in all_tags {
         match tag.act() {
             Some(Act::SetVar { key, .. }) => known.insert(key),
             Some(Act::Http { var: Some(var), .. } | Act::Collect { var, .. }) => known.insert(var),
@@ -86,8 +87,8 @@ pub(super) fn variables(
     let told = |name: &str| {
         by_function && playbook.scenes.iter().any(|scene| has_word(&outside(&scene.prompt), name))
     };
-    for (line, text) in lines {
-        for name in template::names(text) {
+    for passage in passages {
+        for name in template::names(passage.text) {
             if known.contains(&name) || told(&name) {
                 continue;
             }
@@ -95,8 +96,8 @@ pub(super) fn variables(
             let message = format!(
                 "nothing in this playbook sets `{name}`; a call may bring it, or give it under `extra`"
             );
-            let at = text.lines().position(|own| has_word(own, &name)).unwrap_or(0);
-            found.push(Warning { line: line + at, message, nearest: near });
+            let at = passage.text.lines().position(|own| has_word(own, &name)).unwrap_or(0);
+            found.push(Warning { line: passage.line_of(at), message, nearest: near });
         }
     }
 }

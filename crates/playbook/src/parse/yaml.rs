@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::{Options, Spanned};
+use serde_saphyr::{Error, MessageFormatter, Options, Spanned, UserMessageFormatter};
 
 use super::Env;
 use crate::error::{PlaybookError, Warning};
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str, first_line: usize, env: Env<'_>) -> Result<Yaml, 
     let node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location();
         let place = |of: fn(&serde_saphyr::Location) -> u64| place.as_ref().map_or(1, of).max(1) as usize;
-        let message = protocol::read::shown(&error.without_snippet().to_string());
+        let message = protocol::read::shown(&told(&error));
         PlaybookError::Yaml {
             line: first_line + place(serde_saphyr::Location::line) - 1,
             column: place(serde_saphyr::Location::column),
@@ -58,12 +58,52 @@ pub(super) fn read(text: &str, first_line: usize, env: Env<'_>) -> Result<Yaml, 
     Ok(yaml)
 }
 
+/// What is wrong, without the place, which is told beside it, and in words of the file and not of its reader.
+/// The reader wraps an error at most once for an alias and once for an excerpt.
+fn told(error: &Error) -> String {
+    match error {
+        Error::AliasError { error, .. } | Error::WithSnippet { error, .. } => told(error),
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` is given twice"),
+        Error::DuplicateMappingKey { key: None, .. } => "a key is given twice".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "an alias `*name` stands within what it is the name of".to_owned()
+        }
+        Error::UnknownAnchor { .. } => "an alias `*name` needs its `&name` before it".to_owned(),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            format!("more than {MAX_NODES} values, aliases written out, or {MAX_DEPTH} levels")
+        }
+        Error::MultipleDocuments { .. } => "the settings are one document".to_owned(),
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    }
+}
+
 impl Yaml {
+    /// The keys of the object at `path`; none where something else stands there.
+    pub(super) fn keys_at(&self, path: &str) -> Vec<&str> {
+        let mut here: Option<&Value> = None;
+        for step in path.split('.').filter(|step| !step.is_empty()) {
+            here = match here {
+                None => self.value.get(step),
+                Some(Value::Object(object)) => object.get(step),
+                Some(Value::Array(list)) => step.parse().ok().and_then(|index: usize| list.get(index)),
+                Some(_) => None,
+            };
+            if here.is_none() {
+                return Vec::new();
+            }
+        }
+        let object = here.map_or(Some(&self.value), Value::as_object);
+        object.into_iter().flat_map(Map::keys).map(String::as_str).collect()
+    }
+
     /// Line and column of the key at `path`, or of the nearest key above it.
     pub(super) fn place_of(&self, path: &str) -> (usize, Option<usize>) {
         let mut path = path.replace('[', ".").replace(']', "");
         loop {
-            if let Some((line, column)) = self.places.get(&path) {
+            if let Some((line, column)) = self.places.get(&path).or_else(|| self.places.get(&snake(&path))) {
                 return (*line, Some(*column));
             }
             match path.rfind('.') {
@@ -174,6 +214,18 @@ impl Yaml {
             _ => Value::String(filled),
         }
     }
+}
+
+/// `vad.voiceThreshold` as `vad.voice_threshold`.
+fn snake(path: &str) -> String {
+    let mut snake = String::with_capacity(path.len() + 4);
+    for c in path.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
 }
 
 fn gather(object: &Map<String, Value>, texts: &mut String) {

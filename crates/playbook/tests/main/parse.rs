@@ -131,6 +131,41 @@ fn errors_name_line_and_key() {
 }
 
 #[test]
+fn a_misspelled_key_that_has_to_be_there_is_told_and_not_only_missed() {
+    for (front, told) in [
+        (
+            "dtmf: {\"1\": {actio: hangup}}",
+            "line 3, key `dtmf.1.actio`: unknown key, and `action` is missing; did you mean `action`?",
+        ),
+        (
+            "followUp: {timout: 3}",
+            "line 3, key `followUp.timout`: unknown key, and `timeout` is missing; did you mean `timeout`?",
+        ),
+        (
+            "posthook: {ur: x}",
+            "line 3, key `posthook.ur`: unknown key, and `url` is missing; did you mean `url`?",
+        ),
+        ("posthook: {method: POST}", "line 3, key `posthook.url`: missing"),
+    ] {
+        assert_eq!(error(&format!("---\ngreeting: Hi.\n{front}\n---\n")), told);
+    }
+}
+
+#[test]
+fn faults_of_yaml_name_one_place_in_words_of_the_file() {
+    for (front, told) in [
+        ("greeting: [", "line 2, column 11: "),
+        ("a: 1\na: 2", "line 3, column 1: the key `a` is given twice"),
+        ("a: &x [*x]", "line 2, column 8: an alias `*name` stands within what it is the name of"),
+        ("a: *x", "line 2, column 4: an alias `*name` needs its `&name` before it"),
+    ] {
+        let own = error(&format!("---\n{front}\n---\n"));
+        assert!(own.starts_with(told), "{own}");
+        assert_eq!(own.matches("line ").count(), 1, "{own}");
+    }
+}
+
+#[test]
 fn slips_are_warned_about_with_the_nearest_name() {
     assert_eq!(
         warnings("---\ngreeting: Hi.\ngreting: x\nvad:\n  speechPading: 3\n---\n"),
@@ -187,7 +222,118 @@ fn names_that_nothing_stands_behind_are_told_with_their_lines() {
         ]
     );
     let missing = parse(text).unwrap().missing_files(&|path| path != "lost.wav");
-    assert_eq!(missing[0].to_string(), "line 9: there is no file `lost.wav`");
+    assert_eq!(missing[0].to_string(), "line 10: there is no file `lost.wav`");
+}
+
+#[test]
+fn a_scene_that_is_missing_is_told_at_the_line_that_names_it() {
+    let text = "---\nllm: { provider: openai }\ngreeting: Hi.\n---\nHello {{ caller }} {{ nosuch }}\n\n\n\n\
+        <dtmf digit=\"1\" action=\"goto\" scene=\"a\"/>\n# Scene: main\n<followup timeout=\"5000\"/>\n\n\nSay {{ caller }}\n\
+        and go <goto scene=\"b\"/> or\n`<goto\n scene=\"{{ caller }}\"/>`.\n{% broken";
+    assert_eq!(
+        warnings(text),
+        [
+            "line 5: nothing in this playbook sets `nosuch`; a call may bring it, or give it under `extra`",
+            "line 9: there is no scene `a`",
+            "line 15: there is no scene `b`",
+            "line 18: not a template: syntax error: unknown statement broken; it is taken as written",
+        ]
+    );
+}
+
+#[test]
+fn values_that_no_call_can_use_are_told_with_line_and_key() {
+    for (front, told) in [
+        ("vad: { voiceThreshold: 7 }", "line 2: `vad.voiceThreshold`: 7 is not between 0 and 1"),
+        ("tts:\n  speed: -3", "line 3: `tts.speed`: -3 is not between 0.25 and 4"),
+        ("ambiance:\n  duck_level: 2", "line 3: `ambiance.duckLevel`: 2 is not between 0 and 1"),
+        (
+            "posthook: { url: nourl }",
+            "line 2: `posthook.url`: `nourl` is no address that begins with http:// or https://",
+        ),
+        (
+            "posthook: { url: 'http://h', summary: shrt }",
+            "line 2: `posthook.summary`: `shrt` is no kind of summary; known: short, detailed, intent, json; did you \
+             mean `short`?",
+        ),
+        (
+            "tools: [{ name: x, url: nourl }]",
+            "line 2: `tools`: `nourl`, the url of `x`, is no http or https address",
+        ),
+        (
+            "sip:\n  extract_headers:\n    - { name: X-A, pattern: '([' }",
+            "line 4: `sip.extract_headers.0.pattern`: `([` is not a regular expression: error: unclosed character \
+             class",
+        ),
+        (
+            "followUp: { timeout: 0, maxCount: 2 }",
+            "line 2: `followUp.timeout`: after no silence at all the agent would never stop asking",
+        ),
+        (
+            "followUp: { timeout: 9, maxCount: 0 }",
+            "line 2: `followUp.maxCount`: 0 ends the call at the first silence, unasked",
+        ),
+        (
+            "dtmf:\n  1: { action: transfer, target: nonsense }",
+            "line 3: `nonsense` is neither a SIP or tel address nor a number",
+        ),
+    ] {
+        assert_eq!(warnings(&format!("---\n{front}\ngreeting: Hi.\n---\n")), [told], "{front}");
+    }
+    let later = "posthook: { url: '${HOOK}' }\ntools: [{ name: x, url: 'http://h/{{ a }}' }]\n\
+        dtmf: { 1: { action: transfer, target: '{{ caller }}' }, 2: { action: transfer, target: '+49 30'} }\n";
+    assert_eq!(warnings(&format!("---\ngreeting: Hi.\n{later}---\n")).len(), 2, "the variable and the space");
+}
+
+#[test]
+fn tags_that_do_nothing_are_told_with_their_lines() {
+    let text = "---\nllm: { provider: openai }\ngreeting: Hi.\ndtmfCollectors: { pin: { digits: 4 } }\n---\n\
+        <goto/>\n<refer to=\"nonsense\"/>\n<refer to=\"1001\"/>\n<collect type=\"pni\"/> {{ caller }}\n\
+        # Scene:\n<http url=\"h\"/>\n<followup timeout=\"0\" max=\"0\"/>\n";
+    assert_eq!(
+        warnings(text),
+        [
+            "line 6: <goto/> needs the attribute `scene`",
+            "line 7: <refer to=nonsense/>: `nonsense` is neither a SIP or tel address nor a number",
+            "line 8: transfer to `1001` is not allowed; list it under `transfers`",
+            "line 9: `dtmfCollectors` has no `pni`; any digits are taken; did you mean `pin`?",
+            "line 10: a scene needs a name: `# Scene: name`; this line begins none",
+            "line 11: <http/>: `h` is no http or https address",
+            "line 12: <followup> `timeout`: after no silence at all the agent would never stop asking",
+            "line 12: <followup> `maxCount`: 0 ends the call at the first silence, unasked",
+        ]
+    );
+}
+
+#[test]
+fn names_of_providers_are_compared_with_those_there_are() {
+    let known = |key: &str| match key {
+        "asr.provider" => vec!["pocketsphinx"],
+        "tts.provider" => vec!["espeak", "flite"],
+        "vad.type" => vec!["silero", "webrtc"],
+        _ => vec!["openai"],
+    };
+    let odd = |front: &str| -> Vec<String> {
+        let playbook = parse(&format!("---\n{front}\n---\n")).unwrap();
+        playbook.unknown_names(&known).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        odd(
+            "asr:\n  provider: pocketsfinx\ntts: { provider: flit }\nllm: { provider: opnai }\nvad:\n  type: tenn\n\
+             realtime: { provider: azur }"
+        ),
+        [
+            "line 3: `asr.provider`: there is no `pocketsfinx`; known: pocketsphinx; did you mean `pocketsphinx`?",
+            "line 4: `tts.provider`: there is no `flit`; known: espeak, flite; did you mean `flite`?",
+            "line 5: `llm.provider`: there is no `opnai`; known: openai; did you mean `openai`?",
+            "line 8: `realtime.provider`: there is no `azur`; known: openai",
+            "line 7: `vad.type`: there is no `tenn`; known: silero, webrtc",
+        ]
+    );
+    assert_eq!(
+        odd("asr: { provider: PocketSphinx }\nrealtime: { provider: 'ws://h' }\nllm: { provider: '${P}' }"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

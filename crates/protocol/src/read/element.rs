@@ -56,7 +56,7 @@ impl de::Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Fault { field: Some(field), message: "missing".into() }
+        Fault { field: Some(field), message: super::MISSING.into() }
     }
 
     fn duplicate_field(field: &'static str) -> Self {
