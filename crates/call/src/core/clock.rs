@@ -52,8 +52,13 @@ pub(crate) enum Due {
     Rearm,
     /// The digit that goes by INFO has lasted long enough.
     Digit,
-    /// The second party has not answered, and its leg has not said so.
-    Refer,
+    /// The callee has had the time to answer.
+    Callee,
+    /// The second party has had the time to answer.
+    Refer {
+        /// And its leg that to say so.
+        surely: bool,
+    },
     /// Who is to take the far end's place has not answered, or nobody has said whether it may.
     Succession,
     /// The sound has not said in time what was heard last.

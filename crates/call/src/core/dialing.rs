@@ -7,7 +7,7 @@ use protocol::option::{CallOption, SipOption};
 use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
-use super::{Core, Effect, State};
+use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::SipMedia;
 use crate::legs::{CallOut, LegId, LegRequest};
@@ -42,7 +42,19 @@ impl Core {
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id, timestamp, play_id: None });
         let dial = Dial { call_id: Some(self.facts.id.clone()), ..self.dial_for(caller, callee, sip) };
+        self.deadlines.set(now + self.callee_patience(), Due::Callee);
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
+    }
+
+    fn callee_patience(&self) -> Duration {
+        self.option.handshake_timeout.map_or(PATIENCE, |limit| limit.0)
+    }
+
+    /// Nothing has come from the callee in time. One that rings is given up by its leg, which tells how that ended.
+    pub(crate) fn callee_timed_out(&mut self, now: CallTime) {
+        if self.rang.is_none() {
+            self.dial_failed(now, 408, "nobody answered in time");
+        }
     }
 
     /// A party to be dialled for this call, under a `Call-ID` by chance.
@@ -73,7 +85,7 @@ impl Core {
                     callee: self.callee(),
                     sdp,
                     headers: sip.headers.unwrap_or_default(),
-                    patience: self.option.handshake_timeout.map_or(PATIENCE, |limit| limit.0),
+                    patience: self.callee_patience(),
                     replaces: None,
                 };
                 self.request(LegRequest::Invite(Box::new(invite)));

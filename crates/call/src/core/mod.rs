@@ -546,7 +546,8 @@ impl Core {
             Due::Rearm => self.arm(now),
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),
-            Due::Refer => self.refer_timed_out(now),
+            Due::Callee => self.callee_timed_out(now),
+            Due::Refer { surely } => self.refer_timed_out(now, surely),
             Due::Succession => self.succession_timed_out(now),
         }
     }

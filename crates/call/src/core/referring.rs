@@ -21,6 +21,8 @@ use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
 use crate::media::order::{Start, ToMedia, UtteranceId, Way};
 use crate::setup::{Dial, Undialled};
 
+/// How long a leg may take to give up one that rings.
+const GIVING_UP: Duration = Duration::from_secs(2);
 /// How long the second party may let it ring where `timeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Music where the file that was asked for cannot be played.
@@ -97,7 +99,7 @@ impl Core {
             music,
             resume_asr,
         });
-        self.deadlines.set(now + self.patience() + Duration::from_secs(2), Due::Refer);
+        self.deadlines.set(now + self.patience(), Due::Refer { surely: false });
         self.play_music(now);
         self.effect(Effect::Dial(leg, Box::new(dial)));
     }
@@ -184,11 +186,15 @@ impl Core {
         }
     }
 
-    /// The second party did not answer in time.
-    pub(crate) fn refer_timed_out(&mut self, now: CallTime) {
-        if self.referred.as_ref().is_some_and(|referred| referred.answered.is_none()) {
-            self.refer_failed(now, 408, "Timeout when refer");
+    /// The second party has not answered in time. One that rings is given up by its leg, which tells how that ended.
+    pub(crate) fn refer_timed_out(&mut self, now: CallTime, surely: bool) {
+        let Some(referred) = self.referred.as_ref().filter(|referred| referred.answered.is_none()) else {
+            return;
+        };
+        if referred.rang.is_some() && !surely {
+            return self.deadlines.set(now + GIVING_UP, Due::Refer { surely: true });
         }
+        self.refer_failed(now, 408, "Timeout when refer");
     }
 
     /// The second party, once it has answered: its leg and its URI.
@@ -295,7 +301,7 @@ impl Core {
 
     /// The second party talks to the first from now on.
     pub(super) fn second_up(&mut self, now: CallTime, sdp: &str) {
-        self.deadlines.drop_where(|due| *due == Due::Refer);
+        self.deadlines.drop_where(|due| matches!(due, Due::Refer { .. }));
         if let Some(referred) = &mut self.referred {
             referred.answered = Some(now);
             referred.untold = Some(sdp.to_owned());
@@ -344,7 +350,7 @@ impl Core {
         self.let_go_of_second();
         self.stop_music(now);
         let Some(referred) = self.referred.take() else { return };
-        self.deadlines.drop_where(|due| *due == Due::Refer);
+        self.deadlines.drop_where(|due| matches!(due, Due::Refer { .. }));
         let track_id = self.facts.rules.server_track.clone();
         let timestamp = self.unix_ms(now);
         let (said, refer) = (reason.to_owned(), Some(true));

@@ -48,6 +48,8 @@ pub(crate) struct Voice {
 pub(crate) struct Utterance {
     pub(crate) id: UtteranceId,
     pub(crate) play_id: Option<String>,
+    /// Its beginning was told.
+    told: bool,
     pub(crate) streaming: bool,
     pub(crate) file: bool,
     /// More commands may come.
@@ -107,7 +109,8 @@ impl Voice {
 }
 
 impl Core {
-    /// Begins an utterance and tells that it begins.
+    /// Begins an utterance, and tells that it begins once all that it cuts off has told its end: both have one track, and a
+    /// client that knows playbacks by it takes the first end for that of the last beginning.
     pub(crate) fn begin_utterance(
         &mut self,
         now: CallTime,
@@ -119,7 +122,8 @@ impl Core {
         let answers_turn = self.draft.turn_waits();
         self.voice.utterances.push(Utterance {
             id,
-            play_id: play_id.clone(),
+            play_id,
+            told: false,
             streaming: false,
             file,
             open: true,
@@ -141,13 +145,28 @@ impl Core {
             of_model: false,
         });
         self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
-        let event = Event::TrackStart {
-            track_id: self.facts.rules.server_track.clone(),
-            timestamp: self.unix_ms(now),
-            play_id,
-        };
-        self.emit(event);
+        self.tell_beginnings(now);
         id
+    }
+
+    /// Tells of utterances that have begun, unless one that was cut off still has to tell its end.
+    fn tell_beginnings(&mut self, now: CallTime) {
+        if self.voice.utterances.iter().any(|utterance| utterance.cut) {
+            return;
+        }
+        let untold: Vec<UtteranceId> =
+            self.voice.utterances.iter().filter(|utterance| !utterance.told).map(|u| u.id).collect();
+        for id in untold {
+            self.tell_beginning(now, id);
+        }
+    }
+
+    fn tell_beginning(&mut self, now: CallTime, id: UtteranceId) {
+        let Some(utterance) = self.voice.utterance(id).filter(|utterance| !utterance.told) else { return };
+        utterance.told = true;
+        let play_id = utterance.play_id.clone();
+        let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
+        self.emit(Event::TrackStart { track_id, timestamp, play_id });
     }
 
     /// Makes an utterance that of a model which speaks itself: its sound comes until [`Core::answer_given`].
@@ -383,6 +402,7 @@ impl Core {
             return;
         }
         self.stop_making(id);
+        self.tell_beginning(now, id);
         let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
         let utterance = self.voice.utterances.remove(at);
         let ended = if utterance.dropped { Ended::Cut } else { ended };
@@ -402,6 +422,7 @@ impl Core {
             play_id: utterance.play_id.clone(),
         };
         self.emit(event);
+        self.tell_beginnings(now);
         self.music_over(now, utterance.id, played.is_zero());
         self.pass_over(utterance.id);
         self.answer_over(now, &utterance, (played, &heard), ended);
@@ -476,7 +497,7 @@ impl Core {
     }
 
     /// Tells Media that all sound of an utterance has come, once that is so.
-    pub(super) fn settle_utterance(&mut self, now: CallTime, id: UtteranceId) {
+    pub(crate) fn settle_utterance(&mut self, now: CallTime, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
         if utterance.busy() || utterance.lent || utterance.ended || (utterance.streaming && utterance.open) {
             return;

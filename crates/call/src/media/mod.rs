@@ -322,7 +322,11 @@ impl Media {
             ToMedia::Play(id, rate, samples) => self.speaking.push(id, rate, &samples),
             ToMedia::WordEnds(id, ends) => self.speaking.words_end(id, &ends),
             ToMedia::End(id) => self.speaking.end(id),
-            ToMedia::Interrupt { below, fade } => self.speaking.interrupt(below, fade, false),
+            ToMedia::Interrupt { below, fade } => {
+                self.speaking.interrupt(below, fade, false);
+                // What was held is gone; what comes next is not held.
+                self.speaking.pause(false);
+            }
             ToMedia::Cut { utterance, at } => self.speaking.cut(utterance, at),
             ToMedia::Pause(on) => self.speaking.pause(on),
             ToMedia::Arm(rule) => self.barging.arm(rule),

@@ -64,7 +64,8 @@ impl Core {
     fn speak(&mut self, now: CallTime, id: UtteranceId, text: &str, option: SynthesisOption) {
         let text = without_emoji(text);
         if text.is_empty() {
-            return;
+            // What else the command says takes effect now where nothing plays.
+            return self.settle_utterance(now, id);
         }
         if option.provider.is_none() && self.lends() {
             return self.lend(now, id, &text);

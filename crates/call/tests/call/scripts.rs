@@ -34,6 +34,7 @@ scripts! {
     ducked_for_a_backchannel
     ducked_for_a_noise
     ducked_then_stopped
+    empty_tts_hangs_up
     encrypted_call_is_answered_encrypted
     eou_by_a_model_that_runs_here
     eou_by_an_endpoint
@@ -61,6 +62,8 @@ scripts! {
     outbound_call_is_given_up
     outbound_call_is_refused
     outbound_call_never_falls_back_to_clear
+    outbound_call_to_a_silent_callee
+    pause_ends_with_what_it_holds
     picked_up_while_it_rings
     realtime_answer_of_more_than_a_minute
     realtime_barge_in_truncates_where_it_was_heard
@@ -77,6 +80,7 @@ scripts! {
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back
     refer_times_out
+    refer_to_a_silent_party
     referred_party_never_falls_back_to_clear
     required_encryption_refuses_a_clear_offer
     second_answers_without_description
