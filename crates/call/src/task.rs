@@ -286,11 +286,11 @@ impl Task {
             }
             Effect::Emit(event) => self.emit(event),
             Effect::Ambience(path, rate, ducking) => {
-                if let Some((seat, orders)) = &self.seat {
-                    let (seat, orders) = (*seat, orders.clone());
-                    let play = move |sound| Order::Media(seat, ToMedia::Ambience(rate, sound, ducking));
-                    self.running.load_ambience(path, rate, orders, play);
-                }
+                // A call without its background noise is still a good call.
+                self.load(path, rate, move |sound| ToMedia::Ambience(rate, sound, ducking), None);
+            }
+            Effect::Music(number, path, rate) => {
+                self.load(path, rate, move |sound| ToMedia::Music(number, sound), Some(number));
             }
             Effect::MediaPass(voice, door, pass) => {
                 let (rate, frames) = (pass.output_hz, pass.packet_frames());
@@ -309,6 +309,19 @@ impl Task {
             Effect::Finish(record) => self.over = Some(record),
         }
         None
+    }
+
+    /// Loads a sound for the call's media; `music` is its number where the rules want to know that it cannot be had.
+    fn load(
+        &mut self,
+        path: String,
+        rate: u32,
+        order: impl FnOnce(Box<[i16]>) -> ToMedia + Send + 'static,
+        music: Option<u32>,
+    ) {
+        let Some((seat, orders)) = self.seat.clone() else { return };
+        let play = move |sound| Order::Media(seat, order(sound));
+        self.running.load_background(path, rate, (orders, play), music);
     }
 
     /// Connects a speech-to-speech model, and lets it hear.
@@ -397,6 +410,7 @@ impl Task {
         let transfers = matches!(request, LegRequest::Transfer(_));
         let answers = matches!(request, LegRequest::Answer { .. });
         let invites = matches!(request, LegRequest::Invite(_));
+        let offers = matches!(request, LegRequest::Offer { .. });
         let asked = match self.others.iter_mut().find(|(id, _)| *id == leg) {
             Some((_, other)) => other.request(request).await,
             None if leg == LegId::MAIN => self.leg.request(request).await,
@@ -408,6 +422,7 @@ impl Task {
         let failed = match (answers, &error) {
             _ if invites => Failed::Invite,
             _ if transfers => Failed::Transfer,
+            (_, LegError::Refused(_)) if offers => Failed::Offer,
             (true, LegError::Gone) => Failed::Gone,
             (true, LegError::Refused(_)) => Failed::Answer,
             // What was asked of a leg that has just ended is answered by its last event.

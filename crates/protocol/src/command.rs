@@ -46,6 +46,10 @@ pub enum Command {
     Dtmf(Dtmf),
     /// Begin or end a recording, or leave a part out of it.
     Record(Record),
+    /// Put the remote party on hold.
+    Hold(Hold),
+    /// Take the remote party back from hold.
+    Unhold(Nothing),
 }
 
 /// `invite` and `accept`.
@@ -246,6 +250,15 @@ pub struct Record {
     pub recorder: Option<RecorderOption>,
 }
 
+/// `hold`: the remote party is neither heard nor spoken to until `unhold`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Hold {
+    /// What it hears meanwhile, over and over: path under the configured roots, or http(s) address. Absent: silence.
+    #[serde(alias = "moh", skip_serializing_if = "Option::is_none")]
+    pub music: Option<String>,
+}
+
 crate::value::words! {
     /// What is to be done with a recording.
     RecordAction {
@@ -306,6 +319,8 @@ const COMMANDS: &[(&[&str], Reader)] = &[
     (&["candidate"], |v| reader(v, Command::Candidate)),
     (&["dtmf", "sendDtmf", "send_dtmf"], |v| reader(v, Command::Dtmf)),
     (&["record", "recorder", "recording"], |v| reader(v, Command::Record)),
+    (&["hold"], |v| reader(v, Command::Hold)),
+    (&["unhold"], |v| reader(v, Command::Unhold)),
 ];
 
 impl Command {
@@ -360,6 +375,8 @@ impl Command {
             Command::Candidate(_) => "candidate",
             Command::Dtmf(_) => "dtmf",
             Command::Record(_) => "record",
+            Command::Hold(_) => "hold",
+            Command::Unhold(_) => "unhold",
         }
     }
 }

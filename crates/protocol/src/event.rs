@@ -95,8 +95,14 @@ pub enum Event {
     Inactivity { track_id: String, timestamp: u64 },
     /// The remote party pressed a key.
     Dtmf { track_id: String, timestamp: u64, digit: String },
-    /// The remote party holds the call, or takes it back.
-    Hold { track_id: String, timestamp: u64, on_hold: bool },
+    /// The call is on hold, or is so no more; `by` says which of the two holds it means.
+    Hold {
+        track_id: String,
+        timestamp: u64,
+        on_hold: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Holder>,
+    },
     /// Something begins to play; or, with the call's own track id, the call's sound begins.
     TrackStart {
         track_id: String,
@@ -214,6 +220,16 @@ pub enum Event {
     },
     /// What a `record` command has done to the recording.
     Recording { track_id: String, timestamp: u64, state: RecordingState },
+}
+
+/// Who holds a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Holder {
+    /// The party that the event is about.
+    Remote,
+    /// This server, by `hold`.
+    System,
 }
 
 /// How a recording stands.

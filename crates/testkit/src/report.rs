@@ -3,7 +3,7 @@
 use call::core::Effect;
 use call::legs::{LegId, LegRequest};
 use call::setup::Rules;
-use protocol::event::Event;
+use protocol::event::{Event, Holder};
 use protocol::record::{CallRecord, Quality};
 use providers::RealtimeInput;
 
@@ -36,6 +36,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
             let body = request.body.as_ref().map_or(String::new(), |body| format!(" {body}"));
             Some(format!("fetch {} {}{body}", request.method, request.url))
         }
+        Effect::Music(_, url, _) => Some(format!("music {url}")),
         Effect::Ambience(url, ..) => Some(format!("background {url}")),
         Effect::Record(..) => Some("recording begins".into()),
         Effect::EndRecord => Some("recording ends".into()),
@@ -91,6 +92,7 @@ fn leg(request: &LegRequest) -> String {
         LegRequest::Answer { sdp } => format!("answers {}", media(sdp)),
         LegRequest::Reject { code, reason } => format!("refuses {code} {reason}"),
         LegRequest::AnswerReoffer(Ok(sdp)) => format!("agrees to {}", media(sdp)),
+        LegRequest::Offer { sdp } => format!("is offered {}", media(sdp)),
         LegRequest::Digit { digit, length, body } => {
             format!("sends key {digit} for {} ms as {body:?}", length.as_millis())
         }
@@ -143,7 +145,10 @@ fn event(event: &Event) -> Option<String> {
         }
         Event::Metrics { .. } => return None,
         Event::Dtmf { digit, track_id, .. } => format!("dtmf {digit}{}", of_second(track_id)),
-        Event::Hold { on_hold, track_id, .. } => format!("hold {on_hold}{}", of_second(track_id)),
+        Event::Hold { on_hold, track_id, by, .. } => {
+            let ours = if *by == Some(Holder::System) { " by us" } else { "" };
+            format!("hold {on_hold}{ours}{}", of_second(track_id))
+        }
         Event::Eou { completed, .. } => format!("eou {}", if *completed { "completed" } else { "goes on" }),
         Event::Inactivity { .. } => "inactivity".into(),
         Event::Error { sender, error, code, .. } => format!("error {sender} {}: {error}", code.unwrap_or(0)),

@@ -18,6 +18,8 @@ pub struct Manner {
     pub eventless: bool,
     /// It refuses digits by INFO.
     pub infoless: bool,
+    /// It refuses every offer of ours once the call is up.
+    pub immovable: bool,
 }
 
 /// The far end's terms.
@@ -26,13 +28,15 @@ pub(crate) struct Terms {
     row: [&'static Codec; 1],
     ring: KeyRing,
     pub(crate) manner: Manner,
+    /// It holds us.
+    pub(crate) holds: bool,
 }
 
 impl Terms {
     pub(crate) fn new(codec: &str, manner: Manner) -> Self {
         let (row, _) = codec_named(codec).unwrap_or((&audio::codec::pcm::PCM_16000, 18));
         let ring = KeyRing::new(&[&AES_CM_128_HMAC_SHA1_80], &[9; RING_BYTES]);
-        Terms { codec: codec.to_owned(), row: [row], ring, manner }
+        Terms { codec: codec.to_owned(), row: [row], ring, manner, holds: false }
     }
 
     /// An offer of its one codec.
@@ -61,7 +65,7 @@ impl Terms {
     pub(crate) fn answer(&self, ours: &str) -> String {
         match sdp::answer(ours, &self.local()) {
             Ok(answer) if self.manner.encrypted => answer.sdp,
-            _ => self.offer("sendrecv", 1),
+            _ => self.offer(reversed(ours, self.holds), 1),
         }
     }
 
@@ -87,5 +91,16 @@ impl Terms {
             ptime_ms: 20,
             name: "-",
         }
+    }
+}
+
+/// The direction that answers that of a description, by one who holds its sender or not.
+fn reversed(sdp: &str, holds: bool) -> &'static str {
+    let says = |direction: &str| sdp.contains(&format!("a={direction}\r\n"));
+    match (says("sendonly"), says("inactive"), holds) {
+        (true, _, false) => "recvonly",
+        (true, ..) | (_, true, _) => "inactive",
+        (false, false, true) => "sendonly",
+        (false, false, false) => "sendrecv",
     }
 }

@@ -431,6 +431,7 @@ impl World {
                 self.feed(Input::Leg(place, LegEvent::TakenOver { caller, offer, source }));
             }
             Act::Hold(on) => {
+                self.terms.holds = on;
                 let direction = if on { "sendonly" } else { "sendrecv" };
                 let sdp = Some(self.terms.offer(direction, self.now.as_ms() + 2));
                 self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp }));
@@ -481,6 +482,7 @@ impl World {
             | Effect::Exchange(..)
             | Effect::Emit(_)
             | Effect::Report(_) => {}
+            Effect::Music(number, path, rate) => return self.music(number, &path, rate),
             // What lies under the agent's voice is too soft for the ear that tells tones.
             Effect::Ambience(..) => {}
             Effect::Record(..) => {
@@ -510,6 +512,9 @@ impl World {
         if matches!(request, LegRequest::Digit { .. }) {
             let code = if self.terms.manner.infoless { 405 } else { 200 };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(LegEvent::DigitAnswered { code })));
+        }
+        if let LegRequest::Offer { sdp } = request {
+            self.offered(sdp);
         }
         let answers = matches!(request, LegRequest::Answer { .. });
         if answers && self.gives_up {
@@ -550,7 +555,9 @@ fn described(request: &LegRequest) -> Option<&str> {
     match request {
         LegRequest::Invite(call) => Some(&call.sdp),
         LegRequest::Ring { sdp } => sdp.as_deref(),
-        LegRequest::Answer { sdp } | LegRequest::AnswerReoffer(Ok(sdp)) => Some(sdp),
+        LegRequest::Answer { sdp } | LegRequest::AnswerReoffer(Ok(sdp)) | LegRequest::Offer { sdp } => {
+            Some(sdp)
+        }
         LegRequest::Reject { .. }
         | LegRequest::AnswerReoffer(Err(_))
         | LegRequest::Digit { .. }

@@ -10,6 +10,7 @@ mod ears;
 mod ending;
 mod eou;
 mod handing_over;
+mod holding;
 mod keys;
 mod lent;
 mod line;
@@ -57,6 +58,7 @@ use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
 use eou::Eou;
 use handing_over::Handover;
+use holding::Holding;
 use keys::Keys;
 use passing::Pass;
 use realtime::{Broken, SpeechModel};
@@ -124,6 +126,8 @@ pub enum Input {
     Taped,
     /// A recording could not be made, or has failed.
     NoTape(String),
+    /// The music of [`Effect::Music`] cannot be played.
+    NoMusic(u32, String),
     /// A line to a party that is to be dialled is there, with our side of its media.
     Line(LegId, Result<Box<SipMedia>, Undialled>),
     /// The leg of who takes a party's place, with keys for it; without when it has given up.
@@ -197,6 +201,8 @@ pub enum Effect {
     EndRecord,
     /// Load a background sound at the rate of the call's sound and play it under everything.
     Ambience(String, u32, Ducking),
+    /// Load a sound at the rate of the call's sound and give it to [`ToMedia::Music`] with this number.
+    Music(u32, String, u32),
     /// Report what the conversation came to.
     Report(Box<Afterwards>),
     /// The call is over.
@@ -274,7 +280,10 @@ pub struct Core {
     pub(crate) recordings: u32,
     /// `ringing` said how to record; `accept` does not change it.
     pub(crate) recorder_fixed: bool,
+    /// The far end holds us.
     pub(crate) held: bool,
+    /// Whether we hold the far end.
+    pub(crate) holding: Holding,
     /// A program outside has taken over the sound.
     pub(crate) pass: Option<Pass>,
     /// We have called, or are calling, the far end.
@@ -344,6 +353,7 @@ impl Core {
             recordings: 0,
             recorder_fixed: false,
             held: false,
+            holding: Holding::default(),
             pass: None,
             dialled: false,
             following: false,
@@ -394,6 +404,7 @@ impl Core {
             Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::Taped => self.recording_runs(now),
+            Input::NoMusic(number, why) => self.musicless(now, number, &why),
             Input::NoTape(why) => self.recording_failed(now, &why),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),

@@ -3,7 +3,7 @@
 //! endpoint's business.
 
 use protocol::CallTime;
-use protocol::event::Event;
+use protocol::event::{Event, Holder};
 
 use super::{Core, Effect};
 use crate::legs::sip_media::{Agreed, SipMedia};
@@ -28,6 +28,7 @@ impl Core {
         };
         match media.reoffer(offer, start) {
             Ok(Agreed { sdp, plan }) => {
+                self.renew_hold_offer(leg);
                 self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Ok(sdp))));
                 if let Some(plan) = plan {
                     self.agreed(now, leg, plan);
@@ -67,12 +68,23 @@ impl Core {
         let known = if main { Some(&mut self.held) } else { self.second_held(leg) };
         let Some(known) = known.filter(|known| **known != on_hold) else { return };
         *known = on_hold;
-        let timestamp = self.unix_ms(now);
         if main {
-            return self.emit(Event::Hold { track_id: self.facts.id.clone(), timestamp, on_hold });
+            return self.emit_hold(now, on_hold, Holder::Remote);
         }
+        let (timestamp, by) = (self.unix_ms(now), Some(Holder::Remote));
         // The conversation is with the first party: it does not wait for another.
         let track_id = self.facts.rules.server_track.clone();
-        self.effect(Effect::Emit(Event::Hold { track_id, timestamp, on_hold }));
+        self.effect(Effect::Emit(Event::Hold { track_id, timestamp, on_hold, by }));
+    }
+
+    /// Tells that the first party's call is on hold or not. The conversation goes on only when nobody holds it any more.
+    pub(super) fn emit_hold(&mut self, now: CallTime, on_hold: bool, by: Holder) {
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        let event = Event::Hold { track_id, timestamp, on_hold, by: Some(by) };
+        if on_hold == (self.held || self.holding.is_on()) {
+            self.emit(event);
+        } else {
+            self.effect(Effect::Emit(event));
+        }
     }
 }

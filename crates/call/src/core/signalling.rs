@@ -123,6 +123,8 @@ impl Core {
             }
             LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
             LegEvent::ReofferAnswered { sdp } => self.reoffer_answered(now, leg, sdp.as_deref()),
+            LegEvent::OfferAnswered { sdp } => self.hold_answered(now, sdp.as_deref()),
+            LegEvent::OfferRefused { code, reason } => self.hold_refused(now, code, &reason),
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
             LegEvent::TransferRequested { to, referred_by, replaces } => {
@@ -184,6 +186,7 @@ impl Core {
                 self.forget_digits();
                 self.error(now, "sip", why, 500);
             }
+            Failed::Offer => self.hold_refused(now, 500, &why),
             Failed::Transfer => self.handed_over(now, TransferState::Failed, 500, &why),
         }
     }

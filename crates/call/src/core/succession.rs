@@ -235,7 +235,9 @@ impl Core {
         self.keys = Keys::default();
         self.order(ToMedia::Renew(LegId::MAIN));
         self.effect(Effect::Exchange(leg, LegId::MAIN));
+        let direction = media.direction();
         self.sip = Some(media);
+        self.hold_successor(now, direction);
     }
 
     /// The target does not take the far end's place: the far end is told and stays.

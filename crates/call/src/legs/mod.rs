@@ -49,6 +49,18 @@ pub enum LegEvent {
         /// SDP.
         sdp: Option<String>,
     },
+    /// The far end has answered the offer of [`LegRequest::Offer`].
+    OfferAnswered {
+        /// SDP; absent when it forgot it.
+        sdp: Option<String>,
+    },
+    /// The far end has refused the offer of [`LegRequest::Offer`]; what was before stands.
+    OfferRefused {
+        /// 300 to 699; 408 after silence, and then the leg ends.
+        code: u16,
+        /// In words.
+        reason: String,
+    },
     /// A digit by signalling (SIP INFO).
     Digit(char),
     /// What [`LegRequest::Digit`] sent was answered.
@@ -179,6 +191,12 @@ pub enum LegRequest {
     },
     /// Answer other media, or refuse it with a SIP status; the call goes on as before.
     AnswerReoffer(Result<String, u16>),
+    /// Offer other media; [`LegEvent::OfferAnswered`] or [`LegEvent::OfferRefused`] tells what came of it. It takes the
+    /// place of an offer that waits for one of the far end's to be over.
+    Offer {
+        /// Our offer.
+        sdp: String,
+    },
     /// Send a digit by signalling (SIP INFO); [`LegEvent::DigitAnswered`] tells what came of it.
     Digit {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
@@ -228,6 +246,8 @@ pub enum Failed {
     Invite,
     /// The far end could not be asked to call someone else.
     Transfer,
+    /// Other media could not be offered.
+    Offer,
     /// Something the call survives.
     Other,
 }

@@ -79,6 +79,8 @@ impl SipLeg {
             SipEvent::AckTimeout { .. } => Some(LegEvent::Unconfirmed),
             SipEvent::Reoffered { sdp, .. } => Some(LegEvent::Reoffered { sdp }),
             SipEvent::ReofferAnswered { sdp, .. } => Some(LegEvent::ReofferAnswered { sdp }),
+            SipEvent::OfferAnswered { sdp, .. } => Some(LegEvent::OfferAnswered { sdp }),
+            SipEvent::OfferRefused { code, reason, .. } => Some(LegEvent::OfferRefused { code, reason }),
             SipEvent::Info { content_type, body, .. } => {
                 sip::info_digit(&content_type, &body).map(|(digit, _)| LegEvent::Digit(digit))
             }
@@ -108,8 +110,8 @@ impl SipLeg {
                 let source = invite.source.ip();
                 Some(LegEvent::TakenOver { caller: invite.from_uri, offer: invite.sdp, source })
             }
-            // The rules of a call have no use for the rest.
-            _ => None,
+            // A call that comes in has no leg yet.
+            SipEvent::Invited { .. } => None,
         }
     }
 
@@ -199,6 +201,7 @@ impl Leg for SipLeg {
                 sip.reject(dialog, Rejection { code, reason, headers }).await
             }
             LegRequest::AnswerReoffer(answer) => sip.answer_reoffer(dialog, answer).await,
+            LegRequest::Offer { sdp } => sip.reoffer(dialog, sdp).await,
             LegRequest::Digit { digit, length, body } => {
                 sip.request_inside(dialog, digit_info(digit, length, body)).await
             }

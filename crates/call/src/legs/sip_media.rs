@@ -49,6 +49,12 @@ pub struct SipMedia {
     offer: Option<String>,
     /// What we sent last in this dialog.
     sent: Option<String>,
+    /// Which way sound is to flow as far as we are concerned; less than both ways holds the far end.
+    direction: Direction,
+    /// Whether the far end holds us, by what it said last.
+    held: bool,
+    /// What was agreed on last.
+    codec: Option<&'static Codec>,
 }
 
 /// What a negotiation came to.
@@ -62,14 +68,22 @@ pub(crate) struct Agreed {
 impl SipMedia {
     /// Media of a call that came in with `offer`, or with none.
     pub fn inbound(offer: Option<String>, local: LocalMedia) -> Self {
-        SipMedia { local, encryption: Encryption::default(), offer, sent: None }
+        SipMedia {
+            local,
+            encryption: Encryption::default(),
+            offer,
+            sent: None,
+            direction: Direction::SendRecv,
+            held: false,
+            codec: None,
+        }
     }
 
-    /// Media of a party that calls from `source` to take the far end's place: on the same port, with keys of its own,
-    /// which no two parties may share.
+    /// Media of a party that calls from `source` to take the far end's place: on the same port, held if that one was,
+    /// with keys of its own, which no two parties may share.
     pub(crate) fn successor(&self, offer: Option<String>, source: IpAddr, keys: KeyRing) -> Self {
         let local = LocalMedia { signalling: Some(source), keys, ..self.local.clone() };
-        SipMedia { local, encryption: self.encryption, offer, sent: None }
+        SipMedia { local, offer, sent: None, held: false, codec: None, ..self.clone() }
     }
 
     /// Media of a call that we place.
@@ -114,9 +128,35 @@ impl SipMedia {
         Ok(self.plan(media, start))
     }
 
+    /// Which way sound flows as far as we are concerned.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// An offer inside the dialog that lets sound flow this way from its answer on.
+    pub(crate) fn offer_direction(&mut self, direction: Direction) -> String {
+        let sdp = sdp::offer(&self.directed(direction));
+        self.sent = Some(sdp.clone());
+        sdp
+    }
+
+    /// Takes in the answer to the offer of this direction; without one that is of use all stays as it was.
+    pub(crate) fn direction_answered(
+        &mut self,
+        direction: Direction,
+        answer: &str,
+        start: Start,
+    ) -> Result<RtpPlan, SdpError> {
+        let media = sdp::read_answer(&self.directed(direction), answer)?;
+        self.direction = direction;
+        Ok(self.plan(media, start))
+    }
+
     fn answer_to(&mut self, offer: &str, start: Start) -> Result<Agreed, SdpError> {
         let answer = sdp::answer(offer, &self.described())?;
         self.sent = Some(answer.sdp.clone());
+        // An offer says by itself whether it holds us.
+        self.held = answer.media.held;
         Ok(Agreed { sdp: answer.sdp, plan: Some(self.plan(answer.media, start)) })
     }
 
@@ -140,13 +180,26 @@ impl SipMedia {
                 Encryption::Answered => Security::Answered(&self.local.keys),
                 Encryption::Required => Security::Required(&self.local.keys),
             },
-            direction: Direction::SendRecv,
+            direction: self.direction,
             ptime_ms: 20,
             name: &self.local.name,
         }
     }
 
-    fn plan(&self, media: sdp::Negotiated, start: Start) -> RtpPlan {
+    /// Another direction, and nothing else: a hold is no occasion to change the codec.
+    fn directed(&self, direction: Direction) -> Local<'_> {
+        let usual = self.described();
+        let codecs = if self.codec.is_some() { self.codec.as_slice() } else { usual.codecs };
+        Local { direction, codecs, ..usual }
+    }
+
+    fn plan(&mut self, mut media: sdp::Negotiated, start: Start) -> RtpPlan {
+        // An answer can take nothing of who sends nothing: it does not tell whether it holds us.
+        if self.direction.sends() {
+            self.held = media.held;
+        }
+        media.held = self.held;
+        self.codec = Some(media.codec);
         let learning = if self.local.latching { Learning::On } else { Learning::Off };
         RtpPlan { media, learning, signalling: self.local.signalling, start }
     }

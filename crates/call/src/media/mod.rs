@@ -3,6 +3,7 @@
 //! The path is fixed and reads from top to bottom in [`Media::hear`] and [`Media::speak`]; between the two
 //! the thread scores the voice detectors of all calls of its slot in one batch.
 
+mod background;
 mod barging;
 mod guard;
 mod keys;
@@ -29,6 +30,7 @@ use rtp::Quality;
 use rtp::watch::{Missing, Watch};
 
 use crate::legs::LegId;
+use background::{Ambience, Held, Loop};
 use barging::Barging;
 use keys::Ear;
 pub(crate) use listening::CHUNK_FRAMES;
@@ -63,6 +65,8 @@ pub struct Media {
     /// 20 kB, which calls without it do not hold.
     denoiser: Option<Box<Denoiser>>,
     ambience: Option<Ambience>,
+    /// We hold the main leg.
+    held: Option<Held>,
     barging: Barging,
     recording: Option<Recording>,
     tap: Option<Tap>,
@@ -130,13 +134,6 @@ fn take(from: &mut VecDeque<i16>, to: &mut [i16]) {
     from.drain(..split + wrapped);
 }
 
-/// Background sound, looped.
-struct Ambience {
-    sound: Box<[i16]>,
-    at: usize,
-    ducker: Ducker,
-}
-
 impl Media {
     /// Sound at `rate` Hz: 8000 or 16000. Legs, detector and recording convert from and to it.
     pub fn new(rate: u32) -> Self {
@@ -150,6 +147,7 @@ impl Media {
             progress: None,
             denoiser: None,
             ambience: None,
+            held: None,
             barging: Barging::default(),
             recording: None,
             tap: None,
@@ -210,6 +208,9 @@ impl Media {
                 LegSound::Rtp(rtp) => rtp.hear(now, &mut leg.heard),
                 LegSound::Raw(raw) => raw.hear(&mut leg.heard),
             }
+            if *id == LegId::MAIN && self.held.is_some() {
+                leg.heard.fill(0);
+            }
             if let Some(ear) = &mut leg.ear {
                 let tones = ear.hear(&leg.heard);
                 self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
@@ -257,12 +258,12 @@ impl Media {
             self.events.extend(std::iter::from_fn(|| progress.poll()).map(FromMedia::Found));
         }
         self.said.fill(0);
-        // While the far end holds the call nothing is played: it would be taken for heard.
+        // While the call is on hold nothing is played: it would be taken for heard.
         let mut any = self.is_heard() && self.speaking.fill(now, &mut self.said);
         while let Some(event) = self.speaking.poll() {
             self.events.push_back(event);
         }
-        if let Some(ambience) = &mut self.ambience {
+        if let Some(ambience) = self.ambience.as_mut().filter(|_| self.held.is_none()) {
             ambience.add(any, &mut self.said);
             any = true;
         }
@@ -350,8 +351,13 @@ impl Media {
                 let mut converted = Vec::new();
                 audio::Resampler::new(rate, self.rate).process(&sound, &mut converted);
                 let ducker = Ducker::new(ducking);
-                self.ambience =
-                    (!converted.is_empty()).then(|| Ambience { sound: converted.into(), at: 0, ducker });
+                self.ambience = Loop::new(converted.into()).map(|sound| Ambience { sound, ducker });
+            }
+            ToMedia::Hold(number) => self.held = number.map(|number| Held { number, music: None }),
+            ToMedia::Music(number, sound) => {
+                if let Some(held) = self.held.as_mut().filter(|held| held.number == number) {
+                    held.music = Loop::new(sound);
+                }
             }
             ToMedia::Record => self.recording = Some(Recording::new(self.rate)),
             ToMedia::PauseRecording(on) => {
@@ -513,15 +519,24 @@ impl Media {
         let kept = self.recording.is_some() || self.tap.is_some();
         for at in 0..self.legs.len() {
             // A party that is alone hears what is said and nothing else.
-            let mixed = match bridged {
-                true => {
+            let mut any = any || bridged;
+            let held = self.held.as_mut().filter(|_| self.legs[at].0 == LegId::MAIN);
+            let mixed = match held {
+                Some(held) => {
+                    any = held.fill(&mut self.mixed) && !self.mute_server;
+                    if self.mute_server {
+                        self.mixed.fill(0);
+                    }
+                    &mut self.mixed
+                }
+                None if bridged => {
                     self.mixed.copy_from_slice(&self.said);
                     for (_, (_, leg)) in self.legs.iter().enumerate().filter(|(other, _)| *other != at) {
                         mix::add(&mut self.mixed, &leg.heard);
                     }
                     &mut self.mixed
                 }
-                false => &mut self.said,
+                None => &mut self.said,
             };
             let (id, leg) = &mut self.legs[at];
             match &mut leg.sound {
@@ -532,7 +547,7 @@ impl Media {
                         .extend(datagrams.into_iter().map(|(to, bytes)| Transmit::Datagram(*id, to, bytes)));
                     self.out.extend(rtp.report(now).map(|report| Transmit::report(*id, report)));
                 }
-                LegSound::Raw(raw) if any || bridged => {
+                LegSound::Raw(raw) if any => {
                     let mut messages = Vec::with_capacity(1);
                     raw.send(mixed, &mut messages);
                     self.out.extend(messages.into_iter().map(|bytes| Transmit::Message(*id, bytes)));
@@ -567,21 +582,14 @@ impl Media {
         }
     }
 
-    /// Whether the main leg hears what we say: not while it holds us.
+    /// Whether the main leg hears what we say: not while it holds us, or we hold it.
     fn is_heard(&self) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
             Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.sends(),
             Some(_) | None => true,
         }
-    }
-}
-
-impl Ambience {
-    /// Adds the next 20 ms to `said`, lower while the agent speaks.
-    fn add(&mut self, speaking: bool, said: &mut [i16]) {
-        let mut piece: Vec<i16> = self.sound.iter().cycle().skip(self.at).take(said.len()).copied().collect();
-        self.at = (self.at + said.len()) % self.sound.len();
-        self.ducker.apply(speaking, &mut piece);
-        mix::add(said, &piece);
     }
 }

@@ -183,6 +183,11 @@ pub enum ToMedia {
     Watch(Patience),
     /// Play this under and between utterances for ever: mono at the given rate. Empty stops it.
     Ambience(u32, Box<[i16]>, Ducking),
+    /// Neither hear the main leg nor let it hear what is said, and wait for music with this number; or go on where all
+    /// was.
+    Hold(Option<u32>),
+    /// What the main leg hears, over and over, while it is held with this number: mono at the rate of the call's sound.
+    Music(u32, Box<[i16]>),
     /// Give what both sides say to a client, as messages for [`LegId::OBSERVER`].
     Subscribe,
     /// Record from now on, at the rate of the call's sound.

@@ -42,7 +42,7 @@ const ANSWERS: usize = 64;
 /// Results and interruptions waiting for a speech-to-speech model. When full one is lost: the model takes nothing.
 const ORDERS: usize = 64;
 /// Longest background sound; it is looped.
-const AMBIENCE: Duration = Duration::from_secs(60);
+const BACKGROUND: Duration = Duration::from_secs(60);
 
 /// What runs for one call.
 pub(super) struct Running {
@@ -272,24 +272,24 @@ impl Running {
         self.voices.insert(voice, Voice { task, text: None, flow });
     }
 
-    /// Loads a background sound, at most [`AMBIENCE`] of it, brings it to `rate`, and hands it to the call's sound. A file that cannot
-    /// be opened is logged: a call without its background noise is still a good call.
-    pub(super) fn load_ambience(
+    /// Loads a background sound, at most [`BACKGROUND`] of it, brings it to `rate`, and hands it to the call's sound. A
+    /// file that cannot be opened is logged, and told where it is music with a number.
+    pub(super) fn load_background(
         &mut self,
         path: String,
         rate: u32,
-        orders: mpsc::Sender<Order>,
-        play: impl FnOnce(Box<[i16]>) -> Order + Send + 'static,
+        (orders, play): (mpsc::Sender<Order>, impl FnOnce(Box<[i16]>) -> Order + Send + 'static),
+        music: Option<u32>,
     ) {
         let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
-        let library = self.library.clone();
+        let (library, input) = (self.library.clone(), self.input.clone());
         let task = spawn(async move {
             let gather = async {
                 let (mut resampler, mut whole) = (None, Vec::new());
                 while let Some(sound) = sounds.recv().await {
                     let resampler = resampler.get_or_insert_with(|| Resampler::new(sound.rate, rate));
                     resampler.process(&sound.samples, &mut whole);
-                    if whole.len() as u64 >= u64::from(rate) * AMBIENCE.as_secs() {
+                    if whole.len() as u64 >= u64::from(rate) * BACKGROUND.as_secs() {
                         break;
                     }
                 }
@@ -297,10 +297,14 @@ impl Running {
                 whole
             };
             let (result, whole) = tokio::join!(library.open(&path, sound), gather);
-            if whole.is_empty() {
-                tracing::warn!(path, error = result.err(), "the background sound cannot be played");
-            } else {
+            if !whole.is_empty() {
                 let _ = orders.send(play(whole.into())).await;
+                return;
+            }
+            let error = result.err().unwrap_or_else(|| format!("{path} has no sound"));
+            tracing::warn!(path, error, "a background sound cannot be played");
+            if let Some(number) = music {
+                let _ = input.send(Input::NoMusic(number, error)).await;
             }
         });
         self.fetches.push(task);

@@ -3,6 +3,7 @@
 mod answer;
 mod hangup;
 mod history;
+mod hold;
 mod interrupt;
 mod mute;
 mod play;
@@ -38,6 +39,8 @@ impl Core {
             Command::Dtmf(dtmf) => self.send_digits(now, &dtmf),
             Command::Refer(refer) => self.refer(now, refer),
             Command::Record(record) => self.record_command(now, record),
+            Command::Hold(hold) => self.hold_command(now, hold),
+            Command::Unhold(_) => self.unhold_command(now),
             other @ Command::Candidate(_) => self.not_built(now, &other),
         }
     }

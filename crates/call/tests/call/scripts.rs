@@ -47,6 +47,12 @@ scripts! {
     handover_with_consultation
     hangup_while_referring
     hold_and_resume
+    hold_by_command
+    hold_by_command_crosses_the_caller_s
+    hold_by_command_is_refused
+    hold_by_command_of_a_socket
+    hold_by_command_that_does_not_fit
+    hold_by_command_then_another_takes_over
     hold_needs_no_packets
     inactivity_hangs_up
     interruption_event_positions

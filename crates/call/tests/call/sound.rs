@@ -121,3 +121,29 @@ fn a_paused_recording_holds_silence_and_keeps_the_time_of_the_call() {
     assert_eq!(partly[..8_000], whole[..8_000]);
     assert_eq!(partly[third.clone()], whole[third], "what follows stands where it was said");
 }
+
+#[test]
+fn who_is_held_hears_music_and_is_not_heard_whatever_it_sends() {
+    let mut pair = Pair::new(8000, |media| media);
+    for end in &mut pair.ends {
+        end.handle(CallTime::ZERO, ToMedia::Record);
+    }
+    let music: Vec<i16> = (0..4_000).map(|n| if n / 8 % 2 == 0 { 3_000 } else { -3_000 }).collect();
+    pair.say(0, &speech(6));
+    pair.say(1, &speech(4));
+    pair.run(50);
+    pair.ends[1].handle(pair.now, ToMedia::Hold(Some(2)));
+    pair.ends[1].handle(pair.now, ToMedia::Music(1, [9_000; 800].into()));
+    pair.ends[1].handle(pair.now, ToMedia::Music(2, music.into()));
+    pair.run(100);
+    pair.ends[1].handle(pair.now, ToMedia::Hold(None));
+    pair.run(200);
+    let (heard, kept) = (pair.heard(0), pair.heard(1));
+    let within = |sound: &[i16]| loudness(&sound[9_600..23_200]);
+    assert!((within(&heard) - 3_000.0).abs() < 100.0, "the music repeats: {}", within(&heard));
+    assert_eq!(within(&kept), 0.0, "nothing of who is held is kept");
+    assert!(loudness(&kept[..8_000]) > 300.0 && loudness(&kept[24_800..40_000]) > 300.0);
+    // A second of four was said before, and three were left for after.
+    let after = likeness(&speech(4)[16_000..], CallTime::ms(3_000), &heard, 8_000);
+    assert!(after > 0.9, "what was being said goes on where it was: {after}");
+}

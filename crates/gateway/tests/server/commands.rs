@@ -46,6 +46,7 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("candidate", r#"{"candidates":[]}"#, &["candidates"]),
     ("dtmf", r#"{"digits":"1"}"#, &["digits", "durationMs", "duration_ms", "method"]),
     ("record", r#"{"action":"pause"}"#, &["action", "recorder"]),
+    ("hold", "{}", &["music"]),
 ];
 
 async fn answered(rig: &Rig, path: &str) -> Client {

@@ -15,6 +15,7 @@ mod documentation;
 mod documented;
 mod egress;
 mod eou;
+mod hold;
 mod hostile_sip;
 mod inbound_sip;
 mod injected;

@@ -113,7 +113,7 @@ impl Call {
                 Input::Heard { play_id, text, ended }
             }
             Step::Fetched => Input::Fetched { id: self.fetch, body: Ok("42".into()) },
-            Step::Hold(on_hold) => Input::Call(Event::Hold { track_id, timestamp, on_hold }),
+            Step::Hold(on_hold) => Input::Call(Event::Hold { track_id, timestamp, on_hold, by: None }),
             Step::Refused => {
                 let (reason, code, refer) = ("busy".into(), None, Some(true));
                 Input::Call(Event::Reject { track_id, timestamp, reason, code, refer })

@@ -252,5 +252,5 @@ fn end_of_utterance() -> Input {
 }
 
 fn hold(on_hold: bool) -> Input {
-    Input::Call(Event::Hold { track_id: String::new(), timestamp: 0, on_hold })
+    Input::Call(Event::Hold { track_id: String::new(), timestamp: 0, on_hold, by: None })
 }

@@ -4,7 +4,7 @@ use call::core::Input;
 use call::legs::{LegEvent, LegId};
 use call::media::order::{FromMedia, Way};
 
-use super::World;
+use super::{ACK, Act, From, What, World};
 
 /// What a dialled party does.
 #[derive(Clone, Debug)]
@@ -28,6 +28,19 @@ pub enum Party {
 }
 
 impl World {
+    /// The far end answers an offer of ours, or refuses it; one that took its place before is not answered.
+    pub(super) fn offered(&mut self, ours: &str) {
+        let event = match self.terms.manner.immovable {
+            true => LegEvent::OfferRefused { code: 488, reason: "Not Acceptable Here".into() },
+            false => LegEvent::OfferAnswered { sdp: Some(self.terms.answer(ours)) },
+        };
+        let pending = |act: &Act| {
+            matches!(act, Act::Leg(LegEvent::OfferRefused { .. } | LegEvent::OfferAnswered { .. }))
+        };
+        self.agenda.retain(|due| !matches!(&due.what, What::Act(act) if pending(act)));
+        self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
+    }
+
     pub(super) fn party(&mut self, leg: LegId, party: Party) {
         let sdp = || self.terms.answer(&self.ours);
         let event = match party {

@@ -1,5 +1,6 @@
 //! The providers of a simulated call: what the rules ask of them becomes entries of the agenda.
 
+use audio::Resampler;
 use call::core::Input;
 use call::core::realtime::Broken;
 use call::core::voice::VoiceId;
@@ -32,8 +33,11 @@ impl World {
         let Some(ears) = self.ears.iter_mut().find(|ears| ears.door == door) else { return };
         match hearing {
             Hearing::Audio { .. } => {}
-            Hearing::SpeechStarted { .. } => {
+            Hearing::SpeechStarted { at } => {
                 ears.speaking = true;
+                // What was said before was not heard.
+                let missed = self.caller.said.iter().filter(|said| said.to <= *at).count();
+                ears.understood = ears.understood.max(missed);
                 if let Some(pause) = times.partials {
                     self.due(now + pause, From::Door(door), What::Partial(door));
                 }
@@ -78,6 +82,20 @@ impl World {
         if let Some(pause) = self.cast.recognizer.partials {
             self.due(now + pause, From::Door(door), What::Partial(door));
         }
+    }
+
+    /// Music that is loaded as a whole.
+    pub(super) fn music(&mut self, number: u32, path: &str, rate: u32) -> Option<Input> {
+        let Some(length) = self.cast.files.get(path) else {
+            return Some(Input::NoMusic(number, format!("{path}: not found")));
+        };
+        let hz = tone_of(self.spoken);
+        self.spoken += 1;
+        self.tones.insert(hz, format!("music {path}"));
+        let mut sound = Vec::new();
+        Resampler::new(RATE, rate).process(&tone(hz, *length), &mut sound);
+        self.order(ToMedia::Music(number, sound.into()));
+        None
     }
 
     pub(super) fn open(&mut self, voice: VoiceId) -> Option<Input> {
