@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use protocol::CallTime;
 use protocol::chat::Usage;
 use protocol::record::{CallRecord, HangupMessage, Line, Quality, TalkRecord, TurnRecord};
+use protocol::{CallTime, redact};
 
 use crate::core::Core;
 use crate::end::End;
@@ -156,14 +156,14 @@ impl Core {
         }
         CallRecord {
             call_type: self.facts.kind,
-            option: Some(self.option.clone()),
+            option: Some(redact::option(&self.option)),
             call_id: self.facts.id.clone(),
             start_time: clock.rfc3339(CallTime::ZERO),
             ring_time: self.rang.map(|at| clock.rfc3339(at)),
             answer_time: self.answered.map(|at| clock.rfc3339(at)),
             end_time: clock.rfc3339(now),
-            caller: self.caller(),
-            callee: self.callee(),
+            caller: redact::text(&self.caller()).into_owned(),
+            callee: redact::text(&self.callee()).into_owned(),
             status_code: end.status,
             hangup_reason: Some(end.reason.clone()),
             hangup_messages: said.into_iter().collect(),

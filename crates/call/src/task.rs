@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use protocol::CallTime;
 use protocol::event::{Event, TransferState};
 use protocol::option::{Over, RealtimeOption};
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
+use protocol::{CallTime, redact};
 use rtp::sdp::{KeyRing, RING_BYTES};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -503,7 +503,7 @@ impl Task {
 
     fn log_line(&mut self, kind: &str, content: &impl serde::Serialize) {
         let Some(log) = &self.log else { return };
-        let Ok(content) = serde_json::to_string(content) else { return };
+        let content = redact::message(content).to_string();
         let line = LogLine { kind: kind.into(), timestamp: unix_ms(), content };
         if log.lines.try_send(line).is_err() {
             self.lost_lines += 1;

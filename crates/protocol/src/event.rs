@@ -338,7 +338,7 @@ pub struct Attendee {
     pub username: String,
     /// Host of the URI, without port.
     pub realm: String,
-    /// The URI as it came.
+    /// The URI as it came, a password in it as `***`.
     pub source: String,
 }
 
@@ -354,6 +354,10 @@ impl Attendee {
             None => host.split(':').next().unwrap_or_default(),
         };
         let username = user.split([':', ';']).next().unwrap_or_default();
-        Attendee { username: username.to_owned(), realm: realm.to_owned(), source: uri.to_owned() }
+        Attendee {
+            username: username.to_owned(),
+            realm: realm.to_owned(),
+            source: crate::redact::text(uri).into_owned(),
+        }
     }
 }

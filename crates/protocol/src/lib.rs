@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`time`], [`option`], [`command`], [`event`], [`reason`], [`rest`], [`record`], [`chat`];
 //! [`read`] turns text into these types and says where a text is wrong; [`spelling`] settles keys that are given
-//! in two spellings at once; [`value`] holds the small types that accept more than one spelling.
+//! in two spellings at once; [`redact`] says what a secret is by its name; [`value`] holds the small types that
+//! accept more than one spelling.
 #![forbid(unsafe_code)]
 
 pub mod chat;
@@ -16,6 +17,7 @@ pub mod option;
 pub mod read;
 pub mod reason;
 pub mod record;
+pub mod redact;
 pub mod rest;
 pub mod spelling;
 pub mod time;

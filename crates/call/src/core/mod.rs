@@ -41,7 +41,7 @@ use protocol::option::{
 };
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
-use protocol::{CallTime, Command, Extra};
+use protocol::{CallTime, Command, Extra, redact};
 use providers::{Heard, RealtimeInput, RealtimeOutput, Spoken};
 use rtp::sdp::KeyRing;
 
@@ -446,9 +446,9 @@ impl Core {
             rang_ms: self.rang.map(|at| clock.unix_ms(at)),
             answered_ms: self.answered.map(|at| clock.unix_ms(at)),
             quality: self.draft.quality,
-            option: self.option.clone(),
-            caller: self.caller(),
-            callee: self.callee(),
+            option: redact::option(&self.option),
+            caller: redact::text(&self.caller()).into_owned(),
+            callee: redact::text(&self.callee()).into_owned(),
             recordings: Vec::new(),
             recorded: false,
         })
@@ -503,8 +503,8 @@ impl Core {
         let event = Event::Error {
             track_id: self.facts.id.clone(),
             timestamp: self.unix_ms(now),
-            sender: sender.into(),
-            error: error.into(),
+            sender: redact::text(sender).into_owned(),
+            error: redact::text(&error.into()).into_owned(),
             code: Some(code),
         };
         self.emit(event);

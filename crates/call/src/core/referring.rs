@@ -8,7 +8,7 @@ use protocol::option::ReferOption;
 use protocol::reason::Initiator;
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
-use protocol::{CallTime, Extra, HangupReason};
+use protocol::{CallTime, Extra, HangupReason, redact};
 use rtp::sdp::redacted;
 
 use super::dialing::reason_of;
@@ -426,8 +426,8 @@ impl Core {
             ring_time: referred.rang.map(|at| clock.rfc3339(at)),
             answer_time: referred.answered.map(|at| clock.rfc3339(at)),
             end_time: clock.rfc3339(now),
-            caller: referred.caller.clone(),
-            callee: referred.callee.clone(),
+            caller: redact::text(&referred.caller).into_owned(),
+            callee: redact::text(&referred.callee).into_owned(),
             // It was told to the second party.
             extras: Some(Extra::from([("reference".to_owned(), self.facts.reference.clone().into())])),
             status_code: end.status,

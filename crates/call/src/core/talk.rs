@@ -4,7 +4,7 @@ use playbook::{Action, BuiltIns, Conversation, Note, Vars};
 use protocol::chat::{ModelOutput, TurnId};
 use protocol::event::Event;
 use protocol::option::ExtractHeader;
-use protocol::{CallTime, Extra, Headers};
+use protocol::{CallTime, Extra, Headers, redact};
 
 use super::{Core, Effect, ToolCall};
 use crate::setup::Afterwards;
@@ -86,8 +86,8 @@ impl Core {
     /// Variables that events and records tell.
     pub(crate) fn public_vars(&self) -> Extra {
         match &self.conversation {
-            Some(conversation) => conversation.vars().public(),
-            None => self.vars().public(),
+            Some(conversation) => redact::extra(conversation.vars().public()),
+            None => redact::extra(self.vars().public()),
         }
     }
 

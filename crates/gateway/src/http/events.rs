@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use call::handle::ToCall;
 use futures::Stream;
 use futures::stream;
-use protocol::Event;
+use protocol::{Event, redact};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -66,8 +66,7 @@ impl Observer {
             () = self.closing.cancelled() => return None,
         };
         self.number += 1;
-        // An event can always be written.
-        let value = serde_json::to_value(&event).unwrap_or_default();
+        let value = redact::message(&event);
         let name = value.get("event").and_then(|name| name.as_str()).unwrap_or_default();
         Some(Message::default().event(name).id(self.number.to_string()).data(value.to_string()))
     }

@@ -32,6 +32,7 @@ mod rehearse;
 mod requests;
 mod rest;
 mod rig;
+mod secrets;
 mod sinks;
 mod sipp;
 mod sound;
