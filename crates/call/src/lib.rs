@@ -22,6 +22,7 @@ pub mod tally;
 pub mod task;
 pub mod verbs;
 
+pub use self::core::dialable;
 pub use end::{End, StopReason};
 pub use handle::{CallHandle, CallInfo, Client, Phase};
 pub use media_thread::MediaThreads;

@@ -12,7 +12,7 @@ use protocol::event::{Event, TransferState};
 use protocol::option::{Over, RealtimeOption};
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
-use protocol::{CallTime, redact};
+use protocol::{CallTime, HangupReason, redact};
 use rtp::sdp::{KeyRing, RING_BYTES};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -32,6 +32,9 @@ const TAPE_END: Duration = Duration::from_secs(10);
 /// Inputs of providers waiting for the rules. When full the provider waits.
 const INPUTS: usize = 64;
 
+/// Most complaints of one call in the log.
+const MOST_COMPLAINTS: u32 = 50;
+
 /// Lines that were opened and wait for the call. When full the one that opens them waits.
 const LINES: usize = 4;
 
@@ -41,7 +44,8 @@ pub fn spawn(setup: Setup, services: &Services) -> CallHandle {
     let (orders, inbox) = mpsc::channel(COMMANDS);
     let (info, shown) = watch::channel(CallInfo::default());
     let handle = CallHandle::new(setup.id.clone(), setup.kind, orders, shown);
-    let span = tracing::info_span!("call", id = %setup.id);
+    // Lines outside of this task name a call in the same way, so that one search finds them all.
+    let span = tracing::info_span!("call", call = ?setup.id);
     tokio::spawn(Task::new(setup, services.clone(), inbox, info).run().instrument(span));
     handle
 }
@@ -69,6 +73,8 @@ struct Task {
     observers: Vec<mpsc::Sender<Event>>,
     log: Option<EventLog>,
     lost_lines: u64,
+    /// Complaints that the log has.
+    complaints: u32,
     running: Running,
     inputs: mpsc::Receiver<Input>,
     tape: Option<Tape>,
@@ -127,6 +133,7 @@ impl Task {
             observers,
             log,
             lost_lines: 0,
+            complaints: 0,
             inputs,
             tape: None,
             closing: Vec::new(),
@@ -417,7 +424,7 @@ impl Task {
             None => return None,
         };
         let Err(error) = asked else {
-            return (answers && leg != LegId::MAIN).then_some(Input::AnswerSent(leg));
+            return answers.then_some(Input::AnswerSent(leg));
         };
         let failed = match (answers, &error) {
             _ if invites => Failed::Invite,
@@ -488,6 +495,7 @@ impl Task {
     /// its rule; a log that does not keep up loses lines.
     fn emit(&mut self, event: Event) {
         self.log_line("event", &event);
+        self.note_complaint(&event);
         self.observers.retain(|observer| {
             !matches!(observer.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
         });
@@ -501,6 +509,25 @@ impl Task {
         }
     }
 
+    /// What is wrong with commands and with what they ask for, for the operator; so much that no client fills the log.
+    fn note_complaint(&mut self, event: &Event) {
+        if self.complaints >= MOST_COMPLAINTS {
+            return;
+        }
+        match event {
+            Event::Error { sender, error, code, .. } => {
+                let error = redact::text(error);
+                tracing::warn!(?sender, ?error, code, "told to the client");
+            }
+            Event::Other { sender, extra: Some(extra), .. } if extra.contains_key("unknownKey") => {
+                let key = extra.get("unknownKey").and_then(|key| key.as_str()).unwrap_or_default();
+                tracing::warn!(?sender, ?key, "a key of a command is unknown and has no effect");
+            }
+            _ => return,
+        }
+        self.complaints += 1;
+    }
+
     fn log_line(&mut self, kind: &str, content: &impl serde::Serialize) {
         let Some(log) = &self.log else { return };
         let content = redact::message(content).to_string();
@@ -512,6 +539,8 @@ impl Task {
 
     /// The call is over: its sound leaves, its recording is closed, its record is handed over, once.
     async fn close(mut self) {
+        // A connection that never had a seat is free before anyone hears of the end.
+        self.wire = None;
         self.tell_thread(Order::Leave).await;
         self.running.stop();
         let Some(mut record) = self.over.take() else { return };
@@ -523,7 +552,8 @@ impl Task {
         if self.lost_lines > 0 {
             tracing::warn!(lines = self.lost_lines, "the event log could not keep up");
         }
-        tracing::info!(reason = ?record.hangup_reason, status = record.status_code, "call ends");
+        let reason = record.hangup_reason.as_ref().map_or("", HangupReason::wire);
+        tracing::info!(?reason, status = record.status_code, "call ends");
         // A call that was never begun has nothing to account for.
         let begun = record.answer_time.is_some() || (self.kind == CallKind::Sip && !record.callee.is_empty());
         let recorded = begun && self.services.records.send(*record).await.is_ok();

@@ -51,5 +51,6 @@ pub use event::{
     TransferProgress,
 };
 pub use hop::{ConnectionId, Hop, Transport};
+pub use message::sendable;
 pub use order::{InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError};
 pub use registration::{Account, RegistrationId, RegistrationState};

@@ -84,6 +84,8 @@ pub enum Act {
     Press(char, Way),
     /// Somebody else calls to take the place of the party on this leg, or gives up while it does.
     TakeOver(LegId, bool),
+    /// The caller gives up in the moment in which it is answered.
+    GiveUp,
     /// The caller holds us, or takes us back.
     Hold(bool),
     /// The caller's network dies, or comes back.
@@ -117,7 +119,7 @@ pub struct World {
     ours: String,
     cast: Cast,
     silent_ack: bool,
-    /// Whoever takes a place gives up in the moment in which it is answered.
+    /// Whoever calls, or takes a place, gives up in the moment in which it is answered.
     gives_up: bool,
     undialled: Option<Undialled>,
     asked: usize,
@@ -430,6 +432,7 @@ impl World {
                 let source = ADDRESS.ip();
                 self.feed(Input::Leg(place, LegEvent::TakenOver { caller, offer, source }));
             }
+            Act::GiveUp => self.gives_up = true,
             Act::Hold(on) => {
                 self.terms.holds = on;
                 let direction = if on { "sendonly" } else { "sendrecv" };
@@ -524,7 +527,7 @@ impl World {
             let event = LegEvent::Established { sdp: None };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
         }
-        (answers && leg != LegId::MAIN).then_some(Input::AnswerSent(leg))
+        answers.then_some(Input::AnswerSent(leg))
     }
 
     fn order(&mut self, order: ToMedia) {

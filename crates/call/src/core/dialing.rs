@@ -204,6 +204,24 @@ pub(crate) fn uri(text: &str) -> Result<String, String> {
     }
 }
 
+/// `text` as a URI that a call can be placed to, as `invite` takes it in `callee`: a `sip:` or `sips:` URI with a host, a
+/// `tel:` URI with a number, or `user@host`.
+///
+/// # Errors
+/// A text that says what to write instead.
+pub fn dialable(text: &str) -> Result<String, String> {
+    let uri = uri(text)?;
+    let leads = match uri.split_once(':') {
+        Some((scheme, number)) if scheme.eq_ignore_ascii_case("tel") => !number.is_empty(),
+        _ => host(&uri).is_some(),
+    };
+    if leads {
+        Ok(uri)
+    } else {
+        Err(format!("{:?} names nobody to call; write sip:user@host", protocol::read::shown(text)))
+    }
+}
+
 /// The host of a SIP URI, in lower case and without its port; absent for other addresses.
 pub(crate) fn host(uri: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once(':')?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::event::{Attendee, Event, HangupEvent};
 use protocol::reason::Initiator;
+use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason};
 
 use super::{Core, Due, Effect, State};
@@ -14,6 +15,9 @@ use crate::media::order::ToMedia;
 /// How long the sound may take to say what was heard last: two ticks and some.
 const SETTLE: Duration = Duration::from_millis(60);
 
+/// Most headers of a BYE that are told of one by one.
+const MOST_FAULTS: usize = 20;
+
 impl Core {
     /// Ends the call. The first end counts.
     pub(crate) fn end(&mut self, now: CallTime, end: End) {
@@ -23,13 +27,18 @@ impl Core {
         self.end_referred(now);
         self.end_succession();
         let gone = matches!(end.reason, HangupReason::Canceled | HangupReason::Caller);
-        self.request(match &self.state {
+        let request = match &self.state {
             State::Pending if !gone && end.status >= 300 => {
                 let said = end.message.clone().filter(|_| end.reason == HangupReason::Rejected);
                 LegRequest::Reject { code: end.status, reason: said.unwrap_or_default() }
             }
-            _ => LegRequest::Hangup { headers: self.bye_headers() },
-        });
+            _ => {
+                let (headers, faults) = self.bye_headers();
+                self.tell_unsendable(now, &faults);
+                LegRequest::Hangup { headers }
+            }
+        };
+        self.request(request);
         self.state = State::Ending(end);
         self.info_changed = true;
         self.deafen();
@@ -41,6 +50,16 @@ impl Core {
         self.deadlines = super::Deadlines::default();
         self.deadlines.set(now + SETTLE, Due::Settle);
         self.settled(now);
+    }
+
+    /// Headers of the BYE that cannot be sent, each with the reason; the others go out.
+    fn tell_unsendable(&mut self, now: CallTime, faults: &[String]) {
+        if self.facts.kind != CallKind::Sip {
+            return;
+        }
+        for fault in faults.iter().take(MOST_FAULTS) {
+            self.error(now, "hangup", format!("the BYE goes out without {fault}"), 400);
+        }
     }
 
     /// Ends the call at once after an error inside it: the playbook is not asked any more, and what was still

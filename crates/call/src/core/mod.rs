@@ -53,6 +53,7 @@ use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::record::Draft;
 use crate::setup::{Afterwards, Dial, MediaPass, Rules, Sound, Undialled};
 use clock::{Clock, Deadlines, Due};
+pub use dialing::dialable;
 pub(crate) use dialing::uri as dialing_uri;
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
@@ -132,7 +133,7 @@ pub enum Input {
     Line(LegId, Result<Box<SipMedia>, Undialled>),
     /// The leg of who takes a party's place, with keys for it; without when it has given up.
     Adopted(LegId, Option<Box<KeyRing>>),
-    /// The answer to who takes a party's place has gone out: it was not given up before.
+    /// Our answer on this leg has gone out: the call was not given up before.
     AnswerSent(LegId),
     /// Someone outside ends the call.
     Stop(StopReason),
@@ -311,6 +312,8 @@ pub(crate) enum State {
     Idle,
     /// An inbound call waits for an answer.
     Pending,
+    /// Our answer, with this SDP, is on its way out; the caller may have given up in this moment.
+    Answering(String),
     /// An outbound call waits for its callee.
     Dialing,
     /// Answered.
@@ -408,6 +411,7 @@ impl Core {
             Input::NoTape(why) => self.recording_failed(now, &why),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
+            Input::AnswerSent(leg) if leg == LegId::MAIN => self.answered_sip(now),
             Input::AnswerSent(leg) => self.answer_sent(now, leg),
             Input::Stop(reason) => {
                 let end = reason.end(self.answered.is_some());
@@ -438,7 +442,7 @@ impl Core {
         Some(CallInfo {
             phase: match self.state {
                 State::Idle => Phase::Idle,
-                State::Pending | State::Dialing => Phase::Ringing,
+                State::Pending | State::Answering(_) | State::Dialing => Phase::Ringing,
                 State::Up => Phase::Up,
                 State::Ending(_) | State::Over => Phase::Over,
             },

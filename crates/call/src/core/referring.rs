@@ -382,7 +382,8 @@ impl Core {
     /// Asks the leg to end, takes its sound out, and forgets its connection once it has ended.
     fn let_go_of_second(&mut self) {
         let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
-        let headers = self.bye_headers();
+        // What of them cannot be sent is told when the call ends.
+        let (headers, _) = self.bye_headers();
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
         self.order(ToMedia::Remove(leg));
         self.effect(Effect::Drop(leg));

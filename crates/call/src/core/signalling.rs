@@ -173,11 +173,9 @@ impl Core {
         }
         match failed {
             Failed::Gone => {
-                self.answered = None;
                 self.end(now, End::new(HangupReason::Canceled, 487));
             }
             Failed::Answer => {
-                self.answered = None;
                 self.error(now, "sip", why.clone(), 500);
                 self.end(now, End::new(HangupReason::Failed, 500).because(why));
             }
@@ -248,6 +246,13 @@ impl Core {
         let Some(sdp) = self.negotiate(now) else { return };
         self.deadlines.drop_where(|due| *due == Due::Accept);
         self.request(LegRequest::Answer { sdp: sdp.clone() });
+        self.state = State::Answering(sdp);
+    }
+
+    /// Our answer has gone out. Only now anything is told of it: a caller who gives up in that moment was never answered.
+    pub(crate) fn answered_sip(&mut self, now: CallTime) {
+        let State::Answering(sdp) = &mut self.state else { return };
+        let sdp = std::mem::take(sdp);
         self.up(now, &sdp);
         // Without sound there is nobody to talk to yet: the ACK brings the answer to our offer.
         if self.rate.is_some() {

@@ -221,7 +221,8 @@ impl Core {
         self.agreed(now, LegId::MAIN, plan);
         // The two legs have changed their names: `leg` is who has sent us on.
         self.effect(Effect::Request(leg, LegRequest::TransferProgress { code: 200, reason: String::new() }));
-        let headers = self.bye_headers();
+        // As with a second party.
+        let (headers, _) = self.bye_headers();
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
         self.effect(Effect::Drop(leg));
         self.tell_transfer(now, TransferState::Succeeded, &to, (200, ""));

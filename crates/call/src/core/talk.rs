@@ -7,6 +7,7 @@ use protocol::option::ExtractHeader;
 use protocol::{CallTime, Extra, Headers, redact};
 
 use super::{Core, Effect, ToolCall};
+use crate::legs::sip::sendable;
 use crate::setup::Afterwards;
 
 /// Turns from here on are questions beside the talk, such as summaries: they answer no caller.
@@ -91,8 +92,9 @@ impl Core {
         }
     }
 
-    /// Headers for the BYE: those of the option, rendered with the variables as they stand.
-    pub(crate) fn bye_headers(&self) -> Headers {
+    /// Headers for the BYE: those of the option, rendered with the variables as they stand. Beside them, which could not
+    /// be sent, and why.
+    pub(crate) fn bye_headers(&self) -> (Headers, Vec<String>) {
         let wanted = self.option.sip.as_ref().and_then(|sip| sip.hangup_headers.clone()).unwrap_or_default();
         let vars = match &self.conversation {
             Some(conversation) => conversation.vars().clone(),
@@ -110,7 +112,7 @@ impl Core {
                 more.iter().map(|(name, value)| (name.clone(), protocol::value::extra_string(value))),
             );
         }
-        headers
+        sendable(headers)
     }
 
     /// The variables a conversation begins with.

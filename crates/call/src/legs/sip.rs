@@ -1,5 +1,7 @@
 //! The leg of a SIP party: its dialog, through the SIP driver.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +31,8 @@ pub struct SipLeg {
     /// The dialog that takes this one's place.
     successor: Option<DialogId>,
     early: EarlyAnswers,
+    /// Set when the far end is told where to send its sound.
+    told: Arc<AtomicBool>,
     over: bool,
 }
 
@@ -47,7 +51,7 @@ pub struct Route {
 }
 
 impl SipLeg {
-    /// The leg of a call that came in.
+    /// The leg of a call that came in. It has told nobody yet where sound may be sent.
     pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
         SipLeg {
             sip,
@@ -55,6 +59,7 @@ impl SipLeg {
             route: None,
             successor: None,
             early: EarlyAnswers::default(),
+            told: Arc::default(),
             over: false,
         }
     }
@@ -67,8 +72,16 @@ impl SipLeg {
             route: Some(route),
             successor: None,
             early: EarlyAnswers::default(),
+            told: Arc::default(),
             over: false,
         }
+    }
+
+    /// The same, and `told` becomes true when the far end is told where to send its sound: until then no packet can be
+    /// under way.
+    #[must_use]
+    pub fn telling(self, told: Arc<AtomicBool>) -> Self {
+        SipLeg { told, ..self }
     }
 
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
@@ -190,6 +203,9 @@ impl Leg for SipLeg {
         }
         // A leg on which nobody was called yet has nothing to end.
         let Some((dialog, _)) = self.dialog else { return Ok(()) };
+        if matches!(request, LegRequest::Ring { sdp: Some(_) } | LegRequest::Answer { .. }) {
+            self.told.store(true, Ordering::Relaxed);
+        }
         let sip = &self.sip;
         let done = match request {
             LegRequest::Invite(_) => Ok(()),
@@ -215,12 +231,11 @@ impl Leg for SipLeg {
                 )
             }
             LegRequest::Hangup { headers } => {
-                // A dialog that has just ended by itself needs no end.
-                if !self.over
-                    && matches!(sip.hangup(dialog, list(headers)).await, Err(SipError::BadHeader { .. }))
-                {
-                    tracing::warn!("headers for the BYE cannot be sent; it goes without them");
-                    let _ = sip.hangup(dialog, Vec::new()).await;
+                // The rules have told of headers that cannot be sent; without them the BYE goes out.
+                let (headers, _) = sip::sendable(list(headers));
+                if !self.over {
+                    // A dialog that has just ended by itself needs no end.
+                    let _ = sip.hangup(dialog, headers).await;
                 }
                 Ok(())
             }
@@ -254,6 +269,12 @@ fn transferred(progress: TransferProgress) -> LegEvent {
         TransferProgress::Failed { code, reason } => (TransferState::Failed, code, reason),
     };
     LegEvent::Transferred { state, code, reason }
+}
+
+/// Headers without those that no SIP message can carry, and why those cannot.
+pub(crate) fn sendable(headers: Headers) -> (Headers, Vec<String>) {
+    let (good, faults) = sip::sendable(list(headers));
+    (good.into_iter().collect(), faults.iter().map(ToString::to_string).collect())
 }
 
 fn list(headers: Headers) -> Vec<(String, String)> {

@@ -35,7 +35,7 @@ impl Core {
         if self.is_asked_to_go() {
             return self.answer_sending_on(now, Ok(()));
         }
-        if self.is_up() {
+        if self.is_up() || matches!(self.state, State::Answering(_)) {
             return self.error(now, "accept", "the call is already answered", 409);
         }
         let event = Event::Reject {

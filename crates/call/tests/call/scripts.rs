@@ -20,9 +20,11 @@ scripts! {
     another_takes_over_only_where_allowed
     another_takes_the_second_s_place
     auto_hangup_after_speech
+    bad_headers_of_a_bye_are_told
     barge_in_stops_within_a_frame
     caller_hangs_up_mid_reply
     cancel_before_accept
+    cancel_while_we_answer
     command_not_built_is_501
     different_play_id_replaces
     dtmf_goto

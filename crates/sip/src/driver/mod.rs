@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -363,8 +364,13 @@ impl Driver {
         let (dialog, last) = (event.dialog(), event.is_last());
         let Some(owner) = self.owners.get(&dialog) else { return };
         let told = owner.try_send(event);
-        if let Err(error) = &told {
-            tracing::warn!(%dialog, %error, "the owner of a call does not read its events");
+        match &told {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(%dialog, "the owner of a call does not read its events");
+            }
+            // After a refusal or a CANCEL nobody waits for what the far end still says.
+            Err(TrySendError::Closed(_)) => tracing::debug!(%dialog, "the owner of a call has let go of it"),
         }
         if last || told.is_err() {
             self.owners.remove(&dialog);

@@ -255,6 +255,8 @@ const OWNED: &[&str] = &[
 /// Most header lines of a caller of ours, and the longest value in bytes.
 const MAX_EXTRA: usize = 64;
 const MAX_EXTRA_VALUE: usize = 4_096;
+/// Most bytes of the lines that [`sendable`] lets through, so that the message fits into a datagram.
+const MAX_EXTRA_BYTES: usize = 32_768;
 
 /// Whether these header lines may go into a message of ours.
 ///
@@ -268,6 +270,28 @@ pub(crate) fn check_extra(headers: &Extra) -> Result<(), SipError> {
         Some(why) => Err(SipError::BadHeader { name: name.clone(), why }),
         None => Ok(()),
     })
+}
+
+/// Parts header lines into those that may go into a message of ours and, for each of the others, why it may not
+/// ([`SipError::BadHeader`]).
+pub fn sendable(headers: Vec<(String, String)>) -> (Vec<(String, String)>, Vec<SipError>) {
+    let (mut good, mut faults, mut room) = (Vec::new(), Vec::new(), MAX_EXTRA_BYTES);
+    for (name, value) in headers {
+        let bytes = name.len().saturating_add(value.len());
+        let full = if good.len() >= MAX_EXTRA {
+            Some("there are 64 header lines already")
+        } else {
+            (bytes > room).then_some("all header lines together are longer than 32768 bytes")
+        };
+        match fault(&name, &value).or(full) {
+            Some(why) => faults.push(SipError::BadHeader { name, why }),
+            None => {
+                room = room.saturating_sub(bytes);
+                good.push((name, value));
+            }
+        }
+    }
+    (good, faults)
 }
 
 fn fault(name: &str, value: &str) -> Option<&'static str> {

@@ -6,6 +6,7 @@ mod read;
 mod screen;
 mod via;
 
+pub use draft::sendable;
 pub(crate) use draft::{Draft, Extra, Identity, check_extra, reason_phrase, response};
 pub(crate) use raw::raw_refusal;
 pub(crate) use read::{content_type, cseq, from_tag, header_list, sdp, text, to_tag, value};

@@ -22,6 +22,24 @@ fn callers_of_the_endpoint_cannot_inject_lines() {
 }
 
 #[test]
+fn of_many_lines_those_that_can_be_sent_remain_and_each_of_the_others_is_named() {
+    let line = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let bad = [line("X-A", "1\r\nEvil: 1"), line("Content-Length", "5"), line("X D", "1")];
+    let given = [vec![line("X-F", "ok")], bad.to_vec(), vec![line("X-G", "ok")]].concat();
+    let (good, faults) = sip::sendable(given);
+    assert_eq!(good, [line("X-F", "ok"), line("X-G", "ok")]);
+    let named: Vec<&str> = faults
+        .iter()
+        .map(|fault| if let SipError::BadHeader { name, .. } = fault { name.as_str() } else { panic!() })
+        .collect();
+    assert_eq!(named, ["X-A", "Content-Length", "X D"]);
+    let long = (0..100).map(|n| line(&format!("X-{n}"), &"x".repeat(1_000))).collect();
+    assert_eq!(sip::sendable(long).0.len(), 32, "what remains fits into a datagram");
+    let many = (0..100).map(|n| line(&format!("X-{n}"), "x")).collect();
+    assert_eq!(sip::sendable(many).0.len(), 64);
+}
+
+#[test]
 fn an_outbound_call_is_checked_before_it_is_written() {
     let mut desk = Desk::new();
     let call =
