@@ -1,6 +1,7 @@
 //! Lines to parties that calls dial: where they are, by which account, over which port.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use call::legs::sip::{Route, SipLeg};
@@ -110,6 +111,8 @@ impl Dialer for Lines {
             .ports
             .take(std::time::Instant::now())
             .ok_or_else(|| Undialled { code: 503, reason: "no RTP port is free".into() })?;
+        // The INVITE goes out with it.
+        port.told().store(true, Ordering::Relaxed);
         let media = sip_io::local_media(&self.config, nearest, port.number());
         let call_id = call_id(dial.call_id);
         self.ladders.expect(&dial.call, &call_id);

@@ -8,12 +8,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
     reason = "the pool belongs to no call; the lock is held for a look into a set"
 )]
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use call::media_thread::Wire;
 
-/// How long a port rests after its call: packets of the old call that are still under way reach nobody.
+/// How long a port rests after its call, where a peer knows of it: packets of the old call that are still under way reach nobody.
 const REST: Duration = Duration::from_secs(10);
 /// Expedited forwarding, RFC 4594 section 4.1, as the value of the TOS byte.
 const EXPEDITED: u32 = 0xb8;
@@ -35,11 +36,12 @@ struct State {
     resting: VecDeque<(Instant, u16)>,
 }
 
-/// A port in use; dropping it begins its rest.
+/// A port in use; dropping it begins its rest, or frees it at once where no peer was told of it.
 #[derive(Debug)]
 pub struct Port {
     pool: Ports,
     number: u16,
+    told: Arc<AtomicBool>,
 }
 
 impl Ports {
@@ -55,7 +57,7 @@ impl Ports {
     pub fn take(&self, now: Instant) -> Option<(Wire, Port)> {
         for _ in 0..self.count {
             let number = self.reserve(now)?;
-            let port = Port { pool: self.clone(), number };
+            let port = Port { pool: self.clone(), number, told: Arc::default() };
             match bind(SocketAddr::new(self.bind, number)) {
                 Ok(sound) => {
                     let reports =
@@ -95,6 +97,11 @@ impl Ports {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.resting.push_back((Instant::now() + REST, number));
     }
+
+    fn free(&self, number: u16) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.busy.remove(&number);
+    }
 }
 
 impl Port {
@@ -102,11 +109,20 @@ impl Port {
     pub fn number(&self) -> u16 {
         self.number
     }
+
+    /// To be set when a peer is told of the port: from then on packets may be under way to it.
+    pub fn told(&self) -> Arc<AtomicBool> {
+        self.told.clone()
+    }
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.pool.rest(self.number);
+        if self.told.load(Ordering::Relaxed) {
+            self.pool.rest(self.number);
+        } else {
+            self.pool.free(self.number);
+        }
     }
 }
 
@@ -159,10 +175,21 @@ mod tests {
     fn a_port_rests_after_its_call() {
         let now = Instant::now();
         let pool = Ports::new(HERE, 34_040, 34_044);
-        let count = numbers(&pool, now).len();
-        assert!(count > 0);
+        let taken = numbers(&pool, now);
+        assert!(!taken.is_empty());
+        taken.iter().for_each(|(_, port)| port.told().store(true, Ordering::Relaxed));
+        drop(taken);
         assert!(pool.take(now).is_none(), "all rest");
         assert!(pool.take(now + REST + Duration::from_secs(1)).is_some());
+    }
+
+    #[test]
+    fn a_port_that_no_peer_was_told_of_is_free_at_once() {
+        let now = Instant::now();
+        let pool = Ports::new(HERE, 34_100, 34_104);
+        let count = numbers(&pool, now).len();
+        assert!(count > 0);
+        assert_eq!(numbers(&pool, now).len(), count);
     }
 
     #[test]
@@ -175,7 +202,7 @@ mod tests {
         let now = Instant::now();
         let pool = Ports::new(IpAddr::from([192, 0, 2, 1]), 34_080, 34_090);
         assert!(pool.take(now).is_none());
-        assert_eq!(pool.state.lock().unwrap().resting.len(), 1);
+        assert!(pool.state.lock().unwrap().busy.is_empty());
     }
 
     #[test]

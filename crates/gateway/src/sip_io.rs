@@ -227,7 +227,7 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
         kind: CallKind::Sip,
         caller: from_uri,
         callee: to_uri,
-        leg: Box::new(SipLeg::inbound(handle.clone(), dialog, events)),
+        leg: Box::new(SipLeg::inbound(handle.clone(), dialog, events).telling(parts.port.told())),
         wire: parts.wire,
         sip: Some(SipMedia::inbound(sdp, media)),
         vars: variables(headers),
@@ -291,6 +291,9 @@ fn variables(headers: Vec<(String, String)>) -> Extra {
     BTreeMap::from([("sip".to_owned(), sip.into())])
 }
 
+/// Headers that prove to us who calls: whoever has them could call as that one.
+const PROOFS: &[&str] = &["authorization", "proxy-authorization"];
+
 fn announcement(invite: &Invite) -> InviteWebhook {
     InviteWebhook {
         event: "invite".into(),
@@ -298,7 +301,12 @@ fn announcement(invite: &Invite) -> InviteWebhook {
         caller: invite.from_uri.clone(),
         callee: invite.to_uri.clone(),
         created_at: app::now(),
-        headers: invite.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
+        headers: invite
+            .headers
+            .iter()
+            .filter(|(name, _)| !PROOFS.iter().any(|proof| name.eq_ignore_ascii_case(proof)))
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect(),
         offer: redacted(invite.sdp.as_deref().unwrap_or_default()).into_owned(),
         call_id: invite.call_id.clone(),
         from_tag: invite.from_tag.clone(),

@@ -28,6 +28,7 @@ mod orders;
 mod outbound;
 mod posthook;
 mod programs;
+mod raw_phone;
 mod rehearse;
 mod requests;
 mod rest;

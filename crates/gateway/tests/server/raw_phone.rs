@@ -1,0 +1,134 @@
+//! A phone of plain datagrams, which does what no orderly one does: gives up in the moment of the answer, shows its
+//! credentials unasked, calls again and again.
+
+use std::net::SocketAddr;
+
+use axum::http::StatusCode;
+use serde_json::json;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::inbound_sip::{hook, webhooks};
+use crate::programs;
+use crate::rig::{PATIENCE, Rig};
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+                   m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
+
+/// One call.
+struct RawPhone {
+    socket: UdpSocket,
+    server: SocketAddr,
+    call: String,
+}
+
+impl RawPhone {
+    async fn new(rig: &Rig, call: &str) -> RawPhone {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        RawPhone { socket, server: rig.server.sip_addr(), call: call.to_owned() }
+    }
+
+    /// Sends a request of this call; those with one `branch` belong to one transaction.
+    async fn send(&self, method: &str, (branch, to_tag): (&str, &str), lines: &str, body: &str) {
+        let here = self.socket.local_addr().unwrap();
+        let (server, call) = (self.server, &self.call);
+        let sequence = if method == "BYE" { 2 } else { 1 };
+        let text = format!(
+            "{method} sip:agent@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{call}{branch};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:raw@{here}>;tag={call}\r\nTo: <sip:agent@{server}>{to_tag}\r\n\
+             Call-ID: {call}\r\nCSeq: {sequence} {method}\r\nContact: <sip:raw@{here}>\r\n{lines}\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.socket.send_to(text.as_bytes(), self.server).await.unwrap();
+    }
+
+    async fn invite(&self, lines: &str) {
+        let lines = format!("{lines}Content-Type: application/sdp\r\n");
+        self.send("INVITE", ("i", ""), &lines, SDP).await;
+    }
+
+    /// The final answer to the INVITE, acknowledged; a call that is answered with 200 is hung up.
+    async fn end(&self) -> u16 {
+        let mut datagram = vec![0; 65_536];
+        loop {
+            let length =
+                timeout(PATIENCE, self.socket.recv(&mut datagram)).await.expect("an answer").unwrap();
+            let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+            let status = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+            let Some(status) = status.filter(|status| *status >= 200 && text.contains("CSeq: 1 INVITE"))
+            else {
+                continue;
+            };
+            let to = text.lines().find_map(|line| line.strip_prefix("To: ")).unwrap();
+            let tag = to.split_once(";tag=").map(|(_, tag)| format!(";tag={tag}")).unwrap_or_default();
+            let branch = if status == 200 { "a" } else { "i" };
+            self.send("ACK", (branch, &tag), "", "").await;
+            if status == 200 {
+                self.send("BYE", ("b", &tag), "", "").await;
+            }
+            return status;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_gives_up_while_it_is_answered_was_answered_for_nobody() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    for round in 0..12 {
+        let phone = RawPhone::new(&rig, &format!("race{round}")).await;
+        phone.invite("").await;
+        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        client.event("incoming").await;
+        client.send(json!({"command": "accept", "option": {}})).await;
+        phone.send("CANCEL", ("i", ""), "", "").await;
+        let status = phone.end().await;
+        client.event("hangup").await;
+        let count = |name: &str| client.seen.iter().filter(|seen| *seen == name).count();
+        let answered = usize::from(status == 200);
+        assert_eq!((count("answer"), count("trackStart"), count("trackEnd")), (answered, answered, answered));
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_a_call_that_was_refused_without_sound_is_free_at_once() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let [port] = programs::free_ports();
+    let rig = Rig::start_with(|config| {
+        webhooks(config, &[url]);
+        config.rtp_start_port = port;
+        config.rtp_end_port = port + 3;
+    })
+    .await;
+    for round in 0..5 {
+        let phone = RawPhone::new(&rig, &format!("busy{round}")).await;
+        phone.invite("").await;
+        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        client.send(json!({"command": "reject", "reason": "busy", "code": 486})).await;
+        client.event("hangup").await;
+        assert_eq!(phone.end().await, 486, "call {round} of a server with two ports");
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_proves_who_calls_is_not_for_the_webhook() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let phone = RawPhone::new(&rig, "proof").await;
+    let digest = "Digest username=\"u\", response=\"hunter2\"";
+    phone
+        .invite(&format!("Authorization: {digest}\r\nproxy-authorization: {digest}\r\nX-Token: t\r\n"))
+        .await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let headers = body["headers"].to_string();
+    assert!(!headers.contains("hunter2") && !headers.to_lowercase().contains("authorization"), "{headers}");
+    assert!(headers.contains("X-Token: t"), "what a trunk says of its call is the webhook's: {headers}");
+    phone.send("CANCEL", ("i", ""), "", "").await;
+    assert_eq!(phone.end().await, 487);
+    rig.server.stop().await;
+}
