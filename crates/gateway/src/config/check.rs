@@ -6,6 +6,7 @@ use protocol::value::Headers;
 
 use crate::access::keys;
 use crate::egress::guard::Allowed;
+use crate::logging::level;
 use crate::outbound;
 use crate::sinks::archive;
 use crate::sinks::objects::Objects;
@@ -51,6 +52,7 @@ impl Finding {
 /// Everything wrong with `config`, what stops the start first.
 pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
+    log(config, &mut findings);
     ports(config, &mut findings);
     numbers(config, &mut findings);
     auth(config, &mut findings);
@@ -63,6 +65,12 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     ice_servers(config, &mut findings);
     findings.sort_by_key(|finding| !finding.fatal);
     findings
+}
+
+fn log(config: &Config, findings: &mut Vec<Finding>) {
+    if let Some(Err(level::NoLevel { message, help })) = config.log_level.as_deref().map(level::filter) {
+        findings.push(Finding::new("log_level", message).help(help));
+    }
 }
 
 fn ports(config: &Config, findings: &mut Vec<Finding>) {

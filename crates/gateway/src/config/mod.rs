@@ -73,8 +73,8 @@ table! {
         outbound_proxy: Option<String> = None,
         /// Encrypt media with SDES-SRTP.
         enable_srtp: bool = false,
-        /// What is logged: `trace`, `debug`, `info`, `warn`, `error`, or directives such as `info,sip=debug`.
-        /// Absent: the environment variable `RUST_LOG`, else `info`.
+        /// What is logged: `trace`, `debug`, `info`, `warn`, `error`, `off`, or directives such as `info,sip=debug`. Of the
+        /// libraries nothing below `debug`. Absent: the environment variable `RUST_LOG`, else `info`.
         log_level: Option<String> = None,
         /// File to log to; absent: standard output.
         log_file: Option<PathBuf> = None,

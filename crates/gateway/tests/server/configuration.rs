@@ -53,6 +53,14 @@ fn the_example_is_good_and_says_the_defaults() {
 }
 
 #[test]
+fn a_level_of_the_log_that_is_none_is_told_with_its_line() {
+    for (level, help) in [("debgu", "debug"), ("WARNING", "warn"), ("loud", "trace, debug"), ("", "info")] {
+        wrong(&format!("\nlog_level = \"{level}\"\n"), "2:1", help);
+    }
+    good("log_level = \"Info,sip=DEBUG\"");
+}
+
+#[test]
 fn every_key_of_the_contract_is_known() {
     let loaded = good(
         r#"
