@@ -57,7 +57,7 @@ pub struct Serve {
     #[arg(long, value_name = "URL|FILE.md", value_parser = parse_handler)]
     pub handler: Option<Handler>,
     /// Place a call to this URI after the start.
-    #[arg(long, value_name = "SIP-URI")]
+    #[arg(long, value_name = "SIP-URI", value_parser = call::dialable)]
     pub call: Option<String>,
     /// Address that peers are told to send to.
     #[arg(long, value_name = "IP")]
@@ -305,6 +305,16 @@ mod tests {
         let mut config = Config::default();
         serve(&["--codecs", "g722, PCMU,2833"]).apply(&mut config);
         assert_eq!(config.codecs, [CodecName::G722, CodecName::Pcmu, CodecName::TelephoneEvent]);
+    }
+
+    #[test]
+    fn a_call_goes_to_a_uri_and_to_nothing_else() {
+        assert_eq!(serve(&["--call", "bob@192.0.2.1"]).call.as_deref(), Some("sip:bob@192.0.2.1"));
+        assert_eq!(serve(&["--call", "tel:+15550100"]).call.as_deref(), Some("tel:+15550100"));
+        for wrong in ["notauri", "", "sip:", "sip:bob@", "tel:", "sip:a b@h"] {
+            let refused = Cli::try_parse_from(["active-call", "--call", wrong]).unwrap_err();
+            assert!(refused.to_string().contains("--call"), "{wrong:?}: {refused}");
+        }
     }
 
     #[test]

@@ -86,8 +86,8 @@ pub async fn run(args: &cli::Demo) -> Result<(), DemoError> {
     let mut printer = Printer::new();
     let server = start(config, args).await?;
     printer.title("active-call is up; a caller phones it now")?;
-    let record = converse(&server, &mut printer, &cdr).await?;
-    printer.files(&record)?;
+    let (record, path) = converse(&server, &mut printer, &cdr).await?;
+    printer.files(&record, &path)?;
     let judged = judge(&record);
     if !args.exit {
         if let Err(wrong) = &judged {
@@ -143,8 +143,12 @@ async fn start(mut config: Config, args: &cli::Demo) -> Result<Server, DemoError
     }
 }
 
-/// The conversation, printed as it happens. Gives the call's record.
-async fn converse(server: &Server, printer: &mut Printer, cdr: &Path) -> Result<CallRecord, DemoError> {
+/// The conversation, printed as it happens. Gives the call's record, and where it lies.
+async fn converse(
+    server: &Server,
+    printer: &mut Printer,
+    cdr: &Path,
+) -> Result<(CallRecord, PathBuf), DemoError> {
     let mut questions = Vec::new();
     for text in QUESTIONS {
         questions.push((*text, voice::speech(text, CALLER_VOICE).await?));
@@ -200,8 +204,8 @@ async fn talk(line: &mut Line, questions: &[(&str, Arc<[i16]>)]) -> Result<Vec<D
     Ok(waits)
 }
 
-/// The record of call `id`, which is written when the call is over.
-async fn find_record(root: &Path, id: &str) -> Option<CallRecord> {
+/// The record of call `id` and its file, which is written when the call is over.
+async fn find_record(root: &Path, id: &str) -> Option<(CallRecord, PathBuf)> {
     let mut patience = tokio::time::interval(Duration::from_millis(100));
     for _ in 0..50 {
         patience.tick().await;
@@ -209,7 +213,7 @@ async fn find_record(root: &Path, id: &str) -> Option<CallRecord> {
             let record =
                 std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<CallRecord>(&text).ok());
             if let Some(record) = record.filter(|record| record.call_id == id) {
-                return Some(record);
+                return Some((record, file));
             }
         }
     }

@@ -1,11 +1,14 @@
 //! What the demonstration shows: the conversation turn by turn.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use protocol::Event;
 use protocol::record::CallRecord;
+
+use crate::ports::address_towards;
 
 /// Writes to standard output; with colours when it is a terminal.
 pub(super) struct Printer {
@@ -60,7 +63,7 @@ impl Printer {
     }
 
     /// Where the call's files lie.
-    pub(super) fn files(&mut self, record: &CallRecord) -> io::Result<()> {
+    pub(super) fn files(&mut self, record: &CallRecord, path: &Path) -> io::Result<()> {
         self.title("what is left of the call")?;
         for recording in &record.recorder {
             let size = recording.size;
@@ -72,20 +75,16 @@ impl Printer {
         if let Some(log) = &record.dump_event_file {
             self.line(&format!("  event log    {log}"), "0")?;
         }
-        self.line(
-            &format!("  call record  of {}: {} lines of transcript", record.call_id, record.transcript.len()),
-            "0",
-        )
+        let lines = record.transcript.len();
+        self.line(&format!("  call record  {} ({lines} lines of transcript)", path.display()), "0")
     }
 
     /// Where the server can be reached.
     pub(super) fn addresses(&mut self, sip: SocketAddr, http: SocketAddr) -> io::Result<()> {
-        let host =
-            |ip: std::net::IpAddr| if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
-        let http = format!("{}:{}", host(http.ip()), http.port());
+        let http = SocketAddr::new(near(http.ip()), http.port());
         self.title("the server goes on; Ctrl-C stops it")?;
         for line in [
-            format!("  SIP phone        sip:demo@{}:{} (UDP)", host(sip.ip()), sip.port()),
+            format!("  SIP phone        {} (UDP)", phoned(sip, far(sip.ip()))),
             format!("  WebSocket audio  ws://{http}/call"),
             format!("  calls            http://{http}/call/lists"),
             format!("  health, metrics  http://{http}/health  http://{http}/metrics"),
@@ -117,5 +116,44 @@ impl Printer {
             writeln!(out, "{text}")?;
         }
         out.flush()
+    }
+}
+
+/// A public address, to which nothing is sent: the way there is the way to other machines.
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 9);
+
+/// By which address this machine reaches a socket that listens on `ip`.
+fn near(ip: IpAddr) -> IpAddr {
+    if ip.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { ip }
+}
+
+/// By which address others reach it.
+fn far(ip: IpAddr) -> IpAddr {
+    if ip.is_unspecified() { address_towards(ELSEWHERE) } else { ip }
+}
+
+/// Whom a phone of another machine calls, and one of this machine, where that is another address.
+fn phoned(listen: SocketAddr, far: IpAddr) -> String {
+    let uri = |ip| format!("sip:demo@{}", SocketAddr::new(ip, listen.port()));
+    let near = near(listen.ip());
+    if near == far { uri(far) } else { format!("{}, on this machine {}", uri(far), uri(near)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_elsewhere_is_told_an_address_that_it_reaches() {
+        let far: IpAddr = "198.51.100.7".parse().unwrap();
+        let everywhere: SocketAddr = "0.0.0.0:5060".parse().unwrap();
+        assert_eq!(
+            phoned(everywhere, far),
+            "sip:demo@198.51.100.7:5060, on this machine sip:demo@127.0.0.1:5060"
+        );
+        assert_eq!(
+            phoned("127.0.0.1:5070".parse().unwrap(), near(everywhere.ip())),
+            "sip:demo@127.0.0.1:5070"
+        );
     }
 }

@@ -1,9 +1,14 @@
-//! The demonstration, as the README's first command runs it: a spoken conversation that ends as it should.
+//! The demonstration, as the README's first command runs it: a spoken conversation that ends as it should, what is left of
+//! it, and a server that goes on.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::rig::PATIENCE;
 
 /// The conversation takes half a minute.
 const WHOLE: Duration = Duration::from_secs(150);
@@ -16,14 +21,38 @@ async fn every_sentence_of_the_caller_is_understood_and_the_agent_says_goodbye()
     std::fs::create_dir_all(&playbook).unwrap();
     std::fs::copy(format!("{playbooks}/demo.md"), playbook.join("demo.md")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_active-call"));
-    command.args(["demo", "--exit", "--http", "127.0.0.1:0", "--sip", "127.0.0.1:0"]);
-    command.current_dir(folder.path()).kill_on_drop(true);
-    let done = timeout(WHOLE, command.output()).await.expect("the demonstration ends").unwrap();
-    let (told, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success(), "{}\n{told}\n{errors}", done.status);
-    for line in
-        ["caller     no that is everything", "agent      Thank you for calling Riverside Library. Goodbye."]
-    {
-        assert!(told.contains(line), "no {line:?} in\n{told}\n{errors}");
+    command.args(["demo", "--http", "127.0.0.1:0", "--sip", "127.0.0.1:0"]);
+    command.current_dir(folder.path()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut server = command.spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut told = Vec::new();
+    let health = loop {
+        let line = timeout(WHOLE, lines.next_line()).await.expect("the demonstration goes on").unwrap();
+        let line = line.unwrap_or_else(|| panic!("it ends after\n{}", told.join("\n")));
+        let health = line.split_whitespace().find(|word| word.ends_with("/health")).map(str::to_owned);
+        told.push(line);
+        if let Some(health) = health {
+            break health;
+        }
+    };
+    let all = told.join("\n");
+    for part in [
+        "caller     no that is everything",
+        "agent      Thank you for calling Riverside Library. Goodbye.",
+        "  caller …   ",
+        " ms after the caller's last word",
+        "the server goes on",
+    ] {
+        assert!(all.contains(part), "no {part:?} in\n{all}");
     }
+    for kind in ["  recording    ", "  event log    ", "  call record  "] {
+        let path =
+            told.iter().find_map(|line| line.strip_prefix(kind)).unwrap_or_else(|| panic!("{kind}: {all}"));
+        let path = path.split(" (").next().unwrap();
+        assert!(folder.path().join(path).is_file(), "{kind}{path:?} is not there");
+    }
+    assert_eq!(reqwest::get(&health).await.unwrap().status(), 200, "{health}");
+    let id = server.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert!(timeout(PATIENCE, server.wait()).await.unwrap().unwrap().success());
 }
