@@ -66,7 +66,8 @@ impl Folder {
     /// # Errors
     /// A text with the file.
     pub fn text(&self, name: &str) -> Result<String, String> {
-        text_of(&self.path_of(name)?)
+        let path = self.path_of(name)?;
+        text_of(&path).map_err(|why| self.told(&why, &path))
     }
 
     /// The playbook called `name`, as its file is now. When a change has broken it the last one that could be used is
@@ -100,7 +101,7 @@ impl Folder {
     /// The playbook at `path` as its files are now; what it was `before` when it cannot be used.
     fn read(&self, path: &Path, before: Option<Arc<Playbook>>) -> Kept {
         let mut files = vec![(path.to_owned(), stamp(path))];
-        let read = read(path, &self.roots, &process_environment);
+        let read = read(path, &self.roots, &process_environment).map_err(|why| self.told(&why, path));
         files.extend(read.iter().flat_map(|playbook| self.words_of(playbook, path)));
         let good = match (read, before) {
             (Ok(playbook), _) => Ok(Arc::new(playbook)),
@@ -123,11 +124,15 @@ impl Folder {
     }
 
     fn path_of(&self, name: &str) -> Result<PathBuf, String> {
-        files::find_in(&self.path, name).map_err(|e| format!("playbook {e} (in {})", self.path.display()))
+        files::find_in(&self.path, name).map_err(|e| format!("playbook {e}"))
     }
 
-    fn shown(&self, path: &Path) -> String {
-        self.path.join(path.file_name().unwrap_or_default()).display().to_string()
+    /// What is wrong with the file at `path`, told by its name in the folder: where that lies is nothing to clients.
+    fn told(&self, why: &str, path: &Path) -> String {
+        let folder = self.path.canonicalize().ok();
+        let name =
+            folder.and_then(|folder| path.strip_prefix(folder).ok()).or(path.file_name().map(Path::new));
+        why.replace(&path.display().to_string(), &name.unwrap_or(path).display().to_string())
     }
 
     /// Every playbook of the folder itself, by name, with the time of its last change.
@@ -160,7 +165,8 @@ impl Folder {
             return Err(format!("{:?}: a playbook's name ends in .md", protocol::read::shown(name)));
         }
         let path = files::place_for(&self.path, name)?;
-        files::write_whole(&path, text.as_bytes()).map_err(|e| format!("{}: {e}", self.shown(&path)))
+        files::write_whole(&path, text.as_bytes())
+            .map_err(|e| self.told(&format!("{}: {e}", path.display()), &path))
     }
 
     /// Looks into every playbook that calls may be sent to: those that cannot be used, and what is odd.
@@ -173,7 +179,9 @@ impl Folder {
                     let odd = odd(&playbook, &self.path, &self.roots);
                     findings.extend(odd.iter().map(|odd| finding(format!("{name}: {odd}"), false)));
                 }
-                Err(error) => findings.push(finding(error, true)),
+                Err(error) => {
+                    findings.push(finding(format!("{error} (in {})", self.path.display()), true));
+                }
             }
         }
         findings

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 
 use ends::{Dialog, Ends};
 use protocol::record::LogLine;
+use protocol::redact;
 use protocol::rest::SipMessage;
 use rtp::sdp::redacted;
 use sip::{Invite, Passage};
@@ -31,8 +32,6 @@ const TEXT: usize = 4_096;
 const UNCLAIMED: usize = 256;
 /// Calls that are over and can still be asked about. When full the oldest is forgotten.
 const OVER: usize = 256;
-/// Header lines whose value proves who someone is.
-const SECRET: &[&str] = &["authorization", "proxy-authorization"];
 
 /// The messages of every call. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -240,12 +239,11 @@ pub(crate) fn without_secrets(bytes: &[u8], most: usize) -> String {
             continue;
         }
         let name = line.split_once(':').map(|(name, _)| name);
-        let secret = |name: &&str| SECRET.iter().any(|secret| name.trim_end().eq_ignore_ascii_case(secret));
-        let hides = name.filter(secret);
+        let hides = name.filter(|name| redact::names_secret(name.trim_end()));
         hidden = hides.is_some();
         match hides {
             Some(name) => kept.push_str(&format!("{name}: ***")),
-            None => kept.extend(line.chars().map(clean)),
+            None => kept.extend(redact::text(line).chars().map(clean)),
         }
         kept.push('\n');
     }

@@ -41,6 +41,11 @@ impl Running {
     }
 
     async fn run(mut command: tokio::process::Command, folder: &Path, tables: &str) -> Running {
+        command.env("RUST_LOG", "info");
+        Self::run_as_told(command, folder, tables).await
+    }
+
+    async fn run_as_told(mut command: tokio::process::Command, folder: &Path, tables: &str) -> Running {
         std::fs::create_dir_all(folder.join("config")).unwrap();
         let conf = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
                     media_threads = 1\n[callrecord]\ntype = \"local\"\n";
@@ -48,7 +53,6 @@ impl Running {
         let mut child = command
             .current_dir(folder)
             .env("NO_COLOR", "1")
-            .env("RUST_LOG", "info")
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -191,6 +195,64 @@ fn mistakes_exit_with_1_and_say_where() {
         assert_eq!(done.status.code(), Some(1), "{arguments:?}: {told}");
         assert!(told.contains(part), "{arguments:?}: {told}");
     }
+}
+
+#[test]
+fn a_level_of_the_log_that_is_none_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("log.toml"), "udp_port = 0\nlog_level = \"debgu\"\n").unwrap();
+    let mut checked = Command::new(ACTIVE_CALL);
+    checked.args(["check", "log.toml"]);
+    let mut started = Command::new(ACTIVE_CALL);
+    started.args(["--conf", "log.toml"]).env("NO_COLOR", "1");
+    let mut misled = Command::new(ACTIVE_CALL);
+    misled.env("RUST_LOG", "WARNING");
+    for (command, parts) in [
+        (&mut checked, ["log.toml:2:1", "did you mean \"debug\"?"]),
+        (&mut started, ["log.toml:2:1", "did you mean \"debug\"?"]),
+        (&mut misled, ["RUST_LOG", "did you mean \"warn\"?"]),
+    ] {
+        let done = command.current_dir(folder.path()).output().unwrap();
+        let told =
+            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert_eq!(done.status.code(), Some(1), "{told}");
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_level_of_the_log_shows_what_clients_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new(ACTIVE_CALL);
+    command.env("RUST_LOG", "trace");
+    let mut running = Running::run_as_told(command, folder.path(), "").await;
+    let mut client = Client::connect(&format!("ws://{}/call", running.http)).await.unwrap();
+    let sip = json!({"password": "hunter2", "headers": {"Authorization": "hunter2"}});
+    let asr = json!({"provider": "hunter", "secretKey": "hunter2", "extra": {"token": "hunter2"}});
+    client.send(json!({"command": "invite", "option": {"asr": asr, "sip": sip, "colour": "red"}})).await;
+    client.event("answer").await;
+    client.send(json!({"command": "play", "url": "http://u:hunter2@127.0.0.1:9/a.wav?token=hunter2"})).await;
+    client.event("error").await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    running.signal("-TERM");
+    let mut log = String::new();
+    while let Some(line) = timeout(PATIENCE, running.lines.next_line()).await.unwrap().unwrap() {
+        log.push_str(&line);
+        log.push('\n');
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+    assert!(log.contains("DEBUG") && log.contains("key=\"option.colour\""), "{log}");
+    let ends = log.lines().find(|line| line.contains("call ends")).unwrap();
+    assert!(ends.contains("call=\"") && ends.contains("reason=\"system\""), "{ends}");
+}
+
+#[test]
+fn a_group_of_packages_that_is_none_is_refused() {
+    let setup = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/setup");
+    let done = Command::new("bash").args([setup, "tset"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(2), "{}", String::from_utf8_lossy(&done.stdout));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("tset"));
 }
 
 #[test]

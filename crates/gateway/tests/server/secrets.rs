@@ -85,3 +85,20 @@ async fn headers_and_passwords_of_calls_of_ours_are_in_no_record() {
     nothing_secret("the record", &serde_json::to_string(&record).unwrap());
     rig.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_playbooks_lie_is_told_to_no_client() {
+    let rig = Rig::start().await;
+    std::fs::write(rig.path("playbook/bad.md"), "---\nvad: 7\n---\n").unwrap();
+    let folder = rig.folder.path().to_str().unwrap();
+    for name in ["bad.md", "missing.md"] {
+        let mut client = rig.connect("/call").await;
+        client.send(json!({"command": "invite", "option": {"playbook": name}})).await;
+        let error = client.event("error").await["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(name) && !error.contains(folder), "{error}");
+        let run = reqwest::Client::new().post(rig.url("/api/playbook/run")).json(&json!({"playbook": name}));
+        let told = run.send().await.unwrap().text().await.unwrap();
+        assert!(told.contains(name) && !told.contains(folder), "{told}");
+    }
+    rig.server.stop().await;
+}
