@@ -147,7 +147,7 @@ impl Core {
         self.draft.lines.sort_by_key(|line| line.at);
         let said = end.message.clone().map(|reason| HangupMessage {
             code: end.status,
-            reason: Some(reason),
+            reason: Some(redact::text(&reason).into_owned()),
             target: end.initiator.map(|who| who.as_str().to_owned()),
         });
         let mut referred = self.draft.referred.take();
