@@ -1,6 +1,7 @@
 //! The task of a call: joins rules, sound, legs and providers. Every branch makes one input for the rules and
 //! then carries out what they want; nothing here decides anything.
 
+mod complaints;
 mod providers_of;
 
 use std::panic::AssertUnwindSafe;
@@ -25,15 +26,13 @@ use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOu
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
 use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
+use complaints::Complaints;
 use providers_of::Running;
 
 /// How long the end of a recording is waited for before the record goes without its size.
 const TAPE_END: Duration = Duration::from_secs(10);
 /// Inputs of providers waiting for the rules. When full the provider waits.
 const INPUTS: usize = 64;
-
-/// Most complaints of one call in the log.
-const MOST_COMPLAINTS: u32 = 50;
 
 /// Lines that were opened and wait for the call. When full the one that opens them waits.
 const LINES: usize = 4;
@@ -74,7 +73,7 @@ struct Task {
     log: Option<EventLog>,
     lost_lines: u64,
     /// Complaints that the log has.
-    complaints: u32,
+    complaints: Complaints,
     running: Running,
     inputs: mpsc::Receiver<Input>,
     tape: Option<Tape>,
@@ -133,7 +132,7 @@ impl Task {
             observers,
             log,
             lost_lines: 0,
-            complaints: 0,
+            complaints: Complaints::default(),
             inputs,
             tape: None,
             closing: Vec::new(),
@@ -495,7 +494,7 @@ impl Task {
     /// its rule; a log that does not keep up loses lines.
     fn emit(&mut self, event: Event) {
         self.log_line("event", &event);
-        self.note_complaint(&event);
+        self.complaints.note(&event);
         self.observers.retain(|observer| {
             !matches!(observer.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
         });
@@ -507,25 +506,6 @@ impl Task {
             self.client = None;
             let _ = self.running.input().try_send(Input::Stop(StopReason::ClientGone));
         }
-    }
-
-    /// What is wrong with commands and with what they ask for, for the operator; so much that no client fills the log.
-    fn note_complaint(&mut self, event: &Event) {
-        if self.complaints >= MOST_COMPLAINTS {
-            return;
-        }
-        match event {
-            Event::Error { sender, error, code, .. } => {
-                let error = redact::text(error);
-                tracing::warn!(?sender, ?error, code, "told to the client");
-            }
-            Event::Other { sender, extra: Some(extra), .. } if extra.contains_key("unknownKey") => {
-                let key = extra.get("unknownKey").and_then(|key| key.as_str()).unwrap_or_default();
-                tracing::warn!(?sender, ?key, "a key of a command is unknown and has no effect");
-            }
-            _ => return,
-        }
-        self.complaints += 1;
     }
 
     fn log_line(&mut self, kind: &str, content: &impl serde::Serialize) {
