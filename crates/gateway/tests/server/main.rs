@@ -40,6 +40,7 @@ mod sound;
 mod speech_cache;
 mod spoken;
 mod stopping;
+mod takeovers;
 mod transfers;
 mod transports;
 mod trunk;

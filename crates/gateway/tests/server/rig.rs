@@ -199,8 +199,13 @@ impl Client {
         self.socket.send(Message::binary(bytes)).await.unwrap();
     }
 
-    /// The next event of this name; others are passed over.
+    /// The next event of this name; others are passed over, but not for ever: some come every ten seconds.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
+        let found = timeout(PATIENCE * 3, self.find(name)).await.ok();
+        found.unwrap_or_else(|| panic!("no {name} in time; saw {:?}", self.seen))
+    }
+
+    async fn find(&mut self, name: &str) -> Value {
         loop {
             match self.next().await {
                 Some(Message::Text(text)) => {
