@@ -36,6 +36,9 @@ const INPUTS: usize = 64;
 
 /// Lines that were opened and wait for the call. When full the one that opens them waits.
 const LINES: usize = 4;
+/// When it is looked again whether the client has taken some. Nothing tells: a place that was waited for would be kept
+/// from the events.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Starts a call. It ends by itself; the handle is the only way to reach it.
 #[expect(clippy::disallowed_methods, reason = "a call is a task; it owns itself and ends with its call")]
@@ -175,17 +178,24 @@ impl Task {
     /// Waits for the next thing to happen. What ends a call comes before what feeds it.
     async fn next(&mut self) -> Vec<Input> {
         let deadline = self.core.timeout().and_then(|at| self.started.checked_add(at.0));
+        // Commands are taken no faster than the client takes the events that they cause, so that a rush of them does not
+        // make it too slow; half of its queue is kept for what happens by itself.
+        let keeps_up = |client: &Client| {
+            client.events.is_closed() || client.events.capacity() * 2 >= client.events.max_capacity()
+        };
+        let ready = self.client.as_ref().is_none_or(keeps_up);
         tokio::select! {
             biased;
             event = self.leg.next() => vec![Input::Leg(LegId::MAIN, event)],
             (leg, event) = next_of(&mut self.others) => vec![Input::Leg(leg, event)],
             // The thread lets go of a call whose sound has failed.
             event = self.from_media.recv() => vec![Input::Media(event.unwrap_or(FromMedia::Gone))],
-            order = self.inbox.recv(), if !self.inbox.is_closed() || !self.inbox.is_empty() => self.order(order).await,
+            order = self.inbox.recv(), if ready && (!self.inbox.is_closed() || !self.inbox.is_empty()) => self.order(order).await,
             Some(input) = self.inputs.recv() => vec![input],
             Some((leg, line)) = self.lines.recv() => vec![self.join(leg, line).await],
             written = torn(&mut self.tape) => vec![self.tape_torn(written)],
             () = until(deadline) => vec![Input::Timeout],
+            () = until(now().checked_add(LOOK_AGAIN)), if !ready => Vec::new(),
         }
     }
 

@@ -7,11 +7,12 @@ use call::handle::ToCall;
 use call::legs::unsignalled::NoSignalling;
 use call::media_thread::Wire;
 use call::setup::Playbooks as _;
-use call::{CallHandle, Setup};
+use call::{CallHandle, Phase, Setup, StopReason};
 use playbook::Playbook;
 use protocol::command::Invite;
 use protocol::rest::CallKind;
 use protocol::{CallOption, Command, Extra};
+use tokio::time::timeout;
 
 use crate::app::{App, Beginning};
 use crate::calls::NoPlace;
@@ -28,12 +29,40 @@ pub struct Order {
     pub playbook: Option<Arc<Playbook>>,
 }
 
-/// Places a call. What becomes of it is told in its events and in its record.
+/// Why a call is not placed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unplaced {
+    /// There is no place for it.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    /// An address is none.
+    #[error("{field}: {why}")]
+    Address {
+        /// `to` or `caller`.
+        field: &'static str,
+        /// What is wrong and what to write instead.
+        why: String,
+    },
+    /// It has not begun; why is in the log.
+    #[error("the call has not begun")]
+    NotBegun,
+}
+
+/// How long a call may take to begin.
+const BEGIN: Duration = Duration::from_secs(5);
+
+/// Places a call, and waits until it has begun: it is dialled or over then. What becomes of it is told in its events and
+/// in its record.
 ///
 /// # Errors
-/// When there is no place for it.
-pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, NoPlace> {
+/// When an address is none, when there is no place for the call, or when it does not begin.
+pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, Unplaced> {
     let Order { id, option, playbook } = order;
+    let address = |field, text: &str| call::dialable(text).map_err(|why| Unplaced::Address { field, why });
+    address("to", option.callee.as_deref().unwrap_or_default())?;
+    if let Some(caller) = option.caller.as_deref().filter(|caller| !caller.is_empty()) {
+        address("caller", caller)?;
+    }
     let place = app.reserve(&id)?;
     tracing::info!(call = ?id, "a call is placed");
     let setup = Setup {
@@ -56,7 +85,15 @@ pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, NoPlace> 
     let invite = Command::Invite(Invite { option: Box::new(option) });
     // A call that is over already has said why in its record.
     let _ = call.send(ToCall::Command(Box::new(invite))).await;
-    Ok(call)
+    let mut info = call.watch();
+    let begun =
+        timeout(BEGIN, info.wait_for(|info| info.phase != Phase::Idle)).await.is_ok_and(|info| info.is_ok());
+    if begun {
+        return Ok(call);
+    }
+    // Nobody holds it who would end it.
+    call.stop(StopReason::Killed).await;
+    Err(Unplaced::NotBegun)
 }
 
 /// How long after the start the call of `--call` is placed: accounts are registered by then, mostly.

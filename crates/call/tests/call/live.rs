@@ -171,6 +171,33 @@ async fn a_caller_is_heard_and_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rush_of_commands_makes_no_client_too_slow() {
+    const COMMANDS: usize = 1000;
+    let (services, _records, _) = world(Cast::default(), &[]);
+    let mut live = Live::up("rush", &services).await;
+    let handle = live.handle.clone();
+    let sending = async move {
+        for n in 0..COMMANDS {
+            let text = format!(r#"{{"command":"history","speaker":"user","text":"{n}"}}"#);
+            let command = Command::parse(&text).unwrap().value;
+            handle.send(ToCall::Command(Box::new(command))).await.unwrap();
+        }
+    };
+    let mut sending = std::pin::pin!(sending);
+    let unread = tokio::time::timeout(Duration::from_millis(300), &mut sending).await;
+    assert!(unread.is_err(), "commands are taken whose events find no room");
+    let reading = async {
+        for n in 0..COMMANDS {
+            let event =
+                live.wait("an event for each", |event| matches!(event, Event::AddHistory { .. })).await;
+            let Event::AddHistory { text, .. } = event else { unreachable!() };
+            assert_eq!(text, n.to_string());
+        }
+    };
+    tokio::join!(sending, reading);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_of_a_provider_ends_its_utterance_and_not_the_call() {
     let mut cast = Cast::default();
     cast.synthesizer.fault = Some(Fault::Panics);

@@ -16,7 +16,7 @@ use super::rest::{oldest_first, rfc3339};
 use super::{Door, problem, problem_at};
 use crate::app;
 use crate::egress::vet;
-use crate::originate::{self, Order};
+use crate::originate::{self, Order, Unplaced};
 
 /// `GET /api/v1/calls`.
 pub(super) async fn list(State(door): State<Door>) -> Json<CallStates> {
@@ -104,7 +104,18 @@ pub(super) async fn place(State(door): State<Door>, Body(asked): Body<PlaceCall>
     }
     match originate::place(&door.app, order).await {
         Ok(call) => (StatusCode::CREATED, Json(state(&call))).into_response(),
-        Err(why) => no_place(why),
+        Err(why) => not_placed(&why),
+    }
+}
+
+/// The answer where a call is not placed.
+pub(super) fn not_placed(why: &Unplaced) -> Response {
+    match why {
+        Unplaced::NoPlace(why) => no_place(*why),
+        Unplaced::Address { field, .. } => {
+            problem_at(StatusCode::BAD_REQUEST, why.to_string(), Some((*field).into()))
+        }
+        Unplaced::NotBegun => problem(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }
 }
 

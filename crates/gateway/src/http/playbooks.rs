@@ -13,7 +13,7 @@ use protocol::CallOption;
 use protocol::rest::{ListedPlaybook, PlaybookStarted, PlaybookVerdict, RunPlaybook};
 
 use super::body::{Body, Text};
-use super::call_ws::no_place;
+use super::calls::not_placed;
 use super::query::new_id;
 use super::{Door, problem, problem_at};
 use crate::app;
@@ -98,7 +98,7 @@ pub(super) async fn run(State(door): State<Door>, Body(asked): Body<RunPlaybook>
         let option = CallOption { callee: Some(to), ..CallOption::default() };
         let order = Order { id: id.clone(), option, playbook: Some(playbook.into()) };
         if let Err(why) = originate::place(&door.app, order).await {
-            return no_place(why);
+            return not_placed(&why);
         }
     } else if !door.app.parked.park(&id, playbook, app::now_ms()) {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "too many playbooks wait for their call");

@@ -20,6 +20,8 @@ use crate::egress::vet;
 
 /// A client that does not take a message for so long is dropped.
 const SLOW: Duration = Duration::from_secs(5);
+/// How long a client that was too slow may take to read that it was.
+const TELLING: Duration = Duration::from_secs(10);
 /// How long a client may take to answer our close.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -88,10 +90,18 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
     match stopped {
         Stopped::HungUp => close(&mut sink, CLOSE_NORMAL, "the call has ended").await,
         Stopped::TooSlow => {
+            call.stop(StopReason::ClientGone).await;
             let told = "too slow: events are not read; the connection is closed";
-            // Whoever is too slow to read may be too slow for this too.
-            let _ = send_event(&mut sink, &complaint(call.id(), "socket", 503, told.into())).await;
-            close(&mut sink, CLOSE_TOO_SLOW, "too slow").await;
+            let told = complaint(call.id(), "socket", 503, told.into());
+            let text = serde_json::to_string(&told).unwrap_or_default();
+            let goodbye = CloseFrame { code: CLOSE_TOO_SLOW, reason: "too slow".into() };
+            let telling = async {
+                sink.feed(Message::Text(text.into())).await?;
+                sink.feed(Message::Close(Some(goodbye))).await?;
+                sink.flush().await
+            };
+            // A client that never reads again cannot be told.
+            let _ = timeout(TELLING, telling).await;
         }
         Stopped::Broken => close(&mut sink, CLOSE_TOO_LARGE, "a message is broken or too large").await,
         Stopped::Silent => close(&mut sink, CLOSE_SILENT, "nothing came for two pings").await,
@@ -209,19 +219,25 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, mut out: Outgoing) -> S
             biased;
             event = out.events.recv() => match event {
                 Some(event) => {
-                    if matches!(event, Event::TrackEnd { .. }) && send_rest(sink, &mut out.spoken).await.is_err() {
-                        return Stopped::Gone;
-                    }
+                    let rest = match event {
+                        Event::TrackEnd { .. } => send_rest(sink, &mut out.spoken).await,
+                        _ => Ok(()),
+                    };
                     hung_up |= matches!(&event, Event::Hangup(hangup) if hangup.refer != Some(true));
-                    send_event(sink, &event).await
+                    match rest {
+                        Ok(()) => send_event(sink, &event).await,
+                        Err(why) => Err(why),
+                    }
                 }
                 None => return if hung_up { Stopped::HungUp } else { Stopped::TooSlow },
             },
             batch = next(&mut out.spoken) => send_all(sink, batch).await,
             () = tick(&mut pings) => send_ping(sink).await,
         };
-        if sent.is_err() {
-            return Stopped::Gone;
+        match sent {
+            Ok(()) => {}
+            Err(NotSent::Late) => return Stopped::TooSlow,
+            Err(NotSent::Gone) => return Stopped::Gone,
         }
     }
 }
@@ -258,12 +274,18 @@ async fn tick(pings: &mut Option<tokio::time::Interval>) {
 }
 
 /// The client did not take a message.
-pub(super) struct NotSent;
+pub(super) enum NotSent {
+    /// In time.
+    Late,
+    /// Its end of the connection is closed.
+    Gone,
+}
 
 async fn send(sink: &mut (impl Sink<Message> + Unpin), message: Message) -> Result<(), NotSent> {
     match timeout(SLOW, sink.send(message)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(NotSent),
+        Ok(Err(_)) => Err(NotSent::Gone),
+        Err(_) => Err(NotSent::Late),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::files;
 use crate::gate::Gate;
 
 /// Lines waiting to be written. When full the call drops a line and counts it.
-const LINES: usize = 256;
+const LINES: usize = 2048;
 /// Lines are on disk at most so long after they came.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Bytes gathered before a write that does not wait for [`FLUSH`].

@@ -246,6 +246,8 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_untouched() {
     }
     other.send(json!({"command": "hangup"})).await;
     other.event("hangup").await;
+    assert_eq!(slow.event("error").await["code"], 503, "it is told once it reads");
+    assert_eq!(slow.closed().await, 1013);
     rig.server.stop().await;
 }
 

@@ -198,6 +198,17 @@ async fn a_parked_playbook_talks_to_who_opens_its_call() {
         assert_eq!((status, told["field"].as_str()), (400, Some(field)), "{body}: {told}");
     }
     assert_eq!(posted(&rig, "/api/v1/calls", json!({})).await.1["field"], "to");
+    for (body, field) in [
+        (json!({"to": "x"}), "to"),
+        (json!({"to": "sip:x@h\r\nX: y"}), "to"),
+        (json!({"to": "sip:x@127.0.0.1", "caller": "nobody"}), "caller"),
+    ] {
+        let (status, told) = posted(&rig, "/api/v1/calls", &body).await;
+        assert_eq!((status, told["field"].as_str()), (400, Some(field)), "{body}: {told}");
+    }
+    let run = json!({"content": PLAYBOOK, "to": "nonsense"});
+    assert_eq!(posted(&rig, "/api/playbook/run", &run).await.1["field"], "to");
+    assert_eq!(rig.server.app().calls.counts().now, 0);
     rig.server.stop().await;
 }
 
@@ -215,6 +226,8 @@ async fn a_request_places_a_call_and_its_playbook_talks_there() {
         (status, placed["id"].as_str(), placed["callType"].as_str()),
         (201, Some("mine"), Some("sip"))
     );
+    assert_eq!(placed["callee"], to);
+    assert!(placed["startedAt"].as_str().unwrap() > "2020", "{placed}");
     let ids = [started["session_id"].as_str().unwrap(), "mine"];
     for id in ids {
         let call = rig.server.app().calls.find(id).unwrap();
