@@ -5,6 +5,8 @@
 //! scored in one batch, their sound computed and sent. Nothing here takes a lock or waits for anyone; what
 //! cannot be handed over at once is dropped by the rule of its queue.
 
+mod reports;
+mod seat;
 mod wire;
 
 use std::collections::HashMap;
@@ -15,16 +17,18 @@ use std::time::{Duration, Instant};
 
 use audio::frame::FRAME_MS;
 use audio::vad::{Scorer, score_all};
-use bytes::Bytes;
 use protocol::CallTime;
 use providers::Hearing;
 use tokio::sync::mpsc;
 
 use crate::legs::LegId;
+use crate::media::Transmit;
 use crate::media::order::{DoorId, FromMedia, ToMedia};
-use crate::media::{Media, Transmit};
-use crate::setup::{TAPE_PIECES, TapePiece};
+use crate::setup::TapePiece;
 use crate::tally::Tally;
+use reports::Reports;
+pub(crate) use seat::Seat;
+use seat::{record, tell};
 pub use wire::Wire;
 use wire::{exchange, read};
 
@@ -32,8 +36,6 @@ use wire::{exchange, read};
 const ORDERS: usize = 4096;
 /// Events waiting for a call's task. When full they wait in Media, repeated ones merged.
 pub const EVENTS: usize = 64;
-/// A call that takes no event for so long is ended.
-const DEAF_LIMIT: Duration = Duration::from_secs(5);
 /// Chunks of 100 ms waiting for a recognizer: two seconds. When full the new one is dropped and counted.
 pub const HEARING: usize = 20;
 /// Calls that share one slot before the next slot is begun: enough to fill batches of the detector, few enough
@@ -47,9 +49,6 @@ const MOST_LATE: u64 = 5 * SLOTS;
 const BATCH: u32 = 2;
 /// Datagrams read of one socket in one tick; more than a far end sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
-/// Reports are read in every so many ticks. A peer sends one in some seconds, but what a report waits here is counted as
-/// part of the round trip.
-const REPORT_TURNS: u32 = 2;
 /// Reports read at a time.
 const MOST_REPORTS: usize = 4;
 /// WebSocket messages read of one call in one tick. The rest waits, and the client with it.
@@ -84,52 +83,6 @@ pub(crate) enum Order {
 /// Names a call on a media thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SeatId(u64);
-
-/// A call on a media thread.
-pub(crate) struct Seat {
-    pub(crate) id: SeatId,
-    pub(crate) media: Media,
-    pub(crate) wires: Vec<(LegId, Wire)>,
-    pub(crate) events: mpsc::Sender<FromMedia>,
-    pub(crate) started: Instant,
-    doors: Vec<(DoorId, mpsc::Sender<Hearing>)>,
-    tape: Option<mpsc::Sender<TapePiece>>,
-    /// Frames of the recording that were lost since the last piece.
-    gap: u64,
-    unsent: Vec<Bytes>,
-    /// Ticks that `unsent` is of.
-    gathered: u32,
-    /// There was sound for a WebSocket in the last tick.
-    spoke: bool,
-    deaf_since: Option<CallTime>,
-    turns: u32,
-}
-
-impl Seat {
-    pub(crate) fn new(
-        id: SeatId,
-        rate: u32,
-        wire: (LegId, Wire),
-        events: mpsc::Sender<FromMedia>,
-        started: Instant,
-    ) -> Self {
-        Seat {
-            id,
-            media: Media::new(rate),
-            wires: vec![wire],
-            events,
-            started,
-            doors: Vec::new(),
-            tape: None,
-            gap: 0,
-            unsent: Vec::new(),
-            gathered: 0,
-            spoke: false,
-            deaf_since: None,
-            turns: 0,
-        }
-    }
-}
 
 /// What the threads have counted.
 #[derive(Debug, Default)]
@@ -167,14 +120,14 @@ impl MediaThreads {
     /// Starts `count` threads, at least one.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system gives no thread, or no descriptor to watch its sockets with.
     pub fn start(count: usize) -> std::io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let threads = (0..count.max(1))
             .map(|n| {
                 let (orders, inbox) = mpsc::channel(ORDERS);
                 let calls = Arc::new(AtomicUsize::new(0));
-                let wheel = Wheel::new(inbox, calls.clone(), counters.clone());
+                let wheel = Wheel::new(inbox, Reports::new()?, calls.clone(), counters.clone());
                 std::thread::Builder::new().name(format!("media-{n}")).spawn(move || wheel.run())?;
                 Ok(Thread { orders, calls })
             })
@@ -208,6 +161,7 @@ struct Wheel {
     /// The slot of each call.
     places: HashMap<SeatId, usize>,
     orders: mpsc::Receiver<Order>,
+    reports: Reports,
     calls: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     scores: Vec<f32>,
@@ -215,11 +169,17 @@ struct Wheel {
 }
 
 impl Wheel {
-    fn new(orders: mpsc::Receiver<Order>, calls: Arc<AtomicUsize>, counters: Arc<Counters>) -> Self {
+    fn new(
+        orders: mpsc::Receiver<Order>,
+        reports: Reports,
+        calls: Arc<AtomicUsize>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Wheel {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
             places: HashMap::new(),
             orders,
+            reports,
             calls,
             counters,
             scores: Vec::new(),
@@ -281,6 +241,7 @@ impl Wheel {
     #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
     fn turn(&mut self, slot: usize) {
         let now = Instant::now();
+        self.read_reports(now);
         let mut seats = std::mem::take(&mut self.slots[slot]);
         seats.retain_mut(|seat| self.fence(seat, |wheel, seat| wheel.hear(seat, now)));
         self.score(&mut seats);
@@ -312,14 +273,10 @@ impl Wheel {
         let time = CallTime(now.saturating_duration_since(seat.started));
         for (leg, wire) in &mut seat.wires {
             match wire {
-                Wire::Udp { sound, reports } => {
-                    let reports = reports.as_ref().filter(|_| seat.turns.is_multiple_of(REPORT_TURNS));
-                    for (socket, most) in [(Some(&*sound), MOST_DATAGRAMS), (reports, MOST_REPORTS)] {
-                        let Some(socket) = socket else { continue };
-                        read(socket, most, &mut self.datagram[..], |from, bytes| {
-                            seat.media.datagram(time, *leg, from, bytes);
-                        });
-                    }
+                Wire::Udp { sound, .. } => {
+                    read(sound, MOST_DATAGRAMS, &mut self.datagram[..], |from, bytes| {
+                        seat.media.datagram(time, *leg, from, bytes);
+                    });
                 }
                 Wire::Socket { inbound, .. } => {
                     for _ in 0..MOST_MESSAGES {
@@ -330,9 +287,25 @@ impl Wheel {
                 Wire::None => {}
             }
         }
-        seat.turns = seat.turns.wrapping_add(1);
         seat.media.hear(time);
         true
+    }
+
+    /// Reads the reports that have come, for calls of any slot: what one waited for its call's slot would count as part
+    /// of the round trip.
+    fn read_reports(&mut self, now: Instant) {
+        for id in self.reports.come() {
+            self.attend(id, |wheel, seat| {
+                let time = CallTime(now.saturating_duration_since(seat.started));
+                for (leg, wire) in &seat.wires {
+                    if let Wire::Udp { reports: Some(reports), .. } = wire {
+                        read(reports, MOST_REPORTS, &mut wheel.datagram[..], |from, bytes| {
+                            seat.media.datagram(time, *leg, from, bytes);
+                        });
+                    }
+                }
+            });
+        }
     }
 
     /// Scores the full windows of all calls of the slot together.
@@ -434,16 +407,15 @@ impl Wheel {
                 self.counters.calls.fetch_add(1, Ordering::Relaxed);
                 let slot = self.free_slot();
                 self.places.insert(seat.id, slot);
+                seat.wires.iter().for_each(|(_, wire)| self.reports.watch(seat.id, wire));
                 self.slots[slot].push(seat);
             }
             Order::Media(id, order) => {
-                let Some((slot, at)) = self.find(id) else { return };
-                let mut seat = self.slots[slot].swap_remove(at);
                 let removed = match &order {
                     ToMedia::Remove(leg) => Some(*leg),
                     _ => None,
                 };
-                let alive = self.fence(&mut seat, |wheel, seat| {
+                self.attend(id, |wheel, seat| {
                     let gone = seat.media.quality().find(|(leg, _)| Some(*leg) == removed);
                     wheel.counters.quality.note(gone.map(|(_, quality)| quality));
                     seat.media.handle(CallTime(since(seat.started)), order);
@@ -451,11 +423,7 @@ impl Wheel {
                         // Its wire goes next, and its last report with it.
                         wheel.transmit(seat);
                     }
-                    true
                 });
-                if alive {
-                    self.slots[slot].push(seat);
-                }
             }
             Order::Door(id, door, sender) => {
                 if let Some((slot, at)) = self.find(id) {
@@ -466,6 +434,7 @@ impl Wheel {
             }
             Order::Wire(id, leg, wire) => {
                 if let Some((slot, at)) = self.find(id) {
+                    self.reports.watch(id, &wire);
                     self.slots[slot][at].wires.push((leg, wire));
                 }
             }
@@ -505,6 +474,19 @@ impl Wheel {
                     }
                 }
             }
+        }
+    }
+
+    /// Does something with one call between two of its ticks.
+    fn attend(&mut self, id: SeatId, part: impl FnOnce(&mut Self, &mut Seat)) {
+        let Some((slot, at)) = self.find(id) else { return };
+        let mut seat = self.slots[slot].swap_remove(at);
+        let alive = self.fence(&mut seat, |wheel, seat| {
+            part(wheel, seat);
+            true
+        });
+        if alive {
+            self.slots[slot].push(seat);
         }
     }
 
@@ -549,46 +531,3 @@ fn ask_for_priority() {
 fn since(start: Instant) -> Duration {
     start.elapsed()
 }
-
-/// Hands a second of the recording on; when the writer is behind, the second becomes silence of its length.
-fn record(seat: &mut Seat, second: Vec<i16>) {
-    let Some(tape) = &seat.tape else { return };
-    let frames = second.len() as u64 / 2;
-    if frames == 0 {
-        return;
-    }
-    if seat.gap > 0 {
-        if tape.try_send(TapePiece::Gap(seat.gap)).is_err() {
-            seat.gap += frames;
-            return;
-        }
-        seat.gap = 0;
-    }
-    match tape.try_send(TapePiece::Sound(second)) {
-        Ok(()) => {}
-        Err(mpsc::error::TrySendError::Full(_)) => {
-            seat.gap += frames;
-            seat.media.lost_second();
-        }
-        // The writer has told why.
-        Err(mpsc::error::TrySendError::Closed(_)) => seat.tape = None,
-    }
-}
-
-/// Hands events to the call; `false` when it has not taken any for too long or has ended.
-fn tell(seat: &mut Seat, now: CallTime) -> bool {
-    while let Some(event) = seat.media.poll() {
-        match seat.events.try_send(event) {
-            Ok(()) => seat.deaf_since = None,
-            Err(mpsc::error::TrySendError::Closed(_)) => return false,
-            Err(mpsc::error::TrySendError::Full(event)) => {
-                let since = *seat.deaf_since.get_or_insert(now);
-                return seat.media.unpoll(event) && now.since(since) < DEAF_LIMIT;
-            }
-        }
-    }
-    true
-}
-
-// The writer's queue and the pieces held here are one budget: five seconds a call.
-const _: () = assert!(TAPE_PIECES == 5);
