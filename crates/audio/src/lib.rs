@@ -13,6 +13,7 @@ pub mod dtmf;
 pub mod frame;
 pub mod jitter;
 mod lanes;
+pub mod level;
 pub mod mix;
 pub mod noise;
 pub mod progress;

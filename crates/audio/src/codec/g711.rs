@@ -15,7 +15,7 @@ pub static PCMU: Codec = Codec {
     rate: RATE,
     packet_ms: super::ANY_PACKET_MS,
     fmtp: "",
-    encoder: || Box::new(Compressor(ulaw_from_linear)),
+    encoder: || Box::new(Compressor(|pcm, out| out.extend(pcm.iter().map(|s| ulaw_from_linear(*s))))),
     decoder: || Box::new(Expander::new(&ULAW)),
 };
 
@@ -29,7 +29,7 @@ pub static PCMA: Codec = Codec {
     rate: RATE,
     packet_ms: super::ANY_PACKET_MS,
     fmtp: "",
-    encoder: || Box::new(Compressor(alaw_from_linear)),
+    encoder: || Box::new(Compressor(|pcm, out| out.extend(pcm.iter().map(|s| alaw_from_linear(*s))))),
     decoder: || Box::new(Expander::new(&ALAW)),
 };
 
@@ -71,22 +71,23 @@ pub fn ulaw_from_linear(sample: i16) -> u8 {
     let magnitude = sample ^ (sample >> 15);
     // 14 bits, biased by 33 so that every segment begins at a power of two.
     let biased = ((magnitude as u16 >> 2) + 33).min(0x1fff);
-    let segment = 10 - biased.leading_zeros() as u8;
-    let step = (biased >> (segment + 1)) as u8 & 0x0f;
-    !(sign | (segment << 4) | step)
+    !(sign | segment_and_step(biased, 5))
 }
 
 /// The A-law byte of a linear sample; see [`ulaw_from_linear`] for negative values.
 pub fn alaw_from_linear(sample: i16) -> u8 {
     let sign = !((sample >> 15) as u8) & 0x80;
     let magnitude = (sample ^ (sample >> 15)) as u16 >> 4;
-    let code = if magnitude < 32 {
-        magnitude as u8
-    } else {
-        let segment = 12 - magnitude.leading_zeros() as u8;
-        (segment << 4) | ((magnitude >> (segment - 1)) as u8 & 0x0f)
-    };
+    let code = if magnitude < 16 { magnitude as u8 } else { segment_and_step(magnitude, 3) };
     (sign | code) ^ 0x55
+}
+
+/// The place of the highest bit of `magnitude`, counted from `lowest`, above the four bits that follow it. A float has
+/// both side by side, and vectors make floats of many samples at once where they cannot count bits.
+fn segment_and_step(magnitude: u16, lowest: u32) -> u8 {
+    const BELOW: u32 = f32::MANTISSA_DIGITS - 1 - 4;
+    const BIAS: u32 = 127;
+    ((f32::from(magnitude).to_bits() >> BELOW).wrapping_sub((BIAS + lowest) << 4)) as u8
 }
 
 const fn linear_from_ulaw(byte: u8) -> i16 {
@@ -104,11 +105,12 @@ const fn linear_from_alaw(byte: u8) -> i16 {
     if bits & 0x80 == 0 { -(magnitude << 3) } else { magnitude << 3 }
 }
 
-struct Compressor(fn(i16) -> u8);
+/// Appends the bytes of a whole packet: called for each sample, it could not take vectors.
+struct Compressor(fn(&[i16], &mut Vec<u8>));
 
 impl Encoder for Compressor {
     fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) {
-        out.extend(pcm.iter().map(|s| self.0(*s)));
+        self.0(pcm, out);
     }
 }
 

@@ -121,7 +121,10 @@ impl Writer for Pcm {
     }
 
     fn sound(&mut self, stereo: &[i16], out: &mut Vec<u8>) {
-        out.extend(pairs(stereo).iter().flat_map(|sample| sample.to_le_bytes()));
+        let (start, pairs) = (out.len(), pairs(stereo));
+        out.resize(start + pairs.len() * 2, 0);
+        let places = out[start..].as_chunks_mut::<2>().0.iter_mut();
+        places.zip(pairs).for_each(|(place, sample)| *place = sample.to_le_bytes());
     }
 }
 

@@ -40,6 +40,10 @@ impl Doubler {
         self.input.extend_from_slice(pcm);
         let start = out.len();
         out.resize(start + pcm.len() * 2, 0);
+        // Half of a conversation: nobody speaks on this side.
+        if self.input.iter().fold(0, |any, sample| any | sample) == 0 {
+            return self.input.truncate(self.taps.len() - 1);
+        }
         let middle = self.taps.len() / 2 - 1;
         let pairs = out[start..].as_chunks_mut::<2>().0.iter_mut();
         for (pair, around) in pairs.zip(self.input.windows(self.taps.len())) {
