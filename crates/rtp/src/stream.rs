@@ -30,10 +30,24 @@ impl Outgoing {
     /// Appends a packet of sound to `out`. `samples` is its length in units of the RTP clock; the time of
     /// the stream advances by it. The first packet after silence carries the marker.
     pub fn sound(&mut self, payload_type: u8, samples: u32, payload: &[u8], out: &mut Vec<u8>) {
+        self.encoded(payload_type, samples, out, |out| out.extend_from_slice(payload));
+    }
+
+    /// As [`Outgoing::sound`], with a payload that `encode` appends to the packet.
+    pub fn encoded(
+        &mut self,
+        payload_type: u8,
+        samples: u32,
+        out: &mut Vec<u8>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let header = self.number(payload_type, self.silent, self.timestamp);
         self.silent = false;
         self.skip_time(samples);
-        self.write(&header, payload, out);
+        out.extend_from_slice(&header.bytes());
+        let start = out.len();
+        encode(out);
+        self.count(out.len().saturating_sub(start));
     }
 
     /// Lets `samples` of the RTP clock pass without a packet: the next one starts a talk spurt.
@@ -46,7 +60,8 @@ impl Outgoing {
     /// sent, each tick also calls [`Outgoing::skip`] in place of the sound that it replaces.
     pub fn event(&mut self, payload_type: u8, event: &EventPacket, out: &mut Vec<u8>) {
         let header = self.number(payload_type, event.marker, event.timestamp);
-        self.write(&header, &event.payload, out);
+        packet::write(&header, &event.payload, out);
+        self.count(event.payload.len());
     }
 
     /// RTP time of the next sample to be sent.
@@ -79,10 +94,9 @@ impl Outgoing {
         self.timestamp = self.timestamp.wrapping_add(samples);
     }
 
-    fn write(&mut self, header: &Header, payload: &[u8], out: &mut Vec<u8>) {
+    fn count(&mut self, octets: usize) {
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(payload.len() as u32);
-        packet::write(header, payload, out);
+        self.octets = self.octets.wrapping_add(octets as u32);
     }
 }
 
