@@ -243,9 +243,16 @@ impl Wheel {
         let now = Instant::now();
         self.read_reports(now);
         let mut seats = std::mem::take(&mut self.slots[slot]);
-        seats.retain_mut(|seat| self.fence(seat, |wheel, seat| wheel.hear(seat, now)));
+        // A call without a window to score is done in one go, as long as its state is in the processor's memory.
+        seats.retain_mut(|seat| {
+            self.fence(seat, |wheel, seat| {
+                wheel.hear(seat, now);
+                seat.waits = seat.media.scorer().is_some();
+                seat.waits || wheel.speak(seat, now)
+            })
+        });
         self.score(&mut seats);
-        seats.retain_mut(|seat| self.fence(seat, |wheel, seat| wheel.speak(seat, now)));
+        seats.retain_mut(|seat| !seat.waits || self.fence(seat, |wheel, seat| wheel.speak(seat, now)));
         self.slots[slot] = seats;
     }
 
@@ -269,13 +276,13 @@ impl Wheel {
         self.counters.calls.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn hear(&mut self, seat: &mut Seat, now: Instant) -> bool {
+    fn hear(&mut self, seat: &mut Seat, now: Instant) {
         let time = CallTime(now.saturating_duration_since(seat.started));
         for (leg, wire) in &mut seat.wires {
             match wire {
                 Wire::Udp { sound, .. } => {
                     read(sound, MOST_DATAGRAMS, &mut self.datagram[..], |from, bytes| {
-                        seat.media.datagram(time, *leg, from, bytes);
+                        seat.media.datagram(time, *leg, from, bytes)
                     });
                 }
                 Wire::Socket { inbound, .. } => {
@@ -288,7 +295,6 @@ impl Wheel {
             }
         }
         seat.media.hear(time);
-        true
     }
 
     /// Reads the reports that have come, for calls of any slot: what one waited for its call's slot would count as part
@@ -301,6 +307,7 @@ impl Wheel {
                     if let Wire::Udp { reports: Some(reports), .. } = wire {
                         read(reports, MOST_REPORTS, &mut wheel.datagram[..], |from, bytes| {
                             seat.media.datagram(time, *leg, from, bytes);
+                            false
                         });
                     }
                 }

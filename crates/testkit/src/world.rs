@@ -321,7 +321,9 @@ impl World {
         let Some(mut packet) = self.caller.packet(self.now) else { return };
         match &mut self.media {
             Some(media) if !self.sip => media.message(self.now, LegId::MAIN, &packet),
-            Some(media) => media.datagram(self.now, LegId::MAIN, ADDRESS, &mut packet),
+            Some(media) => {
+                media.datagram(self.now, LegId::MAIN, ADDRESS, &mut packet);
+            }
             None => {}
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use audio::Resampler;
 use audio::frame::FRAME_MS;
+use audio::level;
 use audio::vad::{Scorer, Vad, VadEvent, VadSettings};
 use protocol::CallTime;
 use providers::Hearing;
@@ -32,8 +33,7 @@ impl Detector {
 
     /// Takes one frame. Windows that become ready wait for [`Detector::ready`].
     pub(crate) fn hear(&mut self, frame: &[i16]) -> Option<VadEvent> {
-        let power: f32 = frame.iter().map(|s| f32::from(*s) * f32::from(*s)).sum();
-        let ended = self.vad.level(power / frame.len().max(1) as f32, frame.len() as u64);
+        let ended = self.vad.level(level::power(frame), frame.len() as u64);
         let mut rest = self.scorer.push(frame);
         // Windows are scored between frames, so there is room; if a score was skipped, time must not stand still.
         while !rest.is_empty() && self.scorer.ready() {

@@ -9,6 +9,7 @@ mod guard;
 mod keys;
 mod listening;
 pub mod order;
+mod pace;
 mod raw_leg;
 mod recording;
 mod rtp_leg;
@@ -52,6 +53,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(30 * 60);
 /// How often the quality of a leg is told.
 const QUALITY_EVERY: Duration = Duration::from_secs(10);
 
+/// Samples of a frame at the highest rate that calls compute in.
+const LONGEST_FRAME: usize = Frame::len_at(16_000);
+
 /// One call's sound.
 pub struct Media {
     rate: u32,
@@ -78,11 +82,6 @@ pub struct Media {
     sign: CallTime,
     /// What the main leg says in this tick.
     heard: Vec<i16>,
-    /// What the server says in this tick.
-    said: Vec<i16>,
-    /// What the main leg is sent in this tick.
-    sent: Vec<i16>,
-    mixed: Vec<i16>,
     events: VecDeque<FromMedia>,
     hearing: VecDeque<(DoorId, Hearing)>,
     seconds: VecDeque<Vec<i16>>,
@@ -156,9 +155,6 @@ impl Media {
             watch: None,
             sign: CallTime::ZERO,
             heard: vec![0; Frame::len_at(rate)],
-            said: vec![0; Frame::len_at(rate)],
-            sent: vec![0; Frame::len_at(rate)],
-            mixed: vec![0; Frame::len_at(rate)],
             events: VecDeque::new(),
             hearing: VecDeque::new(),
             seconds: VecDeque::new(),
@@ -166,12 +162,15 @@ impl Media {
         }
     }
 
-    /// Takes in a datagram of an RTP leg that came from `from`; it is decrypted in place.
-    pub fn datagram(&mut self, now: CallTime, leg: LegId, from: SocketAddr, bytes: &mut [u8]) {
-        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return };
-        let LegSound::Rtp(rtp) = &mut found.sound else { return };
+    /// Takes in a datagram of an RTP leg that came from `from`; it is decrypted in place. `true` when the leg has what it
+    /// needs for this tick, so that what has come behind it may as well wait for the next.
+    pub fn datagram(&mut self, now: CallTime, leg: LegId, from: SocketAddr, bytes: &mut [u8]) -> bool {
+        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return false };
+        let LegSound::Rtp(rtp) = &mut found.sound else { return false };
         let arrived = rtp.receive(now, from, bytes);
+        let served = rtp.is_served();
         self.arrived(now, leg, arrived);
+        served
     }
 
     /// Takes in a message of a WebSocket leg.
@@ -203,23 +202,24 @@ impl Media {
 
     /// First half of a tick: takes 20 ms of every leg, cleans it, and shows it to the detector.
     pub fn hear(&mut self, now: CallTime) {
+        let alone = self.legs.len() == 1;
         for (id, leg) in &mut self.legs {
+            // Nobody else hears a main leg that is alone: no copy of it is needed.
+            let heard = if alone && *id == LegId::MAIN { &mut self.heard } else { &mut leg.heard };
             match &mut leg.sound {
-                LegSound::Rtp(rtp) => rtp.hear(now, &mut leg.heard),
-                LegSound::Raw(raw) => raw.hear(&mut leg.heard),
+                LegSound::Rtp(rtp) => rtp.hear(now, heard),
+                LegSound::Raw(raw) => raw.hear(heard),
             }
             if *id == LegId::MAIN && self.held.is_some() {
-                leg.heard.fill(0);
+                heard.fill(0);
             }
             if let Some(ear) = &mut leg.ear {
-                let tones = ear.hear(&leg.heard);
+                let tones = ear.hear(heard);
                 self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
             }
         }
-        let alone = self.legs.len() == 1;
-        match self.legs.iter_mut().find(|(id, _)| *id == LegId::MAIN) {
-            // Nobody else hears it: no copy is needed.
-            Some((_, main)) if alone && !self.mute_heard => std::mem::swap(&mut self.heard, &mut main.heard),
+        match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
+            Some(_) if alone && !self.mute_heard => {}
             Some((_, main)) if !self.mute_heard => self.heard.copy_from_slice(&main.heard),
             _ => self.heard.fill(0),
         }
@@ -257,26 +257,29 @@ impl Media {
             progress.tick(now, voice);
             self.events.extend(std::iter::from_fn(|| progress.poll()).map(FromMedia::Found));
         }
-        self.said.fill(0);
+        // Of no use to the next tick: on the stack they stay near the processor, where those of a thousand calls would not.
+        let [mut said, mut sent] = [[0; LONGEST_FRAME]; 2];
+        let length = self.heard.len().min(LONGEST_FRAME);
+        let (said, sent) = (&mut said[..length], &mut sent[..length]);
         // While the call is on hold nothing is played: it would be taken for heard.
-        let mut any = self.is_heard() && self.speaking.fill(now, &mut self.said);
+        let mut any = self.is_heard() && self.speaking.fill(now, said);
         while let Some(event) = self.speaking.poll() {
             self.events.push_back(event);
         }
         if let Some(ambience) = self.ambience.as_mut().filter(|_| self.held.is_none()) {
-            ambience.add(any, &mut self.said);
+            ambience.add(any, said);
             any = true;
         }
         if self.mute_server {
-            self.said.fill(0);
+            said.fill(0);
         }
-        self.send(now, any);
+        self.send(now, any, said, sent);
         if let Some(tap) = &mut self.tap {
-            tap.tick(&self.sent, &self.heard, &mut self.out);
+            tap.tick(sent, &self.heard, &mut self.out);
         }
         self.tell_quality(now, QUALITY_EVERY);
         if let Some(recording) = &mut self.recording {
-            self.seconds.extend(recording.tick(&self.heard, &self.sent));
+            self.seconds.extend(recording.tick(&self.heard, sent));
         }
         self.watch(now);
     }
@@ -513,30 +516,32 @@ impl Media {
         self.events.push_back(FromMedia::Speech(event));
     }
 
-    /// Mixes for each leg what it is to hear, and encodes it.
-    fn send(&mut self, now: CallTime, any: bool) {
+    /// Mixes for each leg what it is to hear, and encodes it. What the main leg gets goes to `sent` where that is kept.
+    fn send(&mut self, now: CallTime, any: bool, said: &mut [i16], sent: &mut [i16]) {
+        let mut mixed = [0; LONGEST_FRAME];
         let bridged = self.legs.len() > 1;
         let kept = self.recording.is_some() || self.tap.is_some();
         for at in 0..self.legs.len() {
             // A party that is alone hears what is said and nothing else.
+            let mixed = &mut mixed[..said.len()];
             let mut any = any || bridged;
             let held = self.held.as_mut().filter(|_| self.legs[at].0 == LegId::MAIN);
             let mixed = match held {
                 Some(held) => {
-                    any = held.fill(&mut self.mixed) && !self.mute_server;
+                    any = held.fill(mixed) && !self.mute_server;
                     if self.mute_server {
-                        self.mixed.fill(0);
+                        mixed.fill(0);
                     }
-                    &mut self.mixed
+                    mixed
                 }
                 None if bridged => {
-                    self.mixed.copy_from_slice(&self.said);
+                    mixed.copy_from_slice(said);
                     for (_, (_, leg)) in self.legs.iter().enumerate().filter(|(other, _)| *other != at) {
-                        mix::add(&mut self.mixed, &leg.heard);
+                        mix::add(mixed, &leg.heard);
                     }
-                    &mut self.mixed
+                    mixed
                 }
-                None => &mut self.said,
+                None => &mut *said,
             };
             let (id, leg) = &mut self.legs[at];
             match &mut leg.sound {
@@ -556,7 +561,7 @@ impl Media {
                 LegSound::Raw(_) => {}
             }
             if kept && *id == LegId::MAIN {
-                self.sent.copy_from_slice(mixed);
+                sent.copy_from_slice(mixed);
             }
         }
     }

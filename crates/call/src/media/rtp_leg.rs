@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use audio::frame::FRAME_MS;
 use audio::jitter::{Jitter, Packet, Popped};
+use audio::level;
 use audio::noise::Noise;
 use audio::{Codec, Decoder, Encoder, Resampler};
 use protocol::CallTime;
@@ -18,6 +19,7 @@ use rtp::{Datagram, Quality, Reporter, Rtp};
 use crate::media::guard::Guard;
 use crate::media::keys::Tones;
 use crate::media::order::{Dialled, Manner, RtpPlan};
+use crate::media::pace::Pace;
 
 /// Pause between two digits, so that the far end hears two.
 const DIGIT_GAP: Duration = Duration::from_millis(80);
@@ -30,6 +32,8 @@ const LOUDEST_NOISE: u8 = 35;
 const HEADER_BYTES: usize = 12;
 /// A report of ours with its name, and what encryption adds.
 const REPORT_BYTES: usize = 128;
+/// The payload type of no packet: the numbers of RTP have seven bits.
+const NO_TYPE: u8 = 255;
 /// A packet of a digit.
 const EVENT_BYTES: usize = HEADER_BYTES + 4;
 
@@ -38,12 +42,14 @@ pub(crate) struct RtpLeg {
     media: Negotiated,
     guard: Guard,
     source: Source,
+    pace: Pace,
     jitter: Jitter,
+    /// For sound of this payload type, which is agreed on, or [`NO_TYPE`].
     decoder: (u8, &'static Codec, Box<dyn Decoder>),
     /// Decoded sound at the media's rate that no tick has taken yet.
     heard: VecDeque<i16>,
+    /// Decoded sound at the codec's rate, where that is another.
     decoded: Vec<i16>,
-    up: Vec<i16>,
     resampler_in: Resampler,
     digits_in: Digits,
     silence: Option<Silence>,
@@ -105,11 +111,11 @@ impl RtpLeg {
                 Some(host) => source.with_signalling_from(host),
                 None => source,
             },
+            pace: Pace::default(),
             jitter: Jitter::new(codec.rtp_clock),
-            decoder: (media.payload_type, codec, (codec.decoder)()),
+            decoder: (agreed(&media, media.payload_type, codec), codec, (codec.decoder)()),
             heard: VecDeque::new(),
             decoded: Vec::new(),
-            up: Vec::new(),
             resampler_in: Resampler::new(codec.rate, rate),
             digits_in: Digits::new(digit_clock(&media)),
             silence: None,
@@ -148,6 +154,7 @@ impl RtpLeg {
         }
         self.source.retarget(media.remote);
         self.guard.agree(media.keys.as_ref());
+        self.decoder.0 = agreed(&media, self.decoder.0, self.decoder.1);
         self.media = media;
     }
 
@@ -164,6 +171,7 @@ impl RtpLeg {
 
     /// Takes a datagram in; it is decrypted in place.
     pub(crate) fn receive(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> Arrived {
+        self.pace.came();
         match Datagram::classify(datagram) {
             Datagram::Rtp => {}
             Datagram::Rtcp if self.read_report(now, from, datagram) => return Arrived::Sign,
@@ -173,7 +181,10 @@ impl RtpLeg {
             return Arrived::Foreign;
         };
         let Ok(Rtp { header, payload }) = Rtp::parse(datagram) else { return Arrived::Foreign };
-        let kind = self.media.payload(header.payload_type);
+        let kind = match header.payload_type == self.decoder.0 {
+            true => Payload::Voice(self.decoder.1),
+            false => self.media.payload(header.payload_type),
+        };
         if matches!(kind, Payload::Unknown) || !self.source.accept(now, from, &header) {
             return Arrived::Foreign;
         }
@@ -208,33 +219,46 @@ impl RtpLeg {
             payload: payload.into(),
         };
         self.jitter.push(now, packet);
+        if matches!(arrived, Arrived::Sound) {
+            self.pace.sound(&header, self.media.codec.rtp_clock / 1000 * FRAME_MS);
+        }
         arrived
     }
 
-    /// Fills `frame` with the next 20 ms of the far end, concealing what is lost.
-    pub(crate) fn hear(&mut self, now: CallTime, frame: &mut [i16]) {
-        let mut given = frame.len().min(self.heard.len());
-        super::take(&mut self.heard, &mut frame[..given]);
-        while given < frame.len() {
-            let missing = frame.len() - given;
-            self.decoded.clear();
+    /// Fills `frame`, as long as it is, with the next 20 ms of the far end, concealing what is lost.
+    pub(crate) fn hear(&mut self, now: CallTime, frame: &mut Vec<i16>) {
+        let whole = frame.len();
+        self.pace.tick();
+        frame.clear();
+        frame.extend(self.heard.drain(..whole.min(self.heard.len())));
+        while frame.len() < whole {
             match self.jitter.pop(now) {
-                Popped::Packet(packet) => self.decode(&packet),
-                Popped::Lost { duration } => self.conceal(duration),
+                Popped::Packet(packet) => {
+                    self.choose_decoder(packet.payload_type);
+                    self.append(frame, |leg, sound| leg.decoder.2.decode(&packet.payload, sound));
+                }
+                Popped::Lost { duration } => self.append(frame, |leg, sound| leg.conceal(duration, sound)),
                 Popped::Empty => {
+                    let missing = whole - frame.len();
                     let samples = (missing * self.decoder.1.rate as usize / self.rate as usize).max(1);
-                    match self.silence {
-                        Some(silence) => self.noise.make(silence.amplitude, samples, &mut self.decoded),
-                        None => self.decoder.2.conceal(samples, &mut self.decoded),
-                    }
-                    given += self.give(&mut frame[given..]);
+                    self.append(frame, |leg, sound| match leg.silence {
+                        Some(silence) => leg.noise.make(silence.amplitude, samples, sound),
+                        None => leg.decoder.2.conceal(samples, sound),
+                    });
                     break;
                 }
             }
-            given += self.give(&mut frame[given..]);
         }
-        frame[given..].fill(0);
-        self.jitter.set_quiet(frame.iter().all(|s| s.unsigned_abs() < QUIET_PEAK));
+        if frame.len() > whole {
+            self.heard.extend(frame.drain(whole..));
+        }
+        frame.resize(whole, 0);
+        self.jitter.set_quiet(level::peak(frame) < QUIET_PEAK);
+    }
+
+    /// Whether what was received suffices for this tick: what else has come may wait in the socket for the next.
+    pub(crate) fn is_served(&self) -> bool {
+        self.pace.is_served()
     }
 
     /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without an address, time passes silently.
@@ -278,11 +302,10 @@ impl RtpLeg {
 
     /// A packet of sound at the codec's rate, unless it cannot be protected.
     fn packet(&mut self, sound: &[i16]) -> Option<Vec<u8>> {
-        let mut payload = Vec::with_capacity(sound.len());
-        self.encoder.encode(sound, &mut payload);
-        let mut datagram = Vec::with_capacity(payload.len() + HEADER_BYTES + self.guard.growth());
+        let mut datagram = Vec::with_capacity(sound.len() + HEADER_BYTES + self.guard.growth());
         let ticks = self.media.codec.rtp_clock / 1000 * self.media.ptime_ms;
-        self.outgoing.sound(self.media.payload_type, ticks, &payload, &mut datagram);
+        let encode = |out: &mut Vec<u8>| self.encoder.encode(sound, out);
+        self.outgoing.encoded(self.media.payload_type, ticks, &mut datagram, encode);
         self.guard.close(&mut datagram).then_some(datagram)
     }
 
@@ -390,42 +413,48 @@ impl RtpLeg {
         self.jitter.stats()
     }
 
-    fn decode(&mut self, packet: &Packet) {
-        if packet.payload_type != self.decoder.0 {
-            let Payload::Voice(codec) = self.media.payload(packet.payload_type) else { return };
-            self.decoder = (packet.payload_type, codec, (codec.decoder)());
+    /// The decoder of a payload type that was agreed on.
+    fn choose_decoder(&mut self, payload_type: u8) {
+        if payload_type != self.decoder.0 {
+            let Payload::Voice(codec) = self.media.payload(payload_type) else { return };
+            self.decoder = (payload_type, codec, (codec.decoder)());
             self.resampler_in = Resampler::new(codec.rate, self.rate);
         }
-        self.decoder.2.decode(&packet.payload, &mut self.decoded);
     }
 
-    fn conceal(&mut self, duration: Duration) {
+    fn conceal(&mut self, duration: Duration, sound: &mut Vec<i16>) {
         let samples = (duration.as_micros() * u128::from(self.decoder.1.rate) / 1_000_000) as usize;
+        let before = sound.len();
         match self.jitter.following() {
             Some(next) if next.payload_type == self.decoder.0 => {
-                self.decoder.2.recover(&next.payload, samples, &mut self.decoded);
+                self.decoder.2.recover(&next.payload, samples, sound);
             }
-            _ => self.decoder.2.conceal(samples, &mut self.decoded),
+            _ => self.decoder.2.conceal(samples, sound),
         }
-        if self.decoded.is_empty() {
+        if sound.len() == before {
             // A conceal that gives nothing must not keep the tick waiting.
-            self.decoded.resize(samples.max(1), 0);
+            sound.resize(before + samples.max(1), 0);
         }
     }
 
-    /// Fills `room` with what was decoded, at the media's rate, and keeps what is more; how much of it is filled.
-    fn give(&mut self, room: &mut [i16]) -> usize {
-        let sound = if self.resampler_in.copies() {
-            &self.decoded
-        } else {
-            self.up.clear();
-            self.resampler_in.process(&self.decoded, &mut self.up);
-            &self.up
-        };
-        let given = room.len().min(sound.len());
-        room[..given].copy_from_slice(&sound[..given]);
-        self.heard.extend(&sound[given..]);
-        given
+    /// Appends what `make` gives, sound at the codec's rate, at the media's rate to `frame`.
+    fn append(&mut self, frame: &mut Vec<i16>, make: impl FnOnce(&mut Self, &mut Vec<i16>)) {
+        if self.resampler_in.copies() {
+            return make(self, frame);
+        }
+        let mut decoded = std::mem::take(&mut self.decoded);
+        decoded.clear();
+        make(self, &mut decoded);
+        self.resampler_in.process(&decoded, frame);
+        self.decoded = decoded;
+    }
+}
+
+/// `payload_type`, as long as `media` has sound of `codec` in it.
+fn agreed(media: &Negotiated, payload_type: u8, codec: &Codec) -> u8 {
+    match media.payload(payload_type) {
+        Payload::Voice(voice) if voice.name == codec.name => payload_type,
+        Payload::Voice(_) | Payload::Digit | Payload::Noise | Payload::Unknown => NO_TYPE,
     }
 }
 
@@ -435,7 +464,7 @@ fn digit_clock(media: &Negotiated) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use audio::codec::g711::PCMU;
+    use audio::codec::g711::{PCMA, PCMU};
     use rtp::rtcp::{Rtcp, parse};
     use rtp::sdp::Direction;
     use rtp::stream::Learning;
@@ -529,6 +558,21 @@ mod tests {
         let reports = talk(&mut leg, &mut stream, 5, Srtp::new(&theirs).ok());
         let mut report = reports.into_iter().next().unwrap().bytes;
         assert!(peer.unprotect_report(&mut report).is_ok());
+    }
+
+    #[test]
+    fn sound_of_a_type_that_is_agreed_on_no_more_is_not_heard() {
+        let (mut leg, mut stream) = (leg(None, false), Outgoing::new(9, 0, 0));
+        let mut heard = |leg: &mut RtpLeg, payload_type| {
+            let mut packet = Vec::new();
+            stream.sound(payload_type, 160, &[0x55; 160], &mut packet);
+            matches!(leg.receive(CallTime::ZERO, PEER.parse().unwrap(), &mut packet), Arrived::Sound)
+        };
+        assert_eq!([0, 8].map(|payload_type| heard(&mut leg, payload_type)), [true, false]);
+        let media =
+            Negotiated { voices: vec![(8, &PCMA)], codec: &PCMA, payload_type: 8, ..leg.media.clone() };
+        leg.retarget(RtpPlan { media, learning: Learning::Off, signalling: None, start: Start::default() });
+        assert_eq!([0, 8].map(|payload_type| heard(&mut leg, payload_type)), [false, true]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Seat {
     /// There was sound for a WebSocket in the last tick.
     pub(super) spoke: bool,
     pub(super) deaf_since: Option<CallTime>,
+    /// Its tick goes on when its detector's window is scored.
+    pub(super) waits: bool,
 }
 
 impl Seat {
@@ -56,6 +58,7 @@ impl Seat {
             gathered: 0,
             spoke: false,
             deaf_since: None,
+            waits: false,
         }
     }
 }

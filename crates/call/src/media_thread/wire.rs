@@ -39,16 +39,20 @@ pub(super) fn exchange(wires: &mut [(LegId, Wire)], leg: LegId, place: LegId) {
     }
 }
 
-/// Reads what a socket has, `most` datagrams of it.
+/// Reads what a socket has, `most` datagrams of it, or until `take` says that it has enough.
 pub(super) fn read(
     socket: &UdpSocket,
     most: usize,
     buffer: &mut [u8],
-    mut take: impl FnMut(SocketAddr, &mut [u8]),
+    mut take: impl FnMut(SocketAddr, &mut [u8]) -> bool,
 ) {
     for _ in 0..most {
         match socket.recv_from(buffer) {
-            Ok((length, from)) => take(from, &mut buffer[..length]),
+            Ok((length, from)) => {
+                if take(from, &mut buffer[..length]) {
+                    break;
+                }
+            }
             // A refused port shows as an error of the next call and says nothing about it.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             Err(_) => break,
