@@ -248,7 +248,7 @@ pub struct Tape {
     pub done: oneshot::Receiver<Recording>,
 }
 
-/// One-second buffers waiting to be written. When full the second is lost and a [`TapePiece::Gap`] takes its
+/// Buffers of 0.9 s waiting to be written. When full the newest is lost and a [`TapePiece::Gap`] takes its
 /// place: recording never delays a tick.
 pub const TAPE_PIECES: usize = 5;
 

@@ -1,8 +1,12 @@
-//! Recordings: one thread writes them all, a second of sound at a time, and makes the file whole with each.
+//! Recordings: one thread writes them all, nearly a second of sound at a time, and makes the file whole with each.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc as threads;
+use std::time::{Duration, Instant};
 
 use audio::Resampler;
 use audio::frame::Frame;
@@ -20,6 +24,9 @@ use crate::files;
 const OPENED: usize = 4096;
 /// Most frames of silence put in for one gap: an hour at 48 kHz. More is no gap but a broken clock.
 const LONGEST_GAP: u64 = 48_000 * 3600;
+/// The thread looks for sound so often. It is not woken by it: to wake it for each piece of each call costs the media
+/// threads more than to hand the piece over. What a file lacks is a piece and this, together less than a second.
+const ROUND: Duration = Duration::from_millis(50);
 /// Tries to find a name that is not taken.
 const NAMES: u32 = 1000;
 
@@ -27,7 +34,7 @@ const NAMES: u32 = 1000;
 #[derive(Clone, Debug)]
 pub struct Recorder {
     option: Recording,
-    opened: mpsc::Sender<Open>,
+    opened: threads::SyncSender<Open>,
 }
 
 /// A recording on its way to the thread.
@@ -38,6 +45,7 @@ struct Open {
     reel: Reel,
     pieces: mpsc::Receiver<TapePiece>,
     done: oneshot::Sender<Written>,
+    failure: Option<io::Error>,
 }
 
 impl Recorder {
@@ -46,19 +54,10 @@ impl Recorder {
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start(option: Recording) -> io::Result<(Self, std::thread::JoinHandle<()>)> {
-        let (opened, mut recordings) = mpsc::channel::<Open>(OPENED);
-        // A runtime of its own, so that a slow disk holds up recordings and nothing else.
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let thread = std::thread::Builder::new().name("recordings".into()).spawn(move || {
-            runtime.block_on(async move {
-                let mut writing = tokio::task::JoinSet::new();
-                while let Some(open) = recordings.recv().await {
-                    writing.spawn(write(open));
-                    while writing.try_join_next().is_some() {}
-                }
-                while writing.join_next().await.is_some() {}
-            });
-        })?;
+        let (opened, recordings) = threads::sync_channel(OPENED);
+        // A thread of its own, so that a slow disk holds up recordings and nothing else.
+        let thread =
+            std::thread::Builder::new().name("recordings".into()).spawn(move || write(&recordings))?;
         Ok((Recorder { option, opened }, thread))
     }
 
@@ -114,33 +113,72 @@ impl Studio for Recorder {
         let (sender, pieces) = mpsc::channel(TAPE_PIECES);
         let (done_in, done) = oneshot::channel();
         let name = path.display().to_string();
-        let open = Open { id: id.to_owned(), path, reel, pieces, done: done_in };
+        let open = Open { id: id.to_owned(), path, reel, pieces, done: done_in, failure: None };
         self.opened.try_send(open).map_err(|_| "too many recordings begin at once".to_owned())?;
         Ok(Tape { path: name, pieces: sender, done })
     }
 }
 
-/// Writes one recording to its end. A disk that fails ends it at once, and `done` says why.
-async fn write(mut open: Open) {
-    let mut reel = open.reel;
-    let mut failure = reel.header().err();
-    while failure.is_none() {
-        let Some(piece) = open.pieces.recv().await else {
-            failure = reel.finish().err();
-            break;
+/// Writes all recordings until no more can begin and every one has ended.
+#[expect(clippy::disallowed_methods, reason = "a sink is a driver: it waits for real time")]
+fn write(opened: &threads::Receiver<Open>) {
+    let mut recordings: Vec<Open> = Vec::new();
+    let mut round = Instant::now();
+    loop {
+        let begun = match recordings.is_empty() {
+            true => opened.recv().map_err(|_| threads::RecvTimeoutError::Disconnected),
+            false => opened.recv_timeout(round.saturating_duration_since(Instant::now())),
         };
-        failure = reel.piece(&piece).err();
+        match begun {
+            Ok(mut begun) => {
+                begun.failure = begun.reel.header().err();
+                recordings.push(begun);
+            }
+            Err(threads::RecvTimeoutError::Timeout) => {}
+            Err(threads::RecvTimeoutError::Disconnected) if recordings.is_empty() => return,
+            Err(threads::RecvTimeoutError::Disconnected) => std::thread::sleep(ROUND),
+        }
+        if Instant::now() >= round {
+            recordings.extract_if(.., |open| open.is_over()).for_each(Open::close);
+            round = Instant::now() + ROUND;
+        }
     }
-    open.pieces.close();
-    let extra = failure.map(|error| {
-        let path = open.path.display();
-        tracing::error!(call = ?open.id, %path, %error, "a recording ends early");
-        Extra::from([("error".to_owned(), error.to_string().into())])
-    });
-    let size = reel.file.metadata().map_or(0, |meta| meta.len());
-    let path = open.path.display().to_string();
-    // A call that no longer listens has its record already.
-    let _ = open.done.send(Written { track_id: open.id, path, size, extra });
+}
+
+impl Open {
+    /// Writes what has come; true at the end of the recording. A disk that fails ends it at once, and so does an error
+    /// inside, which is not to end the others.
+    fn is_over(&mut self) -> bool {
+        while self.failure.is_none() {
+            match self.pieces.try_recv() {
+                Ok(piece) => self.attempt(|reel| reel.piece(&piece)),
+                Err(mpsc::error::TryRecvError::Empty) => return false,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    self.attempt(Reel::finish);
+                    break;
+                }
+            }
+        }
+        true
+    }
+
+    fn attempt(&mut self, part: impl FnOnce(&mut Reel) -> io::Result<()>) {
+        let broken = |_| Err(io::Error::other("the sound broke the writer"));
+        self.failure = catch_unwind(AssertUnwindSafe(|| part(&mut self.reel))).unwrap_or_else(broken).err();
+    }
+
+    /// Tells the call what was written.
+    fn close(self) {
+        let extra = self.failure.map(|error| {
+            let path = self.path.display();
+            tracing::error!(call = ?self.id, %path, %error, "a recording ends early");
+            Extra::from([("error".to_owned(), error.to_string().into())])
+        });
+        let size = self.reel.file.metadata().map_or(0, |meta| meta.len());
+        let path = self.path.display().to_string();
+        // A call that no longer listens has its record already.
+        let _ = self.done.send(Written { track_id: self.id, path, size, extra });
+    }
 }
 
 /// The file of a recording.
@@ -154,13 +192,14 @@ struct Reel {
     /// One for each side.
     resamplers: [Resampler; 2],
     from: u32,
+    rate: u32,
 }
 
 impl Reel {
     /// A file by `writer`, whose rate is the second one, of pieces at the first.
     fn new(file: File, writer: Box<dyn Writer>, (from, rate): (u32, u32)) -> Self {
         let resamplers = [(); 2].map(|()| Resampler::new(from, rate));
-        Reel { file, writer, head: Vec::new(), bytes: 0, resamplers, from }
+        Reel { file, writer, head: Vec::new(), bytes: 0, resamplers, from, rate }
     }
 
     fn piece(&mut self, piece: &TapePiece) -> io::Result<()> {
@@ -181,27 +220,35 @@ impl Reel {
 
     /// Writes interleaved sound at the rate of the file.
     fn sound(&mut self, samples: &[i16]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(samples.len() * 2);
+        if self.from == self.rate {
+            let mut bytes = Vec::with_capacity(samples.len() * 2);
+            self.writer.sound(samples, &mut bytes);
+            return self.append(&bytes);
+        }
+        let times = (self.rate / self.from.max(1)).max(1) as usize;
+        let mut bytes = Vec::with_capacity(samples.len() * 2 * times);
         let (mut plain, mut stereo) = (Vec::new(), Vec::new());
         let mut sides = [Vec::new(), Vec::new()];
-        // In frames, not whole seconds: a resampler keeps room for the most it was ever given.
+        // In frames, not whole pieces: a resampler keeps room for the most it was ever given.
         for frame in samples.chunks((2 * Frame::len_at(self.from)).max(2)) {
+            let pairs = frame.as_chunks::<2>().0;
             for (side, (resampler, converted)) in self.resamplers.iter_mut().zip(&mut sides).enumerate() {
                 plain.clear();
-                plain.extend(frame.iter().skip(side).step_by(2));
+                plain.extend(pairs.iter().map(|pair| pair[side]));
                 converted.clear();
                 resampler.process(&plain, converted);
             }
-            stereo.clear();
-            stereo.extend(sides[0].iter().zip(&sides[1]).flat_map(|(left, right)| [*left, *right]));
+            let [left, right] = &sides;
+            stereo.resize(2 * left.len().min(right.len()), 0);
+            let pairs = stereo.as_chunks_mut::<2>().0.iter_mut();
+            pairs.zip(left.iter().zip(right)).for_each(|(pair, (left, right))| *pair = [*left, *right]);
             self.writer.sound(&stereo, &mut bytes);
         }
         self.append(&bytes)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.head.len() as u64 + self.bytes))?;
-        self.file.write_all(bytes)?;
+        self.file.write_all_at(bytes, self.head.len() as u64 + self.bytes)?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -210,8 +257,7 @@ impl Reel {
     fn header(&mut self) -> io::Result<()> {
         let head = self.writer.head();
         if head != self.head {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(&head)?;
+            self.file.write_all_at(&head, 0)?;
             self.head = head;
         }
         Ok(())
@@ -332,9 +378,11 @@ mod tests {
         let file = File::open(&path).unwrap();
         let writer = (recording::format("wav").unwrap().writer)(8000).unwrap();
         let reel = Reel::new(file, writer, (8000, 8000));
-        let open = Open { id: "s1".into(), path, reel, pieces, done: done_in };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(write(open));
+        let open = Open { id: "s1".into(), path, reel, pieces, done: done_in, failure: None };
+        let (opened, recordings) = threads::sync_channel(1);
+        opened.send(open).unwrap();
+        drop(opened);
+        write(&recordings);
         assert!(done.blocking_recv().unwrap().extra.unwrap().contains_key("error"));
         assert!(sender.blocking_send(TapePiece::Gap(1)).is_err());
     }
