@@ -86,6 +86,21 @@ pub fn value<T: DeserializeOwned>(mut value: Value) -> Result<Read<T>, ReadError
     }
 }
 
+/// Whether `text` is an address of one of `schemes`: the scheme, a host, no white space.
+///
+/// # Errors
+/// What is to be written instead.
+pub fn address(text: &str, schemes: &[&str]) -> Result<(), String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let known = schemes.iter().any(|own| own.eq_ignore_ascii_case(scheme));
+    let host = rest.split(['/', '?', '#']).next().is_some_and(|host| !host.is_empty());
+    if known && host && !text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Ok(());
+    }
+    let beginnings: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+    Err(format!("expected an address that begins with {}", beginnings.join(" or ")))
+}
+
 /// `text` fit for a log line and an event: of bounded length and without control characters.
 pub fn shown(text: &str) -> String {
     let mut shown: String = text

@@ -1,6 +1,6 @@
 //! A program outside that takes over the sound (`mediaPass`): it hears the far end and speaks for the server.
 
-use protocol::CallTime;
+use protocol::{CallTime, read};
 
 use super::{Core, Effect};
 use crate::media::order::{DoorId, ToMedia, UtteranceId};
@@ -32,8 +32,8 @@ impl Core {
             output_hz: option.output_sample_rate.unwrap_or_default(),
             packet_bytes: option.packet_size.unwrap_or(PACKET_BYTES),
         };
-        let wrong = if pass.url.is_empty() {
-            Some("url: missing; write the address of a WebSocket".to_owned())
+        let wrong = if let Err(why) = read::address(&pass.url, &["ws", "wss"]) {
+            Some(format!("url: {why}"))
         } else if !RATES.contains(&pass.input_hz) {
             Some(format!("inputSampleRate: {} is not 8000, 16000, 24000 or 48000", pass.input_hz))
         } else if !RATES.contains(&pass.output_hz) {

@@ -11,8 +11,8 @@ use crate::outbound;
 use crate::sinks::archive;
 use crate::sinks::objects::Objects;
 
-use super::words::{CodecName, Database, HandlerKind, RecordSink, TransferPolicy};
-use super::{Config, HandlerTable};
+use super::words::{CodecName, Database, HandlerKind, RecordSink, TransferPolicy, Vendor};
+use super::{Config, HandlerTable, RecordTable};
 
 /// Addresses of servers for ICE begin so (RFC 7064, RFC 7065).
 const ICE_SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:"];
@@ -221,6 +221,8 @@ fn call_record(config: &Config, findings: &mut Vec<Finding>) {
         Some(RecordSink::S3) => {
             if table.bucket.as_deref().unwrap_or_default().is_empty() {
                 findings.push(Finding::new("callrecord", "records to an object store need \"bucket\""));
+            } else if let Some(Err(why)) = object_address(table) {
+                findings.push(Finding::new("callrecord.endpoint", why));
             } else if let Err(error) = Objects::new(table) {
                 findings.push(Finding::new("callrecord", format!("the object store: {error}")));
             }
@@ -234,6 +236,13 @@ fn call_record(config: &Config, findings: &mut Vec<Finding>) {
             headers("callrecord.headers", &table.headers, findings);
         }
     }
+}
+
+/// Whether the endpoint of an object store is an address; two vendors also take its host alone.
+fn object_address(table: &RecordTable) -> Option<Result<(), String>> {
+    let endpoint = table.endpoint.as_deref()?;
+    let bare = matches!(table.vendor, Some(Vendor::Aliyun | Vendor::Tencent)) && !endpoint.contains("://");
+    (!bare).then(|| protocol::read::address(endpoint, &["http", "https"]))
 }
 
 fn headers(path: &str, headers: &Headers, findings: &mut Vec<Finding>) {

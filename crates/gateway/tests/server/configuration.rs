@@ -155,6 +155,11 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     wrong("[handler]\ntype = \"webhook\"\nurl = \"ftp://h\"", "3:1", "no http");
     wrong("[handler]\ntype = \"playbook\"", "1:2", "refuses every call");
     wrong("[callrecord]\ntype = \"s3\"", "1:2", "bucket");
+    wrong(
+        "[callrecord]\ntype = \"s3\"\nbucket = \"b\"\nendpoint = \"minio:9000\"",
+        "4:1",
+        "begins with http://",
+    );
     wrong("[callrecord]\ntype = \"s3\"\nbucket = \"b\"\nvendor = \"amazon\"", "4:10", "aws");
     wrong("[callrecord]\ntype = \"http\"\nurl = \"h\"", "1:2", "https address");
     wrong("codecs = [\"g729\"]", "1:1", "no codec");

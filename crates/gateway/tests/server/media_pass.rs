@@ -81,6 +81,11 @@ async fn a_program_that_wants_single_frames_gets_single_frames() {
 async fn a_program_that_is_not_there_is_an_error_and_the_call_goes_on() {
     let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
     let mut client = rig.connect("/call").await;
+    let pass = json!({"url": "x", "inputSampleRate": 16000, "outputSampleRate": 16000});
+    client.send(json!({"command": "invite", "option": {"mediaPass": pass}})).await;
+    let error = client.event("error").await;
+    let told = "option.mediaPass.url: expected an address that begins with ws:// or wss://";
+    assert!(error["error"].as_str().unwrap().contains(told), "{error}");
     let pass = json!({"url": "ws://127.0.0.1:9/x", "inputSampleRate": 16000, "outputSampleRate": 44100});
     client.send(json!({"command": "invite", "option": {"mediaPass": pass}})).await;
     let error = client.event("error").await;

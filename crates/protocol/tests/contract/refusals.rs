@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use protocol::command::Command;
+use protocol::read;
 
 fn refused(text: &str) -> (String, String) {
     let error = Command::parse(text).expect_err(text);
@@ -112,6 +113,19 @@ fn spans_beyond_a_year_and_below_zero_are_refused() {
     for value in ["1e300", "-1", "1e9", "\"-3s\"", "\"NaN\"", "\"inf\"", "true", "[]"] {
         let text = format!("{{\"command\":\"invite\",\"option\":{{\"inactivityTimeout\":{value}}}}}");
         assert_eq!(refused(&text).0, "option.inactivityTimeout", "{value}");
+    }
+}
+
+#[test]
+fn an_address_has_a_scheme_that_is_known_and_a_host() {
+    for good in ["ws://a", "WSS://a:1/x?y", "ws://[::1]:9/"] {
+        assert_eq!(read::address(good, &["ws", "wss"]), Ok(()), "{good}");
+    }
+    for bad in
+        ["", "x", "ws:", "ws://", "ws:///x", "http://a", "a.example:80", "://a", "ws://a b", "ws://a\n"]
+    {
+        let told = read::address(bad, &["ws", "wss"]);
+        assert_eq!(told, Err("expected an address that begins with ws:// or wss://".into()), "{bad}");
     }
 }
 
