@@ -25,6 +25,13 @@ pub(super) async fn text(State(door): State<Door>) -> Response {
     page.counter("active_call_calls_refused_total", "Calls refused for want of a place.", calls.refused);
     page.gauge("active_call_calls_limit", "Calls that may be up at once.", door.app.config.max_calls as u64);
     page.gauge("active_call_draining", "1 while the server stops.", door.app.calls.draining().into());
+    if let Some(archive) = &door.app.records {
+        page.counter(
+            "active_call_records_refused_total",
+            "Records that a receiver or the database refused and that were set aside.",
+            archive.refused.load(Ordering::Relaxed),
+        );
+    }
     if let Ok(sip) = door.sip.counters().await {
         page.counter("active_call_sip_received_total", "SIP datagrams received.", sip.received);
         page.counter("active_call_sip_sent_total", "SIP datagrams sent.", sip.sent);

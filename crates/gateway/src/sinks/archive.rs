@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use protocol::Secret;
@@ -20,6 +21,9 @@ use crate::config::words::{Database, RecordSink};
 use crate::config::{Config, RecordTable};
 use crate::egress::Egress;
 
+/// A record that is refused goes again after these pauses; then it is set aside.
+const PAUSES: &[Duration] = &[Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(300)];
+
 /// The records of this server. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Archive {
@@ -27,6 +31,8 @@ pub struct Archive {
     pub local: Local,
     /// The same for questions; absent when the database cannot be opened.
     pub store: Option<Store>,
+    /// Records that a receiver or the database has refused for good since the start.
+    pub refused: Arc<AtomicU64>,
     /// Something new waits for the receiver of records.
     news: Arc<Notify>,
     /// And for a database that takes them from a spool.
@@ -45,6 +51,7 @@ impl Archive {
         Some(Archive {
             local: Local::open(folder(table)).with_outbox(outbox),
             store: store.ok(),
+            refused: Arc::default(),
             news: Arc::default(),
             news_of_rows: Arc::default(),
         })
@@ -89,15 +96,16 @@ impl Archive {
         };
         let rows = rows.map(|rows| {
             let settled = Duration::ZERO;
-            let policy = Policy { with_media: false, keep_media_copy: true, settled, media: media.clone() };
+            let (with_media, keep_media_copy, pauses) = (false, true, PAUSES);
+            let policy = Policy { with_media, keep_media_copy, settled, pauses, media: media.clone() };
             Delivery::new(table.database_spool.clone(), Arc::new(rows), policy, self.news_of_rows.clone())
         });
         let receiver = receiver(table, egress).map(|sink| {
             let (with_media, keep_media_copy) = (table.with_media, table.keep_media_copy);
-            let policy = Policy { with_media, keep_media_copy, settled: SETTLED, media };
+            let policy = Policy { with_media, keep_media_copy, settled: SETTLED, pauses: PAUSES, media };
             Delivery::new(folder(table), sink, policy, self.news.clone())
         });
-        receiver.into_iter().chain(rows).collect()
+        receiver.into_iter().chain(rows).map(|delivery| delivery.counting(self.refused.clone())).collect()
     }
 }
 

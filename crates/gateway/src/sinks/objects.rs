@@ -14,6 +14,7 @@ use protocol::Secret;
 use tokio::io::AsyncWriteExt;
 
 use super::delivery::{Attached, Parcel, Sink};
+use super::refused::NotTaken;
 use crate::config::RecordTable;
 use crate::config::words::Vendor;
 
@@ -46,25 +47,38 @@ impl Objects {
     }
 
     /// Writes a file, and looks whether all of it is there.
-    async fn file(&self, key: &Path, file: &Attached) -> Result<(), String> {
-        let unreadable = |e: std::io::Error| format!("{}: {e}", file.path.display());
+    async fn file(&self, key: &Path, file: &Attached) -> Result<(), NotTaken> {
+        let unreadable = |e: std::io::Error| NotTaken::Refused(format!("{}: {e}", file.path.display()));
         let mut from = tokio::fs::File::open(&file.path).await.map_err(unreadable)?;
         let mut to = BufWriter::new(self.store.clone(), key.clone());
-        let sent = tokio::io::copy(&mut from, &mut to).await.map_err(unreadable)?;
-        to.shutdown().await.map_err(|e| format!("{key}: {e}"))?;
+        let sent = tokio::io::copy(&mut from, &mut to).await.map_err(|e| not_taken(key, &e))?;
+        to.shutdown().await.map_err(|e| not_taken(key, &e))?;
         self.confirm(key, sent).await
     }
 
-    async fn confirm(&self, key: &Path, bytes: u64) -> Result<(), String> {
-        let there = self.store.head(key).await.map_err(|e| format!("{key}: {e}"))?.size;
-        if there == bytes { Ok(()) } else { Err(format!("{key}: {there} bytes are there of {bytes}")) }
+    async fn confirm(&self, key: &Path, bytes: u64) -> Result<(), NotTaken> {
+        let there = self.store.head(key).await.map_err(|e| not_taken(key, &e))?.size;
+        if there == bytes {
+            return Ok(());
+        }
+        Err(NotTaken::Away(format!("{key}: {there} bytes are there of {bytes}")))
+    }
+}
+
+/// What an error of the store says of a record. The library tells the status of an answer in its text alone.
+fn not_taken(key: &Path, error: &dyn std::error::Error) -> NotTaken {
+    let told = format!("{key}: {error}");
+    let status = told.rsplit_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse().ok());
+    match status {
+        Some(status) => NotTaken::of_status(status, told),
+        None => NotTaken::Away(told),
     }
 }
 
 #[async_trait]
 impl Sink for Objects {
     /// The record comes last: where it is, its files are too.
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), String> {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), NotTaken> {
         for file in &parcel.files {
             let name = match &file.track {
                 Some(track) => format!("{}_{}_{}", parcel.stem, crate::files::stem(track), file.name),
@@ -73,7 +87,7 @@ impl Sink for Objects {
             self.file(&self.key(&parcel.day, &name), file).await?;
         }
         let key = self.key(&parcel.day, &format!("{}.json", parcel.name));
-        self.store.put(&key, parcel.text.clone().into()).await.map_err(|e| format!("{key}: {e}"))?;
+        self.store.put(&key, parcel.text.clone().into()).await.map_err(|e| not_taken(&key, &e))?;
         self.confirm(&key, parcel.text.len() as u64).await
     }
 }

@@ -8,6 +8,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Client};
 
 use super::delivery::{Attached, Parcel, Sink};
+use super::refused::NotTaken;
 use crate::egress;
 
 /// How long a server may take, the files included.
@@ -29,26 +30,30 @@ pub struct Post {
 #[async_trait]
 impl Sink for Post {
     /// Any 2xx confirms. `Idempotency-Key` is the same each time a record is sent.
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), String> {
-        let text = String::from_utf8(parcel.text.clone()).map_err(|e| e.to_string())?;
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), NotTaken> {
+        let text = String::from_utf8(parcel.text.clone()).map_err(|e| NotTaken::Never(e.to_string()))?;
         let mut form = Form::new().text("calllog.json", text);
         for file in &parcel.files {
             let name = match &file.track {
                 Some(track) => format!("media_{track}"),
                 None => format!("dump_events_{}", file.name),
             };
-            form = form.part(name, part(file).await?);
+            form = form.part(name, part(file).await.map_err(NotTaken::Refused)?);
         }
         let mut request = self.client.post(&self.url).timeout(TIMEOUT);
         request = request.header("idempotency-key", &parcel.name);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response = request.multipart(form).send().await.map_err(|e| egress::failure(&e))?;
+        let response = request.multipart(form).send().await;
+        let response = response.map_err(|e| NotTaken::Away(egress::failure(&e)))?;
         let status = response.status();
         // The body is read so that the connection can be used again.
         let _ = egress::bounded(response, MAX_ANSWER).await;
-        if status.is_success() { Ok(()) } else { Err(format!("the server answers {status}")) }
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(NotTaken::of_status(status, format!("the server answers {status}")))
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use active_call::config::Config;
 use active_call::config::words::Database;
+use active_call::sinks::refused::REFUSED;
 use protocol::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -242,6 +243,43 @@ async fn a_server_that_refuses_or_hangs_holds_up_nothing_and_loses_nothing() {
     })
     .await;
     asked(&rig, "", 2).await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_database_refuses_is_set_aside_and_holds_up_no_other() {
+    let Some(cluster) = Cluster::new().await else { return };
+    cluster.start().await;
+    let rig = Rig::start_with(in_database(&cluster.address(PASSWORD))).await;
+    call(&rig, "first").await;
+    asked(&rig, "", 1).await;
+    cluster.ask("ALTER TABLE call_records ADD CHECK (call_id <> 'bad')").await;
+    call(&rig, "bad").await;
+    call(&rig, "second").await;
+    asked(&rig, "?id=second", 1).await;
+    let spool = rig.path("spool/database");
+    let refused = spool.join(REFUSED);
+    rig.until("the row that is set aside", |_| (records_under(&refused).len() == 1).then_some(())).await;
+    assert_eq!(records_under(&refused)[0].call_id, "bad");
+    let (_, metrics) = rig.get("/metrics").await;
+    assert!(metrics.contains("\nactive_call_records_refused_total 1\n"), "{metrics}");
+    // A table that is not as it should be is no fault of a row: what cannot be written waits.
+    cluster.ask("ALTER TABLE call_records RENAME COLUMN reason TO why").await;
+    call(&rig, "third").await;
+    rig.until("the row that waits", |rig| (rig.records().len() == 4).then_some(())).await;
+    cluster.ask("ALTER TABLE call_records RENAME COLUMN why TO reason").await;
+    asked(&rig, "?id=third", 1).await;
+    // Put back, a row is sent again.
+    cluster.ask("ALTER TABLE call_records DROP CONSTRAINT call_records_call_id_check").await;
+    let day = std::fs::read_dir(&refused).unwrap().next().unwrap().unwrap();
+    let to = spool.join(day.file_name());
+    std::fs::create_dir_all(&to).unwrap();
+    for file in std::fs::read_dir(day.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::rename(file.path(), to.join(file.file_name())).unwrap();
+    }
+    call(&rig, "fourth").await;
+    asked(&rig, "", 5).await;
     rig.server.stop().await;
 }
 

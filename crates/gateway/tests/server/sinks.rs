@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use active_call::config::words::{RecordSink, Vendor};
 use active_call::config::{Config, RecordTable};
 use active_call::sinks::delivery::{Delivery, Parcel, Policy, SETTLED, Sink};
 use active_call::sinks::objects::Objects;
+use active_call::sinks::post::Post;
+use active_call::sinks::refused::{NotTaken, REFUSED};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
@@ -19,6 +22,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use protocol::Secret;
 use protocol::record::CallRecord;
+use protocol::value::Headers;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -121,6 +125,22 @@ async fn what_a_server_does_not_take_waits_for_the_next_start() {
     again.server.stop().await;
 }
 
+/// The text of a record, with a file that is said to belong to it.
+fn record(id: &str, sound: Option<&str>) -> String {
+    let sound: Vec<Value> =
+        sound.iter().map(|path| json!({"trackId": "a", "path": path, "size": 1})).collect();
+    let record = json!({"callType": "sip", "callId": id, "startTime": "2025-10-09T08:53:20Z",
+        "endTime": "2025-10-09T08:54:20Z", "caller": "a", "callee": "b", "statusCode": 200, "recorder": sound});
+    record.to_string()
+}
+
+/// Everything goes, and what is refused goes three times in all.
+fn policy(media: &Path) -> Policy {
+    const PAUSES: &[Duration] = &[Duration::from_millis(20), Duration::from_millis(40)];
+    let (with_media, keep_media_copy) = (true, false);
+    Policy { with_media, keep_media_copy, settled: SETTLED, pauses: PAUSES, media: media.into() }
+}
+
 /// Takes nothing, or lies in wait for ever.
 struct Stubborn {
     hangs: bool,
@@ -129,9 +149,9 @@ struct Stubborn {
 
 #[async_trait]
 impl Sink for Stubborn {
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), String> {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), NotTaken> {
         self.tried.send(parcel.name.clone()).await.unwrap();
-        if self.hangs { std::future::pending().await } else { Err("no".into()) }
+        if self.hangs { std::future::pending().await } else { Err(NotTaken::Away("no".into())) }
     }
 }
 
@@ -141,29 +161,98 @@ async fn a_sink_that_fails_or_hangs_loses_nothing_and_holds_up_no_stop() {
         let folder = tempfile::tempdir().unwrap();
         let day = folder.path().join("20251009");
         std::fs::create_dir(&day).unwrap();
-        let record = json!({"callType": "sip", "callId": "a", "startTime": "2025-10-09T08:53:20Z",
-            "endTime": "2025-10-09T08:54:20Z", "caller": "a", "callee": "b", "statusCode": 200,
-            "recorder": [{"trackId": "a", "path": "/etc/hostname", "size": 1}]});
-        std::fs::write(day.join("a.json"), record.to_string()).unwrap();
+        std::fs::write(day.join("a.json"), record("a", Some("/etc/hostname"))).unwrap();
         std::fs::write(day.join("broken.json"), "{").unwrap();
         let (tried_in, mut tried) = mpsc::channel(64);
-        let policy = Policy {
-            with_media: true,
-            keep_media_copy: false,
-            settled: SETTLED,
-            media: folder.path().into(),
-        };
         let sink = Arc::new(Stubborn { hangs, tried: tried_in });
-        let delivery = Delivery::new(folder.path().into(), sink, policy, Arc::new(Notify::new()));
+        let delivery =
+            Delivery::new(folder.path().into(), sink, policy(folder.path()), Arc::new(Notify::new()));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(delivery.run(stop.clone()));
         assert_eq!(timeout(PATIENCE, tried.recv()).await.unwrap().unwrap(), "a");
         stop.cancel();
         timeout(PATIENCE, tasks.join_next()).await.unwrap().unwrap().unwrap();
-        assert_eq!(std::fs::read_dir(&day).unwrap().count(), 2, "nothing is lost");
+        let broken = [day.clone(), folder.path().join(REFUSED).join("20251009")];
+        let broken = broken.iter().any(|folder| folder.join("broken.json").exists());
+        assert!(day.join("a.json").exists() && broken, "nothing is lost");
         assert!(Path::new("/etc/hostname").exists(), "what lies elsewhere is neither sent nor removed");
     }
+}
+
+/// Carries the records `bad` and `good` to `sink`, which does not take the first; `good` is there before `bad` is given
+/// up, and `bad` is set aside with its sound where it was.
+async fn sets_aside(spool: &Path, sink: Arc<dyn Sink>) {
+    let day = spool.join("20251009");
+    std::fs::create_dir(&day).unwrap();
+    let sound = spool.join("sound.wav");
+    std::fs::write(&sound, "RIFF").unwrap();
+    std::fs::write(day.join("bad.json"), record("bad", sound.to_str())).unwrap();
+    std::fs::write(day.join("good.json"), record("good", None)).unwrap();
+    let aside = Arc::new(AtomicU64::new(0));
+    let settled = Policy { settled: Duration::ZERO, ..policy(spool) };
+    let delivery = Delivery::new(spool.into(), sink, settled, Arc::new(Notify::new()));
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(delivery.counting(aside.clone()).run(stop.clone()));
+    let refused = spool.join(REFUSED).join("20251009").join("bad.json");
+    until("the refused record", || refused.exists().then_some(())).await;
+    until("the other's delivery", || (!day.exists()).then_some(())).await;
+    until("the count", || (aside.load(Ordering::Relaxed) == 1).then_some(())).await;
+    assert!(sound.exists(), "what was not delivered is not removed");
+    stop.cancel();
+    timeout(PATIENCE, tasks.join_next()).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_a_server_refuses_is_set_aside_and_holds_up_no_other() {
+    // The first is sent, the second is taken; then the first twice more.
+    let no = StatusCode::UNPROCESSABLE_ENTITY;
+    let (url, mut took, _tasks) = server(vec![no, StatusCode::OK, no, no]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let post = Post { client: reqwest::Client::new(), url, headers: Headers::new() };
+    sets_aside(folder.path(), Arc::new(post)).await;
+    let mut sent = Vec::new();
+    while let Ok((headers, _)) = took.try_recv() {
+        sent.push(headers["idempotency-key"].to_str().unwrap().to_owned());
+    }
+    assert_eq!(sent, ["bad", "good", "bad", "bad"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_an_object_store_refuses_is_set_aside_and_holds_up_no_other() {
+    type Kept = Arc<tokio::sync::Mutex<std::collections::HashMap<String, usize>>>;
+    let take = |State(kept): State<Kept>, request: axum::extract::Request| async move {
+        let (path, put) = (request.uri().path().to_owned(), request.method() == axum::http::Method::PUT);
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        if path.contains("bad") {
+            return (
+                StatusCode::BAD_REQUEST,
+                [("etag", "\"1\"")],
+                "<Error><Code>KeyTooLongError</Code></Error>".into(),
+            );
+        }
+        if put {
+            kept.lock().await.insert(path.clone(), body.len());
+        }
+        let there = vec![b'x'; kept.lock().await.get(&path).copied().unwrap_or(0)];
+        (StatusCode::OK, [("etag", "\"1\"")], String::from_utf8(there).unwrap())
+    };
+    let router = Router::new().fallback(take).with_state(Kept::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let table = RecordTable {
+        r#type: Some(RecordSink::S3),
+        vendor: Some(Vendor::Minio),
+        bucket: Some("calls".into()),
+        endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+        access_key: Some(Secret::new("a")),
+        secret_key: Some(Secret::new("b")),
+        ..RecordTable::default()
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let folder = tempfile::tempdir().unwrap();
+    sets_aside(folder.path(), Arc::new(Objects::new(&table).unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

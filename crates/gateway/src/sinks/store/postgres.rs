@@ -26,6 +26,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Found, Query, Question, Row, Value};
 use crate::sinks::delivery::{Parcel, Sink};
+use crate::sinks::refused::NotTaken;
 
 /// How long a connection may take until it can be used.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,6 +55,10 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS call_records_by_start ON call_records (start_ms);
     CREATE INDEX IF NOT EXISTS call_records_by_id ON call_records USING hash (call_id);
 ";
+/// Classes of SQLSTATE (appendix A of the manual) that speak of the row: a value that does not fit, a rule of the table
+/// that it breaks, a limit of the server, a trigger that raises. The others, such as 42 for a table that is not as it
+/// should be, speak of every row.
+const OF_THE_ROW: [&str; 4] = ["22", "23", "54", "P0"];
 /// Whoever may write into a table need not be allowed to make one.
 const THERE: &str = "SELECT to_regclass('call_records') IS NOT NULL";
 const ADD: &str = "INSERT INTO call_records
@@ -115,9 +120,9 @@ impl Rows {
     /// Takes a record in; one that is there already stays as it is.
     ///
     /// # Errors
-    /// A text for the log; the record may be there all the same.
-    pub async fn add(&self, record: &CallRecord) -> Result<(), String> {
-        let row = Row::of(record)?;
+    /// Whether the row is at fault or the database, with a text for the log; the record may be there all the same.
+    pub async fn add(&self, record: &CallRecord) -> Result<(), NotTaken> {
+        let row = Row::of(record).map_err(NotTaken::Never)?;
         let key = format!("{}-{}", crate::files::hex(&Sha256::digest(&record.call_id)), row.start_ms);
         let (call_id, caller, callee, reason) =
             (legal(&record.call_id), legal(&record.caller), legal(&record.callee), legal(row.reason));
@@ -154,7 +159,8 @@ impl Rows {
             .limited(super::PATIENCE, async |client: &Client| {
                 tokio::try_join!(client.query_typed(&count, &values), client.query_typed(&select, &values))
             })
-            .await?;
+            .await
+            .map_err(|error| error.to_string())?;
         let total = total.first().and_then(|row| row.try_get(0).ok()).unwrap_or(0);
         let texts: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
         Ok(Found::new(&texts, total))
@@ -165,13 +171,16 @@ impl Rows {
         &self,
         limit: Duration,
         ask: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, String> {
-        let client = self.client().await?;
+    ) -> Result<T, NotTaken> {
+        let client = self.client().await.map_err(NotTaken::Away)?;
         match timeout(limit, ask(&client)).await {
-            Ok(answer) => answer.map_err(|error| told(&error)),
+            Ok(answer) => answer.map_err(|error| match of_the_row(&error) {
+                true => NotTaken::Never(told(&error)),
+                false => NotTaken::Away(told(&error)),
+            }),
             Err(_) => {
                 *self.line.lock().await = None;
-                Err("the database takes too long".into())
+                Err(NotTaken::Away("the database takes too long".into()))
             }
         }
     }
@@ -215,8 +224,8 @@ impl Rows {
 #[async_trait]
 impl Sink for Rows {
     /// The row is there, from this time or an earlier one.
-    async fn deliver(&self, parcel: &Parcel) -> Result<(), String> {
-        self.add(&serde_json::from_slice(&parcel.text).map_err(|e| e.to_string())?).await
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), NotTaken> {
+        self.add(&serde_json::from_slice(&parcel.text).map_err(|e| NotTaken::Never(e.to_string()))?).await
     }
 }
 
@@ -248,6 +257,11 @@ fn encryption(roots: Option<&[u8]>) -> Result<MakeRustlsConnect, String> {
 /// Postgres holds every text but one with a zero in it.
 fn legal(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Whether the server says that a row is at fault.
+fn of_the_row(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|state| OF_THE_ROW.iter().any(|class| state.code().starts_with(class)))
 }
 
 /// What went wrong, with what the server says of it. Neither names a password.
