@@ -2,7 +2,9 @@
 //! figures.
 //!
 //! `talk` holds many calls at once with G.711 both ways, `short` sets calls up and tears them down at a fixed rate,
-//! with strangers knocking meanwhile where that is asked for. Each prints lines of JSON.
+//! with strangers knocking meanwhile where that is asked for. `ws-calls` holds calls over WebSocket with PCM both ways and
+//! sends commands to one more, `ws-events` makes one call tell thousands of events a second to an observer. Each prints
+//! lines of JSON.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -15,10 +17,13 @@ mod server;
 mod short;
 mod strangers;
 mod talk;
+mod ws;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Parser;
+use tokio::runtime::Builder;
 
 /// What stops a measurement.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -44,16 +49,35 @@ enum Mode {
     Talk(talk::Plan),
     /// Short calls at a fixed rate.
     Short(short::Plan),
+    /// Many calls over WebSocket at once, with sound both ways.
+    WsCalls(ws::calls::Plan),
+    /// Many events of one call.
+    WsEvents(ws::events::Plan),
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
+fn main() -> Result<(), Failure> {
     let Cli { pid, sip, http, mode } = Cli::parse();
     let server = server::Server { pid, sip, http };
-    match mode {
-        Mode::Talk(plan) => talk::run(&server, &plan).await,
-        Mode::Short(plan) => short::run(&server, &plan).await,
-    }
+    // Times are taken where a message is read; threads that wake each other would be part of them.
+    let mut runtime = match mode {
+        Mode::Talk(_) | Mode::Short(_) => Builder::new_multi_thread(),
+        Mode::WsCalls(_) | Mode::WsEvents(_) => Builder::new_current_thread(),
+    };
+    runtime.enable_all().build()?.block_on(async {
+        match mode {
+            Mode::Talk(plan) => talk::run(&server, &plan).await,
+            Mode::Short(plan) => short::run(&server, &plan).await,
+            Mode::WsCalls(plan) => ws::calls::run(&server, &plan).await,
+            Mode::WsEvents(plan) => ws::events::run(&server, &plan).await,
+        }
+    })
+}
+
+/// How many spans there are; their median, 99th of a hundred, 999th of a thousand and the largest, in milliseconds.
+fn spread(mut spans: Vec<Duration>) -> serde_json::Value {
+    spans.sort_unstable();
+    let below = |share| ms(below(&spans, share));
+    serde_json::json!({"of": spans.len(), "p50": below(0.5), "p99": below(0.99), "p999": below(0.999), "max": below(1.0)})
 }
 
 /// The value below which `share` of a sorted list lies; the default of an empty one.
@@ -63,6 +87,6 @@ fn below<T: Copy + Default>(sorted: &[T], share: f64) -> T {
 }
 
 /// Milliseconds with two places.
-fn ms(span: std::time::Duration) -> f64 {
+fn ms(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e5).round() / 100.0
 }

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use crate::line::Line;
 use crate::server::Server;
 use crate::strangers::{self, Strangers};
-use crate::{Failure, below, ms};
+use crate::{Failure, spread};
 
 /// Calls that are up when no more are begun; a server that answers none must not fill our memory.
 const MOST_AT_ONCE: usize = 20_000;
@@ -81,13 +81,11 @@ pub(crate) async fn run(server: &Server, plan: &Plan) -> Result<(), Failure> {
         tally.note(Some(done));
     }
     let (end, span) = (server.usage()?, began.elapsed());
-    tally.setup.sort_unstable();
     let cpu = (end.cpu - start.cpu).as_secs_f64();
-    let setup = |share| ms(below(&tally.setup, share));
     let mut line = json!({
         "calls": plan.calls, "failed": tally.failed, "failure": tally.failure,
         "calls_per_second": (plan.calls as f64 / beginning.as_secs_f64() * 10.0).round() / 10.0,
-        "invite_to_200_ms": {"p50": setup(0.5), "p99": setup(0.99), "p999": setup(0.999), "max": setup(1.0)},
+        "invite_to_200_ms": spread(tally.setup),
         "cpu_ms_per_call": (cpu * 1e5 / plan.calls as f64).round() / 100.0,
         "cpu_share": (cpu / span.as_secs_f64() * 100.0).round() / 100.0,
     });

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::client::Client;
 use crate::line::{Dialled, Line};
 use crate::server::{Server, Usage};
-use crate::{Failure, below, ms};
+use crate::{Failure, below, spread};
 
 /// Time between two INVITEs while the load is built up.
 const STEP: Duration = Duration::from_millis(20);
@@ -73,15 +73,14 @@ pub(crate) async fn run(server: &Server, plan: &Plan) -> Result<(), Failure> {
     let (end, span) = (server.usage()?, began.elapsed());
     stop.store(true, Ordering::Relaxed);
     let phones = sound.join().map_err(|_| "the sound thread died")?;
-    let mut setup: Vec<Duration> = up.iter().map(|call| call.took).collect();
-    setup.sort_unstable();
+    let setup: Vec<Duration> = up.iter().map(|call| call.took).collect();
     let mut unended = 0;
     for call in up {
         unended += usize::from(line.hang_up(call).await.is_err());
     }
     let (taken, failed) = client.counts();
     let control = json!({"taken": taken, "failed": failed, "ended_before": unended});
-    report(plan, &phones, &setup, (before, start, end, span, control));
+    report(plan, &phones, setup, (before, start, end, span, control));
     Ok(())
 }
 
@@ -187,7 +186,7 @@ impl Phone {
 
 type Figures = (Usage, Usage, Usage, Duration, serde_json::Value);
 
-fn report(plan: &Plan, phones: &[Phone], setup: &[Duration], figures: Figures) {
+fn report(plan: &Plan, phones: &[Phone], setup: Vec<Duration>, figures: Figures) {
     let (before, start, end, span, control) = figures;
     let mut gaps: Vec<u32> = phones.iter().flat_map(|phone| phone.gaps.iter().copied()).collect();
     gaps.sort_unstable();
@@ -198,7 +197,7 @@ fn report(plan: &Plan, phones: &[Phone], setup: &[Duration], figures: Figures) {
         "cpu_ms_per_call_second": (cpu * 1000.0).round() / 1000.0,
         "kb_per_call": end.rss_kb.saturating_sub(before.rss_kb) / plan.calls as u64,
         "rss_kb": end.rss_kb,
-        "invite_to_200_ms": {"p50": ms(below(setup, 0.5)), "p99": ms(below(setup, 0.99)), "max": ms(below(setup, 1.0))},
+        "invite_to_200_ms": spread(setup),
         "packets": sum(|phone| phone.received),
         "undecryptable": sum(|phone| phone.undecryptable),
         "gap_us": {"p50": below(&gaps, 0.5), "p99": below(&gaps, 0.99), "p999": below(&gaps, 0.999), "max": below(&gaps, 1.0)},

@@ -7,8 +7,9 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::client::{Came, Client};
-use crate::{Failure, cpu, spread};
+use super::client::{Came, Client};
+use crate::server::Server;
+use crate::{Failure, spread};
 
 /// Commands go out in bundles, one for each of these.
 const BUNDLE: Duration = Duration::from_millis(2);
@@ -26,14 +27,14 @@ pub(crate) struct Plan {
 }
 
 /// Makes a call tell events, and prints how late the observer had them and how many were lost.
-pub(crate) async fn run(pid: u32, http: SocketAddr, plan: &Plan) -> Result<(), Failure> {
-    let mut client = Client::call(http, CALL).await?;
+pub(crate) async fn run(server: &Server, plan: &Plan) -> Result<(), Failure> {
+    let mut client = Client::call(server.http, CALL).await?;
     let began = Instant::now();
     let total = plan.per_second * plan.seconds;
-    let observer = tokio::spawn(observe(http, began, total));
+    let observer = tokio::spawn(observe(server.http, began, total));
     // The observer is there when it has been told something.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let before = cpu(pid)?;
+    let before = server.usage()?.cpu;
     let mut bundles = interval(BUNDLE);
     bundles.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let each = plan.per_second * BUNDLE.as_millis() as u64 / 1000;
@@ -52,7 +53,7 @@ pub(crate) async fn run(pid: u32, http: SocketAddr, plan: &Plan) -> Result<(), F
             }
         }
     }
-    let (span, used) = (started.elapsed(), cpu(pid)? - before);
+    let (span, used) = (started.elapsed(), server.usage()?.cpu - before);
     let late = observer.await??;
     let line = json!({
         "per_second": (own as f64 / span.as_secs_f64()).round(),

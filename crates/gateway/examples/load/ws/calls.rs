@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::client::{Came, Client};
-use crate::{Failure, cpu, spread};
+use super::client::{Came, Client};
+use crate::server::Server;
+use crate::{Failure, spread};
 
 /// Time between two calls while the load is built up: they do not fall into the same moment of the frame.
 const STEP: Duration = Duration::from_micros(20_700);
@@ -43,7 +44,8 @@ pub(crate) struct Plan {
 }
 
 /// Holds the calls and prints what they saw.
-pub(crate) async fn run(pid: u32, http: SocketAddr, plan: &Plan) -> Result<(), Failure> {
+pub(crate) async fn run(server: &Server, plan: &Plan) -> Result<(), Failure> {
+    let http = server.http;
     let wav = audio::wav::Wav::parse(&std::fs::read(&plan.speech)?)?;
     let speech: Arc<Vec<u8>> = Arc::new(wav.mono().iter().flat_map(|sample| sample.to_le_bytes()).collect());
     if wav.rate != 16_000 || speech.len() < BYTES {
@@ -59,12 +61,12 @@ pub(crate) async fn run(pid: u32, http: SocketAddr, plan: &Plan) -> Result<(), F
         tokio::time::sleep(STEP).await;
     }
     tokio::time::sleep(SETTLE).await;
-    let (before, began) = (cpu(pid)?, Instant::now());
+    let (before, began) = (server.usage()?.cpu, Instant::now());
     phase_in.send_replace(Phase::Measured);
     let asked = tokio::spawn(commands(http));
     tokio::time::sleep(Duration::from_secs(plan.seconds)).await;
     phase_in.send_replace(Phase::Over);
-    let (used, span) = (cpu(pid)? - before, began.elapsed());
+    let (used, span) = (server.usage()?.cpu - before, began.elapsed());
     let (starts, stops) = asked.await??;
     let (mut late, mut frames) = (Vec::new(), 0);
     while let Some(arrivals) = talks.join_next().await {
