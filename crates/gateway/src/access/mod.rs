@@ -15,7 +15,15 @@ use keys::Known;
 use tickets::{Grant, Tickets};
 
 /// Headers by which a proxy says that a request is not its own.
-pub const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+pub const FORWARDED: [&str; 7] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "via",
+];
 
 /// The rules for requests.
 #[derive(Debug)]

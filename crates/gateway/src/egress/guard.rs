@@ -2,10 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
+
+/// How long a name may take to be found. Whoever waits for the verdict, such as the socket of a client whose command
+/// holds an address, waits no longer.
+const LOOKUP: Duration = Duration::from_secs(3);
 
 /// One entry of `egress.allow`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +108,9 @@ impl Guard {
     /// # Errors
     /// A text: the name is not known, or leads to addresses only that may not be reached.
     pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let all: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        let all: Vec<SocketAddr> = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port)))
             .await
+            .map_err(|_| format!("{host} is not found in time"))?
             .map_err(|e| format!("the name is not known: {e}"))?
             .collect();
         let good: Vec<SocketAddr> = all.iter().copied().filter(|a| self.admits(host, a.ip())).collect();
