@@ -96,6 +96,122 @@ fn pure_rooms_of_a_call_name_no_task_socket_or_clock() {
     }
 }
 
+/// Rooms that open nothing, start nothing and read no clock, but for what stands in the second list.
+const PURE_SOURCES: &[&str] = &[
+    "crates/protocol/src/",
+    "crates/audio/src/",
+    "crates/rtp/src/",
+    "crates/playbook/src/",
+    "crates/sip/src/",
+];
+const DRIVERS: &[&str] = &["crates/sip/src/driver/", "crates/sip/src/driver.rs"];
+
+/// What a pure room may not name.
+const BANNED: &[&str] = &[
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os",
+    "std::{",
+    "std::net::{self",
+    "std::net;",
+    "std::time::{self",
+    "std::time;",
+    "Instant",
+    "SystemTime",
+    "tokio::",
+    "ToSocketAddrs",
+];
+
+/// The first thing in `text` that a pure room may not name. Comments may; of `std::net` addresses are plain values.
+fn impurity(text: &str) -> Option<String> {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let code = code.collect::<Vec<_>>().join("\n");
+    let named = BANNED.iter().find(|word| code.contains(**word)).map(|word| (*word).to_owned());
+    named.or_else(|| {
+        let items = code.split("std::net::").skip(1).flat_map(|after| {
+            let list = match after.strip_prefix('{') {
+                Some(list) => list.split('}').next(),
+                None => after.split(|c: char| !c.is_alphanumeric()).next(),
+            };
+            list.unwrap_or_default().split(',')
+        });
+        let value =
+            |item: &str| item.starts_with("Ip") || item.starts_with("SocketAddr") || item == "AddrParseError";
+        let mut odd = items.map(str::trim).filter(|item| !item.is_empty() && !value(item));
+        odd.next().map(|item| format!("std::net::{item}"))
+    })
+}
+
+#[test]
+fn sources_of_pure_crates_name_no_task_socket_clock_or_file() {
+    let mut seen = 0;
+    for (path, text) in sources() {
+        let pure = PURE_SOURCES.iter().any(|room| path.starts_with(room));
+        if pure && !DRIVERS.iter().any(|driver| path.starts_with(driver)) {
+            seen += 1;
+            let found = impurity(&text);
+            assert!(found.is_none(), "{path} is a pure room and names {found:?}");
+        }
+    }
+    assert!(seen > 100, "{seen} files are too few: the rooms are elsewhere");
+}
+
+#[test]
+fn what_is_impure_is_found_in_every_spelling() {
+    for code in [
+        "use std::fs::File;",
+        "use std::{fs, io};",
+        "let now = std::time::Instant::now();",
+        "use std::time::{Duration, SystemTime};",
+        "use std::time;",
+        "use std::net::UdpSocket;",
+        "use std::net::{IpAddr, TcpStream};",
+        "std::thread::spawn(x)",
+        "std::env::var(x)",
+        "tokio::spawn(x);",
+    ] {
+        assert!(impurity(code).is_some(), "{code}");
+    }
+    for code in [
+        "use std::net::{IpAddr, Ipv4Addr, SocketAddr};",
+        "use std::time::Duration;",
+        "fn at(place: std::net::SocketAddr) {}",
+        "//! An Instant, std::fs and tokio::spawn are for drivers.",
+    ] {
+        assert_eq!(impurity(code), None, "{code}");
+    }
+}
+
+/// Whether the function whose signature begins at `lines[0]` gives a `Result`.
+fn may_fail(lines: &[&str]) -> bool {
+    let signature = lines.iter().take(15).copied().collect::<Vec<_>>().join(" ");
+    let signature = signature.split(" {").next().unwrap_or_default();
+    let answer = signature.rsplit_once("-> ").map_or("", |(_, answer)| answer);
+    ["Result<", "io::Result<", "std::io::Result<"].iter().any(|begin| answer.starts_with(begin))
+}
+
+#[test]
+fn public_functions_that_may_fail_say_how() {
+    let mut silent = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.contains("/src/")) {
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            let own = line.trim_start();
+            let public =
+                ["pub fn ", "pub async fn ", "pub const fn "].iter().any(|begin| own.starts_with(begin));
+            let (before, after) = lines.split_at(index);
+            let mut docs = before.iter().rev().take_while(|line| line.trim_start().starts_with(['/', '#']));
+            if public && may_fail(after) && !docs.any(|line| line.contains("# Errors")) {
+                silent.push(format!("{path}:{}: {own}", index + 1));
+            }
+        }
+    }
+    assert!(silent.is_empty(), "these lack a section `# Errors`: {silent:#?}");
+}
+
 #[test]
 fn every_crate_takes_the_lint_table() {
     for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {

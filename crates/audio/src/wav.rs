@@ -93,6 +93,9 @@ pub struct Wav {
 impl Wav {
     /// Reads a whole WAV file. Sizes in it that promise more than there is are taken as "to the end", as in
     /// files that were streamed or cut off.
+    ///
+    /// # Errors
+    /// The bytes are no WAV file, lack its format or its data, or hold an encoding or a shape that is not read.
     pub fn parse(bytes: &[u8]) -> Result<Wav, WavError> {
         let Some(([b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E'], mut rest)) =
             bytes.split_first_chunk::<12>()

@@ -62,6 +62,19 @@ pub fn place_for(folder: &Path, name: &str) -> Result<PathBuf, String> {
     if inside && !link { Ok(path) } else { Err(PathError::Outside(protocol::read::shown(name)).to_string()) }
 }
 
+/// Whether files can be made in `folder`, or in the nearest folder above it that is there: tried with a file that is
+/// removed at once, since permissions alone do not tell it.
+///
+/// # Errors
+/// Those of making the file.
+pub(crate) fn can_be_written(folder: &Path) -> std::io::Result<()> {
+    let there = folder.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
+    let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = there.join(format!(".active-call-{:016x}", rand::random::<u64>()));
+    std::fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

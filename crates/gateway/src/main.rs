@@ -121,7 +121,7 @@ fn load(named: Option<&Path>) -> Result<Loaded, String> {
     let path = match named {
         Some(path) => path,
         None if default.exists() => default,
-        None => return Ok(Loaded::default()),
+        None => return Ok(read::defaults()),
     };
     read::file(path, &process_environment).map_err(|error| {
         let mut shown = String::new();

@@ -52,6 +52,9 @@ impl std::fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 /// Parses JSON text within [`MAX_MESSAGE`] and serde_json's depth limit of 128.
+///
+/// # Errors
+/// The text is longer, or no JSON; `field` is empty, since it is the text as a whole.
 pub fn json(text: &str) -> Result<Value, ReadError> {
     if text.len() > MAX_MESSAGE {
         let message = format!("message of {} bytes is larger than {MAX_MESSAGE}", text.len());

@@ -56,7 +56,10 @@ pub(crate) fn chat_model(option: &LlmOption) -> Result<Box<dyn ChatModel>, Provi
 }
 
 impl OpenAi {
-    /// A model as `option` and the environment describe it. Errors: an address that is none.
+    /// A model as `option` and the environment describe it.
+    ///
+    /// # Errors
+    /// The address is none.
     pub fn new(option: &LlmOption) -> Result<Self, ProviderError> {
         let base = text_or(option.base_url.as_ref(), "OPENAI_BASE_URL").unwrap_or_else(|| ADDRESS.to_owned());
         let model = text_or(option.model.as_ref(), "OPENAI_MODEL").unwrap_or_else(|| MODEL.to_owned());

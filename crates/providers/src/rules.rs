@@ -40,7 +40,10 @@ pub(crate) fn chat_model(option: &LlmOption) -> Result<Box<dyn ChatModel>, Provi
 }
 
 impl Rules {
-    /// The rules of `option`. Errors: a rule without pattern or reply, or one that does not compile.
+    /// The rules of `option`.
+    ///
+    /// # Errors
+    /// A rule has no pattern or no reply, or a pattern does not compile.
     pub fn new(option: &LlmOption) -> Result<Self, ProviderError> {
         let rules = Compiled::new(option.rules.as_deref().unwrap_or_default())?;
         let otherwise = option.otherwise.clone().unwrap_or_else(|| OTHERWISE.to_owned());
@@ -49,7 +52,10 @@ impl Rules {
 }
 
 impl First {
-    /// `rules` before `model`. Errors: a rule without pattern or reply, or one that does not compile.
+    /// `rules` before `model`.
+    ///
+    /// # Errors
+    /// Those of [`Rules::new`].
     pub fn new(rules: &[Rule], model: Box<dyn ChatModel>) -> Result<Self, ProviderError> {
         Ok(First { rules: Compiled::new(rules)?, model })
     }

@@ -76,7 +76,8 @@ pub struct Measured {
 
 /// Runs a recognizer. `name` is the provider's, for the log.
 ///
-/// Errors are those of the last attempt.
+/// # Errors
+/// Those of the last attempt.
 pub async fn recognize(
     name: &str,
     recognizer: &dyn Recognizer,
@@ -89,6 +90,9 @@ pub async fn recognize(
 }
 
 /// Runs a synthesizer over one utterance. Otherwise as [`recognize`].
+///
+/// # Errors
+/// Those of the last attempt.
 pub async fn synthesize(
     name: &str,
     synthesizer: &dyn Synthesizer,
@@ -106,6 +110,9 @@ pub async fn synthesize(
 }
 
 /// Asks a chat model one question. A failure is the returned error; no [`ModelOutput::Failed`] is sent.
+///
+/// # Errors
+/// Those of the last attempt.
 pub async fn chat(
     name: &str,
     model: &dyn ChatModel,

@@ -85,24 +85,34 @@ pub static REALTIMES: &[Row<dyn Realtime, RealtimeOption>] = &[
     },
 ];
 
-/// The recognizer that `option.provider` names, in any case. Errors: an unknown name, a bad option, a missing
-/// program.
+/// The recognizer that `option.provider` names, in any case.
+///
+/// # Errors
+/// The name is unknown, an option is bad, or a program is missing.
 pub fn recognizer(option: &TranscriptionOption) -> Result<Box<dyn Recognizer>, ProviderError> {
     made("asr", RECOGNIZERS, option.provider.as_deref(), option)
 }
 
-/// The synthesizer that `option.provider` names, in any case. Errors as for [`recognizer`].
+/// The synthesizer that `option.provider` names, in any case.
+///
+/// # Errors
+/// Those of [`recognizer`].
 pub fn synthesizer(option: &SynthesisOption) -> Result<Box<dyn Synthesizer>, ProviderError> {
     made("tts", SYNTHESIZERS, option.provider.as_deref(), option)
 }
 
-/// The language model that `option.provider` names, in any case. Errors as for [`recognizer`].
+/// The language model that `option.provider` names, in any case.
+///
+/// # Errors
+/// Those of [`recognizer`].
 pub fn chat_model(option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
     made("llm", CHAT_MODELS, option.provider.as_deref(), option)
 }
 
-/// The speech-to-speech model that `option.provider` names, in any case, or that answers at that address. Errors as
-/// for [`recognizer`].
+/// The speech-to-speech model that `option.provider` names, in any case, or that answers at that address.
+///
+/// # Errors
+/// Those of [`recognizer`].
 pub fn realtime(option: &RealtimeOption) -> Result<Box<dyn Realtime>, ProviderError> {
     if option.provider.as_deref().is_some_and(|name| name.contains("://")) {
         return openai_realtime::at_address(option);

@@ -6,6 +6,8 @@ use protocol::value::Headers;
 
 use crate::access::keys;
 use crate::egress::guard::Allowed;
+use crate::files;
+use crate::inbound::relative;
 use crate::logging::level;
 use crate::outbound;
 use crate::sinks::archive;
@@ -49,6 +51,13 @@ impl Finding {
     }
 }
 
+/// Everything wrong with `config` on this machine: with folders that cannot be written, which do not stop the start.
+pub(crate) fn findings_here(config: &Config) -> Vec<Finding> {
+    let mut findings = findings(config);
+    folders(config, &mut findings);
+    findings
+}
+
 /// Everything wrong with `config`, what stops the start first.
 pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -58,6 +67,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     auth(config, &mut findings);
     handler(config.handler.as_ref(), &mut findings);
     call_record(config, &mut findings);
+    recording(config, &mut findings);
     accounts(config, &mut findings);
     inbound_policy(config, &mut findings);
     transports(config, &mut findings);
@@ -243,6 +253,43 @@ fn object_address(table: &RecordTable) -> Option<Result<(), String>> {
     let endpoint = table.endpoint.as_deref()?;
     let bare = matches!(table.vendor, Some(Vendor::Aliyun | Vendor::Tencent)) && !endpoint.contains("://");
     (!bare).then(|| protocol::read::address(endpoint, &["http", "https"]))
+}
+
+fn recording(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(pattern) = config.recording.filename_pattern.as_deref().filter(|own| !own.is_empty()) else {
+        return;
+    };
+    if let Err(error) = relative(&config.recording.path, &pattern.replace("{id}", "id")) {
+        findings.push(Finding::new("recording.filename_pattern", error.to_string()));
+    }
+}
+
+/// Tries every folder that calls write to. What a folder is for is not there without it, calls go on.
+fn folders(config: &Config, findings: &mut Vec<Finding>) {
+    let mut used = vec![
+        ("recording.path", "recordings and event logs are lost", config.recording.path.as_path()),
+        ("spool_path", "reports of calls do not outlive a crash", &config.spool_path),
+    ];
+    if config.media_cache_bytes > 0 {
+        used.push(("media_cache_path", "speech is rendered anew each time", &config.media_cache_path));
+    }
+    if let Some(table) = &config.callrecord {
+        if table.r#type == Some(RecordSink::Local) {
+            used.push(("callrecord.root", "call records are lost", &table.root));
+        }
+        if let Database::File(file) = &table.database {
+            let folder = file.parent().unwrap_or(file);
+            used.push(("callrecord.database", "/api/records is empty", folder));
+        }
+    }
+    for (key, loss, folder) in used {
+        if let Err(error) = files::can_be_written(folder) {
+            let message = format!("\"{}\" cannot be written ({error}): {loss}", folder.display());
+            findings.push(
+                Finding::new(key, message).help("write a folder that this user may write to").only_warn(),
+            );
+        }
+    }
 }
 
 fn headers(path: &str, headers: &Headers, findings: &mut Vec<Finding>) {

@@ -30,7 +30,7 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads the file at `path`.
+/// Reads the file at `path`, and tries the folders that it names: one that cannot be written is warned about.
 ///
 /// # Errors
 /// When the file is missing, too large, no TOML, or holds a value that is wrong.
@@ -45,7 +45,13 @@ pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<Con
         return Err(unreadable(format!("has {size} bytes; a configuration has at most {MAX_FILE}")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
-    self::text(&Source { name: name.clone(), text }, environment)
+    parsed(&Source { name: name.clone(), text }, environment, check::findings_here)
+}
+
+/// What counts without a file: the defaults, with warnings for folders that cannot be written.
+pub fn defaults() -> Loaded {
+    let source = Source { name: "the default configuration".into(), text: String::new() };
+    parsed(&source, &|_| None, check::findings_here).unwrap_or_default()
 }
 
 /// Reads a configuration from its text.
@@ -53,6 +59,14 @@ pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<Con
 /// # Errors
 /// When it is no TOML or holds a value that is wrong.
 pub fn text(source: &Source, environment: Environment<'_>) -> Result<Loaded, Box<ConfigError>> {
+    parsed(source, environment, check::findings)
+}
+
+fn parsed(
+    source: &Source,
+    environment: Environment<'_>,
+    findings: fn(&Config) -> Vec<check::Finding>,
+) -> Result<Loaded, Box<ConfigError>> {
     let fail = |problem| Box::new(ConfigError::new(source, problem));
     let toml_problem = |e: &toml::de::Error| Problem::at(source, e.span(), e.message());
     let mut tree = DeTable::parse(&source.text).map_err(|e| fail(toml_problem(&e)))?;
@@ -69,7 +83,7 @@ pub fn text(source: &Source, environment: Environment<'_>) -> Result<Loaded, Box
         reading.warnings.push(warning);
     }
     let mut warnings = reading.warnings;
-    for finding in check::findings(&config) {
+    for finding in findings(&config) {
         let mut problem = Problem::at(source, place(&places, &finding.path), finding.message);
         problem.help = finding.help;
         if finding.fatal {

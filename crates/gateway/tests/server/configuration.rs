@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use active_call::check;
+use active_call::config::RecordTable;
 use active_call::config::problem::Source;
 use active_call::config::read::{self, Loaded};
 use active_call::config::words::{AuthMode, CodecName, HandlerKind, RecordSink};
@@ -45,11 +46,12 @@ fn the_example_is_good_and_says_the_defaults() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/active-call.example.toml");
     let loaded = good(&std::fs::read_to_string(path).unwrap());
     let default = active_call::config::Config::default();
-    assert_eq!(loaded.config.http_addr, default.http_addr);
-    assert_eq!(loaded.config.max_calls, default.max_calls);
-    assert_eq!(loaded.config.shutdown_timeout, default.shutdown_timeout);
-    assert_eq!(loaded.config.webhook_timeout, default.webhook_timeout);
-    assert_eq!(loaded.config.media_roots, default.media_roots);
+    let RecordTable { root, database, .. } = loaded.config.callrecord.clone().unwrap();
+    let record = RecordTable { root, database, ..RecordTable::local() };
+    assert_eq!(format!("{record:?}"), format!("{:?}", RecordTable::local()));
+    // The two tables that are absent by default are examples, and the file says so.
+    let said = active_call::config::Config { handler: None, callrecord: None, ..loaded.config };
+    assert_eq!(format!("{said:#?}"), format!("{default:#?}"));
 }
 
 #[test]
@@ -163,6 +165,9 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     wrong("[callrecord]\ntype = \"s3\"\nbucket = \"b\"\nvendor = \"amazon\"", "4:10", "aws");
     wrong("[callrecord]\ntype = \"http\"\nurl = \"h\"", "1:2", "https address");
     wrong("codecs = [\"g729\"]", "1:1", "no codec");
+    for pattern in ["../x", "/tmp/{id}", "a/../../{id}"] {
+        wrong(&format!("[recording]\nfilename_pattern = \"{pattern}\""), "2:1", "leads out of its folder");
+    }
     let turn = "[[ice_servers]]\nurls = [\"turn:h\"]\nsecret = \"s\"\n";
     wrong(&format!("{turn}credential = \"c\""), "1:3", "a fixed one");
     wrong(&format!("{turn}ttl = 5"), "1:3", "longer");
@@ -280,4 +285,27 @@ fn a_playbook_that_calls_things_by_names_there_are_not_is_no_good_one_but_is_ser
     assert!(served.load("odd.md").is_ok());
     let findings = served.validate(&["odd.md"]);
     assert_eq!(findings.iter().filter(|finding| !finding.refused).count(), 5, "{findings:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told_with_its_place_before_a_call_loses_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    let free = folder.path().join("made/later").display().to_string();
+    let text = format!(
+        "spool_path = \"{free}\"\nmedia_cache_bytes = 0\n[recording]\nauto_start = true\npath = \"/proc/recorders\"\n\
+         [callrecord]\ntype = \"local\"\nroot = \"/proc/a/cdr\"\ndatabase = \"/proc/b/records.db\"\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let told: Vec<String> =
+        read::file(&path, &environment).unwrap().warnings.iter().map(ToString::to_string).collect();
+    for (place, folder) in [("5:1", "/proc/recorders"), ("8:1", "/proc/a/cdr"), ("9:1", "/proc/b")] {
+        let begin = format!("a.toml:{place}: \"{folder}\" cannot be written");
+        assert!(told.iter().any(|own| own.contains(&begin)), "{told:?}");
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(check::run(&[&path], &mut Vec::new()).unwrap(), 3);
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["a.toml"], "the try leaves nothing behind");
 }

@@ -77,6 +77,7 @@ fn ten_simulated_minutes_take_no_time() {
         }
     }
     assert!(questions >= 50, "{questions}");
-    // A release build takes a fiftieth of a second; this bound is for debug builds on busy machines.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    // A release build takes a fiftieth of a second. What grows with the square of the call takes minutes in a debug
+    // build; everything below is a matter of how busy the machine is.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -172,93 +172,147 @@ impl SipHandle {
     }
 
     /// [`Endpoint::reoffer`](crate::Endpoint::reoffer).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn reoffer(&self, dialog: DialogId, sdp: String) -> Result<(), SipError> {
         self.ask(|reply| Order::Reoffer(dialog, sdp, reply)).await
     }
 
     /// [`Endpoint::ask_for_offer`](crate::Endpoint::ask_for_offer).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn ask_for_offer(&self, dialog: DialogId) -> Result<(), SipError> {
         self.ask(|reply| Order::AskForOffer(dialog, reply)).await
     }
 
     /// [`Endpoint::acknowledge`](crate::Endpoint::acknowledge).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn acknowledge(&self, dialog: DialogId, sdp: String) -> Result<(), SipError> {
         self.ask(|reply| Order::Acknowledge(dialog, sdp, reply)).await
     }
 
     /// [`Endpoint::request_inside`](crate::Endpoint::request_inside).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn request_inside(&self, dialog: DialogId, request: InDialog) -> Result<(), SipError> {
         self.ask(|reply| Order::Inside(dialog, Box::new(request), reply)).await
     }
 
     /// [`Endpoint::refer`](crate::Endpoint::refer).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn refer(&self, dialog: DialogId, refer: Refer) -> Result<(), SipError> {
         self.ask(|reply| Order::Refer(dialog, Box::new(refer), reply)).await
     }
 
     /// The events of a call that takes the place of another, as [`SipEvent::TakenOver`] named it. Until it is answered or
-    /// rejected the other call stands. A call that has ended meanwhile is an error.
+    /// rejected the other call stands.
+    ///
+    /// # Errors
+    /// The call has ended meanwhile; [`SipError::Stopped`] when the driver has ended.
     pub async fn claim(&self, dialog: DialogId) -> Result<mpsc::Receiver<SipEvent>, SipError> {
         self.ask(|reply| Order::Claim(dialog, reply)).await
     }
 
     /// [`Endpoint::answer_refer`](crate::Endpoint::answer_refer).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn answer_refer(&self, dialog: DialogId, answer: Result<(), u16>) -> Result<(), SipError> {
         self.ask(|reply| Order::AnswerRefer(dialog, answer, reply)).await
     }
 
     /// [`Endpoint::refer_progress`](crate::Endpoint::refer_progress).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn refer_progress(&self, dialog: DialogId, code: u16, reason: String) -> Result<(), SipError> {
         self.ask(|reply| Order::ReferProgress(dialog, code, reason, reply)).await
     }
 
     /// [`Endpoint::register`](crate::Endpoint::register), with its state as it changes.
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn register(&self, account: Account) -> Result<(RegistrationId, RegistrationWatch), SipError> {
         self.ask(|reply| Order::Register(Box::new(account), reply)).await
     }
 
     /// [`Endpoint::unregister`](crate::Endpoint::unregister). [`stop`](Self::stop) does it for every
     /// registration.
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn unregister(&self, id: RegistrationId) -> Result<(), SipError> {
         self.ask(|reply| Order::Unregister(id, reply)).await
     }
 
     /// [`Endpoint::set_targets`](crate::Endpoint::set_targets).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn set_targets(&self, id: RegistrationId, targets: Vec<Hop>) -> Result<(), SipError> {
         self.ask(|reply| Order::SetTargets(id, targets, reply)).await
     }
 
     /// Replaces our certificate: new connections get it, old ones go on.
+    ///
+    /// # Errors
+    /// [`SipError::Stopped`] when the driver has ended.
     pub async fn set_identity(&self, identity: Identity) -> Result<(), SipError> {
         self.ask(|reply| Order::Identity(identity, reply)).await
     }
 
     /// [`Endpoint::ring`](crate::Endpoint::ring).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn ring(&self, dialog: DialogId, sdp: Option<String>) -> Result<(), SipError> {
         self.ask(|reply| Order::Ring(dialog, sdp, reply)).await
     }
 
     /// [`Endpoint::answer`](crate::Endpoint::answer).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn answer(&self, dialog: DialogId, sdp: String, headers: Headers) -> Result<(), SipError> {
         self.ask(|reply| Order::Answer(dialog, sdp, headers, reply)).await
     }
 
     /// [`Endpoint::reject`](crate::Endpoint::reject).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn reject(&self, dialog: DialogId, rejection: Rejection) -> Result<(), SipError> {
         self.ask(|reply| Order::Reject(dialog, rejection, reply)).await
     }
 
     /// [`Endpoint::bye`](crate::Endpoint::bye).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn bye(&self, dialog: DialogId, headers: Headers) -> Result<(), SipError> {
         self.ask(|reply| Order::Bye(dialog, headers, reply)).await
     }
 
     /// [`Endpoint::hangup`](crate::Endpoint::hangup).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn hangup(&self, dialog: DialogId, headers: Headers) -> Result<(), SipError> {
         self.ask(|reply| Order::Hangup(dialog, headers, reply)).await
     }
 
     /// [`Endpoint::answer_reoffer`](crate::Endpoint::answer_reoffer).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn answer_reoffer(
         &self,
         dialog: DialogId,
@@ -268,21 +322,33 @@ impl SipHandle {
     }
 
     /// [`Endpoint::invite`](crate::Endpoint::invite), with the channel of what happens in the new dialog.
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn invite(&self, call: Outbound) -> Result<(DialogId, mpsc::Receiver<SipEvent>), SipError> {
         self.ask(|reply| Order::Invite(Box::new(call), reply)).await
     }
 
     /// [`Endpoint::cancel`](crate::Endpoint::cancel).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn cancel(&self, dialog: DialogId) -> Result<(), SipError> {
         self.ask(|reply| Order::Cancel(dialog, reply)).await
     }
 
     /// [`Endpoint::set_admission`](crate::Endpoint::set_admission).
+    ///
+    /// # Errors
+    /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
     pub async fn set_admission(&self, admission: Admission) -> Result<(), SipError> {
         self.ask(|reply| Order::Admission(admission, reply)).await
     }
 
     /// What the endpoint has counted.
+    ///
+    /// # Errors
+    /// [`SipError::Stopped`] when the driver has ended.
     pub async fn counters(&self) -> Result<Counters, SipError> {
         self.ask(Order::Counters).await
     }
