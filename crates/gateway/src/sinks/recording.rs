@@ -139,7 +139,7 @@ fn write(opened: &threads::Receiver<Open>) {
             Err(threads::RecvTimeoutError::Disconnected) => std::thread::sleep(ROUND),
         }
         if Instant::now() >= round {
-            recordings.extract_if(.., |open| open.is_over()).for_each(Open::close);
+            recordings.extract_if(.., Open::is_over).for_each(Open::close);
             round = Instant::now() + ROUND;
         }
     }
