@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use call::{CallHandle, CallInfo, Phase};
 use chrono::{DateTime, SecondsFormat, Utc};
-use protocol::HangupReason;
 use protocol::record::{CallRecord, HangupMessage, Recording};
 use protocol::rest::CallKind;
+use protocol::{HangupReason, redact};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -271,8 +271,8 @@ pub fn refused(
         status_code: code,
         hangup_reason: Some(HangupReason::Rejected),
         hangup_messages: vec![HangupMessage { code, reason: Some(why), target: None }],
-        caller,
-        callee,
+        caller: redact::text(&caller).into_owned(),
+        callee: redact::text(&callee).into_owned(),
         ..empty(now)
     }
 }
@@ -282,8 +282,8 @@ pub fn beginning(setup: &call::Setup, now: String) -> CallRecord {
     CallRecord {
         call_type: setup.kind,
         call_id: setup.id.clone(),
-        caller: setup.caller.clone(),
-        callee: setup.callee.clone(),
+        caller: redact::text(&setup.caller).into_owned(),
+        callee: redact::text(&setup.callee).into_owned(),
         hangup_reason: Some(HangupReason::Other(ABORTED.into())),
         dump_event_file: setup.log.as_ref().map(|log| log.path.clone()),
         ..empty(now)
