@@ -13,6 +13,7 @@ use protocol::option::{
 };
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
+use protocol::value::Headers;
 use protocol::{Event, Extra};
 use providers::{ChatModel, Hearing, ProviderError, Realtime, Recognizer, Synthesizer};
 use serde_json::Value;
@@ -273,6 +274,8 @@ pub struct MediaPass {
     pub output_hz: u32,
     /// Bytes of each message it is sent.
     pub packet_bytes: u32,
+    /// Headers of the request that opens the connection.
+    pub headers: Headers,
 }
 
 impl MediaPass {

@@ -90,7 +90,7 @@ impl App {
     pub async fn begin(self: &Arc<Self>, beginning: Beginning) -> CallHandle {
         let Beginning { setup, place, port, unclaimed } = beginning;
         let local = self.records.as_ref().map(|archive| archive.local.clone());
-        let beginning = records::beginning(&setup, now());
+        let beginning = Arc::new(records::beginning(&setup, now()));
         let note = match &local {
             // The note is there before the call can end, since the record of the call takes it back.
             Some(local) => local.begin(&beginning).await,

@@ -10,6 +10,8 @@ use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
@@ -55,7 +57,14 @@ impl Passes {
         let _ = stream.set_nodelay(true);
         let limits =
             WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-        let connected = client_async_tls_with_config(url.as_str(), stream, Some(limits), None).await;
+        let mut request = url.as_str().into_client_request().map_err(|e| e.to_string())?;
+        for (name, value) in &pass.headers {
+            let header = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
+            let (Ok(name), Ok(mut value)) = header else { return Err(format!("headers: {name:?} is none")) };
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+        }
+        let connected = client_async_tls_with_config(request, stream, Some(limits), None).await;
         connected.map(|(socket, _)| socket).map_err(|e| format!("{host}: {e}"))
     }
 }

@@ -377,6 +377,8 @@ option_object! {
         /// Milliseconds between frames played from what we receive; absent: as it comes.
         #[serde(deserialize_with = "lenient_number")]
         ptime: u32,
+        /// Headers of the request that opens the connection, such as `Authorization`.
+        headers: Headers,
     }
 }
 

@@ -151,7 +151,11 @@ impl Open {
     fn is_over(&mut self) -> bool {
         while self.failure.is_none() {
             match self.pieces.try_recv() {
-                Ok(piece) => self.attempt(|reel| reel.piece(&piece)),
+                Ok(piece) => {
+                    self.attempt(|reel| reel.piece(&piece));
+                    // The pieces of a round are work for milliseconds, and a tick that is due must not wait for all.
+                    std::thread::yield_now();
+                }
                 Err(mpsc::error::TryRecvError::Empty) => return false,
                 Err(mpsc::error::TryRecvError::Disconnected) => {
                     self.attempt(Reel::finish);

@@ -110,7 +110,7 @@ impl Local {
     }
 
     /// Notes that a call is up, on a thread that may wait for the disk.
-    pub async fn begin(&self, beginning: &CallRecord) -> Option<Note> {
+    pub async fn begin(&self, beginning: &Arc<CallRecord>) -> Option<Note> {
         let (local, beginning) = (self.clone(), beginning.clone());
         NOTES.pass(move || local.note(&beginning)).await.ok().flatten()
     }
@@ -135,11 +135,12 @@ impl Local {
 
     /// Keeps the note of a call true as long as that is up: when it was answered, with which option, what it is recorded
     /// into. A call that leaves no record takes its note back.
-    pub async fn follow(self, note: Note, beginning: CallRecord, call: &CallHandle) {
+    pub async fn follow(self, note: Note, beginning: Arc<CallRecord>, call: &CallHandle) {
         let mut watch = call.watch();
         let mut noted = (None, 0, beginning.caller.clone(), beginning.callee.clone());
         loop {
-            let info = watch.borrow_and_update().clone();
+            // Boxed, since every call waits here as long as it is up.
+            let info = Box::new(watch.borrow_and_update().clone());
             let (local, note) = (self.clone(), note.clone());
             if info.phase == Phase::Over {
                 if !info.recorded {
@@ -153,9 +154,12 @@ impl Local {
             // Before its first news a call shows nothing.
             if info.started_ms > 0 && known != noted {
                 noted = known;
-                let standing = standing(beginning.clone(), info);
+                let beginning = beginning.clone();
+                let renewing = move || local.renew(&note, &standing((*beginning).clone(), *info));
                 // A note that stays as it was is told in the log.
-                let _ = NOTES.pass(move || local.renew(&note, &standing)).await;
+                let _ = NOTES.pass(renewing).await;
+            } else {
+                drop(info);
             }
             if watch.changed().await.is_err() {
                 return;

@@ -21,7 +21,8 @@ async fn program() -> (String, mpsc::Receiver<String>, mpsc::Receiver<usize>) {
         let (stream, _) = listener.accept().await.unwrap();
         #[expect(clippy::result_large_err, reason = "the signature is that of the library")]
         let note = |request: &Request, response: Response| {
-            asked_in.try_send(request.uri().to_string()).unwrap();
+            let key = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap());
+            asked_in.try_send(format!("{} {key}", request.uri())).unwrap();
             Ok(response)
         };
         let mut socket = tokio_tungstenite::accept_hdr_async(stream, note).await.unwrap();
@@ -45,11 +46,13 @@ async fn a_program_is_heard_and_hears_in_packets_of_the_size_it_wants() {
     let (url, mut asked, mut sizes) = program().await;
     let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
     let mut client = rig.connect("/call").await;
-    let pass = json!({"url": url, "inputSampleRate": 16000, "outputSampleRate": 8000, "packetSize": 320});
+    let pass = json!({
+        "url": url, "inputSampleRate": 16000, "outputSampleRate": 8000, "packetSize": 320,
+        "headers": {"Authorization": "Bearer s3cret"},
+    });
     client.send(json!({"command": "invite", "option": {"codec": "pcm", "mediaPass": pass}})).await;
-    assert!(
-        timeout(PATIENCE, asked.recv()).await.unwrap().unwrap().contains("sample_rate=8000&packet_size=320")
-    );
+    let asked = timeout(PATIENCE, asked.recv()).await.unwrap().unwrap();
+    assert!(asked.ends_with("sample_rate=8000&packet_size=320 Bearer s3cret"), "{asked}");
     for _ in 0..30 {
         client.sound(vec![7; 640]).await;
     }
@@ -94,5 +97,24 @@ async fn a_program_that_is_not_there_is_an_error_and_the_call_goes_on() {
     client.event("addHistory").await;
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_does_not_fit_is_named() {
+    let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
+    for (name, value) in [("Authorization", "a\r\nX: y"), ("Host", "other"), ("a b", "c")] {
+        let mut client = rig.connect("/call").await;
+        let pass = json!({
+            "url": "ws://127.0.0.1:9/x", "inputSampleRate": 16000, "outputSampleRate": 16000,
+            "headers": {name: value},
+        });
+        client.send(json!({"command": "invite", "option": {"mediaPass": pass}})).await;
+        let error = client.event("error").await;
+        let told = error["error"].as_str().unwrap();
+        assert!(told.contains("option.mediaPass.headers") && told.contains(name), "{error}");
+        client.send(json!({"command": "hangup"})).await;
+        client.event("hangup").await;
+    }
     rig.server.stop().await;
 }
