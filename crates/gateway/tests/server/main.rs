@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "tests that measure print their figures")]
 
 mod access;
+mod addresses;
 mod baresip;
 mod calls_over_websocket;
 mod command;
@@ -15,12 +16,14 @@ mod documentation;
 mod documented;
 mod egress;
 mod eou;
+mod flags;
 mod hold;
 mod hostile_sip;
 mod inbound_sip;
 mod injected;
 mod kamailio;
 mod keys;
+mod limits;
 mod line;
 mod mcp;
 mod media_pass;

@@ -1,5 +1,5 @@
 //! A phone of plain datagrams, which does what no orderly one does: gives up in the moment of the answer, shows its
-//! credentials unasked, calls again and again.
+//! credentials unasked, calls again and again. It shows what it gets as text.
 
 use std::net::SocketAddr;
 
@@ -12,24 +12,46 @@ use crate::inbound_sip::{hook, webhooks};
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
 
-const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-                   m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
+/// A description of G.711 at `rtp`.
+pub(crate) fn sdp(rtp: SocketAddr) -> String {
+    let (host, port) = (rtp.ip(), rtp.port());
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+    )
+}
+
+/// The value of a header of a message, or of a line of its description (`o=`).
+pub(crate) fn value<'a>(message: &'a str, name: &str) -> &'a str {
+    let line = message.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in\n{message}")).trim_start_matches(':').trim()
+}
+
+/// The status of a response.
+fn status(message: &str) -> Option<u16> {
+    message.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+}
 
 /// One call.
-struct RawPhone {
-    socket: UdpSocket,
+pub(crate) struct RawPhone {
+    pub(crate) socket: UdpSocket,
     server: SocketAddr,
     call: String,
 }
 
 impl RawPhone {
     async fn new(rig: &Rig, call: &str) -> RawPhone {
+        Self::towards(rig.server.sip_addr(), call).await
+    }
+
+    /// A phone for the call with this `Call-ID`, made to `server` or got from there.
+    pub(crate) async fn towards(server: SocketAddr, call: &str) -> RawPhone {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        RawPhone { socket, server: rig.server.sip_addr(), call: call.to_owned() }
+        RawPhone { socket, server, call: call.to_owned() }
     }
 
     /// Sends a request of this call; those with one `branch` belong to one transaction.
-    async fn send(&self, method: &str, (branch, to_tag): (&str, &str), lines: &str, body: &str) {
+    pub(crate) async fn send(&self, method: &str, (branch, to_tag): (&str, &str), lines: &str, body: &str) {
         let here = self.socket.local_addr().unwrap();
         let (server, call) = (self.server, &self.call);
         let sequence = if method == "BYE" { 2 } else { 1 };
@@ -44,32 +66,79 @@ impl RawPhone {
     }
 
     async fn invite(&self, lines: &str) {
-        let lines = format!("{lines}Content-Type: application/sdp\r\n");
-        self.send("INVITE", ("i", ""), &lines, SDP).await;
+        self.invite_with(lines, &sdp(([127, 0, 0, 1], 4000).into())).await;
     }
 
-    /// The final answer to the INVITE, acknowledged; a call that is answered with 200 is hung up.
-    async fn end(&self) -> u16 {
-        let mut datagram = vec![0; 65_536];
-        loop {
-            let length =
-                timeout(PATIENCE, self.socket.recv(&mut datagram)).await.expect("an answer").unwrap();
-            let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
-            let status = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
-            let Some(status) = status.filter(|status| *status >= 200 && text.contains("CSeq: 1 INVITE"))
-            else {
-                continue;
-            };
-            let to = text.lines().find_map(|line| line.strip_prefix("To: ")).unwrap();
-            let tag = to.split_once(";tag=").map(|(_, tag)| format!(";tag={tag}")).unwrap_or_default();
-            let branch = if status == 200 { "a" } else { "i" };
-            self.send("ACK", (branch, &tag), "", "").await;
-            if status == 200 {
-                self.send("BYE", ("b", &tag), "", "").await;
-            }
-            return status;
-        }
+    /// Calls, and offers `sdp`.
+    pub(crate) async fn invite_with(&self, lines: &str, sdp: &str) {
+        let lines = format!("{lines}Content-Type: application/sdp\r\n");
+        self.send("INVITE", ("i", ""), &lines, sdp).await;
     }
+
+    /// The next message that fits.
+    pub(crate) async fn heard(&self, fits: impl Fn(&str) -> bool) -> String {
+        let mut datagram = vec![0; 65_536];
+        let waiting = async {
+            loop {
+                let length = self.socket.recv(&mut datagram).await.unwrap();
+                let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                if fits(&text) {
+                    return text;
+                }
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("a message")
+    }
+
+    /// The next request of this method.
+    pub(crate) async fn asked(&self, method: &str) -> String {
+        self.heard(|text| text.starts_with(&format!("{method} "))).await
+    }
+
+    /// Answers a request: with a body if it is not empty, which is a description.
+    pub(crate) async fn answer(&self, request: &str, status: &str, body: &str) {
+        let here = self.socket.local_addr().unwrap();
+        let copied =
+            ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}", value(request, name)));
+        let to = value(request, "To");
+        let tag = if to.contains(";tag=") { "" } else { ";tag=raw" };
+        let text = format!(
+            "SIP/2.0 {status}\r\n{}\r\nTo: {to}{tag}\r\nContact: <sip:raw@{here}>\r\n\
+             Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            copied.join("\r\n"),
+            body.len()
+        );
+        self.socket.send_to(text.as_bytes(), self.server).await.unwrap();
+    }
+
+    /// The final answer to the INVITE, acknowledged.
+    pub(crate) async fn answered(&self) -> String {
+        let last = |text: &str| status(text).is_some_and(|status| status >= 200);
+        let text = self.heard(|text| last(text) && text.contains("CSeq: 1 INVITE")).await;
+        let branch = if status(&text) == Some(200) { "a" } else { "i" };
+        self.send("ACK", (branch, &tag(&text)), "", "").await;
+        text
+    }
+
+    /// Hangs up the call that was answered so.
+    pub(crate) async fn hang_up(&self, answer: &str) {
+        self.send("BYE", ("b", &tag(answer)), "", "").await;
+    }
+
+    /// The status of the final answer to the INVITE; a call that is answered with 200 is hung up.
+    async fn end(&self) -> u16 {
+        let answer = self.answered().await;
+        let status = status(&answer).unwrap();
+        if status == 200 {
+            self.hang_up(&answer).await;
+        }
+        status
+    }
+}
+
+/// The parameter of `To` that a request inside the dialog needs.
+fn tag(answer: &str) -> String {
+    value(answer, "To").split_once(";tag=").map(|(_, tag)| format!(";tag={tag}")).unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]

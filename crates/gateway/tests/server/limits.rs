@@ -1,0 +1,77 @@
+//! As many calls as may be: the next one is refused, those that are up go on, and there is room again after one ends.
+
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout};
+
+use crate::inbound_sip::{PLAYBOOK, playbooks};
+use crate::raw_phone::{RawPhone, sdp, value};
+use crate::rig::{PATIENCE, Rig};
+
+/// A call of a phone of plain datagrams, and what it was answered.
+struct Call {
+    phone: RawPhone,
+    sound: UdpSocket,
+    answer: String,
+}
+
+async fn call(rig: &Rig, name: &str) -> Call {
+    let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let phone = RawPhone::towards(rig.server.sip_addr(), name).await;
+    phone.invite_with("", &sdp(sound.local_addr().unwrap())).await;
+    let answer = phone.answered().await;
+    Call { phone, sound, answer }
+}
+
+impl Call {
+    fn is_up(&self) -> bool {
+        self.answer.starts_with("SIP/2.0 200 ")
+    }
+
+    /// Sound that is sent after this moment comes in.
+    async fn goes_on(&self) {
+        let mut packet = [0; 2048];
+        while self.sound.try_recv(&mut packet).is_ok() {}
+        for _ in 0..10 {
+            timeout(PATIENCE, self.sound.recv(&mut packet)).await.expect("sound").unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_call_above_max_calls_gets_503_with_retry_after_and_the_others_go_on() {
+    let rig = Rig::start_with(|config| {
+        config.max_calls = 2;
+        playbooks(config, Vec::new(), Some("hello.md"));
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let (first, second) = (call(&rig, "first").await, call(&rig, "second").await);
+    assert!(first.is_up() && second.is_up(), "{} {}", first.answer, second.answer);
+    for name in ["third", "fourth"] {
+        let refused = call(&rig, name).await.answer;
+        assert!(refused.starts_with("SIP/2.0 503 "), "{refused}");
+        assert!(value(&refused, "Retry-After").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{refused}");
+    }
+    assert_eq!(rig.try_connect("/call").await.err(), Some(503), "a WebSocket call has no place either");
+    first.goes_on().await;
+    second.goes_on().await;
+    first.phone.hang_up(&first.answer).await;
+    let until = Instant::now() + PATIENCE;
+    let mut number = 5;
+    let next = loop {
+        let next = call(&rig, &format!("call{number}")).await;
+        if next.is_up() {
+            break next;
+        }
+        assert!(Instant::now() < until, "no room after the end of a call: {}", next.answer);
+        number += 1;
+    };
+    second.goes_on().await;
+    next.goes_on().await;
+    assert!(call(&rig, "above").await.answer.starts_with("SIP/2.0 503 "), "one place was free, and no more");
+    let refused = rig.records().iter().filter(|record| record.status_code == 503).count();
+    println!("{refused} records of refused calls");
+    let metrics = rig.get("/metrics").await.1;
+    assert!(metrics.lines().any(|line| line == "active_call_calls 2"), "{metrics}");
+    rig.server.stop().await;
+}
