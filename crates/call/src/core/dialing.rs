@@ -46,8 +46,10 @@ impl Core {
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
     }
 
+    /// As with a second party, 0 says nothing.
     fn callee_patience(&self) -> Duration {
-        self.option.handshake_timeout.map_or(PATIENCE, |limit| limit.0)
+        let said = self.option.handshake_timeout.map(|limit| limit.0);
+        said.filter(|limit| !limit.is_zero()).unwrap_or(PATIENCE)
     }
 
     /// Nothing has come from the callee in time. One that rings is given up by its leg, which tells how that ended.

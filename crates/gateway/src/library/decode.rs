@@ -12,6 +12,8 @@ use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
+use super::incoming::Incoming;
+use super::local::Local;
 use super::rate::Converter;
 
 /// Rate of files without a header.
@@ -32,6 +34,23 @@ pub(super) struct Decoding {
     ended: bool,
 }
 
+/// Where a file's bytes come from.
+pub(super) enum Origin {
+    /// A file on this machine.
+    Local(Local),
+    /// One that is still being fetched.
+    Arriving(Incoming),
+}
+
+/// What reading once more came to.
+#[derive(PartialEq, Eq)]
+enum Step {
+    More,
+    End,
+    /// Nothing can be had without waiting.
+    Wait,
+}
+
 enum Source {
     /// s16le samples, with a WAV header before them or without one. Most prompts are this: it is read as it is,
     /// where the general reader holds 64 kB.
@@ -42,7 +61,7 @@ enum Source {
 
 struct Pcm {
     /// At the next sample.
-    source: Box<dyn MediaSource>,
+    origin: Origin,
     hz: u32,
     channels: usize,
     /// Bytes that may still come.
@@ -57,20 +76,20 @@ struct Coded {
 }
 
 impl Decoding {
-    /// Reads what `source` is.
+    /// Reads what comes from `origin`, which is at its beginning.
     ///
     /// # Errors
     /// A text that says why it is no sound file.
-    pub(super) fn open(mut source: Box<dyn MediaSource>, extension: Option<&str>) -> Result<Self, String> {
+    pub(super) fn open(mut origin: Origin, extension: Option<&str>) -> Result<Self, String> {
         let extension = extension.unwrap_or_default().to_ascii_lowercase();
         let source = match extension.as_str() {
-            "pcm" | "raw" => Source::Pcm(Pcm { source, hz: RAW_HZ, channels: 1, left: u64::MAX }),
-            extension => match plain_wav(&mut source, extension)? {
+            "pcm" | "raw" => Source::Pcm(Pcm { origin, hz: RAW_HZ, channels: 1, left: u64::MAX }),
+            extension => match plain_wav(origin.source(), extension)? {
                 Some((spec, left)) => {
                     let (hz, channels) = (spec.sample_rate, usize::from(spec.channels));
-                    Source::Pcm(Pcm { source, hz, channels, left })
+                    Source::Pcm(Pcm { origin, hz, channels, left })
                 }
-                None => Source::Coded(Box::new(Coded::open(source, extension)?)),
+                None => Source::Coded(Box::new(Coded::open(origin.boxed(), extension)?)),
             },
         };
         Ok(Decoding { source, out: Out::default(), ended: false })
@@ -83,16 +102,40 @@ impl Decoding {
     /// # Errors
     /// A text that says what is wrong with the file.
     pub(super) fn piece(&mut self) -> Result<Option<Sound>, String> {
+        let read = |source: &mut Source, out: &mut Out| match source {
+            Source::Pcm(pcm) => pcm.read(out),
+            Source::Coded(coded) => coded.read(out),
+        };
+        self.step(read)
+    }
+
+    /// The next piece, when it can be had without waiting for a disk and without the work of a decoder.
+    ///
+    /// # Errors
+    /// As [`piece`](Self::piece).
+    pub(super) fn at_hand(&mut self) -> Result<Option<Sound>, String> {
+        let read = |source: &mut Source, out: &mut Out| match source {
+            Source::Pcm(pcm) => pcm.at_hand(out),
+            Source::Coded(_) => Ok(Step::Wait),
+        };
+        self.step(read)
+    }
+
+    /// Reads until there is a piece, the end or a reason to wait.
+    fn step(
+        &mut self,
+        mut read: impl FnMut(&mut Source, &mut Out) -> Result<Step, String>,
+    ) -> Result<Option<Sound>, String> {
         loop {
             let piece = self.out.piece(self.ended);
             if piece.is_some() || self.ended {
                 return Ok(piece);
             }
-            let more = match &mut self.source {
-                Source::Pcm(pcm) => pcm.read(&mut self.out)?,
-                Source::Coded(coded) => coded.read(&mut self.out)?,
-            };
-            if !more || self.out.too_long() {
+            let step = read(&mut self.source, &mut self.out)?;
+            if step == Step::Wait {
+                return Ok(None);
+            }
+            if step == Step::End || self.out.too_long() {
                 self.out.finish();
                 self.ended = true;
             }
@@ -100,9 +143,25 @@ impl Decoding {
     }
 }
 
+impl Origin {
+    fn source(&mut self) -> &mut dyn MediaSource {
+        match self {
+            Origin::Local(local) => local,
+            Origin::Arriving(incoming) => incoming,
+        }
+    }
+
+    fn boxed(self) -> Box<dyn MediaSource> {
+        match self {
+            Origin::Local(local) => Box::new(local),
+            Origin::Arriving(incoming) => Box::new(incoming),
+        }
+    }
+}
+
 /// What the header says, when `source` is a WAV file of 16-bit PCM, with the bytes of its samples; `source` is then at
 /// the first of them, else at its beginning.
-fn plain_wav(source: &mut Box<dyn MediaSource>, extension: &str) -> Result<Option<(WavSpec, u64)>, String> {
+fn plain_wav(source: &mut dyn MediaSource, extension: &str) -> Result<Option<(WavSpec, u64)>, String> {
     if extension == "wav"
         && let Ok(reader) = WavReader::new(&mut *source)
     {
@@ -116,16 +175,34 @@ fn plain_wav(source: &mut Box<dyn MediaSource>, extension: &str) -> Result<Optio
 }
 
 impl Pcm {
-    fn read(&mut self, out: &mut Out) -> Result<bool, String> {
+    /// Bytes of a frame, and how many whole frames of them are read at a time.
+    fn block(&self) -> (usize, usize) {
         let frame = 2 * self.channels;
-        let whole = (2 * BLOCK).max(frame) / frame * frame;
+        (frame, (2 * BLOCK).max(frame) / frame * frame)
+    }
+
+    fn read(&mut self, out: &mut Out) -> Result<Step, String> {
+        let (_, whole) = self.block();
         let wanted = self.left.min(whole as u64);
         let mut bytes = Vec::with_capacity(whole);
-        (&mut self.source).take(wanted).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-        self.left -= bytes.len() as u64;
+        self.origin.source().take(wanted).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+        self.pass(&bytes, out)?;
+        Ok(if bytes.len() < 2 { Step::End } else { Step::More })
+    }
+
+    fn at_hand(&mut self, out: &mut Out) -> Result<Step, String> {
+        let (frame, whole) = self.block();
+        let Origin::Local(local) = &mut self.origin else { return Ok(Step::Wait) };
+        let wanted = usize::try_from(self.left).map_or(whole, |left| left.min(whole));
+        let Some(bytes) = local.at_hand(wanted, frame) else { return Ok(Step::Wait) };
+        self.pass(&bytes, out)?;
+        Ok(Step::More)
+    }
+
+    fn pass(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), String> {
+        self.left = self.left.saturating_sub(bytes.len() as u64);
         let samples: Vec<i16> = bytes.as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
-        out.samples(self.hz, self.channels, &samples)?;
-        Ok(!samples.is_empty())
+        out.samples(self.hz, self.channels, &samples)
     }
 }
 
@@ -146,18 +223,18 @@ impl Coded {
         Ok(Coded { track: track.id, format, decoder, broken: 0 })
     }
 
-    fn read(&mut self, out: &mut Out) -> Result<bool, String> {
+    fn read(&mut self, out: &mut Out) -> Result<Step, String> {
         let packet = match self.format.next_packet() {
             Ok(Some(packet)) if packet.track_id == self.track => packet,
-            Ok(Some(_)) => return Ok(true),
-            Ok(None) | Err(_) => return Ok(false),
+            Ok(Some(_)) => return Ok(Step::More),
+            Ok(None) | Err(_) => return Ok(Step::End),
         };
         match self.decoder.decode(&packet) {
             Ok(buffer) => out.buffer(&buffer)?,
             Err(Error::DecodeError(_)) if self.broken < MOST_BROKEN => self.broken += 1,
             Err(error) => return Err(format!("the file is damaged: {error}")),
         }
-        Ok(true)
+        Ok(Step::More)
     }
 }
 
@@ -244,16 +321,57 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Cursor;
+    use std::io::{IoSliceMut, Write as _};
 
-    fn decoded(bytes: Vec<u8>, extension: &str) -> Result<(u32, Vec<i16>), String> {
-        let mut decoding = Decoding::open(Box::new(Cursor::new(bytes)), Some(extension))?;
-        let mut pieces = Vec::new();
-        while let Some(piece) = decoding.piece()? {
-            pieces.push(piece);
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    /// The sound of a file of these bytes: fetched, then read from a disk, then as far as it is at hand on it.
+    fn decoded(bytes: &[u8], extension: &str) -> Result<(u32, Vec<i16>), String> {
+        let (pieces_in, pieces) = tokio::sync::mpsc::channel(1);
+        pieces_in.try_send(bytes.to_vec().into()).unwrap();
+        drop(pieces_in);
+        let fetched = whole(Origin::Arriving(Incoming::new(pieces)), extension, false);
+        let file = || {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(bytes).unwrap();
+            Origin::Local(Local::new(file).unwrap())
+        };
+        assert_eq!(fetched, whole(file(), extension, false));
+        assert_eq!(fetched, whole(file(), extension, true));
+        fetched
+    }
+
+    fn whole(origin: Origin, extension: &str, at_hand: bool) -> Result<(u32, Vec<i16>), String> {
+        let mut decoding = Decoding::open(origin, Some(extension))?;
+        let (mut rate, mut sound) = (0, Vec::new());
+        loop {
+            let early = if at_hand { decoding.at_hand()? } else { None };
+            let Some(piece) = early.map_or_else(|| decoding.piece(), |piece| Ok(Some(piece)))? else {
+                return Ok((rate, sound));
+            };
+            rate = piece.rate;
+            sound.extend(piece.samples);
         }
-        let rate = pieces.first().map_or(0, |piece| piece.rate);
-        Ok((rate, pieces.iter().flat_map(|piece| piece.samples.iter().copied()).collect()))
+    }
+
+    #[test]
+    fn a_plain_file_that_was_just_written_is_at_hand_but_for_its_last_piece() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes(&[5; 40_000])).unwrap();
+        let mut one = [0];
+        let probe = preadv2(&file, &mut [IoSliceMut::new(&mut one)], 0, ReadWriteFlags::NOWAIT);
+        if probe == Err(rustix::io::Errno::OPNOTSUPP) {
+            eprintln!("left out: the file system of temporary files cannot tell what it has in memory");
+            return;
+        }
+        let mut decoding = Decoding::open(Origin::Local(Local::new(file).unwrap()), Some("pcm")).unwrap();
+        let mut lengths = Vec::new();
+        while let Some(piece) = decoding.at_hand().unwrap() {
+            lengths.push(piece.samples.len());
+        }
+        assert_eq!(lengths, [3200, 8000, 8000, 16_000]);
+        assert_eq!(decoding.piece().unwrap().map(|piece| piece.samples.len()), Some(4800));
+        assert_eq!(decoding.piece().unwrap(), None);
     }
 
     fn bytes(samples: &[i16]) -> Vec<u8> {
@@ -265,7 +383,7 @@ mod tests {
         let both = [8000_i16, 2000].repeat(44_100);
         let mut file = audio::wav::header(44_100, 2, both.len() as u64 * 2).to_vec();
         file.extend(bytes(&both));
-        let (rate, sound) = decoded(file, "wav").unwrap();
+        let (rate, sound) = decoded(&file, "wav").unwrap();
         assert_eq!(rate, 24_000);
         assert!(sound.len().abs_diff(24_000) <= 2, "{}", sound.len());
         assert!(sound[1000..23_000].iter().all(|sample| (4990..=5010).contains(sample)));
@@ -275,13 +393,13 @@ mod tests {
     fn sound_without_a_header_is_taken_as_16_khz_and_an_odd_last_byte_is_dropped() {
         let mut file = bytes(&[1, -2, 3]);
         file.push(9);
-        assert_eq!(decoded(file, "PCM").unwrap(), (16_000, vec![1, -2, 3]));
+        assert_eq!(decoded(&file, "PCM").unwrap(), (16_000, vec![1, -2, 3]));
     }
 
     #[test]
     fn what_is_no_sound_file_is_refused_with_the_formats_there_are() {
         for file in [Vec::new(), b"hello".repeat(1000), b"RIFF\xff\xff\xff\xffWAVEfmt ".to_vec()] {
-            assert!(decoded(file, "wav").unwrap_err().contains("mp3"));
+            assert!(decoded(&file, "wav").unwrap_err().contains("mp3"));
         }
     }
 
@@ -289,6 +407,6 @@ mod tests {
     fn a_file_that_breaks_off_is_played_as_far_as_it_goes() {
         let mut file = audio::wav::header(16_000, 1, 64_000).to_vec();
         file.extend(bytes(&[7; 1000]));
-        assert_eq!(decoded(file, "wav").unwrap().1.len(), 1000);
+        assert_eq!(decoded(&file, "wav").unwrap().1.len(), 1000);
     }
 }

@@ -1,9 +1,10 @@
 //! Sound files that clients and playbooks name: from allowed folders and over http(s).
 //!
-//! `incoming` is a file that is still being fetched, `decode` turns files into sound, `rate` brings odd sample rates to one that calls compute in.
+//! `incoming` is a file that is still being fetched, `local` one on this machine, `decode` turns files into sound, `rate` brings odd sample rates to one that calls compute in.
 
 mod decode;
 mod incoming;
+mod local;
 mod rate;
 
 use std::path::{Path, PathBuf};
@@ -14,8 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::egress::Egress;
 use crate::files;
-use decode::Decoding;
+use decode::{Decoding, Origin};
 use incoming::Incoming;
+use local::Local;
 
 /// Largest sound file, on disk and over the network: an hour of 16 kHz mono.
 const MAX_FILE: u64 = 128 * 1024 * 1024;
@@ -51,7 +53,7 @@ impl Sounds {
             Ok(())
         };
         let playing = async {
-            let source = Box::new(Incoming::new(pieces));
+            let source = Origin::Arriving(Incoming::new(pieces));
             let decoding = apart(move || Decoding::open(source, extension.as_deref())).await?;
             send(decoding, &sound).await
         };
@@ -65,13 +67,13 @@ impl Sounds {
         let (roots, name) = (self.roots.clone(), name.to_owned());
         let open = move || {
             let path = files::find_under(&roots, &name).map_err(|e| e.to_string())?;
-            let file = std::fs::File::open(&path).map_err(|e| e.to_string())?;
-            let size = file.metadata().map_err(|e| e.to_string())?.len();
+            let file = std::fs::File::open(&path).and_then(Local::new).map_err(|e| e.to_string())?;
+            let size = file.size();
             if size > MAX_FILE {
                 return Err(format!("{size} bytes are more than a sound file's {MAX_FILE}"));
             }
             let extension = path.extension().and_then(|e| e.to_str());
-            Decoding::open(Box::new(file), extension)
+            Decoding::open(Origin::Local(file), extension)
         };
         let played = async { send(apart(open).await?, &sound).await };
         played.await.map_err(|e| format!("{shown:?}: {e}"))
@@ -83,6 +85,10 @@ async fn send(mut decoding: Decoding, sound: &mpsc::Sender<Sound>) -> Result<(),
     loop {
         // Room first: a piece is read when it is wanted.
         let Ok(place) = sound.reserve().await else { return Ok(()) };
+        if let Some(piece) = decoding.at_hand()? {
+            place.send(piece);
+            continue;
+        }
         let read = apart(move || {
             let piece = decoding.piece()?;
             Ok((decoding, piece))

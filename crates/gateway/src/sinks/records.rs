@@ -24,6 +24,7 @@ use crate::gate::Gate;
 
 /// Notes on their way to the disk.
 static NOTES: Gate = Gate::new(4);
+
 /// Finished records waiting to be written. When full the ending call waits.
 pub const RECORDS: usize = 1000;
 /// Pause after a write that failed, doubled each time up to [`LONGEST_PAUSE`].
