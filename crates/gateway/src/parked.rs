@@ -15,31 +15,49 @@ use playbook::Playbook;
 pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Playbooks that may wait. A further one is refused.
 const MOST: usize = 1000;
+/// Bytes that the texts of those may have in all that clients have sent. A further one is refused.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The playbooks that wait. Times are Unix milliseconds.
 #[derive(Debug, Default)]
 #[allow(clippy::disallowed_types, reason = "as above")]
 pub struct Parked {
-    waiting: Mutex<HashMap<String, (u64, Arc<Playbook>)>>,
+    waiting: Mutex<HashMap<String, Waiting>>,
+}
+
+/// A playbook, and how much memory it takes.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The playbook.
+    pub playbook: Arc<Playbook>,
+    /// Bytes of its text; 0 for one that is kept in any case.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    until_ms: u64,
+    held: Held,
 }
 
 impl Parked {
     /// Parks a playbook for the call `id`; false when there is no room.
-    pub fn park(&self, id: &str, playbook: Playbook, now_ms: u64) -> bool {
-        let until = now_ms.saturating_add(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+    pub fn park(&self, id: &str, held: Held, now_ms: u64) -> bool {
+        let until_ms = now_ms.saturating_add(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|_, (until, _)| *until > now_ms);
-        let room = waiting.len() < MOST;
+        waiting.retain(|_, waiting| waiting.until_ms > now_ms);
+        let bytes = waiting.values().fold(held.bytes, |sum, waiting| sum.saturating_add(waiting.held.bytes));
+        let room = waiting.len() < MOST && bytes <= MOST_BYTES;
         if room {
-            waiting.insert(id.to_owned(), (until, Arc::new(playbook)));
+            waiting.insert(id.to_owned(), Waiting { until_ms, held });
         }
         room
     }
 
     /// The playbook that waits for the call `id`. It waits no longer.
     pub fn take(&self, id: &str, now_ms: u64) -> Option<Arc<Playbook>> {
-        let (until, playbook) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id)?;
-        (until > now_ms).then_some(playbook)
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id)?;
+        (waiting.until_ms > now_ms).then_some(waiting.held.playbook)
     }
 }
 
@@ -47,8 +65,9 @@ impl Parked {
 mod tests {
     use super::*;
 
-    fn playbook() -> Playbook {
-        crate::playbooks::parse("---\nasr: {provider: rules}\n---\nhi\n").unwrap()
+    fn playbook() -> Held {
+        let playbook = crate::playbooks::parse("---\nasr: {provider: rules}\n---\nhi\n").unwrap();
+        Held { playbook: Arc::new(playbook), bytes: 40 }
     }
 
     #[test]
@@ -68,5 +87,19 @@ mod tests {
         assert!((0..MOST).all(|n| parked.park(&n.to_string(), text.clone(), 0)));
         assert!(!parked.park("x", text.clone(), 0));
         assert!(parked.park("x", text, u64::MAX));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_too() {
+        let parked = Parked::default();
+        let large = Held { bytes: MOST_BYTES / 2, ..playbook() };
+        assert!(parked.park("a", large.clone(), 0) && parked.park("b", large.clone(), 0));
+        assert!(!parked.park("c", Held { bytes: 1, ..playbook() }, 0));
+        assert!(
+            parked.park("c", Held { bytes: 0, ..playbook() }, 0),
+            "what is kept in any case takes no room"
+        );
+        assert!(parked.take("a", 0).is_some());
+        assert!(parked.park("d", large, 0), "what is taken gives its room back");
     }
 }

@@ -63,6 +63,11 @@ impl HangupReason {
             .map_or_else(|| HangupReason::Other(word.to_owned()), |(reason, ..)| reason.clone())
     }
 
+    /// The words that commands and events have for reasons, beside those that clients give.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        TABLE.iter().map(|(_, wire, _)| *wire)
+    }
+
     /// The word in commands and events.
     pub fn wire(&self) -> &str {
         match self {

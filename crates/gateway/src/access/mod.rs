@@ -70,6 +70,11 @@ pub enum Refusal {
     /// A page of another site asks.
     #[error("pages of {0} may not ask; list the origin in auth.origins if they should")]
     Origin(String),
+    /// A typed address, or a link of another program, that would change something.
+    #[error(
+        "a link may only ask for what changes nothing; send the request from a page of this server or a program"
+    )]
+    Link,
     /// No key where one is needed.
     #[error("a key is needed: \"Authorization: Bearer <key>\" or \"X-API-Key: <key>\"")]
     NoKey,
@@ -112,7 +117,7 @@ impl Access {
         })
     }
 
-    /// Whether pages of other sites may ask: those of this server itself and of the listed origins.
+    /// Whether the page that asks may: one of this server itself or of a listed origin. What names no page passes.
     ///
     /// # Errors
     /// [`Refusal::Origin`].
@@ -120,11 +125,27 @@ impl Access {
         match asking.origin {
             Some(origin) if self.lists(origin) || own(origin, asking.host) => Ok(()),
             Some(origin) => Err(Refusal::Origin(protocol::read::shown(origin))),
-            // A page can send some requests without an `Origin`, but no browser lets it forge this header.
-            None if asking.fetch_site == Some("cross-site") && !self.open => {
-                Err(Refusal::Origin("another site".into()))
-            }
             None => Ok(()),
+        }
+    }
+
+    /// Whether a browser that names no page may ask for what needs `needs`: images, scripts, links and typed addresses
+    /// send no `Origin`, but no page can forge what the browser tells of it instead (`Sec-Fetch-Site`). What everyone
+    /// may ask for passes, since a link from elsewhere may lead there.
+    ///
+    /// # Errors
+    /// [`Refusal::Origin`], and [`Refusal::Link`] for what was typed or opened from another program and would change
+    /// something.
+    pub fn fetched(&self, asking: Asking<'_>, needs: Option<Scope>) -> Result<(), Refusal> {
+        let Some(needs) = needs.filter(|_| asking.origin.is_none() && !self.open) else { return Ok(()) };
+        match asking.fetch_site {
+            // No browser, or a page of this server.
+            None | Some("same-origin") => Ok(()),
+            Some("none") if needs == Scope::Read => Ok(()),
+            Some("none") => Err(Refusal::Link),
+            // Another port of the same host is the same site, and so is another host of the same domain.
+            Some("same-site") => Err(Refusal::Origin("another origin of this site".into())),
+            Some(_) => Err(Refusal::Origin("another site".into())),
         }
     }
 
@@ -287,8 +308,27 @@ mod tests {
         for origin in ["http://evil.example", "null", "http://127.0.0.1:9", "https://app.example.evil"] {
             assert!(asks(origin).is_err(), "{origin}");
         }
-        assert!(access.origin(Asking { fetch_site: Some("cross-site"), ..from(HERE) }).is_err());
-        assert!(access.origin(Asking { fetch_site: Some("none"), ..from(HERE) }).is_ok());
+    }
+
+    #[test]
+    fn a_browser_that_names_no_page_is_judged_by_what_it_tells_of_it() {
+        let access = access(|_| {});
+        let (read, control) = (Some(Scope::Read), Some(Scope::Control));
+        for (site, needs, passes) in [
+            (None, control, true),
+            (Some("same-origin"), control, true),
+            (Some("none"), read, true),
+            (Some("none"), control, false),
+            (Some("same-site"), read, false),
+            (Some("same-site"), control, false),
+            (Some("cross-site"), read, false),
+            (Some("cross-site"), Some(Scope::Admin), false),
+            (Some("cross-site"), None, true),
+            (Some("nonsense"), control, false),
+        ] {
+            let asking = Asking { fetch_site: site, ..from(HERE) };
+            assert_eq!(access.fetched(asking, needs).is_ok(), passes, "{site:?} {needs:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use protocol::redact;
 
 /// Something wrong in a file, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +73,7 @@ impl Source {
     fn covered(&self) -> String {
         let mut covered = String::with_capacity(self.text.len());
         for line in self.text.split_inclusive('\n') {
-            let lower = line.to_ascii_lowercase();
-            let secret = ["pass", "secret", "key", "token", "cred", "auth"].iter().any(|w| lower.contains(w));
-            match line.split_once('=').filter(|_| secret) {
+            match line.split_once('=').filter(|_| holds_secret(line)) {
                 Some((key, value)) => {
                     covered.push_str(key);
                     covered.push('=');
@@ -87,6 +86,12 @@ impl Source {
         }
         covered
     }
+}
+
+/// Whether a line has a name of a secret anywhere, since tables may stand in it, or an address with a password.
+fn holds_secret(line: &str) -> bool {
+    let part = |c: char| !c.is_alphanumeric() && c != '_' && c != '-';
+    line.split(part).any(redact::names_secret) || redact::text(line) != line
 }
 
 /// A file that cannot be used.
@@ -130,5 +135,20 @@ impl Diagnostic for ConfigError {
         let label = LabeledSpan::new_with_span(Some("here".into()), self.problem.span.clone());
         (self.problem.line > 0)
             .then(|| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = LabeledSpan>>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_file_has_no_secret_and_every_byte_in_its_place() {
+        let text = "addr = \"1.2.3.4\"\npassphrase = \"hunter2\"\nrow = { user = \"u\", sip_password = \"hunter2\" }\n\
+                    at = \"postgres://u:hunter2@h/db\"\nurl = \"https://h/?X-Amz-Signature=hunter2\"\nsecretKey = 'hunter2'\n";
+        let covered = Source { name: "a.toml".into(), text: text.into() }.covered();
+        assert!(!covered.contains("hunter2"), "{covered}");
+        assert!(covered.contains("addr = \"1.2.3.4\"") && covered.contains("passphrase ="), "{covered}");
+        assert_eq!(covered.len(), text.len());
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use call::setup::Fetcher;
+use protocol::redact;
+use reqwest::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use reqwest::{Client, ClientBuilder, Method, Response, Url, redirect};
 
 use crate::config::EgressTable;
@@ -29,6 +31,8 @@ const MAX_BODY: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Egress {
     guarded: Client,
+    /// The same for requests with keys in their headers.
+    keyed: Client,
     trusted: Client,
     guard: Guard,
     most: usize,
@@ -42,25 +46,19 @@ impl Egress {
     /// When the TLS library does not start.
     pub fn new(agent: &str, table: &EgressTable) -> Result<Self, reqwest::Error> {
         let guard = Guard::new(&table.allow);
-        let judge = guard.clone();
-        let redirects = redirect::Policy::custom(move |attempt| {
-            if attempt.previous().len() > REDIRECTS {
-                return attempt.error("too many redirects");
-            }
-            match http(attempt.url()).and_then(|()| judge.literal(attempt.url())) {
-                Ok(()) => attempt.follow(),
-                Err(why) => attempt.error(why),
-            }
-        });
         // A proxy would look names up by itself, behind the guard's back.
-        let guarded = basics(agent)
-            .no_proxy()
-            .read_timeout(table.timeout.0)
-            .dns_resolver(guard.clone())
-            .redirect(redirects)
-            .build()?;
-        let trusted = basics(agent).redirect(redirect::Policy::none()).build()?;
-        Ok(Egress { guarded, trusted, guard, most: table.max_bytes, timeout: table.timeout.0 })
+        let guarded = |leads| {
+            let builder = basics(agent).no_proxy().read_timeout(table.timeout.0).dns_resolver(guard.clone());
+            builder.redirect(redirects(guard.clone(), leads)).build()
+        };
+        Ok(Egress {
+            guarded: guarded(Leads::Anywhere)?,
+            keyed: guarded(Leads::ToTheSameServer)?,
+            trusted: basics(agent).redirect(redirect::Policy::none()).build()?,
+            guard,
+            most: table.max_bytes,
+            timeout: table.timeout.0,
+        })
     }
 
     /// Which addresses may be reached.
@@ -68,13 +66,14 @@ impl Egress {
         &self.guard
     }
 
-    /// For `url`, which somebody else named: public addresses only, or those that are allowed.
+    /// For `url`, which somebody else named: public addresses only, or those that are allowed. Redirects to other servers
+    /// are not followed, since headers may hold keys.
     ///
     /// # Errors
     /// When it is no http address, or one that may not be reached.
     pub fn guarded(&self, url: &str) -> Result<Client, String> {
         self.guard.literal(&http_url(url)?)?;
-        Ok(self.guarded.clone())
+        Ok(self.keyed.clone())
     }
 
     /// For addresses that stand in the configuration itself: any may be reached, and redirects are not followed,
@@ -100,8 +99,43 @@ impl Egress {
     }
 }
 
+/// Where redirects may lead.
+#[derive(Clone, Copy)]
+enum Leads {
+    Anywhere,
+    ToTheSameServer,
+}
+
+/// Redirects that `guard` lets pass, at most [`REDIRECTS`] of them.
+fn redirects(guard: Guard, leads: Leads) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| {
+        let (to, came) = (attempt.url(), attempt.previous());
+        if came.len() > REDIRECTS {
+            return attempt.error("too many redirects");
+        }
+        if matches!(leads, Leads::ToTheSameServer) && came.iter().any(|from| from.origin() != to.origin()) {
+            return attempt.error("it leads to another server, and the keys of the request are not for that");
+        }
+        match http(to).and_then(|()| guard.literal(to)) {
+            Ok(()) => attempt.follow(),
+            Err(why) => attempt.error(why),
+        }
+    })
+}
+
+/// Whether a header holds a key that the HTTP library does not leave out by itself when another server is reached.
+fn is_key(header: &str) -> bool {
+    let known = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+    redact::names_secret(header) && !known.iter().any(|known| header.eq_ignore_ascii_case(known.as_str()))
+}
+
 fn basics(agent: &str) -> ClientBuilder {
-    Client::builder().user_agent(agent).connect_timeout(CONNECT).pool_idle_timeout(Duration::from_secs(30))
+    Client::builder()
+        .user_agent(agent)
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(Duration::from_secs(30))
+        // Where we were before a redirect is nothing to whom it leads to: an address may hold a key.
+        .referer(false)
 }
 
 /// The body of an answer of 2xx, as it comes.
@@ -150,7 +184,9 @@ impl Fetcher for Egress {
         }
         let method = request.method.to_ascii_uppercase();
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| "no method of HTTP".to_owned())?;
-        let mut builder = self.guarded.request(method, url).timeout(self.timeout.min(request.timeout));
+        let client =
+            if request.headers.keys().any(|name| is_key(name)) { &self.keyed } else { &self.guarded };
+        let mut builder = client.request(method, url).timeout(self.timeout.min(request.timeout));
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -220,7 +256,7 @@ pub fn failure(error: &reqwest::Error) -> String {
     } else if error.is_connect() {
         "cannot be reached"
     } else if error.is_redirect() {
-        "redirects too often"
+        "redirects, and is not followed"
     } else {
         "broke off"
     };

@@ -1,13 +1,18 @@
 //! JSON bodies of requests, read as commands are: in either spelling, naming the field that is wrong.
 
-use axum::body::Bytes;
+use axum::body::{self, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
-use protocol::read;
+use futures::StreamExt;
+use protocol::read::{self, MAX_MESSAGE};
 use serde::de::DeserializeOwned;
 
 use super::{problem, problem_at};
+
+/// A body that is too large is read so far before it is refused: a client that is still sending when the connection is
+/// closed loses the answer (RFC 9112 section 9.6). One that announces more is refused at once.
+const MOST_READ: usize = 3 * MAX_MESSAGE;
 
 /// A JSON body; an empty one is an empty object. Unknown keys are passed over.
 #[derive(Debug)]
@@ -20,11 +25,8 @@ pub(super) struct Text(pub(super) String);
 impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| problem(rejection.status(), rejection.body_text()))?;
-        let text = String::from_utf8(bytes.into());
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let text = String::from_utf8(whole(request.into_body()).await?);
         text.map(Text).map_err(|_| problem(StatusCode::BAD_REQUEST, "the body is no UTF-8 text"))
     }
 }
@@ -41,6 +43,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         };
         read::value(value).map(|read| Body(read.value)).map_err(|e| wrong_field(&e))
     }
+}
+
+/// The bytes of a body of at most [`MAX_MESSAGE`].
+async fn whole(body: body::Body) -> Result<Vec<u8>, Response> {
+    let told = || {
+        let told = format!("the body is larger than {MAX_MESSAGE} bytes");
+        problem(StatusCode::PAYLOAD_TOO_LARGE, told)
+    };
+    if body.size_hint().lower() > MOST_READ as u64 {
+        return Err(told());
+    }
+    let mut pieces = body.into_data_stream();
+    let (mut whole, mut read) = (Vec::new(), 0_usize);
+    while let Some(piece) = pieces.next().await {
+        let broken = |error| problem(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"));
+        let piece = piece.map_err(broken)?;
+        read = read.saturating_add(piece.len());
+        if read <= MAX_MESSAGE {
+            whole.extend_from_slice(&piece);
+        } else {
+            whole = Vec::new();
+        }
+        if read > MOST_READ {
+            break;
+        }
+    }
+    if read > MAX_MESSAGE { Err(told()) } else { Ok(whole) }
 }
 
 /// 400 with the field that is wrong.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -17,6 +17,7 @@ use protocol::read::MAX_MESSAGE;
 use protocol::rest::CallKind;
 use tokio::sync::mpsc;
 
+use super::address::Query;
 use super::no_call;
 use super::query::Parameters;
 use super::socket::{self, Pipes};

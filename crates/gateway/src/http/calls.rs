@@ -1,6 +1,6 @@
 //! Calls by id: how one stands, commands for it without its WebSocket, and new ones.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use call::CallHandle;
@@ -8,6 +8,7 @@ use call::handle::{Phase, ToCall};
 use protocol::Command;
 use protocol::rest::{CallPhase, CallState, CallStates, CommandTaken, PlaceCall, SipLadder};
 
+use super::address::Path;
 use super::body::{Body, Text, wrong_field};
 use super::call_ws::no_place;
 use super::playbooks::asked_playbook;
@@ -91,7 +92,7 @@ pub(super) async fn place(State(door): State<Door>, Body(asked): Body<PlaceCall>
     let playbook = match (&asked.playbook, &asked.content) {
         (None, None) => None,
         _ => match asked_playbook(&door, asked.playbook, asked.content).await {
-            Ok(playbook) => Some(playbook.into()),
+            Ok(held) => Some(held.playbook),
             Err(refused) => return *refused,
         },
     };

@@ -60,13 +60,7 @@ fn opens(grant: &Grant, uri: &Uri) -> bool {
 pub(super) async fn origin(State(door): State<Door>, request: Request, next: Next) -> Response {
     let access = &door.app.access;
     let origin = request.headers().get(ORIGIN).cloned();
-    let asked = access.origin(asking(&request));
-    // A link from elsewhere may lead to a page; it is what the page asks for that counts.
-    let page = matches!(request.uri().path(), "/" | "/openapi.json" | "/schemas")
-        || request.uri().path().starts_with("/static/");
-    if let Err(refusal) = asked
-        && !(page && request.method() == Method::GET && origin.is_none())
-    {
+    if let Err(refusal) = access.origin(asking(&request)) {
         return refuse(&refusal);
     }
     let listed = origin.filter(|origin| origin.to_str().is_ok_and(|origin| access.lists(origin)));
@@ -102,6 +96,9 @@ pub(super) async fn scope(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if let Err(refusal) = door.app.access.fetched(asking(&request), needs) {
+        return refuse(&refusal);
+    }
     let who = door.app.access.who(asking(&request), app::now_ms());
     if let Some(needs) = needs
         && let Err(refusal) = who.as_ref().map_err(Clone::clone).and_then(|who| who.may(needs))
@@ -144,7 +141,7 @@ fn key(headers: &HeaderMap) -> Option<&str> {
 fn refuse(refusal: &Refusal) -> Response {
     let status = match refusal {
         Refusal::NoKey | Refusal::BadKey => StatusCode::UNAUTHORIZED,
-        Refusal::Origin(_) | Refusal::TooLittle { .. } => StatusCode::FORBIDDEN,
+        Refusal::Origin(_) | Refusal::Link | Refusal::TooLittle { .. } => StatusCode::FORBIDDEN,
     };
     let mut response = problem(status, refusal.to_string());
     if status == StatusCode::UNAUTHORIZED {

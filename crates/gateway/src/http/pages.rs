@@ -1,10 +1,11 @@
 //! Pages for people: `/` and the files under `/static/`.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
+use super::address::Path;
 use super::{Door, problem};
 use crate::files;
 use crate::gate::Gate;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Json, Response};
 use call::setup::Playbooks as _;
 use chrono::{DateTime, SecondsFormat, Utc};
-use playbook::Playbook;
 use protocol::CallOption;
 use protocol::rest::{ListedPlaybook, PlaybookStarted, PlaybookVerdict, RunPlaybook};
 
+use super::address::Path;
 use super::body::{Body, Text};
 use super::calls::not_placed;
 use super::query::new_id;
@@ -19,6 +19,7 @@ use super::{Door, problem, problem_at};
 use crate::app;
 use crate::gate::Gate;
 use crate::originate::{self, Order};
+use crate::parked::Held;
 use crate::playbooks::{self, Folder, MAX_FILE};
 
 /// Looks into the folder of playbooks for clients.
@@ -69,8 +70,7 @@ pub(super) async fn validate(Text(text): Text) -> Json<PlaybookVerdict> {
 }
 
 fn verdict(text: &str) -> PlaybookVerdict {
-    if text.len() as u64 > MAX_FILE {
-        let error = format!("{} bytes are more than a playbook's {MAX_FILE}", text.len());
+    if let Some(error) = too_large(text) {
         return PlaybookVerdict { valid: false, error: Some(error), warnings: Vec::new() };
     }
     match playbooks::parse(text) {
@@ -83,11 +83,17 @@ fn verdict(text: &str) -> PlaybookVerdict {
     }
 }
 
+/// What is wrong with a text that is no playbook by its size alone.
+fn too_large(text: &str) -> Option<String> {
+    let length = text.len();
+    (length as u64 > MAX_FILE).then(|| format!("{length} bytes are more than a playbook's {MAX_FILE}"))
+}
+
 /// `POST /api/playbook/run`: places a call to `to`, or has the playbook wait for a client who opens a call with the
 /// answered id.
 pub(super) async fn run(State(door): State<Door>, Body(asked): Body<RunPlaybook>) -> Response {
-    let playbook = match asked_playbook(&door, asked.playbook, asked.content).await {
-        Ok(playbook) => playbook,
+    let held = match asked_playbook(&door, asked.playbook, asked.content).await {
+        Ok(held) => held,
         Err(refused) => return *refused,
     };
     let id = match new_id(None) {
@@ -96,12 +102,15 @@ pub(super) async fn run(State(door): State<Door>, Body(asked): Body<RunPlaybook>
     };
     if let Some(to) = asked.to.filter(|to| !to.is_empty()) {
         let option = CallOption { callee: Some(to), ..CallOption::default() };
-        let order = Order { id: id.clone(), option, playbook: Some(playbook.into()) };
+        let order = Order { id: id.clone(), option, playbook: Some(held.playbook) };
         if let Err(why) = originate::place(&door.app, order).await {
             return not_placed(&why);
         }
-    } else if !door.app.parked.park(&id, playbook, app::now_ms()) {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "too many playbooks wait for their call");
+    } else if !door.app.parked.park(&id, held, app::now_ms()) {
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many or too large playbooks wait for their call",
+        );
     }
     Json(PlaybookStarted { session_id: id }).into_response()
 }
@@ -112,16 +121,19 @@ pub(super) async fn asked_playbook(
     door: &Door,
     name: Option<String>,
     content: Option<String>,
-) -> Result<Playbook, Box<Response>> {
+) -> Result<Held, Box<Response>> {
     let refused = |field: &str, why: String| {
         Box::new(problem_at(StatusCode::BAD_REQUEST, format!("{field}: {why}"), Some(field.to_owned())))
     };
     match (name, content) {
         (Some(name), None) => {
             let playbook = door.app.playbooks.find(&name).await;
-            playbook.map(Arc::unwrap_or_clone).map_err(|e| refused("playbook", e))
+            playbook.map(|playbook| Held { playbook, bytes: 0 }).map_err(|e| refused("playbook", e))
         }
         (None, Some(text)) => {
+            if let Some(why) = too_large(&text) {
+                return Err(refused("content", why));
+            }
             let playbook = playbooks::parse(&text).map_err(|e| refused("content", e.to_string()))?;
             let option = serde_json::to_value(playbook.option()).unwrap_or_default();
             let model = serde_json::to_value(&playbook.llm).unwrap_or_default();
@@ -129,7 +141,7 @@ pub(super) async fn asked_playbook(
                 let judged = crate::egress::vet::addresses(door.app.egress.guard(), &value).await;
                 judged.map_err(|e| refused("content", e.to_string()))?;
             }
-            Ok(playbook)
+            Ok(Held { playbook: Arc::new(playbook), bytes: text.len() })
         }
         _ => Err(refused("playbook", "write either \"playbook\" or \"content\"".into())),
     }

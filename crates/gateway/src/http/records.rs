@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use chrono::DateTime;
 use protocol::HangupReason;
 use protocol::record::CallRecord;
-use protocol::rest::{ListedRecord, Records};
+use protocol::rest::{CallKind, ListedRecord, Records};
 
+use super::address::{Path, Query};
 use super::{Door, problem, problem_at};
 use crate::sinks::store::{Found, MOST, Question};
 
@@ -19,6 +20,8 @@ use crate::sinks::store::{Found, MOST, Question};
 const USUAL: usize = 100;
 /// Header with the number of records that fit.
 const TOTAL: &str = "x-total-count";
+/// Status codes of SIP and HTTP.
+const STATUSES: RangeInclusive<u16> = 100..=699;
 
 /// `GET /api/records`: the original's form, with what was asked for.
 pub(super) async fn listed(
@@ -62,9 +65,21 @@ pub(super) async fn one(State(door): State<Door>, Path(id): Path<String>) -> Res
 }
 
 async fn asked(door: &Door, query: &HashMap<String, String>) -> Result<(Question, Found), Box<Response>> {
-    let question = question(query)
-        .map_err(|(field, why)| Box::new(problem_at(StatusCode::BAD_REQUEST, why, Some(field.into()))))?;
+    let refused =
+        |(field, why): Wrong| Box::new(problem_at(StatusCode::BAD_REQUEST, why, Some(field.into())));
+    let question = question(query).map_err(refused)?;
     let found = find(door, question.clone()).await?;
+    if let Some(HangupReason::Other(word)) = question.reason.as_deref().map(HangupReason::from_word)
+        && found.total == 0
+    {
+        // A client may hang up for a reason of its own, so a word is right when any record has it.
+        let alike = Question { reason: Some(word.clone()), limit: 1, ..Question::default() };
+        if find(door, alike).await?.total == 0 {
+            let known = HangupReason::words().collect::<Vec<_>>().join(", ");
+            let told = format!("no record has it; write {known}, aborted, or what a client gave in hangup");
+            return Err(refused(wrong("reason", &word, told)));
+        }
+    }
     Ok((question, found))
 }
 
@@ -75,39 +90,57 @@ async fn find(door: &Door, question: Question) -> Result<Found, Box<Response>> {
     store.ask(question).await.map_err(|error| Box::new(problem(StatusCode::SERVICE_UNAVAILABLE, error)))
 }
 
-/// Reads the parameters; the error is the parameter and what is wrong with it.
-fn question(query: &HashMap<String, String>) -> Result<Question, (&'static str, String)> {
+/// A parameter, and what is wrong with it.
+type Wrong = (&'static str, String);
+
+fn wrong(name: &'static str, text: &str, told: impl Display) -> Wrong {
+    (name, format!("{name}={}: {told}", protocol::read::shown(text)))
+}
+
+/// Reads the parameters.
+fn question(query: &HashMap<String, String>) -> Result<Question, Wrong> {
     let text = |name: &str| query.get(name).filter(|value| !value.is_empty()).cloned();
     Ok(Question {
         id: text("id"),
         caller: text("caller"),
         callee: text("callee"),
-        call_type: text("type"),
-        status: number(query, "status")?,
-        reason: text("reason"),
-        from_ms: time(query, "from")?,
-        to_ms: time(query, "to")?,
-        offset: number(query, "offset")?.unwrap_or(0),
-        limit: number(query, "limit")?.unwrap_or(USUAL).min(MOST),
+        call_type: read(query, "type", kind)?,
+        status: read(query, "status", status)?,
+        reason: text("reason").map(|word| HangupReason::from_word(&word).wire().to_owned()),
+        from_ms: read(query, "from", time)?,
+        to_ms: read(query, "to", time)?,
+        offset: read(query, "offset", number)?.unwrap_or(0),
+        limit: read(query, "limit", number)?.unwrap_or(USUAL).min(MOST),
     })
 }
 
-fn number<T: FromStr<Err: Display>>(
+/// A parameter as `reader` has it; an empty one asks for nothing.
+fn read<T>(
     query: &HashMap<String, String>,
     name: &'static str,
-) -> Result<Option<T>, (&'static str, String)> {
-    let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let wrong = |e| (name, format!("{name}={}: {e}", protocol::read::shown(text)));
-    text.parse().map(Some).map_err(wrong)
+    reader: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Wrong> {
+    let text = query.get(name).filter(|text| !text.is_empty());
+    text.map(|text| reader(text).map_err(|told| wrong(name, text, told))).transpose()
 }
 
-fn time(query: &HashMap<String, String>, name: &'static str) -> Result<Option<i64>, (&'static str, String)> {
-    let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let wrong = |_| {
-        let shown = protocol::read::shown(text);
-        (name, format!("{name}={shown}: write a time such as 2025-10-09T08:53:20Z"))
-    };
-    DateTime::parse_from_rfc3339(text).map(|time| Some(time.timestamp_millis())).map_err(wrong)
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "write a number".into())
+}
+
+fn status(text: &str) -> Result<u16, String> {
+    let code = text.parse().ok().filter(|code| STATUSES.contains(code));
+    code.ok_or_else(|| format!("write a status code, {} to {}", STATUSES.start(), STATUSES.end()))
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    let kind = CallKind::from_word(text).map(|kind| kind.as_str().to_owned());
+    kind.ok_or_else(|| format!("there are {}", CallKind::WORDS.join(", ")))
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
+    time.map_err(|_| "write a time such as 2025-10-09T08:53:20Z".into())
 }
 
 /// The original's shape.

@@ -1,6 +1,6 @@
 //! What can be asked and done without a WebSocket.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use call::{CallHandle, StopReason};
@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat};
 use protocol::rest::{ActiveCall, ActiveCalls, CallList, IceServer, Killed, ListedCall};
 use serde_json::json;
 
+use super::address::Path;
 use super::{Door, problem};
 use crate::accounts::Standing;
 use crate::{app, turn};

@@ -2,12 +2,10 @@
 //! can lack what the other has.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use protocol::Command;
-use protocol::read::MAX_MESSAGE;
 use protocol::record::CallRecord;
 use protocol::rest::{
     ActiveCalls, AskTicket, CallList, CallState, CallStates, CommandTaken, IceServer, Killed, ListedPlaybook,
@@ -190,7 +188,6 @@ pub(super) fn router(door: Door) -> Router {
         .method_not_allowed_fallback(|| async {
             problem(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method")
         })
-        .layer(DefaultBodyLimit::max(MAX_MESSAGE))
         .with_state(door.clone());
     if door.app.config.http_gzip {
         routes = routes.layer(CompressionLayer::new());

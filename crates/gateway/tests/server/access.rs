@@ -104,7 +104,12 @@ async fn a_ticket_opens_one_call_from_a_browser_once() {
     let other = format!("{}?id=web-3", ticket["path"].as_str().unwrap());
     assert_eq!(rig.try_connect(&other).await.err(), Some(401), "only for its call");
     assert_eq!(status(ask(json!({"scope": "admin"}))).await, 403, "not for more than the key");
-    assert_eq!(status(ask(json!({"scope": "all"}))).await, 400);
+    for (body, field) in [(json!({"scope": "all"}), "scope"), (json!({"path": "http://x"}), "path")] {
+        let refused = ask(body).send().await.unwrap();
+        assert_eq!(refused.status(), 400, "{field}");
+        let told: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+        assert_eq!(told["field"], field);
+    }
     assert_eq!(rig.get("/t/nonsense/list").await.0, 401);
     rig.server.stop().await;
 }
@@ -130,8 +135,18 @@ async fn pages_of_other_sites_are_refused_unless_listed() {
     let socket = format!("ws://{}/call", rig.server.http_addr());
     assert_eq!(upgraded(&socket, "origin", "https://evil.example").await, 403);
     assert_eq!(upgraded(&socket, "origin", "https://app.example").await, 101);
-    let image = client.get(rig.url("/kill/x")).header("sec-fetch-site", "cross-site");
-    assert_eq!(status(image).await, 403);
+    for (site, path, expected) in [
+        ("cross-site", "/kill/x", 403),
+        ("cross-site", "/list", 403),
+        ("cross-site", "/", 200),
+        ("same-site", "/kill/x", 403),
+        ("none", "/kill/x", 403),
+        ("none", "/list", 200),
+        ("same-origin", "/kill/x", 200),
+    ] {
+        let image = client.get(rig.url(path)).header("sec-fetch-site", site);
+        assert_eq!(status(image).await, expected, "{site} {path}");
+    }
     for header in ["x-forwarded-for", "X-Forwarded-Proto", "via"] {
         let proxied = client.get(rig.url("/list")).header(header, "203.0.113.9");
         assert_eq!(status(proxied).await, 401, "who stands behind a proxy is not loopback");

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use active_call::config::Config;
+use active_call::config::{Config, EgressTable};
+use active_call::egress::Egress;
+use call::setup::Fetcher as _;
 use protocol::value::Seconds;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::rig::{Client, Rig};
@@ -105,15 +107,15 @@ async fn a_redirect_does_not_lead_where_the_list_does_not() {
     let port = hidden.address.rsplit_once(':').unwrap().1;
     let rig = Rig::start_with(allowing("127.0.0.1")).await;
     let mut client = called(&rig).await;
-    for target in [
-        format!("http://127.0.0.2:{port}/a.wav"),
-        format!("http://[::1]:{port}/a.wav"),
-        "file:///etc/passwd".to_owned(),
-        "gopher://127.0.0.1/".to_owned(),
+    for (target, why) in [
+        (format!("http://127.0.0.2:{port}/a.wav"), "127.0.0.2 is a private address"),
+        (format!("http://[::1]:{port}/a.wav"), "::1 is a private address"),
+        ("file:///etc/passwd".to_owned(), "302"),
+        ("gopher://127.0.0.1/".to_owned(), "only http and https"),
     ] {
         let server = Server::redirecting(&target).await;
         let told = refused(&mut client, &format!("http://{}/a.wav", server.address)).await;
-        assert!(!told.is_empty(), "{target}");
+        assert!(told.contains(why) && !told.contains("too often"), "{target}: {told}");
     }
     let good = Server::redirecting(&format!("http://{}/b.wav", hidden.address)).await;
     client.send(json!({"command": "play", "url": format!("http://{}/a.wav", good.address)})).await;
@@ -121,6 +123,47 @@ async fn a_redirect_does_not_lead_where_the_list_does_not() {
     let ended = client.event("trackEnd").await;
     assert!(ended["duration"].as_u64().unwrap() >= 900, "{ended}: {:?}", client.seen);
     rig.server.stop().await;
+}
+
+/// A server that answers 200 and passes on the head of each request.
+async fn listening() -> (String, mpsc::Receiver<String>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (told, heads) = mpsc::channel(8);
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap();
+            head.truncate(read);
+            told.send(String::from_utf8(head).unwrap().to_lowercase()).await.unwrap();
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+                .await;
+        }
+    });
+    (address, heads, task)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_is_told_neither_where_we_come_from_nor_our_keys() {
+    let table = EgressTable { allow: vec!["127.0.0.1".into()], ..EgressTable::default() };
+    let egress = Egress::new("test", &table).unwrap();
+    let (other, mut heads, _task) = listening().await;
+    let fetch = async |name: &str| {
+        let server = Server::redirecting(&format!("http://{other}/b")).await;
+        let headers = [(name.to_owned(), "hunter2".to_owned())].into();
+        let url = format!("http://{}/a?token=hunter2", server.address);
+        egress.fetch(playbook::HttpRequest { url, headers, ..playbook::HttpRequest::default() }).await
+    };
+    for header in ["Authorization", "Cookie", "X-Colour"] {
+        assert_eq!(fetch(header).await.as_deref(), Ok("ok"), "{header}");
+        let head = heads.recv().await.unwrap();
+        assert!(!head.contains("referer"), "{head}");
+        assert_eq!(head.contains("hunter2"), header == "X-Colour", "{head}");
+    }
+    let told = fetch("X-Api-Key").await.unwrap_err();
+    assert!(told.contains("another server") && heads.try_recv().is_err(), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

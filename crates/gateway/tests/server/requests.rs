@@ -1,6 +1,7 @@
 //! What can be asked and done over HTTP without a WebSocket.
 
 use active_call::config::IceServerTable;
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -61,6 +62,62 @@ async fn killing_what_is_not_there_is_told() {
     assert_eq!(answer.status(), 404);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     assert_eq!(rig.get("/kill/nobody").await, (200, r#"{"status":"not_found","id":"nobody"}"#.into()));
+    rig.server.stop().await;
+}
+
+/// The status of an answer that has to be a problem.
+async fn problem(request: RequestBuilder, what: &str) -> u16 {
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    let body = answer.text().await.unwrap();
+    assert_eq!(kind.as_deref(), Some("application/problem+json"), "{what}: {status} {body}");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["status"], status, "{what}");
+    assert!(!told["detail"].as_str().unwrap().is_empty(), "{what}");
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_tells_what_is_wrong_with_a_request_as_a_problem() {
+    let rig = Rig::start().await;
+    let client = Client::new();
+    let described = active_call::http::describe();
+    for (method, path, _) in active_call::http::paths() {
+        let what = format!("{method} {path}");
+        let plain = path.replace("{*", "{");
+        let takes = &described["paths"][&plain][method.to_ascii_lowercase()]["requestBody"];
+        let filled = |with: &str| {
+            rig.url(
+                &["{id}", "{name}", "{path}"]
+                    .iter()
+                    .fold(plain.clone(), |path, open| path.replace(open, with)),
+            )
+        };
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let ask = |with: &str| client.request(method.clone(), filled(with));
+        assert_eq!(problem(client.delete(filled("x")), &what).await, 405, "{what}");
+        if plain.contains('{') {
+            assert_eq!(problem(ask("%ff"), &what).await, 400, "{what}");
+        }
+        if plain.starts_with("/call") && method == Method::GET && plain != "/call/lists" {
+            assert_eq!(problem(ask("x"), &what).await, 400, "no WebSocket: {what}");
+        }
+        if !takes.is_null() {
+            assert_eq!(problem(ask("x").body(vec![0xff]), &what).await, 400, "{what}");
+            let large = vec![b' '; protocol::read::MAX_MESSAGE + 1];
+            assert_eq!(problem(ask("x").body(large), &what).await, 413, "{what}");
+            if takes["content"].get("application/json").is_some() {
+                assert_eq!(
+                    problem(ask("x").body("["), &what).await,
+                    if plain.contains('{') { 404 } else { 400 }
+                );
+            }
+        }
+    }
+    for path in ["/nothing", "/api/v2/calls", "/call/x/y/z", "//"] {
+        assert_eq!(problem(client.get(rig.url(path)), path).await, 404, "{path}");
+    }
     rig.server.stop().await;
 }
 

@@ -193,6 +193,7 @@ async fn a_parked_playbook_talks_to_who_opens_its_call() {
         (json!({"content": "---\nasr: 7\n---\n"}), "content"),
         (json!({"content": PLAYBOOK.replace("llm: {", "llm: {baseUrl: \"http://10.0.0.1\", ")}), "content"),
         (json!({"content": 7}), "content"),
+        (json!({"content": PLAYBOOK.replace("kind.", &"kind. ".repeat(200_000))}), "content"),
     ] {
         let (status, told) = posted(&rig, "/api/playbook/run", &body).await;
         assert_eq!((status, told["field"].as_str()), (400, Some(field)), "{body}: {told}");
@@ -209,6 +210,25 @@ async fn a_parked_playbook_talks_to_who_opens_its_call() {
     let run = json!({"content": PLAYBOOK, "to": "nonsense"});
     assert_eq!(posted(&rig, "/api/playbook/run", &run).await.1["field"], "to");
     assert_eq!(rig.server.app().calls.counts().now, 0);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playbooks_that_wait_take_no_more_memory_than_there_is_room_for() {
+    let rig = Rig::start().await;
+    let large = json!({"content": PLAYBOOK.replace("kind.", &"kind. ".repeat(170_000))});
+    let mut parked = 0;
+    let (status, told) = loop {
+        let (status, told) = posted(&rig, "/api/playbook/run", &large).await;
+        if status != 200 {
+            break (status, told);
+        }
+        parked += 1;
+        assert!(parked < 100, "there is room for ever more");
+    };
+    assert_eq!((status, told["title"].as_str()), (503, Some("Service Unavailable")), "{told}");
+    assert!(parked > 60, "{parked}");
+    assert_eq!(posted(&rig, "/api/playbook/run", json!({"content": PLAYBOOK})).await.0, 200);
     rig.server.stop().await;
 }
 

@@ -335,8 +335,20 @@ async fn records_are_asked_for_with_filters_and_in_pages() {
     let list: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!((list[0]["id"].as_str(), list[0]["status"].as_str()), (Some("three"), Some("completed")));
     assert!(list[0]["duration"].as_str().unwrap().ends_with('s'));
-    for wrong in ["limit=x", "status=ok", "from=yesterday", "offset=-1"] {
-        assert_eq!(rig.get(&format!("/api/records?{wrong}")).await.0, 400, "{wrong}");
+    assert_eq!(ask("?reason=bySystem&type=WEBSOCKET").await["total"], 3, "either spelling");
+    for (wrong, told) in [
+        ("limit=x", "number"),
+        ("status=ok", "100 to 699"),
+        ("status=7", "100 to 699"),
+        ("from=yesterday", "2025-10-09"),
+        ("offset=-1", "number"),
+        ("type=fax", "webSocket"),
+        ("reason=boredom", "inactivityTimeout"),
+    ] {
+        let (status, body) = rig.get(&format!("/api/records?{wrong}")).await;
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, problem["field"].as_str()), (400, wrong.split('=').next()), "{body}");
+        assert!(problem["detail"].as_str().unwrap().contains(told), "{body}");
     }
     assert_eq!(rig.get("/api/v1/records/nobody").await.0, 404);
     rig.server.stop().await;
