@@ -19,6 +19,7 @@ use providers::{ChatModel, Hearing, ProviderError, Realtime, Recognizer, Synthes
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::failure::Failure;
 use crate::handle::Client;
 use crate::legs::Leg;
 use crate::legs::sip_media::SipMedia;
@@ -216,8 +217,9 @@ pub trait Library: Send + Sync {
     /// chunks of at most a second. Returns when all is sent or the receiver is gone.
     ///
     /// # Errors
-    /// A text for the `error` event: not found, not allowed, too large, not a sound file.
-    async fn open(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), String>;
+    /// For the `error` event: not found (404), not allowed (403), too large (413), not a sound file (415), cannot be
+    /// reached (502).
+    async fn open(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), Failure>;
 }
 
 /// A piece of mono sound.

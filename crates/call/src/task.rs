@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use crate::core::clock::Clock;
-use crate::core::{Core, Effect, Facts, Input};
+use crate::core::{Background, Core, Effect, Facts, Input};
 use crate::end::StopReason;
 use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
 use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOut};
@@ -273,7 +273,7 @@ impl Task {
                     .running
                     .open_voice(voice, &option)
                     .err()
-                    .map(|why| Input::Silent(voice, Err(why)));
+                    .map(|failure| Input::Silent(voice, Err(failure)));
             }
             Effect::Speak(voice, piece, text) => self.running.speak(voice, piece, text),
             Effect::CloseVoice(voice) => self.running.close_voice(voice),
@@ -302,11 +302,12 @@ impl Task {
             }
             Effect::Emit(event) => self.emit(event),
             Effect::Ambience(path, rate, ducking) => {
-                // A call without its background noise is still a good call.
-                self.load(path, rate, move |sound| ToMedia::Ambience(rate, sound, ducking), None);
+                let order = move |sound| ToMedia::Ambience(rate, sound, ducking);
+                self.load(path, rate, order, Background::Ambience);
             }
             Effect::Music(number, path, rate) => {
-                self.load(path, rate, move |sound| ToMedia::Music(number, sound), Some(number));
+                let order = move |sound| ToMedia::Music(number, sound);
+                self.load(path, rate, order, Background::Music(number));
             }
             Effect::MediaPass(voice, door, pass) => {
                 let (rate, frames) = (pass.output_hz, pass.packet_frames());
@@ -327,17 +328,17 @@ impl Task {
         None
     }
 
-    /// Loads a sound for the call's media; `music` is its number where the rules want to know that it cannot be had.
+    /// Loads a sound for the call's media.
     fn load(
         &mut self,
         path: String,
         rate: u32,
         order: impl FnOnce(Box<[i16]>) -> ToMedia + Send + 'static,
-        music: Option<u32>,
+        which: Background,
     ) {
         let Some((seat, orders)) = self.seat.clone() else { return };
         let play = move |sound| Order::Media(seat, order(sound));
-        self.running.load_background(path, rate, (orders, play), music);
+        self.running.load_background(path, rate, (orders, play), which);
     }
 
     /// Connects a speech-to-speech model, and lets it hear.

@@ -1,6 +1,6 @@
 //! Names of files that come from outside: confined to their folders, symbolic links included.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::inbound::{PathError, relative};
 
@@ -38,10 +38,14 @@ pub fn find_under(roots: &[PathBuf], name: &str) -> Result<PathBuf, PathError> {
 
 fn confined(folder: &Path, path: &Path, name: &str) -> Result<PathBuf, PathError> {
     let missing = || PathError::Missing(protocol::read::shown(name));
+    let outside = || PathError::Outside(protocol::read::shown(name));
     let real_folder = folder.canonicalize().map_err(|_| missing())?;
-    let real = path.canonicalize().map_err(|_| missing())?;
+    // What is or is not there outside of the folder is not told.
+    let rest = path.strip_prefix(folder).or_else(|_| path.strip_prefix(&real_folder));
+    let within = rest.is_ok_and(|rest| rest.components().all(|step| step != Component::ParentDir));
+    let real = path.canonicalize().map_err(|_| if within { missing() } else { outside() })?;
     if !real.starts_with(&real_folder) {
-        return Err(PathError::Outside(protocol::read::shown(name)));
+        return Err(outside());
     }
     if real.is_file() { Ok(real) } else { Err(missing()) }
 }
@@ -174,6 +178,13 @@ mod tests {
         assert!(find_under(&roots, root.join("good.wav").to_str().unwrap()).is_ok());
         for name in ["bad.wav", "up/secret.wav", "/etc/passwd", "nothing.wav"] {
             assert!(find_under(&roots, name).is_err(), "{name}");
+        }
+        for outside in ["bad.wav", "up/secret.wav", "/etc/passwd", "/etc/nothing", "../nothing.wav"] {
+            assert!(matches!(find_under(&roots, outside), Err(PathError::Outside(_))), "{outside}");
+        }
+        let missing = root.join("nothing.wav");
+        for missing in ["nothing.wav", missing.to_str().unwrap()] {
+            assert!(matches!(find_under(&roots, missing), Err(PathError::Missing(_))), "{missing}");
         }
         assert!(place_for(&root, "sub/new.wav").is_ok());
         for name in ["up/new.wav", "bad.wav", "../new.wav", "/tmp/new.wav"] {

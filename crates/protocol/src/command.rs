@@ -1,9 +1,10 @@
 //! What someone wants of a call.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::limits;
 use crate::option::{CallOption, RecorderOption, ReferOption, SynthesisOption};
 use crate::read::{self, Read, ReadError};
 use crate::value::{Headers, InputTimeout};
@@ -11,6 +12,7 @@ use crate::value::{Headers, InputTimeout};
 /// A command, as sent in a WebSocket text message with its name in `command`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "camelCase")]
+#[schemars(transform = with_all_names)]
 pub enum Command {
     /// Begin the call: place it, or answer the WebSocket or WebRTC client.
     Invite(Invite),
@@ -323,6 +325,19 @@ const COMMANDS: &[(&[&str], Reader)] = &[
     (&["unhold"], |v| reader(v, Command::Unhold)),
 ];
 
+/// Adds the other names of commands to their description.
+fn with_all_names(schema: &mut Schema) {
+    let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();
+    for tag in variants.filter_map(|variant| variant.pointer_mut("/properties/command")) {
+        let name = tag["const"].as_str().unwrap_or_default();
+        let row = COMMANDS.iter().find(|(names, _)| names.len() > 1 && names.contains(&name));
+        if let (Some((names, _)), Some(tag)) = (row, tag.as_object_mut()) {
+            tag.remove("const");
+            tag.insert("enum".into(), Value::from(names.to_vec()));
+        }
+    }
+}
+
 impl Command {
     /// Reads a command from the text of a WebSocket message or the body of a request.
     ///
@@ -352,7 +367,9 @@ impl Command {
             let shown: String = name.chars().take(40).collect();
             return Err(wrong(format!("unknown command \"{shown}\"; known: {}", known.join(", "))));
         };
-        read(value)
+        let read = read(value)?;
+        limits::command(&read.value)?;
+        Ok(read)
     }
 
     /// The name as written on the wire.

@@ -148,6 +148,9 @@ pub enum Event {
         error: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u16>,
+        /// Path of the offending key of a command, such as `option.tts.speed`, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        field: Option<String>,
     },
     /// An entry was added to the transcript.
     AddHistory {

@@ -5,7 +5,8 @@
 //! serde types, nothing else.
 //!
 //! Reading order: [`time`], [`option`], [`command`], [`event`], [`reason`], [`rest`], [`record`], [`chat`];
-//! [`read`] turns text into these types and says where a text is wrong; [`spelling`] settles keys that are given
+//! [`read`] turns text into these types and says where a text is wrong; [`limits`] holds the numbers that options may
+//! hold; [`spelling`] settles keys that are given
 //! in two spellings at once; [`redact`] says what a secret is by its name; [`value`] holds the small types that
 //! accept more than one spelling.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 pub mod chat;
 pub mod command;
 pub mod event;
+pub mod limits;
 pub mod option;
 pub mod read;
 pub mod reason;

@@ -113,7 +113,7 @@ crate::value::words! {
         /// G.722.
         G722 = "g722",
         /// Opus in Ogg.
-        Opus = "opus",
+        Opus = "opus" | "ogg",
     }
 }
 
@@ -174,7 +174,7 @@ option_object! {
         ringback_detection: RingbackDetectionOption,
         /// Playbook to run on this call.
         playbook: String,
-        /// Rate of `pcm` audio on `/call`, in Hz. Default 16000.
+        /// Rate of `pcm` audio on `/call`, in Hz: 8000, 16000 (default), 24000 or 48000.
         #[serde(alias = "sample_rate", alias = "samplerate", deserialize_with = "lenient_number")]
         sample_rate: u32,
     }
@@ -186,10 +186,10 @@ option_object! {
         /// File name under the recorder path; `{id}` is the call's id. Default `{id}.wav`.
         #[serde(alias = "recorder_file")]
         recorder_file: String,
-        /// Hz. Default 16000.
+        /// Hz: 8000, 16000 (default), 24000 or 48000.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
         samplerate: u32,
-        /// Milliseconds between header updates. Default 200.
+        /// Milliseconds between header updates, 10 to 10000. Default 200.
         #[serde(deserialize_with = "lenient_number")]
         ptime: u32,
         /// Default wav.
@@ -206,21 +206,21 @@ option_object! {
         /// Accepted for compatibility; the detector runs at the call's own rate.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
         samplerate: u32,
-        /// Milliseconds of speech before `speaking` is sent. Default 250.
+        /// Milliseconds of speech before `speaking` is sent, 0 to 10000. Default 250.
         #[serde(alias = "speech_padding")]
         speech_padding: Millis,
-        /// Milliseconds of silence that end a segment of speech. Default 100.
+        /// Milliseconds of silence that end a segment of speech, 0 to 10000. Default 100.
         #[serde(alias = "silence_padding")]
         silence_padding: Millis,
         /// Accepted for compatibility, without effect.
         ratio: f32,
-        /// Probability from which a window is speech. Default 0.5.
+        /// Probability from which a window is speech, 0 to 1. Default 0.5.
         #[serde(alias = "voice_threshold")]
         voice_threshold: f32,
         /// Accepted for compatibility, without effect.
         #[serde(alias = "max_buffer_duration_secs")]
         max_buffer_duration_secs: u64,
-        /// Send `silence` again after every so many milliseconds without speech. Default: never.
+        /// Send `silence` again after every so many milliseconds without speech, up to an hour. Default, and 0: never.
         #[serde(alias = "silence_timeout")]
         silence_timeout: Millis,
         /// Accepted for compatibility, without effect.
@@ -278,12 +278,12 @@ option_object! {
         /// Voice.
         #[serde(alias = "voice")]
         speaker: String,
-        /// Accepted for compatibility; speech is made at the call's rate.
+        /// 8000 to 48000. Accepted for compatibility; speech is made at the call's rate.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
         samplerate: u32,
-        /// 1.0 is the voice's own speed.
+        /// 0.25 to 4; 1.0 is the voice's own speed.
         speed: f32,
-        /// 1 to 10; 5 is the voice's own volume.
+        /// 0 to 10; 5 is the voice's own volume.
         #[serde(deserialize_with = "lenient_number")]
         volume: u32,
         /// Accepted for compatibility; speech is carried as PCM.
@@ -310,7 +310,7 @@ option_object! {
         endpoint: String,
         /// Parameters of the vendor.
         extra: Extra,
-        /// Requests under way at once. Default 1.
+        /// Requests under way at once: 1 (default) to 1000, of which at most 8 are.
         #[serde(alias = "max_concurrent_tasks", deserialize_with = "lenient_number")]
         max_concurrent_tasks: u32,
         /// Id given to the vendor.
@@ -365,16 +365,16 @@ option_object! {
     MediaPassOption {
         /// WebSocket address.
         url: String,
-        /// Hz of what we receive.
+        /// Hz of what we receive: 8000, 16000, 24000 or 48000.
         #[serde(alias = "input_sample_rate", deserialize_with = "lenient_number")]
         input_sample_rate: u32,
-        /// Hz of what we send.
+        /// Hz of what we send: 8000, 16000, 24000 or 48000.
         #[serde(alias = "output_sample_rate", deserialize_with = "lenient_number")]
         output_sample_rate: u32,
-        /// Bytes of each message we send. Default 2560.
+        /// Bytes of each message we send: an even number from 2 to 64000. Default 2560.
         #[serde(alias = "packet_size", deserialize_with = "lenient_number")]
         packet_size: u32,
-        /// Milliseconds between frames played from what we receive; absent: as it comes.
+        /// Milliseconds between frames played from what we receive, up to 1000; absent: as it comes.
         #[serde(deserialize_with = "lenient_number")]
         ptime: u32,
         /// Headers of the request that opens the connection, such as `Authorization`.
@@ -421,7 +421,7 @@ option_object! {
         /// Key id of the model.
         #[serde(alias = "secret_id")]
         secret_id: Secret,
-        /// Longest wait for its verdict, in milliseconds.
+        /// Longest wait for its verdict, in milliseconds, up to 60000.
         timeout: Millis,
         /// Parameters of the detector.
         extra: Extra,
@@ -461,13 +461,13 @@ option_object! {
     AmbianceOption {
         /// WAV file.
         path: String,
-        /// Gain while the agent speaks. Default 0.1.
+        /// Gain while the agent speaks, 0 to 1. Default 0.1.
         #[serde(alias = "duck_level")]
         duck_level: f32,
-        /// Gain otherwise. Default 0.3.
+        /// Gain otherwise, 0 to 1. Default 0.3.
         #[serde(alias = "normal_level")]
         normal_level: f32,
-        /// Step of the gain per 20 ms. Default 0.01.
+        /// Step of the gain per 20 ms, 0 to 1. Default 0.01.
         #[serde(alias = "transition_speed")]
         transition_speed: f32,
         /// Default true.
@@ -480,10 +480,10 @@ option_object! {
     RingbackDetectionOption {
         /// Default false.
         enabled: bool,
-        /// Seconds of audio before the first verdict, at least 4. Default 6.
+        /// Seconds of audio before the first verdict, 4 to 60. Default 6.
         #[serde(alias = "min_buffer_secs")]
         min_buffer_secs: f32,
-        /// Seconds between verdicts. Default 1.
+        /// Seconds between verdicts, 0.1 to 60. Default 1.
         #[serde(alias = "detection_interval_secs")]
         detection_interval_secs: f32,
         /// Confidence, 0 to 1, from which a verdict counts. Default 0.7.

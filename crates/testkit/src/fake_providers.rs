@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use call::Failure;
 use call::media_thread::{MediaThreads, Wire};
 use call::setup::{
     Dial, Dialer, Fetcher, Library, Line, MediaPass, MediaPasses, Playbooks, Providers, Services, Sound,
@@ -265,8 +266,9 @@ pub struct FakeLibrary(pub Cast);
 
 #[async_trait]
 impl Library for FakeLibrary {
-    async fn open(&self, url: &str, sound: Sender<Sound>) -> Result<(), String> {
-        let length = *self.0.files.get(url).ok_or_else(|| format!("{url}: not found"))?;
+    async fn open(&self, url: &str, sound: Sender<Sound>) -> Result<(), Failure> {
+        let missing = || Failure::new(404, format!("{url:?} is not there"));
+        let length = *self.0.files.get(url).ok_or_else(missing)?;
         for samples in tone(tone_of(0), length).chunks(RATE as usize) {
             if sound.send(Sound { rate: RATE, samples: samples.into() }).await.is_err() {
                 return Ok(());

@@ -488,8 +488,7 @@ impl World {
             | Effect::Emit(_)
             | Effect::Report(_) => {}
             Effect::Music(number, path, rate) => return self.music(number, &path, rate),
-            // What lies under the agent's voice is too soft for the ear that tells tones.
-            Effect::Ambience(..) => {}
+            Effect::Ambience(path, ..) => return self.ambience(&path),
             Effect::Record(..) => {
                 self.order(ToMedia::Record);
                 return Some(Input::Taped);

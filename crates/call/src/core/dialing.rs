@@ -22,16 +22,16 @@ impl Core {
         self.take_option(option);
         let callee = match self.option.callee.as_deref().map(uri) {
             Some(Ok(callee)) => callee,
-            Some(Err(why)) => return self.error(now, "invite", format!("option.callee: {why}"), 400),
+            Some(Err(why)) => return self.wrong(now, "invite", "option.callee", why),
             None => {
-                let text = "option.callee: missing; write the SIP URI to call, such as sip:1001@pbx.example";
-                return self.error(now, "invite", text, 400);
+                let why = "missing; write the SIP URI to call, such as sip:1001@pbx.example";
+                return self.wrong(now, "invite", "option.callee", why);
             }
         };
         let sip = self.option.sip.clone().unwrap_or_default();
         let caller = match self.option.caller.as_deref().filter(|caller| !caller.is_empty()).map(uri) {
             Some(Ok(caller)) => caller,
-            Some(Err(why)) => return self.error(now, "invite", format!("option.caller: {why}"), 400),
+            Some(Err(why)) => return self.wrong(now, "invite", "option.caller", why),
             None => own_uri(&sip, &callee, &self.facts.rules.accounts),
         };
         self.option.callee = Some(callee.clone());

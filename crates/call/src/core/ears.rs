@@ -182,8 +182,9 @@ impl Core {
         }
         self.order(ToMedia::Deaf(door));
         self.ears.door = None;
-        let broken = result.err().unwrap_or(Broken { why: "the recognizer ended".into(), retryable: true });
-        self.error(now, "asr", broken.why, 500);
+        let broken =
+            result.err().unwrap_or(Broken { failure: "the recognizer ended".into(), retryable: true });
+        self.fail(now, "asr", &broken.failure);
         if broken.retryable && self.is_up() && self.ears.restarts < MOST_RESTARTS {
             self.ears.restarts += 1;
             self.open_door();
@@ -285,9 +286,8 @@ impl Core {
         let kind = known.unwrap_or_else(|| {
             let names: Vec<&str> = VAD_TYPES.iter().map(|(name, _)| *name).collect();
             let shown: String = wanted.chars().take(40).collect();
-            let text =
-                format!("vad.type \"{shown}\" is unknown; known: {}; going on with silero", names.join(", "));
-            self.error(now, "vad", text, 400);
+            let text = format!("\"{shown}\" is unknown; known: {}; going on with silero", names.join(", "));
+            self.wrong(now, "vad", "vad.type", text);
             audio::vad::DEFAULT_VAD
         });
         (kind, settings)

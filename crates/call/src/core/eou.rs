@@ -71,12 +71,8 @@ impl Core {
     /// Tells a client that the model it names is none.
     pub(crate) fn check_eou(&mut self, now: CallTime) {
         if self.option.eou.as_ref().is_some_and(model::is_unknown) {
-            self.error(
-                now,
-                "eou",
-                format!("eou.type names no model of ends of turns; {}", model::known()),
-                400,
-            );
+            let why = format!("names no model of ends of turns; {}", model::known());
+            self.wrong(now, "eou", "eou.type", why);
         }
     }
 

@@ -5,7 +5,8 @@ use protocol::CallTime;
 use protocol::event::Holder;
 use rtp::sdp::Direction;
 
-use super::{Core, Effect};
+use super::{Background, Core, Effect};
+use crate::failure::Failure;
 use crate::legs::{LegId, LegRequest};
 use crate::media::order::ToMedia;
 
@@ -140,10 +141,15 @@ impl Core {
         }
     }
 
-    /// The music cannot be played: the far end hears silence.
-    pub(super) fn musicless(&mut self, now: CallTime, number: u32, why: &str) {
-        if self.holding.is_on() && self.holding.number == number {
-            self.error(now, "media", format!("hold: {why}"), 404);
+    /// A sound cannot be played: the call goes on without it.
+    pub(super) fn no_background(&mut self, now: CallTime, which: Background, failure: Failure) {
+        match which {
+            Background::Ambience => self.fail(now, "media", &failure.at("ambiance.path")),
+            Background::Music(number) if self.holding.is_on() && self.holding.number == number => {
+                self.fail(now, "media", &failure.at("music"));
+            }
+            // Another music is wanted by now, or none.
+            Background::Music(_) => {}
         }
     }
 }

@@ -25,6 +25,7 @@ mod signalling;
 mod sound;
 mod succession;
 mod talk;
+mod telling;
 pub mod voice;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -46,6 +47,7 @@ use providers::{Heard, RealtimeInput, RealtimeOutput, Spoken};
 use rtp::sdp::KeyRing;
 
 use crate::end::{End, StopReason};
+use crate::failure::Failure;
 use crate::handle::{CallInfo, Phase};
 use crate::legs::sip_media::SipMedia;
 use crate::legs::{Failed, LegEvent, LegId, LegRequest};
@@ -71,9 +73,6 @@ use voice::{Voice, VoiceId};
 /// Rounds between rules and playbook within one input. A playbook that answers its own events without end is
 /// stopped here.
 const MOST_ROUNDS: usize = 200;
-
-/// Unknown keys that are told in one call.
-const MOST_COMPLAINTS: usize = 32;
 
 /// What happened.
 #[derive(Debug)]
@@ -112,7 +111,7 @@ pub enum Input {
     /// A sound file.
     Sound(VoiceId, Sound),
     /// A synthesizer or file has ended.
-    Silent(VoiceId, Result<(), String>),
+    Silent(VoiceId, Result<(), Failure>),
     /// A chat model.
     Model(TurnId, ModelOutput),
     /// A speech-to-speech model, whose sound has this rate.
@@ -127,8 +126,8 @@ pub enum Input {
     Taped,
     /// A recording could not be made, or has failed.
     NoTape(String),
-    /// The music of [`Effect::Music`] cannot be played.
-    NoMusic(u32, String),
+    /// A sound of [`Effect::Ambience`] or [`Effect::Music`] cannot be played.
+    NoBackground(Background, Failure),
     /// A line to a party that is to be dialled is there, with our side of its media.
     Line(LegId, Result<Box<SipMedia>, Undialled>),
     /// The leg of who takes a party's place, with keys for it; without when it has given up.
@@ -137,6 +136,15 @@ pub enum Input {
     AnswerSent(LegId),
     /// Someone outside ends the call.
     Stop(StopReason),
+}
+
+/// A sound that is loaded as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// What lies under everything that is said.
+    Ambience,
+    /// What a held party hears, by its number.
+    Music(u32),
 }
 
 /// What to do.
@@ -407,7 +415,7 @@ impl Core {
             Input::Fetched(id, body) => self.tell(playbook::Input::Fetched { id, body }),
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::Taped => self.recording_runs(now),
-            Input::NoMusic(number, why) => self.musicless(now, number, &why),
+            Input::NoBackground(which, failure) => self.no_background(now, which, failure),
             Input::NoTape(why) => self.recording_failed(now, &why),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
@@ -503,27 +511,6 @@ impl Core {
         self.effect(Effect::Emit(event));
     }
 
-    pub(crate) fn error(&mut self, now: CallTime, sender: &str, error: impl Into<String>, code: u16) {
-        let event = Event::Error {
-            track_id: self.facts.id.clone(),
-            timestamp: self.unix_ms(now),
-            sender: redact::text(sender).into_owned(),
-            error: redact::text(&error.into()).into_owned(),
-            code: Some(code),
-        };
-        self.emit(event);
-    }
-
-    pub(crate) fn metric(&mut self, now: CallTime, key: &str, duration: Duration, data: serde_json::Value) {
-        let event = Event::Metrics {
-            timestamp: self.unix_ms(now),
-            key: key.into(),
-            duration: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            data,
-        };
-        self.emit(event);
-    }
-
     pub(crate) fn unix_ms(&self, at: CallTime) -> u64 {
         self.facts.clock.unix_ms(at)
     }
@@ -565,26 +552,5 @@ impl Core {
             Due::Refer { surely } => self.refer_timed_out(now, surely),
             Due::Succession => self.succession_timed_out(now),
         }
-    }
-
-    fn complaint(&mut self, now: CallTime, field: &str, message: &str, refused: bool) {
-        if refused {
-            let text = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
-            self.error(now, "command", text, 400);
-            return;
-        }
-        // Each key is told once: a client that streams must not drown in the same complaint.
-        if self.complained.len() >= MOST_COMPLAINTS || !self.complained.insert(field.to_owned()) {
-            return;
-        }
-        let extra =
-            Extra::from([("unknownKey".to_owned(), field.into()), ("message".to_owned(), message.into())]);
-        let event = Event::Other {
-            track_id: self.facts.id.clone(),
-            timestamp: self.unix_ms(now),
-            sender: "command".into(),
-            extra: Some(extra),
-        };
-        self.emit(event);
     }
 }

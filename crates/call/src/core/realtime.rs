@@ -14,6 +14,7 @@ use super::lent::Lent;
 use super::voice::Utterance;
 use super::{Core, Effect};
 use crate::end::End;
+use crate::failure::Failure;
 use crate::media::order::{DoorId, ToMedia, UtteranceId};
 use crate::record::Ended;
 
@@ -51,9 +52,16 @@ impl SpeechModel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// For the `error` event.
-    pub why: String,
+    pub failure: Failure,
     /// Whether connecting anew may help.
     pub retryable: bool,
+}
+
+/// An error inside ours, which would come again.
+impl From<&str> for Broken {
+    fn from(why: &str) -> Self {
+        Broken { failure: why.into(), retryable: false }
+    }
 }
 
 impl Core {
@@ -104,8 +112,8 @@ impl Core {
         for utterance in answers {
             self.answer_given(now, utterance);
         }
-        let broken = result.err().unwrap_or(Broken { why: "the model ended".into(), retryable: true });
-        self.error(now, "realtime", broken.why.clone(), 500);
+        let broken = result.err().unwrap_or(Broken { failure: "the model ended".into(), retryable: true });
+        self.fail(now, "realtime", &broken.failure);
         if !self.is_up() {
             return;
         }
@@ -113,7 +121,7 @@ impl Core {
             self.model.restarts += 1;
             self.start_realtime(now);
         } else if self.playbook.is_some() {
-            self.end(now, End::new(HangupReason::Failed, 500).because(broken.why));
+            self.end(now, End::new(HangupReason::Failed, 500).because(broken.failure.to_string()));
         }
     }
 

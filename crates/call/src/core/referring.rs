@@ -273,7 +273,7 @@ impl Core {
         if let Some(referred) = &mut self.referred {
             referred.music.playing = Some(id);
         }
-        self.say_file(now, id, file);
+        self.say_file(now, id, ("options.moh", file));
     }
 
     fn second_rings(&mut self, now: CallTime, sdp: Option<&str>) {

@@ -9,6 +9,7 @@ use protocol::option::SynthesisOption;
 use super::pieces::Piece;
 use super::voice::{MOST_PIECES, MOST_TEXT, MOST_WAITING, Utterance, VoiceId};
 use super::{Core, Effect};
+use crate::failure::Failure;
 use crate::media::order::UtteranceId;
 
 /// Requests of one utterance at once, however many a client allows: each may be a process or a connection.
@@ -21,6 +22,8 @@ pub(super) struct Running {
     /// Number of the first piece the voice makes.
     pub(super) first: usize,
     pub(super) provider: String,
+    /// The key that named it, where a failure tells no other; empty where there is none.
+    pub(super) field: &'static str,
     /// When its sound was first wanted.
     pub(super) asked: CallTime,
     pub(super) first_sound: Option<CallTime>,
@@ -28,7 +31,7 @@ pub(super) struct Running {
     pub(super) cached: bool,
     pub(super) flowing: bool,
     /// How it ended before its turn came.
-    ended: Option<Result<(), String>>,
+    ended: Option<Result<(), Failure>>,
 }
 
 impl Running {
@@ -38,12 +41,18 @@ impl Running {
             voice,
             first,
             provider,
+            field: "",
             asked: now,
             first_sound: None,
             cached: false,
             flowing: true,
             ended: None,
         }
+    }
+
+    /// A file that the key `field` names.
+    pub(super) fn of_file(voice: VoiceId, field: &'static str, now: CallTime) -> Self {
+        Running { field, ..Running::new(voice, 0, "file".into(), now) }
     }
 }
 
@@ -153,7 +162,7 @@ impl Core {
     }
 
     /// A synthesizer or file has ended.
-    pub(crate) fn silent(&mut self, now: CallTime, voice: VoiceId, result: Result<(), String>) {
+    pub(crate) fn silent(&mut self, now: CallTime, voice: VoiceId, result: Result<(), Failure>) {
         if let Some(early) = self.voice.early(voice) {
             early.ended = Some(result);
             return;
@@ -180,9 +189,9 @@ impl Core {
                 self.metric(now, &format!("completed.tts.{}", running.provider), now - running.asked, data);
             }
             Ok(()) => {}
-            Err(why) => {
+            Err(failure) => {
                 let sender = if file { "media" } else { "tts" };
-                self.error(now, sender, why, 500);
+                self.fail(now, sender, &failure.at(running.field));
             }
         }
         self.next_request(now, id);

@@ -230,13 +230,11 @@ impl Core {
             other => audio::codec::find(audio::WEBSOCKET_CODECS, other.as_str()).map(|codec| (codec, codec)),
         };
         let Some((heard, sent)) = plan else {
-            let text = match codec {
-                AudioCodec::Opus => {
-                    "option.codec: opus is for WebRTC; use pcm, pcmu, pcma or g722".to_owned()
-                }
-                _ => format!("option.sampleRate: {} is not 8000, 16000, 24000 or 48000", asked.unwrap_or(0)),
+            let (field, why) = match codec {
+                AudioCodec::Opus => ("option.codec", "opus is for WebRTC; use pcm, pcmu, pcma or g722"),
+                _ => ("option.sampleRate", "expected 8000, 16000, 24000 or 48000"),
             };
-            self.error(now, "invite", text, 400);
+            self.wrong(now, "invite", field, why);
             return None;
         };
         Some((LegPlan::Raw { heard, sent }, sound_rate(heard.rate.max(sent.rate))))

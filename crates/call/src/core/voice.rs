@@ -221,12 +221,18 @@ impl Core {
         self.settle_utterance(now, id);
     }
 
-    /// Lets the sound of an utterance come from a source of its own, under the voice that is answered.
-    pub(crate) fn open_source(&mut self, now: CallTime, id: UtteranceId) -> Option<VoiceId> {
+    /// Lets the sound of an utterance come from a source of its own, which the key `field` names, under the voice that is
+    /// answered.
+    pub(crate) fn open_source(
+        &mut self,
+        now: CallTime,
+        id: UtteranceId,
+        field: &'static str,
+    ) -> Option<VoiceId> {
         let voice = self.voice.new_voice();
         let utterance = self.voice.utterance(id)?;
         utterance.open = false;
-        utterance.running = Some(Running::new(voice, 0, "file".into(), now));
+        utterance.running = Some(Running::of_file(voice, field, now));
         Some(voice)
     }
 

@@ -18,7 +18,8 @@ use tokio::task::AbortHandle;
 
 use crate::core::realtime::Broken;
 use crate::core::voice::VoiceId;
-use crate::core::{Input, ToolCall};
+use crate::core::{Background, Input, ToolCall};
+use crate::failure::Failure;
 use crate::legs::LegId;
 use crate::media::CHUNK_FRAMES;
 use crate::media::order::DoorId;
@@ -93,7 +94,7 @@ impl Running {
         door: DoorId,
         option: &TranscriptionOption,
     ) -> Result<(u32, mpsc::Sender<Hearing>), Broken> {
-        let recognizer = self.providers.recognizer(option).map_err(|error| broken(&error))?;
+        let recognizer = self.providers.recognizer(option).map_err(|error| broken("asr", &error))?;
         let rate = recognizer.rate();
         let name = option.provider.clone().unwrap_or_default();
         let (sound, hearing) = mpsc::channel(HEARING);
@@ -108,7 +109,9 @@ impl Running {
                 }
             };
             let (result, ()) = tokio::join!(
-                unbroken(run::recognize(&name, recognizer.as_ref(), &Limits::HEAR, hearing, heard)),
+                fenced(run::recognize(&name, recognizer.as_ref(), &Limits::HEAR, hearing, heard), |error| {
+                    broken("asr", &error)
+                }),
                 forward
             );
             let _ = input.send(Input::Unheard(door, result.map(drop))).await;
@@ -123,7 +126,7 @@ impl Running {
         door: DoorId,
         option: &RealtimeOption,
     ) -> Result<(u32, mpsc::Sender<Hearing>), Broken> {
-        let model = self.providers.realtime(option).map_err(|error| broken(&error))?;
+        let model = self.providers.realtime(option).map_err(|error| broken("realtime", &error))?;
         let rate = model.rate();
         let (sound, hearing) = mpsc::channel(HEARING);
         let (orders, told) = mpsc::channel(ORDERS);
@@ -140,7 +143,7 @@ impl Running {
             };
             let work = async {
                 tokio::select! {
-                    result = unbroken(model.run(taken, said)) => result,
+                    result = fenced(model.run(taken, said), |error| broken("realtime", &error)) => result,
                     () = feed_model(hearing, told, given) => Ok(()),
                 }
             };
@@ -171,8 +174,8 @@ impl Running {
     }
 
     /// Opens a synthesizer.
-    pub(super) fn open_voice(&mut self, voice: VoiceId, option: &SynthesisOption) -> Result<(), String> {
-        let synthesizer = self.providers.synthesizer(option).map_err(|e| e.to_string())?;
+    pub(super) fn open_voice(&mut self, voice: VoiceId, option: &SynthesisOption) -> Result<(), Failure> {
+        let synthesizer = self.providers.synthesizer(option).map_err(|error| unspoken(&error))?;
         let rate = synthesizer.rate();
         let name = option.provider.clone().unwrap_or_default();
         let (text, texts) = mpsc::channel(TEXTS);
@@ -191,7 +194,10 @@ impl Running {
                 }
             };
             let (result, ()) = tokio::join!(
-                fenced(run::synthesize(&name, synthesizer.as_ref(), &SPEAK, texts, spoken)),
+                fenced(
+                    run::synthesize(&name, synthesizer.as_ref(), &SPEAK, texts, spoken),
+                    |error| unspoken(&error)
+                ),
                 forward
             );
             let _ = input.send(Input::Silent(voice, result.map(drop))).await;
@@ -242,12 +248,14 @@ impl Running {
     ) -> mpsc::Sender<Hearing> {
         // Two seconds, whatever the chunks are.
         let (heard, hearing) = mpsc::channel(HEARING * CHUNK_FRAMES / pass.packet_frames().min(CHUNK_FRAMES));
-        self.open_sound(voice, move |sound| async move { passes.run(pass, hearing, sound).await });
+        self.open_sound(voice, move |sound| async move {
+            passes.run(pass, hearing, sound).await.map_err(|why| Failure::from(&*why))
+        });
         heard
     }
 
     /// Lets the sound that `work` sends be that of a voice.
-    fn open_sound<W: Future<Output = Result<(), String>> + Send + 'static>(
+    fn open_sound<W: Future<Output = Result<(), Failure>> + Send + 'static>(
         &mut self,
         voice: VoiceId,
         work: impl FnOnce(mpsc::Sender<Sound>) -> W,
@@ -266,20 +274,20 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) = tokio::join!(fenced(work), forward);
+            let (result, ()) = tokio::join!(fenced(work, |failure| failure), forward);
             let _ = input.send(Input::Silent(voice, result)).await;
         });
         self.voices.insert(voice, Voice { task, text: None, flow });
     }
 
     /// Loads a background sound, at most [`BACKGROUND`] of it, brings it to `rate`, and hands it to the call's sound. A
-    /// file that cannot be opened is logged, and told where it is music with a number.
+    /// file that cannot be played is told.
     pub(super) fn load_background(
         &mut self,
         path: String,
         rate: u32,
         (orders, play): (mpsc::Sender<Order>, impl FnOnce(Box<[i16]>) -> Order + Send + 'static),
-        music: Option<u32>,
+        which: Background,
     ) {
         let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
         let (library, input) = (self.library.clone(), self.input.clone());
@@ -301,11 +309,8 @@ impl Running {
                 let _ = orders.send(play(whole.into())).await;
                 return;
             }
-            let error = result.err().unwrap_or_else(|| format!("{path} has no sound"));
-            tracing::warn!(path, error, "a background sound cannot be played");
-            if let Some(number) = music {
-                let _ = input.send(Input::NoMusic(number, error)).await;
-            }
+            let failure = result.err().unwrap_or_else(|| Failure::new(415, "the file has no sound"));
+            let _ = input.send(Input::NoBackground(which, failure)).await;
         });
         self.fetches.push(task);
     }
@@ -325,8 +330,8 @@ impl Running {
                     }
                 }
             };
-            let (result, ()) =
-                tokio::join!(fenced(run::chat(&name, model.as_ref(), &Limits::CHAT, ask, answer)), forward);
+            let answered = run::chat(&name, model.as_ref(), &Limits::CHAT, ask, answer);
+            let (result, ()) = tokio::join!(fenced(answered, |error| error.to_string()), forward);
             if let Err(error) = result {
                 let output = ModelOutput::Failed { error };
                 let _ = input.send(Input::Model(turn, output)).await;
@@ -346,7 +351,7 @@ impl Running {
     pub(super) fn fetch(&mut self, id: u32, request: HttpRequest, fetcher: Arc<dyn Fetcher>) {
         let input = self.input.clone();
         let task = spawn(async move {
-            let body = fenced(fetcher.fetch(request)).await;
+            let body = fenced(fetcher.fetch(request), |why| why).await;
             let _ = input.send(Input::Fetched(id, body)).await;
         });
         self.asked.retain(|_, task| !task.is_finished());
@@ -365,7 +370,7 @@ impl Running {
         let input = self.input.clone();
         self.fetches.retain(|task| !task.is_finished());
         self.fetches.push(spawn(async move {
-            let tools = fenced(servers.list(&server)).await;
+            let tools = fenced(servers.list(&server), |why| why).await;
             let _ = input.send(Input::Tools(server.name, tools)).await;
         }));
     }
@@ -375,7 +380,7 @@ impl Running {
         let ToolCall { id, server, name, arguments, timeout } = call;
         let input = self.input.clone();
         let task = spawn(async move {
-            let called = fenced(servers.call(&server, &name, arguments));
+            let called = fenced(servers.call(&server, &name, arguments), |why| why);
             let late = || Err(format!("no answer within {} s", timeout.as_secs()));
             let body = tokio::time::timeout(timeout, called).await.unwrap_or_else(|_| late());
             let _ = input.send(Input::Fetched(id, body)).await;
@@ -441,22 +446,22 @@ async fn feed_model(
     }
 }
 
-fn broken(error: &ProviderError) -> Broken {
-    Broken { why: error.to_string(), retryable: error.retryable() }
+/// What the rules are told of a provider whose option stands under `option` in that of the call.
+fn broken(option: &str, error: &ProviderError) -> Broken {
+    Broken { failure: Failure::of_provider(option, error), retryable: error.retryable() }
 }
 
-/// The result of a provider that hears, with an error inside it told as a failure that would come again.
-async fn unbroken<T>(work: impl Future<Output = Result<T, ProviderError>>) -> Result<T, Broken> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result.map_err(|error| broken(&error)),
-        Err(_) => Err(Broken { why: "internal error".into(), retryable: false }),
-    }
+fn unspoken(error: &ProviderError) -> Failure {
+    Failure::of_provider("tts", error)
 }
 
-/// The result of a provider's work, with an error inside it told as a failure: its call waits for the end.
-async fn fenced<T, E: ToString>(work: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+/// The result of somebody's work, with an error inside it told as a failure: its call waits for the end.
+async fn fenced<T, E, F: for<'a> From<&'a str>>(
+    work: impl Future<Output = Result<T, E>>,
+    told: impl FnOnce(E) -> F,
+) -> Result<T, F> {
     match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result.map_err(|error| error.to_string()),
+        Ok(result) => result.map_err(told),
         Err(_) => Err("internal error".into()),
     }
 }

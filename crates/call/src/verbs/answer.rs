@@ -56,7 +56,7 @@ impl Core {
         }
         let code = reject.code.unwrap_or(DECLINE);
         if !(400..700).contains(&code) {
-            return self.error(now, "command", format!("code: {code} is no refusal; use 400 to 699"), 400);
+            return self.wrong(now, "command", "code", format!("{code} is no refusal; use 400 to 699"));
         }
         if self.is_asked_to_go() {
             return self.answer_sending_on(now, Err(code));
@@ -85,7 +85,7 @@ impl Core {
             && self.rate.is_some()
         {
             let id = self.begin_utterance(now, Some(url.clone()), true);
-            self.say_file(now, id, url);
+            self.say_file(now, id, ("ringtone", url));
         }
     }
 }

@@ -4,6 +4,7 @@ use protocol::CallTime;
 use protocol::command::Mute;
 
 use crate::core::Core;
+use crate::failure::Failure;
 use crate::media::order::ToMedia;
 
 impl Core {
@@ -15,9 +16,8 @@ impl Core {
             Some(track) if track == self.facts.id => (false, true),
             Some(track) => {
                 let shown: String = track.chars().take(64).collect();
-                let text =
-                    format!("trackId: no track \"{shown}\"; use \"{}\" or \"{server_track}\"", self.facts.id);
-                return self.error(now, "command", text, 404);
+                let why = format!("no track \"{shown}\"; use \"{}\" or \"{server_track}\"", self.facts.id);
+                return self.fail(now, "command", &Failure::new(404, why).at("trackId"));
             }
         };
         if server {

@@ -31,7 +31,7 @@ impl Core {
         }
         let callee = match uri(&refer.callee) {
             Ok(callee) => callee,
-            Err(why) => return self.error(now, "command", format!("callee: {why}"), 400),
+            Err(why) => return self.wrong(now, "command", "callee", why),
         };
         // Without a caller the number that was called calls on.
         let caller = if refer.caller.trim().is_empty() { self.callee() } else { refer.caller };
@@ -42,7 +42,7 @@ impl Core {
     /// Has the far end call the target itself: alone, or in our place in the call with the second party.
     fn refer_away(&mut self, now: CallTime, refer: Refer, method: ReferMethod) {
         if self.facts.kind != CallKind::Sip {
-            return self.error(now, "command", "method: only a SIP party can be asked to call someone", 400);
+            return self.wrong(now, "command", "method", "only a SIP party can be asked to call someone");
         }
         let option = refer.options.map(|option| *option).unwrap_or_default();
         if method == ReferMethod::Attended {
@@ -53,7 +53,7 @@ impl Core {
         }
         match uri(&refer.callee) {
             Ok(target) => self.hand_over(now, target, None, &option),
-            Err(why) => self.error(now, "command", format!("callee: {why}"), 400),
+            Err(why) => self.wrong(now, "command", "callee", why),
         }
     }
 }

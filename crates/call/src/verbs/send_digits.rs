@@ -20,12 +20,12 @@ impl Core {
         let legal =
             |c: char| c.is_ascii_digit() || matches!(c.to_ascii_uppercase(), '*' | '#' | ',' | 'A'..='D');
         if dtmf.digits.is_empty() || dtmf.digits.len() > MOST || !dtmf.digits.chars().all(legal) {
-            let text = format!("digits: expected 1 to {MOST} of 0-9 * # A-D and comma");
-            return self.error(now, "command", text, 400);
+            let why = format!("expected 1 to {MOST} of 0-9 * # A-D and comma");
+            return self.wrong(now, "command", "digits", why);
         }
         let length = dtmf.duration_ms.unwrap_or(USUAL_MS);
         if !LENGTHS_MS.contains(&length) {
-            return self.error(now, "command", "durationMs: expected 40 to 2000", 400);
+            return self.wrong(now, "command", "durationMs", "expected 40 to 2000");
         }
         if self.sip.is_none() {
             return self.error(now, "command", "dtmf: this call's connection carries no digits", 409);

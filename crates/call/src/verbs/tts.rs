@@ -21,11 +21,11 @@ impl Core {
         }
         let (streaming, base64) = (tts.streaming == Some(true), tts.base64 == Some(true));
         if streaming && base64 {
-            return self.error(now, "tts", "base64 does not go with streaming", 400);
+            return self.wrong(now, "tts", "base64", "does not go with streaming");
         }
         let sound = match base64.then(|| decode(&tts.text)).transpose() {
             Ok(sound) => sound,
-            Err(why) => return self.error(now, "tts", why, 400),
+            Err(why) => return self.wrong(now, "tts", "text", why),
         };
         let mut option = self.option.tts.clone().unwrap_or_default();
         if let Some(own) = tts.option {
@@ -71,12 +71,8 @@ impl Core {
             return self.lend(now, id, &text);
         }
         if option.provider.is_none() {
-            self.error(
-                now,
-                "tts",
-                "tts.provider is missing: name one in the call's or the command's option",
-                400,
-            );
+            let why = "missing; name one in the call's or the command's option";
+            self.wrong(now, "tts", "tts.provider", why);
             return self.close_utterance(now, id);
         }
         self.say(now, id, text, option);
@@ -91,15 +87,15 @@ impl Core {
 }
 
 fn decode(text: &str) -> Result<Vec<i16>, String> {
-    let bytes = STANDARD.decode(text.trim()).map_err(|e| format!("text: not valid base64: {e}"))?;
+    let bytes = STANDARD.decode(text.trim()).map_err(|e| format!("not valid base64: {e}"))?;
     if bytes.len() > MOST_SOUND {
         return Err(format!(
-            "text: {} bytes of sound are more than 30 s; send it in several commands",
+            "{} bytes of sound are more than 30 s; send it in several commands",
             bytes.len()
         ));
     }
     if bytes.len() % 2 == 1 {
-        return Err("text: an odd number of bytes is no s16le sound".into());
+        return Err("an odd number of bytes is no s16le sound".into());
     }
     Ok(bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
 }

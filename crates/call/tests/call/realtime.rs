@@ -229,7 +229,7 @@ fn going_to_a_scene_gives_the_model_its_prompt() {
 #[test]
 fn a_model_that_breaks_is_connected_anew_and_one_that_refuses_ends_a_playbooks_call() {
     let (mut rig, _) = Rig::new(Some(PLAYBOOK));
-    let broken = |retryable| Err(Broken { why: "gone".into(), retryable });
+    let broken = |retryable| Err(Broken { failure: "gone".into(), retryable });
     let effects = rig.feed(Input::ModelEnded(DOOR, broken(true)));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::OpenModel(DoorId(2), _))));
     let effects = rig.feed(Input::ModelEnded(DoorId(2), broken(false)));

@@ -15,6 +15,7 @@ macro_rules! scripts {
 
 scripts! {
     accept_timeout
+    ambiance_that_cannot_be_played
     another_may_not_take_over
     another_takes_over
     another_takes_over_only_where_allowed

@@ -92,29 +92,29 @@ impl Guard {
     /// Whether an address that is written in `url` itself may be reached. A name says nothing yet.
     ///
     /// # Errors
-    /// A text that says what would allow it.
-    pub fn literal(&self, url: &Url) -> Result<(), String> {
+    /// It says what would allow it.
+    pub fn literal(&self, url: &Url) -> Result<(), Unreachable> {
         let ip = match url.host() {
             Some(Host::Ipv4(ip)) => IpAddr::V4(ip),
             Some(Host::Ipv6(ip)) => IpAddr::V6(ip),
             Some(Host::Domain(_)) => return Ok(()),
-            None => return Err("the address has no host".into()),
+            None => return Err(Unreachable::Lost("the address has no host".into())),
         };
-        if self.admits("", ip) { Ok(()) } else { Err(refusal(&ip.to_string())) }
+        if self.admits("", ip) { Ok(()) } else { Err(Unreachable::Refused(ip.to_string())) }
     }
 
     /// Where `host` leads, as far as that may be reached.
     ///
     /// # Errors
-    /// A text: the name is not known, or leads to addresses only that may not be reached.
-    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    /// The name is not known, or leads to addresses only that may not be reached.
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
         let all: Vec<SocketAddr> = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port)))
             .await
-            .map_err(|_| format!("{host} is not found in time"))?
-            .map_err(|e| format!("the name is not known: {e}"))?
+            .map_err(|_| Unreachable::Lost(format!("{host} is not found in time")))?
+            .map_err(|e| Unreachable::Lost(format!("the name is not known: {e}")))?
             .collect();
         let good: Vec<SocketAddr> = all.iter().copied().filter(|a| self.admits(host, a.ip())).collect();
-        if good.is_empty() { Err(refusal(host)) } else { Ok(good) }
+        if good.is_empty() { Err(Unreachable::Refused(host.to_owned())) } else { Ok(good) }
     }
 
     /// Whether `text`, an address of http(s) or ws(s) or a bare `host:port`, leads to where calls may reach.
@@ -129,10 +129,11 @@ impl Guard {
         }
         match url.host() {
             Some(Host::Domain(name)) => {
-                self.addresses(name, url.port_or_known_default().unwrap_or(443)).await.map(drop)
+                self.addresses(name, url.port_or_known_default().unwrap_or(443)).await?;
             }
-            _ => self.literal(&url),
+            _ => self.literal(&url)?,
         }
+        Ok(())
     }
 }
 
@@ -148,8 +149,21 @@ impl Resolve for Guard {
     }
 }
 
-fn refusal(host: &str) -> String {
-    format!("{host} is a private address; list it in egress.allow if it may be reached")
+/// Why nothing leads to an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// It may not be reached.
+    #[error("{0} is a private address; list it in egress.allow if it may be reached")]
+    Refused(String),
+    /// There is nothing.
+    #[error("{0}")]
+    Lost(String),
+}
+
+impl From<Unreachable> for String {
+    fn from(why: Unreachable) -> Self {
+        why.to_string()
+    }
 }
 
 /// The IPv4 address inside an IPv6 address that carries one: mapped, compatible, NAT64 (RFC 6052) and 6to4

@@ -7,13 +7,14 @@ pub mod vet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use call::Failure;
 use call::setup::Fetcher;
 use protocol::redact;
 use reqwest::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use reqwest::{Client, ClientBuilder, Method, Response, Url, redirect};
 
 use crate::config::EgressTable;
-use guard::Guard;
+use guard::{Guard, Unreachable};
 
 /// Time to reach a server.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -85,16 +86,20 @@ impl Egress {
     /// Begins to get `url`, which somebody else named, for a file of any size up to the configured one.
     ///
     /// # Errors
-    /// A text: no address, not allowed, not reached, not 2xx, too large.
-    pub async fn open(&self, url: &str) -> Result<Download, String> {
-        let url = http_url(url)?;
-        self.guard.literal(&url)?;
-        let response = self.guarded.get(url).timeout(DOWNLOAD).send().await.map_err(|e| failure(&e))?;
-        if !response.status().is_success() {
-            return Err(format!("the server answers {}", response.status()));
+    /// No address (400), not allowed (403), not there (404), too large (413), not 2xx or not reached (502, 504).
+    pub async fn open(&self, url: &str) -> Result<Download, Failure> {
+        let url = http_url(url).map_err(|why| Failure::new(400, why))?;
+        self.guard.literal(&url).map_err(|why| Failure::new(403, why))?;
+        let sent = self.guarded.get(url).timeout(DOWNLOAD).send().await;
+        let response = sent.map_err(|e| Failure::new(code(&e), failure(&e)))?;
+        let status = response.status();
+        if !status.is_success() {
+            let code = if matches!(status.as_u16(), 404 | 410) { 404 } else { 502 };
+            return Err(Failure::new(code, format!("the server answers {status}")));
         }
         let download = Download { url: response.url().clone(), response, left: self.most, most: self.most };
-        download.fits(download.response.content_length().unwrap_or(0))?;
+        let length = download.response.content_length().unwrap_or(0);
+        download.fits(length).map_err(|why| Failure::new(413, why))?;
         Ok(download)
     }
 }
@@ -222,11 +227,23 @@ fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn http(url: &Url) -> Result<(), String> {
+fn http(url: &Url) -> Result<(), Unreachable> {
     if matches!(url.scheme(), "http" | "https") {
         Ok(())
     } else {
-        Err("only http and https addresses are fetched".into())
+        Err(Unreachable::Lost("only http and https addresses are fetched".into()))
+    }
+}
+
+/// As in HTTP why a request has failed: the guard has stopped it (403), by a name or a redirect that leads where it may not
+/// go, or the server did not answer (504) or not as it should (502).
+fn code(error: &reqwest::Error) -> u16 {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let refused = causes.any(|cause| matches!(cause.downcast_ref(), Some(Unreachable::Refused(_))));
+    match (refused, error.is_timeout()) {
+        (true, _) => 403,
+        (_, true) => 504,
+        _ => 502,
     }
 }
 

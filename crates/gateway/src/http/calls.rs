@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use call::CallHandle;
 use call::handle::{Phase, ToCall};
-use protocol::Command;
 use protocol::rest::{CallPhase, CallState, CallStates, CommandTaken, PlaceCall, SipLadder};
+use protocol::{Command, limits};
 
 use super::address::Path;
 use super::body::{Body, Text, wrong_field};
@@ -100,6 +100,9 @@ pub(super) async fn place(State(door): State<Door>, Body(asked): Body<PlaceCall>
     option.callee = Some(asked.to);
     option.caller = asked.caller.or(option.caller);
     let order = Order { id, option, playbook };
+    if let Err(error) = limits::option("option", &order.option) {
+        return wrong_field(&error);
+    }
     if let Err(error) = vet::option(door.app.egress.guard(), &order.option).await {
         return wrong_field(&error);
     }

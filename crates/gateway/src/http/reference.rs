@@ -63,8 +63,13 @@ impl Page {
         }
         let _ = write!(self.text, "\n## {title}\n");
         for variant in schema["oneOf"].as_array().into_iter().flatten() {
-            let name = variant["properties"][tag]["const"].as_str().unwrap_or_default();
+            let tagged = &variant["properties"][tag];
+            let name = tagged["const"].as_str().or(tagged["enum"][0].as_str()).unwrap_or_default();
             let _ = write!(self.text, "\n### `{name}`\n\n{}\n", about(variant));
+            let others = tagged["enum"].as_array().into_iter().flatten().skip(1).filter_map(Value::as_str);
+            for other in others {
+                let _ = writeln!(self.text, "\nAlso `{other}`.");
+            }
             let base = variant["$ref"].as_str().and_then(|path| self.types.get(last(path))).cloned();
             let mut fields = Map::new();
             for part in base.iter().chain([variant]) {

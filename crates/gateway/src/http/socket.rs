@@ -331,5 +331,6 @@ pub(super) fn complaint(id: &str, sender: &str, code: u16, error: String) -> Eve
         sender: sender.into(),
         error,
         code: Some(code),
+        field: None,
     }
 }

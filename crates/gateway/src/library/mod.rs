@@ -10,11 +10,13 @@ mod rate;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use call::Failure;
 use call::setup::{Library, Sound};
 use tokio::sync::mpsc;
 
 use crate::egress::Egress;
 use crate::files;
+use crate::inbound::PathError;
 use decode::{Decoding, Origin};
 use incoming::Incoming;
 use local::Local;
@@ -39,13 +41,13 @@ impl Sounds {
     }
 
     /// Decoding begins with the first bytes; the rest is fetched meanwhile.
-    async fn fetched(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), String> {
+    async fn fetched(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), Failure> {
         let mut download = self.egress.open(url).await?;
         let path = Path::new(download.url.path());
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_owned);
         let (pieces_in, pieces) = mpsc::channel(PIECES);
         let fetching = async move {
-            while let Some(piece) = download.piece().await? {
+            while let Some(piece) = download.piece().await.map_err(|why| Failure::new(502, why))? {
                 if pieces_in.send(piece).await.is_err() {
                     break;
                 }
@@ -54,7 +56,8 @@ impl Sounds {
         };
         let playing = async {
             let source = Origin::Arriving(Incoming::new(pieces));
-            let decoding = apart(move || Decoding::open(source, extension.as_deref())).await?;
+            let decoding =
+                apart(move || Decoding::open(source, extension.as_deref()).map_err(unsound)).await?;
             send(decoding, &sound).await
         };
         let (fetched, played) = tokio::join!(fetching, playing);
@@ -62,35 +65,38 @@ impl Sounds {
         fetched.and(played)
     }
 
-    async fn file(&self, name: &str, sound: mpsc::Sender<Sound>) -> Result<(), String> {
+    async fn file(&self, name: &str, sound: mpsc::Sender<Sound>) -> Result<(), Failure> {
         let shown = protocol::read::shown(name);
         let (roots, name) = (self.roots.clone(), name.to_owned());
         let open = move || {
-            let path = files::find_under(&roots, &name).map_err(|e| e.to_string())?;
-            let file = std::fs::File::open(&path).and_then(Local::new).map_err(|e| e.to_string())?;
+            let path = files::find_under(&roots, &name).map_err(|e| path_failure(&e))?;
+            let file = std::fs::File::open(&path).and_then(Local::new).map_err(|e| file_failure(&e))?;
             let size = file.size();
             if size > MAX_FILE {
-                return Err(format!("{size} bytes are more than a sound file's {MAX_FILE}"));
+                let why = format!("{size} bytes are more than a sound file's {MAX_FILE}");
+                return Err(Failure::new(413, why));
             }
             let extension = path.extension().and_then(|e| e.to_str());
-            Decoding::open(Origin::Local(file), extension)
+            Decoding::open(Origin::Local(file), extension).map_err(unsound)
         };
         let played = async { send(apart(open).await?, &sound).await };
-        played.await.map_err(|e| format!("{shown:?}: {e}"))
+        played
+            .await
+            .map_err(|failure: Failure| Failure { why: format!("{shown:?}: {}", failure.why), ..failure })
     }
 }
 
 /// Sends the file's sound, piece by piece. A receiver that is gone ends it without an error.
-async fn send(mut decoding: Decoding, sound: &mpsc::Sender<Sound>) -> Result<(), String> {
+async fn send(mut decoding: Decoding, sound: &mpsc::Sender<Sound>) -> Result<(), Failure> {
     loop {
         // Room first: a piece is read when it is wanted.
         let Ok(place) = sound.reserve().await else { return Ok(()) };
-        if let Some(piece) = decoding.at_hand()? {
+        if let Some(piece) = decoding.at_hand().map_err(unsound)? {
             place.send(piece);
             continue;
         }
         let read = apart(move || {
-            let piece = decoding.piece()?;
+            let piece = decoding.piece().map_err(unsound)?;
             Ok((decoding, piece))
         });
         let (rest, piece) = read.await?;
@@ -102,23 +108,39 @@ async fn send(mut decoding: Decoding, sound: &mpsc::Sender<Sound>) -> Result<(),
 
 #[async_trait]
 impl Library for Sounds {
-    async fn open(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), String> {
+    async fn open(&self, url: &str, sound: mpsc::Sender<Sound>) -> Result<(), Failure> {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("http" | "https") => self.fetched(url, sound).await,
             Some("file") => self.file(url.get("file://".len()..).unwrap_or_default(), sound).await,
             Some(other) => {
                 let other = protocol::read::shown(other);
-                Err(format!("{other:?} addresses are not played; use http, https or a file"))
+                let why = format!("{other:?} addresses are not played; use http, https or a file");
+                Err(Failure::new(400, why))
             }
             None => self.file(url, sound).await,
         }
     }
 }
 
+/// What is no sound file, or a damaged one.
+fn unsound(why: String) -> Failure {
+    Failure::new(415, why)
+}
+
+fn path_failure(error: &PathError) -> Failure {
+    let code = if matches!(error, PathError::Outside(_)) { 403 } else { 404 };
+    Failure::new(code, error.to_string())
+}
+
+fn file_failure(error: &std::io::Error) -> Failure {
+    let code = if error.kind() == std::io::ErrorKind::PermissionDenied { 403 } else { 500 };
+    Failure::new(code, error.to_string())
+}
+
 /// Reading and decoding would hold up whoever awaits beside it, so it is done on a thread for such work.
 async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the file broke the decoder".into()))
 }

@@ -27,6 +27,7 @@ mod limits;
 mod line;
 mod mcp;
 mod media_pass;
+mod mistakes;
 mod orders;
 mod outbound;
 mod posthook;

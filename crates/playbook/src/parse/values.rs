@@ -1,5 +1,6 @@
 //! Values of a playbook that can be read and that no call can use.
 
+use protocol::limits::{self, Allowed, Outside};
 use protocol::option::ExtractHeader;
 use regex::RegexBuilder;
 
@@ -16,32 +17,8 @@ pub(super) const NO_ADDRESS: &str = "is no http or https address";
 /// Largest compiled pattern for a header, in bytes: as large as a call compiles.
 const MAX_PATTERN: usize = 1024 * 1024;
 
-/// A number of the settings: its key, where it stands, and the least and the greatest that makes sense.
-struct Range {
-    key: &'static str,
-    of: fn(&Playbook) -> Option<f64>,
-    from: f64,
-    to: f64,
-}
-
-const fn range(key: &'static str, from: f64, to: f64, of: fn(&Playbook) -> Option<f64>) -> Range {
-    Range { key, of, from, to }
-}
-
-const RANGES: &[Range] = &[
-    range("vad.voiceThreshold", 0.0, 1.0, |own| Some(own.option.vad.as_ref()?.voice_threshold?.into())),
-    range("tts.speed", 0.25, 4.0, |own| Some(own.option.tts.as_ref()?.speed?.into())),
-    range("tts.volume", 0.0, 10.0, |own| Some(own.option.tts.as_ref()?.volume?.into())),
-    range("recorder.samplerate", 8000.0, 48_000.0, |own| {
-        Some(own.option.recorder.as_ref()?.samplerate?.into())
-    }),
-    range("ambiance.duckLevel", 0.0, 1.0, |own| Some(own.option.ambiance.as_ref()?.duck_level?.into())),
-    range("ambiance.normalLevel", 0.0, 1.0, |own| Some(own.option.ambiance.as_ref()?.normal_level?.into())),
-    range("ambiance.transitionSpeed", 0.0, 1.0, |own| {
-        Some(own.option.ambiance.as_ref()?.transition_speed?.into())
-    }),
-    range("llm.temperature", 0.0, 2.0, |own| Some(own.llm.as_ref()?.temperature?.into())),
-];
+/// What may be written for how free a model's words are.
+const TEMPERATURE: Allowed = Allowed::Between(0.0, 2.0);
 
 /// An address of the settings: its key, where it stands, and what it may begin with.
 struct Address {
@@ -97,10 +74,14 @@ pub(super) fn check(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) 
     let mut warn = |key: &str, message: String, nearest: Option<String>| {
         found.push(Warning { line: yaml.line_of(key), message: format!("`{key}`: {message}"), nearest });
     };
-    for Range { key, of, from, to } in RANGES {
-        if let Some(value) = of(playbook).filter(|value| !(*from..=*to).contains(value)) {
-            warn(key, format!("{value} is not between {from} and {to}"), None);
-        }
+    for outside in limits::outside(&playbook.option) {
+        warn(outside.key, outside.to_string(), None);
+    }
+    if let Some(number) = playbook.llm.as_ref().and_then(|llm| llm.temperature).map(f64::from)
+        && !TEMPERATURE.holds(number)
+    {
+        let outside = Outside { key: "llm.temperature", number, allowed: TEMPERATURE };
+        warn(outside.key, outside.to_string(), None);
     }
     for Address { key, of, schemes } in ADDRESSES {
         if let Some(text) = of(playbook).filter(|text| !text.is_empty() && !is_address(text, schemes)) {

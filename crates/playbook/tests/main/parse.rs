@@ -244,9 +244,9 @@ fn a_scene_that_is_missing_is_told_at_the_line_that_names_it() {
 #[test]
 fn values_that_no_call_can_use_are_told_with_line_and_key() {
     for (front, told) in [
-        ("vad: { voiceThreshold: 7 }", "line 2: `vad.voiceThreshold`: 7 is not between 0 and 1"),
-        ("tts:\n  speed: -3", "line 3: `tts.speed`: -3 is not between 0.25 and 4"),
-        ("ambiance:\n  duck_level: 2", "line 3: `ambiance.duckLevel`: 2 is not between 0 and 1"),
+        ("vad: { voiceThreshold: 7 }", "line 2: `vad.voiceThreshold`: expected 0 to 1, got 7"),
+        ("tts:\n  speed: -3", "line 3: `tts.speed`: expected 0.25 to 4, got -3"),
+        ("ambiance:\n  duck_level: 2", "line 3: `ambiance.duckLevel`: expected 0 to 1, got 2"),
         (
             "posthook: { url: nourl }",
             "line 2: `posthook.url`: `nourl` is no address that begins with http:// or https://",

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use protocol::command::Command;
-use protocol::read;
+use protocol::{limits, read};
 
 fn refused(text: &str) -> (String, String) {
     let error = Command::parse(text).expect_err(text);
@@ -38,6 +38,57 @@ fn a_wrong_value_is_told_with_its_field() {
     ];
     for (text, field) in rows {
         assert_eq!(refused(text).0, field, "{text}");
+    }
+}
+
+#[test]
+fn a_number_outside_of_its_limits_is_told_with_its_field_and_what_is_allowed() {
+    let invite = |option: &str| format!(r#"{{"command":"invite","option":{option}}}"#);
+    let rows = [
+        (invite(r#"{"ambiance":{"normalLevel":-1e30}}"#), "option.ambiance.normalLevel", "0 to 1"),
+        (invite(r#"{"ambiance":{"duckLevel":1.1}}"#), "option.ambiance.duckLevel", "0 to 1, got 1.1"),
+        (invite(r#"{"tts":{"samplerate":0}}"#), "option.tts.samplerate", "8000 to 48000, got 0"),
+        (invite(r#"{"tts":{"samplerate":4294967295}}"#), "option.tts.samplerate", "got 4294967295"),
+        (invite(r#"{"vad":{"voiceThreshold":-7}}"#), "option.vad.voiceThreshold", "0 to 1, got -7"),
+        (invite(r#"{"vad":{"speechPadding":4e9}}"#), "option.vad.speechPadding", "0 to 10000"),
+        (invite(r#"{"mediaPass":{"ptime":99999999}}"#), "option.mediaPass.ptime", "0 to 1000"),
+        (invite(r#"{"mediaPass":{"packetSize":321}}"#), "option.mediaPass.packetSize", "even number from 2"),
+        (invite(r#"{"mediaPass":{"inputSampleRate":44100}}"#), "option.mediaPass.inputSampleRate", "48000"),
+        (
+            invite(r#"{"ringback_detection":{"min_buffer_secs":3}}"#),
+            "option.ringbackDetection.minBufferSecs",
+            "4",
+        ),
+        (r#"{"command":"accept","option":{"tts":{"speed":9}}}"#.into(), "option.tts.speed", "0.25 to 4"),
+        (r#"{"command":"tts","text":"a","option":{"speed":9}}"#.into(), "option.speed", "0.25 to 4"),
+        (r#"{"command":"tts","text":"a","option":{"volume":11}}"#.into(), "option.volume", "0 to 10"),
+        (r#"{"command":"ringing","recorder":{"samplerate":7}}"#.into(), "recorder.samplerate", "16000"),
+        (r#"{"command":"record","action":"start","recorder":{"ptime":0}}"#.into(), "recorder.ptime", "10 to"),
+    ];
+    for (text, field, allowed) in rows {
+        let (told, message) = refused(&text);
+        assert_eq!(told, field, "{text}");
+        assert!(message.contains(allowed), "{text}: {message}");
+    }
+}
+
+#[test]
+fn numbers_at_their_limits_are_taken() {
+    for option in [
+        r#"{"vad":{"voiceThreshold":0,"speechPadding":0,"silencePadding":10000,"silenceTimeout":"1h"}}"#,
+        r#"{"tts":{"speed":0.25,"volume":10,"samplerate":48000},"sampleRate":24000}"#,
+        r#"{"ambiance":{"normalLevel":1,"duckLevel":0},"mediaPass":{"packetSize":64000,"ptime":20}}"#,
+    ] {
+        Command::parse(&format!(r#"{{"command":"invite","option":{option}}}"#)).unwrap();
+    }
+}
+
+#[test]
+fn every_limit_is_told_in_the_documentation() {
+    let api = include_str!("../../../../docs/api.md");
+    for limit in limits::LIMITS {
+        let row = format!("| `{}` | {} |", limit.key, limit.allowed);
+        assert!(api.contains(&row), "docs/api.md lacks: {row}");
     }
 }
 

@@ -159,7 +159,8 @@ fn a_wrong_type_in_any_field_of_any_command_is_told_in_words_of_the_wire() {
     let mut described = Described { root: &root, read: &read, refused: 0 };
     let commands = root["oneOf"].as_array().unwrap();
     for command in commands {
-        let name = command["properties"]["command"]["const"].clone();
+        let tag = &command["properties"]["command"];
+        let name = tag.get("const").unwrap_or(&tag["enum"][0]).clone();
         let base = Map::from_iter([("command".to_owned(), name)]);
         described.walk(command, &[], &base);
     }

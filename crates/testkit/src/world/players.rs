@@ -1,9 +1,10 @@
 //! The providers of a simulated call: what the rules ask of them becomes entries of the agenda.
 
 use audio::Resampler;
-use call::core::Input;
+use call::Failure;
 use call::core::realtime::Broken;
 use call::core::voice::VoiceId;
+use call::core::{Background, Input};
 use call::media::order::{DoorId, ToMedia};
 use call::setup::Sound;
 use protocol::chat::{Ask, ModelOutput};
@@ -18,7 +19,7 @@ const FILE_CHUNK: usize = RATE as usize;
 impl World {
     pub(super) fn listen(&mut self, door: DoorId) -> Option<Input> {
         if let Some(Fault::Refuses(why)) = &self.cast.recognizer.fault {
-            let broken = Broken { why: why.clone(), retryable: false };
+            let broken = Broken { failure: why.as_str().into(), retryable: false };
             return Some(Input::Unheard(door, Err(broken)));
         }
         let understood = self.caller.said.iter().filter(|said| said.to <= self.now).count();
@@ -56,7 +57,8 @@ impl World {
                 ears.understood = ears.understood.max(done);
                 ears.last.clear();
                 if let Some(Fault::Breaks(why)) = times.fault {
-                    let input = Input::Unheard(door, Err(Broken { why, retryable: true }));
+                    let input =
+                        Input::Unheard(door, Err(Broken { failure: why.as_str().into(), retryable: true }));
                     self.due(now + times.last, From::Door(door), What::Input(input));
                 } else if !text.is_empty() {
                     self.due(now + times.last, From::Door(door), What::Final(door, text));
@@ -87,7 +89,7 @@ impl World {
     /// Music that is loaded as a whole.
     pub(super) fn music(&mut self, number: u32, path: &str, rate: u32) -> Option<Input> {
         let Some(length) = self.cast.files.get(path) else {
-            return Some(Input::NoMusic(number, format!("{path}: not found")));
+            return Some(Input::NoBackground(Background::Music(number), missing(path)));
         };
         let hz = tone_of(self.spoken);
         self.spoken += 1;
@@ -98,9 +100,15 @@ impl World {
         None
     }
 
+    /// Background sound: too soft for the ear that tells tones, so it is only looked for.
+    pub(super) fn ambience(&self, path: &str) -> Option<Input> {
+        let there = self.cast.files.contains_key(path);
+        (!there).then(|| Input::NoBackground(Background::Ambience, missing(path)))
+    }
+
     pub(super) fn open(&mut self, voice: VoiceId) -> Option<Input> {
         if let Some(Fault::Refuses(why)) = &self.cast.synthesizer.fault {
-            return Some(Input::Silent(voice, Err(why.clone())));
+            return Some(Input::Silent(voice, Err(why.as_str().into())));
         }
         self.voices.insert(voice, Voice { busy: self.now, broken: false, held: None });
         None
@@ -133,7 +141,7 @@ impl World {
             self.due(begin + at, From::Voice(voice), What::Input(input));
         }
         let last = match fault {
-            Some(why) => Input::Silent(voice, Err(why)),
+            Some(why) => Input::Silent(voice, Err(why.as_str().into())),
             None => Input::Spoken(voice, RATE, Spoken::Done { piece }),
         };
         self.due(end, From::Voice(voice), What::Input(last));
@@ -147,7 +155,7 @@ impl World {
 
     pub(super) fn open_file(&mut self, voice: VoiceId, url: &str) -> Option<Input> {
         let Some(length) = self.cast.files.get(url) else {
-            return Some(Input::Silent(voice, Err(format!("{url}: not found"))));
+            return Some(Input::Silent(voice, Err(missing(url))));
         };
         let hz = tone_of(self.spoken);
         self.spoken += 1;
@@ -221,4 +229,8 @@ impl World {
             self.voices.remove(&voice);
         }
     }
+}
+
+fn missing(path: &str) -> Failure {
+    Failure::new(404, format!("{path:?} is not there"))
 }

@@ -66,7 +66,10 @@ impl World {
             }
             Doing::Breaks(why) => {
                 self.model.door = None;
-                self.feed(Input::ModelEnded(door, Err(Broken { why, retryable: true })));
+                self.feed(Input::ModelEnded(
+                    door,
+                    Err(Broken { failure: why.as_str().into(), retryable: true }),
+                ));
             }
         }
     }

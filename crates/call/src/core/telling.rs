@@ -1,0 +1,69 @@
+//! What clients are told beside what happens to the call: what went wrong, and how long things took.
+
+use std::time::Duration;
+
+use protocol::event::Event;
+use protocol::{CallTime, Extra, redact};
+
+use super::Core;
+use crate::failure::Failure;
+
+/// Unknown keys that are told in one call.
+const MOST_COMPLAINTS: usize = 32;
+
+impl Core {
+    /// Tells an error that is no field's.
+    pub(crate) fn error(&mut self, now: CallTime, sender: &str, error: impl Into<String>, code: u16) {
+        self.fail(now, sender, &Failure::new(code, error));
+    }
+
+    /// Tells that the key `field` of a command or of the call's option is wrong.
+    pub(crate) fn wrong(&mut self, now: CallTime, sender: &str, field: &str, why: impl Into<String>) {
+        self.fail(now, sender, &Failure::new(400, why).at(field));
+    }
+
+    /// Tells a failure.
+    pub(crate) fn fail(&mut self, now: CallTime, sender: &str, failure: &Failure) {
+        let field = Some(&failure.field).filter(|field| !field.is_empty());
+        let event = Event::Error {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            sender: redact::text(sender).into_owned(),
+            error: redact::text(&failure.to_string()).into_owned(),
+            code: Some(failure.code),
+            field: field.map(|field| redact::text(field).into_owned()),
+        };
+        self.emit(event);
+    }
+
+    /// What is wrong with a client's text, or which key of it nobody reads.
+    pub(super) fn complaint(&mut self, now: CallTime, field: &str, message: &str, refused: bool) {
+        if refused {
+            return self.wrong(now, "command", field, message);
+        }
+        // Each key is told once: a client that streams must not drown in the same complaint.
+        if self.complained.len() >= MOST_COMPLAINTS || !self.complained.insert(field.to_owned()) {
+            return;
+        }
+        let extra =
+            Extra::from([("unknownKey".to_owned(), field.into()), ("message".to_owned(), message.into())]);
+        let event = Event::Other {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            sender: "command".into(),
+            extra: Some(extra),
+        };
+        self.emit(event);
+    }
+
+    /// How long something took.
+    pub(crate) fn metric(&mut self, now: CallTime, key: &str, duration: Duration, data: serde_json::Value) {
+        let event = Event::Metrics {
+            timestamp: self.unix_ms(now),
+            key: key.into(),
+            duration: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            data,
+        };
+        self.emit(event);
+    }
+}

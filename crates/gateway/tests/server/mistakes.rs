@@ -1,0 +1,93 @@
+//! What clients name that cannot be had: the code says whose fault it is, the field what to mend, and the call goes on.
+
+use serde_json::{Value, json};
+
+use crate::egress::Server;
+use crate::rig::{Client, Rig};
+
+async fn refused(client: &mut Client, command: Value) -> (u64, String, String) {
+    client.send(command).await;
+    told(client).await
+}
+
+async fn told(client: &mut Client) -> (u64, String, String) {
+    let error = client.event("error").await;
+    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    (error["code"].as_u64().unwrap(), text("field"), text("error"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_played_is_told_by_the_key_that_names_it_and_by_kind() {
+    let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
+    std::fs::write(rig.path("sounds/text.wav"), "no sound at all").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", rig.path("sounds/link.wav")).unwrap();
+    let files = [
+        ("nothing.wav".to_owned(), 404),
+        ("/etc/passwd".to_owned(), 403),
+        ("/etc/nothing".to_owned(), 403),
+        ("../x.wav".to_owned(), 403),
+        ("link.wav".to_owned(), 403),
+        ("http://10.0.0.1/x.wav".to_owned(), 403),
+        ("ftp://example.com/x.wav".to_owned(), 400),
+        ("text.wav".to_owned(), 415),
+    ];
+    for (file, code) in &files {
+        let mut client = rig.connect("/call").await;
+        let option = json!({"ambiance": {"path": file}});
+        client.send(json!({"command": "invite", "option": option})).await;
+        let (came, field, error) = told(&mut client).await;
+        assert_eq!((came, field.as_str()), (*code, "ambiance.path"), "{file}: {error}");
+        let (came, field, error) = refused(&mut client, json!({"command": "play", "url": file})).await;
+        assert_eq!((came, field.as_str()), (*code, "url"), "{file}: {error}");
+        assert!(error.starts_with("url: "), "{error}");
+        client.event("trackEnd").await;
+        client.send(json!({"command": "hangup"})).await;
+        client.event("hangup").await;
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leads_to_a_private_address_or_has_no_such_file_is_told_by_its_kind() {
+    let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
+    let mut client = rig.connect("/call").await;
+    client.send(json!({"command": "invite", "option": {}})).await;
+    client.event("answer").await;
+    let gone = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let broken = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let servers = [
+        (Server::redirecting("http://10.0.0.1/private.wav").await, 403),
+        (Server::answering(gone).await, 404),
+        (Server::answering(broken).await, 502),
+    ];
+    for (server, code) in &servers {
+        let play = json!({"command": "play", "url": format!("http://{}/x.wav", server.address)});
+        let (came, field, error) = refused(&mut client, play).await;
+        assert_eq!((came, field.as_str()), (*code, "url"), "{error}");
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voice_that_there_is_not_is_the_clients_mistake() {
+    let rig = Rig::start_speaking(|_| {}).await;
+    let mut client = rig.connect("/call").await;
+    client.send(json!({"command": "invite", "option": {}})).await;
+    client.event("answer").await;
+    for (option, field) in [
+        (json!({"provider": "nobody"}), "tts.provider"),
+        (json!({"provider": "flite", "speaker": "nobody"}), "tts.speaker"),
+        (json!({"provider": "espeak", "speaker": "../x"}), "tts.speaker"),
+        (json!({"provider": "espeak", "speed": 9}), "option.speed"),
+        (json!({}), "tts.provider"),
+    ] {
+        let command = json!({"command": "tts", "text": "Hello", "option": option});
+        let (code, came, error) = refused(&mut client, command).await;
+        assert_eq!((code, came.as_str()), (400, field), "{error}");
+    }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
