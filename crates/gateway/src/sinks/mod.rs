@@ -2,13 +2,14 @@
 //!
 //! [`events`] writes event logs, [`recording`] sound, [`reports`] what a playbook's `posthook` is sent. A call record goes into the [`archive`]: into a file
 //! ([`records`], with a `journal` of the calls that are up), into the database ([`store`], an embedded one or Postgres), and from a spool
-//! ([`delivery`]) to a server ([`post`]) or an object store ([`objects`]); what those do not take is [`refused`].
+//! ([`delivery`]) as a [`parcel`] to a server ([`post`]) or an object store ([`objects`]); what those do not take is [`refused`].
 
 pub mod archive;
 pub mod delivery;
 pub mod events;
 mod journal;
 pub mod objects;
+pub mod parcel;
 pub mod post;
 pub mod recording;
 pub mod records;

@@ -13,15 +13,23 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
 use protocol::Secret;
 use tokio::io::AsyncWriteExt;
 
-use super::delivery::{Attached, Parcel, Sink};
+use super::delivery::Sink;
+use super::parcel::{Attached, Parcel};
 use super::refused::NotTaken;
 use crate::config::RecordTable;
 use crate::config::words::Vendor;
 
 /// Tries inside one delivery; the spool tries again later.
 const TRIES: usize = 2;
-/// Time for one request.
+/// After so long a request that has failed is not tried again inside the delivery: a store that hangs is left to the
+/// spool.
+const TRY_AGAIN_WITHIN: Duration = Duration::from_secs(20);
+/// Time for one request, which sends at most [`PIECE`].
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Time to reach the store.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Larger files are sent in parts of so many bytes, one after the other; the smallest that S3 has.
+const PIECE: usize = 5 * 1024 * 1024;
 
 /// Puts records into a bucket.
 #[derive(Clone, Debug)]
@@ -50,7 +58,7 @@ impl Objects {
     async fn file(&self, key: &Path, file: &Attached) -> Result<(), NotTaken> {
         let unreadable = |e: std::io::Error| NotTaken::Refused(format!("{}: {e}", file.path.display()));
         let mut from = tokio::fs::File::open(&file.path).await.map_err(unreadable)?;
-        let mut to = BufWriter::new(self.store.clone(), key.clone());
+        let mut to = BufWriter::with_capacity(self.store.clone(), key.clone(), PIECE).with_max_concurrency(1);
         let sent = tokio::io::copy(&mut from, &mut to).await.map_err(|e| not_taken(key, &e))?;
         to.shutdown().await.map_err(|e| not_taken(key, &e))?;
         self.confirm(key, sent).await
@@ -95,9 +103,10 @@ impl Sink for Objects {
 fn store(table: &RecordTable) -> object_store::Result<Arc<dyn ObjectStore>> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let secret = |secret: &Option<Secret>| secret.as_ref().map_or("", Secret::expose).to_owned();
-    let retry = RetryConfig { max_retries: TRIES, retry_timeout: TIMEOUT * 2, ..RetryConfig::default() };
+    let retry = RetryConfig { max_retries: TRIES, retry_timeout: TRY_AGAIN_WITHIN, ..RetryConfig::default() };
     // The endpoint stands in the configuration, so whoever writes it may choose one without TLS.
-    let options = ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(true);
+    let options =
+        ClientOptions::new().with_timeout(TIMEOUT).with_connect_timeout(CONNECT).with_allow_http(true);
     let bucket = text(&table.bucket);
     match table.vendor.unwrap_or(Vendor::Aws) {
         Vendor::Gcp => Ok(Arc::new(

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use active_call::config::words::{RecordSink, Vendor};
 use active_call::config::{Config, RecordTable};
-use active_call::sinks::delivery::{Delivery, Parcel, Policy, SETTLED, Sink};
+use active_call::sinks::delivery::{Delivery, Policy, SETTLED, Sink};
 use active_call::sinks::objects::Objects;
+use active_call::sinks::parcel::Parcel;
 use active_call::sinks::post::Post;
 use active_call::sinks::refused::{NotTaken, REFUSED};
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use protocol::Secret;
 use protocol::record::CallRecord;
 use protocol::value::Headers;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -33,23 +35,21 @@ use tokio_util::sync::CancellationToken;
 use crate::programs;
 use crate::rig::{PATIENCE, Rig, until};
 
-/// A server that answers what `statuses` say, then 200, and passes on what it took.
-async fn server(statuses: Vec<StatusCode>) -> (String, mpsc::Receiver<(HeaderMap, String)>, JoinSet<()>) {
+/// A server that answers what `status` says to the number of a request, from 0, and its `Idempotency-Key`, and passes on
+/// what it took.
+async fn server(
+    status: impl Fn(u64, &str) -> StatusCode + Send + Sync + 'static,
+) -> (String, mpsc::Receiver<(HeaderMap, String)>, JoinSet<()>) {
     let (took_in, took) = mpsc::channel(64);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/records", listener.local_addr().unwrap());
-    let (left_in, left) = mpsc::channel(statuses.len().max(1));
-    for status in statuses {
-        left_in.send(status).await.unwrap();
-    }
-    let state = Arc::new((took_in, tokio::sync::Mutex::new(left)));
-    type Shared = Arc<(mpsc::Sender<(HeaderMap, String)>, tokio::sync::Mutex<mpsc::Receiver<StatusCode>>)>;
-    let take = |State(state): State<Shared>, headers: HeaderMap, body: Bytes| async move {
-        let status = state.1.lock().await.try_recv().unwrap_or(StatusCode::OK);
-        state.0.send((headers, String::from_utf8_lossy(&body).into_owned())).await.unwrap();
-        status
+    let (status, number) = (Arc::new(status), Arc::new(AtomicU64::new(0)));
+    let take = move |headers: HeaderMap, body: Bytes| async move {
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        took_in.send((headers, String::from_utf8_lossy(&body).into_owned())).await.unwrap();
+        status(number.fetch_add(1, Ordering::Relaxed), &key)
     };
-    let router = Router::new().route("/records", post(take)).with_state(state);
+    let router = Router::new().route("/records", post(take));
     let router = router.layer(axum::extract::DefaultBodyLimit::disable());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -81,7 +81,11 @@ fn waiting(rig: &Rig) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_and_its_files_are_posted_and_removed_when_that_is_confirmed() {
-    let (url, mut took, _tasks) = server(vec![StatusCode::SERVICE_UNAVAILABLE]).await;
+    let (url, mut took, _tasks) = server(|number, _| match number {
+        0 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    })
+    .await;
     let rig = Rig::start_with(to(&url)).await;
     recorded_call(&rig, "posted").await;
     let (first, _) = timeout(PATIENCE, took.recv()).await.unwrap().unwrap();
@@ -113,7 +117,7 @@ async fn what_a_server_does_not_take_waits_for_the_next_start() {
     until("a record in the spool", || crate::rig::records_under(&spool).pop()).await;
     rig.server.stop().await;
     assert_eq!(crate::rig::records_under(&spool).len(), 1);
-    let (url, mut took, _tasks) = server(Vec::new()).await;
+    let (url, mut took, _tasks) = server(|_, _| StatusCode::OK).await;
     let again = Rig::start_with(|config| {
         to(&url)(config);
         config.callrecord.as_mut().unwrap().spool = spool.clone();
@@ -206,9 +210,11 @@ async fn sets_aside(spool: &Path, sink: Arc<dyn Sink>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_a_server_refuses_is_set_aside_and_holds_up_no_other() {
-    // The first is sent, the second is taken; then the first twice more.
-    let no = StatusCode::UNPROCESSABLE_ENTITY;
-    let (url, mut took, _tasks) = server(vec![no, StatusCode::OK, no, no]).await;
+    let (url, mut took, _tasks) = server(|_, key| match key {
+        "bad" => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::OK,
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let post = Post { client: reqwest::Client::new(), url, headers: Headers::new() };
     sets_aside(folder.path(), Arc::new(post)).await;
@@ -216,7 +222,128 @@ async fn a_record_that_a_server_refuses_is_set_aside_and_holds_up_no_other() {
     while let Ok((headers, _)) = took.try_recv() {
         sent.push(headers["idempotency-key"].to_str().unwrap().to_owned());
     }
-    assert_eq!(sent, ["bad", "good", "bad", "bad"]);
+    sent.sort();
+    assert_eq!(sent, ["bad", "bad", "bad", "good"]);
+}
+
+/// Lies in wait for ever with the records whose name begins with `hangs`, takes the others and tells which.
+struct Partial {
+    took: mpsc::Sender<String>,
+}
+
+#[async_trait]
+impl Sink for Partial {
+    async fn deliver(&self, parcel: &Parcel) -> Result<(), NotTaken> {
+        if parcel.name.starts_with("hangs") {
+            std::future::pending::<()>().await;
+        }
+        self.took.send(parcel.name.clone()).await.unwrap();
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_hangs_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = folder.path().join("20251009");
+    std::fs::create_dir(&day).unwrap();
+    let names = ["hangs-1", "hangs-2", "later-1", "later-2", "later-3", "later-4", "later-5"];
+    for name in names {
+        std::fs::write(day.join(format!("{name}.json")), record(name, None)).unwrap();
+    }
+    let (took, mut taken) = mpsc::channel(64);
+    let settled = Policy { settled: Duration::ZERO, ..policy(folder.path()) };
+    let news = Arc::new(Notify::new());
+    let delivery = Delivery::new(folder.path().into(), Arc::new(Partial { took }), settled, news.clone());
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(delivery.run(stop.clone()));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        seen.push(timeout(PATIENCE, taken.recv()).await.unwrap().unwrap());
+    }
+    seen.sort();
+    assert_eq!(seen, names[2..]);
+    std::fs::write(day.join("new.json"), record("new", None)).unwrap();
+    news.notify_one();
+    assert_eq!(timeout(PATIENCE, taken.recv()).await.unwrap().as_deref(), Some("new"));
+    stop.cancel();
+    timeout(PATIENCE, tasks.join_next()).await.unwrap().unwrap().unwrap();
+    assert!(day.join("hangs-1.json").exists(), "nothing is lost");
+}
+
+/// A server whose first answer comes when it has read the head of a request alone, as it closes; it passes on how many
+/// bytes of each body it read.
+async fn hasty() -> (String, mpsc::Receiver<usize>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/records", listener.local_addr().unwrap());
+    let (read_in, read) = mpsc::channel(64);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut lies = true;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut got, mut wanted) = (Vec::new(), None);
+            while wanted.is_none_or(|wanted| got.len() < wanted && !lies) {
+                if stream.read_buf(&mut got).await.unwrap_or(0) == 0 {
+                    break;
+                }
+                let text = String::from_utf8_lossy(&got).to_lowercase();
+                wanted = text.split_once("\r\n\r\n").map(|(head, _)| {
+                    let length = head.split_once("content-length: ").unwrap().1.lines().next().unwrap();
+                    head.len() + 4 + length.parse::<usize>().unwrap()
+                });
+            }
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+                .await;
+            read_in.send(if lies { 0 } else { got.len() }).await.unwrap();
+            lies = false;
+        }
+    });
+    (url, read, tasks)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_confirms_a_recording_before_having_it_confirms_nothing() {
+    let (url, mut read, _tasks) = hasty().await;
+    let rig = Rig::start_with(to(&url)).await;
+    recorded_call(&rig, "posted").await;
+    assert_eq!(timeout(PATIENCE, read.recv()).await.unwrap(), Some(0));
+    assert!(rig.path("recorders/posted.wav").exists(), "the answer came before the recording went");
+    assert!(timeout(PATIENCE, read.recv()).await.unwrap().unwrap() > 1_000, "it is sent again");
+    rig.until("no local copy", |rig| (!rig.path("recorders/posted.wav").exists()).then_some(())).await;
+    assert_eq!(waiting(&rig), 0);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_that_keeps_less_than_it_says_has_confirmed_nothing() {
+    let take = async |request: axum::extract::Request| {
+        let put = request.method() == axum::http::Method::PUT;
+        let _ = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        ([("etag", "\"1\"")], if put { "" } else { "x" })
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let objects = Objects::new(&store_at(&listener)).unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, Router::new().fallback(take)).await.unwrap() });
+    let (day, name, stem) = ("20251009".into(), "a".into(), "a".into());
+    let parcel = Parcel { day, name, stem, text: b"{}".to_vec(), files: Vec::new() };
+    let told = objects.deliver(&parcel).await.unwrap_err();
+    assert!(matches!(&told, NotTaken::Away(told) if told.contains("1 bytes are there of 2")), "{told:?}");
+}
+
+/// The table of an object store at `listener`.
+fn store_at(listener: &TcpListener) -> RecordTable {
+    RecordTable {
+        r#type: Some(RecordSink::S3),
+        vendor: Some(Vendor::Minio),
+        bucket: Some("calls".into()),
+        endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+        access_key: Some(Secret::new("a")),
+        secret_key: Some(Secret::new("b")),
+        ..RecordTable::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,15 +367,7 @@ async fn a_record_that_an_object_store_refuses_is_set_aside_and_holds_up_no_othe
     };
     let router = Router::new().fallback(take).with_state(Kept::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let table = RecordTable {
-        r#type: Some(RecordSink::S3),
-        vendor: Some(Vendor::Minio),
-        bucket: Some("calls".into()),
-        endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
-        access_key: Some(Secret::new("a")),
-        secret_key: Some(Secret::new("b")),
-        ..RecordTable::default()
-    };
+    let table = store_at(&listener);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
     let folder = tempfile::tempdir().unwrap();

@@ -25,7 +25,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Found, Query, Question, Row, Value};
-use crate::sinks::delivery::{Parcel, Sink};
+use crate::sinks::delivery::Sink;
+use crate::sinks::parcel::Parcel;
 use crate::sinks::refused::NotTaken;
 
 /// How long a connection may take until it can be used.
