@@ -40,7 +40,7 @@ pub const EVENTS: usize = 64;
 pub const HEARING: usize = 20;
 /// Calls that share one slot before the next slot is begun: enough to fill batches of the detector, few enough
 /// that the last one still leaves within a millisecond of its tick.
-const SLOT_FULL: usize = 8;
+const SLOT_FULL: usize = 16;
 const SLOTS: u64 = FRAME_MS as u64;
 /// A thread that is later than so many ticks skips the rest and counts a slip.
 const MOST_LATE: u64 = 5 * SLOTS;

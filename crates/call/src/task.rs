@@ -2,6 +2,7 @@
 //! then carries out what they want; nothing here decides anything.
 
 mod complaints;
+mod flow;
 mod providers_of;
 
 use std::panic::AssertUnwindSafe;
@@ -27,13 +28,13 @@ use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
 use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
 use complaints::Complaints;
+use flow::voice_of;
 use providers_of::Running;
 
 /// How long the end of a recording is waited for before the record goes without its size.
 const TAPE_END: Duration = Duration::from_secs(10);
 /// Inputs of providers waiting for the rules. When full the provider waits.
 const INPUTS: usize = 64;
-
 /// Lines that were opened and wait for the call. When full the one that opens them waits.
 const LINES: usize = 4;
 /// When it is looked again whether the client has taken some. Nothing tells: a place that was waited for would be kept
@@ -229,6 +230,7 @@ impl Task {
 
     /// Gives the rules one input and carries out what they want.
     async fn feed(&mut self, input: Input) {
+        let voice = voice_of(&input);
         let mut inputs = std::collections::VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let time = CallTime(now().saturating_duration_since(self.started));
@@ -237,6 +239,7 @@ impl Task {
                 inputs.extend(self.carry_out(effect).await);
             }
         }
+        voice.into_iter().for_each(|voice| self.running.taken(voice));
         if let Some(info) = self.core.info() {
             // `Over` is shown when the record is handed over, in `close`.
             if info.phase != Phase::Over {

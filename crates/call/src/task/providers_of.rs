@@ -13,9 +13,10 @@ use protocol::chat::{Ask, ModelOutput, TurnId};
 use protocol::option::{LlmOption, RealtimeOption, SynthesisOption, TranscriptionOption};
 use providers::run::{self, Limits};
 use providers::{Heard, Hearing, ProviderError, RealtimeInput, Spoken, Text};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::flow::Flow;
 use crate::core::realtime::Broken;
 use crate::core::voice::VoiceId;
 use crate::core::{Background, Input, ToolCall};
@@ -62,7 +63,7 @@ pub(super) struct Running {
 struct Voice {
     task: AbortHandle,
     text: Option<mpsc::Sender<Text>>,
-    flow: watch::Sender<bool>,
+    flow: Flow,
 }
 
 impl Running {
@@ -179,20 +180,12 @@ impl Running {
         let rate = synthesizer.rate();
         let name = option.provider.clone().unwrap_or_default();
         let (text, texts) = mpsc::channel(TEXTS);
-        let (spoken, mut sounds) = mpsc::channel::<Spoken>(SPOKEN);
-        let (flow, mut flows) = watch::channel(true);
+        let (spoken, sounds) = mpsc::channel::<Spoken>(SPOKEN);
+        let (flow, flowing) = Flow::new();
         let input = self.input.clone();
+        let forward =
+            flowing.forward(sounds, input.clone(), move |spoken| Input::Spoken(voice, rate, spoken));
         let task = spawn(async move {
-            let forward = async {
-                while let Some(spoken) = sounds.recv().await {
-                    if flows.wait_for(|on| *on).await.is_err() {
-                        return;
-                    }
-                    if input.send(Input::Spoken(voice, rate, spoken)).await.is_err() {
-                        return;
-                    }
-                }
-            };
             let (result, ()) = tokio::join!(
                 fenced(
                     run::synthesize(&name, synthesizer.as_ref(), &SPEAK, texts, spoken),
@@ -229,7 +222,14 @@ impl Running {
 
     pub(super) fn flow(&mut self, voice: VoiceId, on: bool) {
         if let Some(voice) = self.voices.get(&voice) {
-            voice.flow.send_replace(on);
+            voice.flow.set(on);
+        }
+    }
+
+    /// The rules have dealt with a piece of a voice.
+    pub(super) fn taken(&self, voice: VoiceId) {
+        if let Some(voice) = self.voices.get(&voice) {
+            voice.flow.taken();
         }
     }
 
@@ -260,20 +260,11 @@ impl Running {
         voice: VoiceId,
         work: impl FnOnce(mpsc::Sender<Sound>) -> W,
     ) {
-        let (sound, mut sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
-        let (flow, mut flows) = watch::channel(true);
+        let (sound, sounds) = mpsc::channel::<Sound>(FILE_CHUNKS);
+        let (flow, flowing) = Flow::new();
         let (input, work) = (self.input.clone(), work(sound));
+        let forward = flowing.forward(sounds, input.clone(), move |sound| Input::Sound(voice, sound));
         let task = spawn(async move {
-            let forward = async {
-                while let Some(sound) = sounds.recv().await {
-                    if flows.wait_for(|on| *on).await.is_err() {
-                        return;
-                    }
-                    if input.send(Input::Sound(voice, sound)).await.is_err() {
-                        return;
-                    }
-                }
-            };
             let (result, ()) = tokio::join!(fenced(work, |failure| failure), forward);
             let _ = input.send(Input::Silent(voice, result)).await;
         });
