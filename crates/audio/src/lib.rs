@@ -4,7 +4,7 @@
 //!
 //! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
 //! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`vad`],
-//! [`dtmf`], [`progress`] and [`denoise`] listen to them, [`recording`] and [`wav`] store them.
+//! [`dtmf`], [`progress`] and [`denoise`] listen to them, [`recording`] and [`wav`] store them, [`ogg_opus`] reads them back.
 #![deny(unsafe_code)]
 
 pub mod codec;
@@ -16,6 +16,7 @@ mod lanes;
 pub mod level;
 pub mod mix;
 pub mod noise;
+pub mod ogg_opus;
 pub mod progress;
 pub mod recording;
 pub mod resample;

@@ -1,7 +1,7 @@
 //! Recordings as bytes of a file: a format is one row in [`FORMATS`]. Every recording is stereo, the caller
 //! left and the agent right.
 
-mod ogg;
+pub(crate) mod ogg;
 mod opus;
 
 use crate::codec::{self, Encoder, g711};

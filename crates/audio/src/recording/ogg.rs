@@ -64,7 +64,7 @@ impl Pages {
 }
 
 /// The CRC of RFC 3533 section 6: polynomial 0x04c11db7, no reflection, beginning with zero.
-fn checksum(page: &[u8]) -> u32 {
+pub(crate) fn checksum(page: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| crc << 8 ^ TABLE[usize::from((crc >> 24) as u8 ^ byte)];
     page.iter().fold(0, step)
 }

@@ -6,6 +6,7 @@ mod codec;
 mod denoise;
 mod dtmf;
 mod jitter;
+mod ogg_opus;
 mod progress;
 mod recording;
 mod resample;

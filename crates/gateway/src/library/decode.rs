@@ -2,6 +2,7 @@
 
 use std::io::{Read, SeekFrom};
 
+use audio::ogg_opus::{self, OggOpus};
 use call::setup::Sound;
 use hound::{SampleFormat, WavReader, WavSpec};
 use symphonia::core::audio::GenericAudioBufferRef;
@@ -24,6 +25,9 @@ const LONGEST_S: u64 = 4 * 3600;
 const MOST_BROKEN: u32 = 100;
 /// Samples read of a file of bare samples at a time.
 const BLOCK: usize = 2048;
+/// Bytes in which it is looked for Opus, and bytes of it read at a time: less than a second of good speech.
+const OGG_HEAD: usize = 4096;
+const OGG_BLOCK: usize = 2048;
 
 /// A sound file that is being read. Between two pieces it needs no thread, so that a thousand calls that play
 /// files cost no thousand threads.
@@ -55,8 +59,15 @@ enum Source {
     /// s16le samples, with a WAV header before them or without one. Most prompts are this: it is read as it is,
     /// where the general reader holds 64 kB.
     Pcm(Pcm),
+    /// Opus in Ogg, which the general reader does not decode.
+    Opus(Box<Opus>),
     /// Any other container and codec.
     Coded(Box<Coded>),
+}
+
+struct Opus {
+    origin: Origin,
+    reader: OggOpus,
 }
 
 struct Pcm {
@@ -89,6 +100,9 @@ impl Decoding {
                     let (hz, channels) = (spec.sample_rate, usize::from(spec.channels));
                     Source::Pcm(Pcm { origin, hz, channels, left })
                 }
+                None if begins_as_opus(origin.source())? => {
+                    Source::Opus(Box::new(Opus { origin, reader: OggOpus::new() }))
+                }
                 None => Source::Coded(Box::new(Coded::open(origin.boxed(), extension)?)),
             },
         };
@@ -104,6 +118,7 @@ impl Decoding {
     pub(super) fn piece(&mut self) -> Result<Option<Sound>, String> {
         let read = |source: &mut Source, out: &mut Out| match source {
             Source::Pcm(pcm) => pcm.read(out),
+            Source::Opus(opus) => opus.read(out),
             Source::Coded(coded) => coded.read(out),
         };
         self.step(read)
@@ -116,7 +131,7 @@ impl Decoding {
     pub(super) fn at_hand(&mut self) -> Result<Option<Sound>, String> {
         let read = |source: &mut Source, out: &mut Out| match source {
             Source::Pcm(pcm) => pcm.at_hand(out),
-            Source::Coded(_) => Ok(Step::Wait),
+            Source::Opus(_) | Source::Coded(_) => Ok(Step::Wait),
         };
         self.step(read)
     }
@@ -174,6 +189,26 @@ fn plain_wav(source: &mut dyn MediaSource, extension: &str) -> Result<Option<(Wa
     Ok(None)
 }
 
+/// Whether `source` is Opus in Ogg; it is then at its beginning again.
+fn begins_as_opus(source: &mut dyn MediaSource) -> Result<bool, String> {
+    let mut head = Vec::with_capacity(OGG_HEAD);
+    source.take(OGG_HEAD as u64).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    source.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
+    Ok(ogg_opus::begins(&head))
+}
+
+impl Opus {
+    fn read(&mut self, out: &mut Out) -> Result<Step, String> {
+        let mut bytes = [0; OGG_BLOCK];
+        let count = self.origin.source().read(&mut bytes).map_err(|e| e.to_string())?;
+        self.reader.push(bytes.get(..count).unwrap_or_default());
+        while let Some(samples) = self.reader.poll().map_err(|e| e.to_string())? {
+            out.samples(ogg_opus::RATE, 1, &samples)?;
+        }
+        Ok(if count == 0 { Step::End } else { Step::More })
+    }
+}
+
 impl Pcm {
     /// Bytes of a frame, and how many whole frames of them are read at a time.
     fn block(&self) -> (usize, usize) {
@@ -213,7 +248,9 @@ impl Coded {
         let stream = MediaSourceStream::new(source, Default::default());
         let format = symphonia::default::get_probe()
             .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(|e| format!("no sound file that can be read ({e}); wav, mp3, flac, ogg and pcm can"))?;
+            .map_err(|e| {
+                format!("no sound file that can be read ({e}); wav, mp3, flac, ogg, opus and pcm can")
+            })?;
         let track = format.default_track(TrackType::Audio).ok_or("the file holds no sound")?;
         let parameters =
             track.codec_params.as_ref().and_then(|p| p.audio()).ok_or("the file holds no sound")?;
@@ -394,6 +431,17 @@ mod tests {
         let mut file = bytes(&[1, -2, 3]);
         file.push(9);
         assert_eq!(decoded(&file, "PCM").unwrap(), (16_000, vec![1, -2, 3]));
+    }
+
+    #[test]
+    fn opus_in_ogg_is_heard_whatever_its_name_ends_in() {
+        let file = include_bytes!("../../../audio/tests/fixtures/stereo_48k.opus");
+        for extension in ["opus", "ogg", "oga", "", "wav"] {
+            let (rate, sound) = decoded(file, extension).unwrap();
+            assert_eq!(rate, 16_000, "{extension}");
+            assert!(sound.len().abs_diff(24_000) <= 2, "{extension}: {}", sound.len());
+            assert!(sound.iter().any(|sample| sample.unsigned_abs() > 2_000), "{extension}");
+        }
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Recorder {
 /// `name` with the ending of the format, which takes the place of another format's: the name of a file says what is
 /// in it.
 fn ending(name: &str, format: &Format) -> String {
+    // The container has endings of its own (RFC 7845 section 9).
+    let ogg = |(_, ending): (&str, &str)| ["ogg", "oga"].iter().any(|own| ending.eq_ignore_ascii_case(own));
+    if format.name == "opus" && name.rsplit_once('.').is_some_and(ogg) {
+        return name.to_owned();
+    }
     let other = name
         .rsplit_once('.')
         .filter(|(_, ending)| FORMATS.iter().any(|format| ending.eq_ignore_ascii_case(format.extension)));

@@ -196,6 +196,32 @@ async fn a_thousand_commands_at_once_are_all_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recording_of_opus_in_ogg_can_be_played() {
+    let rig = Rig::start().await;
+    rig.tone("tone.wav");
+    let mut client = rig.connect("/call?id=first").await;
+    let recorder = json!({"recorderFile": "{id}.ogg", "format": "ogg"});
+    client.send(json!({"command": "invite", "option": {"recorder": recorder}})).await;
+    client.event("answer").await;
+    client.send(json!({"command": "play", "url": "tone.wav", "autoHangup": true})).await;
+    client.event("hangup").await;
+    rig.until("a record", |rig| rig.records().pop()).await;
+    std::fs::rename(rig.path("recorders/first.ogg"), rig.path("sounds/first.ogg")).unwrap();
+    let mut client = rig.connect("/call").await;
+    client.send(json!({"command": "invite", "option": {}})).await;
+    client.event("answer").await;
+    client.send(json!({"command": "play", "url": "first.ogg"})).await;
+    let end = client.event("trackEnd").await;
+    assert!(end["duration"].as_u64().unwrap() >= 1000, "{end}");
+    let samples = client.sound.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair));
+    let loud = samples.filter(|sample| sample.unsigned_abs() > 1000).count();
+    assert!(loud > 8_000, "the tone is heard: {loud}");
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recording_is_on_disk_and_in_the_record() {
     let rig = Rig::start().await;
     rig.tone("tone.wav");
