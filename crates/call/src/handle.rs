@@ -8,6 +8,7 @@ use protocol::{Command, Event};
 use tokio::sync::{mpsc, watch};
 
 use crate::end::StopReason;
+use crate::observers::Observer;
 
 /// Commands waiting for a call. When full the sender waits: a WebSocket reader stops reading and TCP pushes back.
 pub const COMMANDS: usize = 64;
@@ -40,7 +41,7 @@ pub enum ToCall {
     /// A client takes command of the call.
     Attach(Client),
     /// Someone wants to hear the events, without a say in the call.
-    Observe(mpsc::Sender<Event>),
+    Observe(Observer),
     /// End the call.
     Stop(StopReason),
 }

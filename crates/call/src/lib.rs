@@ -17,6 +17,7 @@ pub mod handle;
 pub mod legs;
 pub mod media;
 pub mod media_thread;
+pub mod observers;
 pub mod record;
 pub mod setup;
 pub mod tally;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use playbook::Playbook;
 use playbook::tools::McpServer;
+use protocol::Extra;
 use protocol::chat::ToolSpec;
 use protocol::command::DtmfMethod;
 use protocol::option::{
@@ -14,7 +15,6 @@ use protocol::option::{
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
 use protocol::value::Headers;
-use protocol::{Event, Extra};
 use providers::{ChatModel, Hearing, ProviderError, Realtime, Recognizer, Synthesizer};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -47,8 +47,6 @@ pub struct Setup {
     pub playbook: Option<Arc<Playbook>>,
     /// The client in command, when it is there already.
     pub client: Option<Client>,
-    /// Who else hears the events.
-    pub observers: Vec<mpsc::Sender<Event>>,
     /// Where the event log goes; `None` for none.
     pub log: Option<EventLog>,
     /// Options below those of commands and playbook.

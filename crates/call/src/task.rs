@@ -26,6 +26,7 @@ use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
 use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOut};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
+use crate::observers::Observers;
 use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
 use complaints::Complaints;
 use flow::voice_of;
@@ -73,7 +74,7 @@ struct Task {
     inbox: mpsc::Receiver<ToCall>,
     info: watch::Sender<CallInfo>,
     client: Option<Client>,
-    observers: Vec<mpsc::Sender<Event>>,
+    observers: Observers,
     log: Option<EventLog>,
     lost_lines: u64,
     /// Complaints that the log has.
@@ -95,7 +96,7 @@ impl Task {
         inbox: mpsc::Receiver<ToCall>,
         info: watch::Sender<CallInfo>,
     ) -> Self {
-        let Setup { id, kind, leg, wire, sip, playbook, client, observers, log, defaults, .. } = setup;
+        let Setup { id, kind, leg, wire, sip, playbook, client, log, defaults, .. } = setup;
         let facts = Facts {
             id: id.clone(),
             reference: if sip.is_some() { format!("{:016x}", rand::random::<u64>()) } else { id.clone() },
@@ -133,7 +134,7 @@ impl Task {
             inbox,
             info,
             client,
-            observers,
+            observers: Observers::default(),
             log,
             lost_lines: 0,
             complaints: Complaints::default(),
@@ -219,7 +220,7 @@ impl Task {
                 vec![Input::Attached]
             }
             Some(ToCall::Observe(observer)) => {
-                self.observers.push(observer);
+                self.observers.admit(observer);
                 Vec::new()
             }
             Some(ToCall::Stop(reason)) => vec![Input::Stop(reason)],
@@ -509,9 +510,7 @@ impl Task {
     fn emit(&mut self, event: Event) {
         self.log_line("event", &event);
         self.complaints.note(&event);
-        self.observers.retain(|observer| {
-            !matches!(observer.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
-        });
+        self.observers.tell(&event);
         let Some(client) = &self.client else { return };
         if let Err(error) = client.events.try_send(event) {
             if matches!(error, mpsc::error::TrySendError::Full(_)) {

@@ -75,7 +75,6 @@ pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, Unplaced>
         vars: Extra::new(),
         playbook,
         client: None,
-        observers: Vec::new(),
         log: Some(app.event_log(&id)),
         defaults: app.defaults(),
         rules: app.rules(),

@@ -233,7 +233,6 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
         vars: variables(headers),
         playbook: parts.playbook,
         client: None,
-        observers: Vec::new(),
         log: Some(app.event_log(&dialog_id)),
         defaults: app.defaults(),
         rules: app.rules(),

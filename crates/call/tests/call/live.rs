@@ -55,7 +55,6 @@ impl Live {
             vars: protocol::Extra::new(),
             playbook: playbook.map(|text| Arc::new(Playbook::parse(text, &|_| None).unwrap())),
             client: Some(Client { events: client, sound: None }),
-            observers: Vec::new(),
             log: None,
             defaults: serde_json::from_str::<CallOption>(OPTION).unwrap(),
             rules: Rules::default(),

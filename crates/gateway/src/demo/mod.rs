@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::handle::ToCall;
+use call::observers::Observer;
 use protocol::Event;
 use protocol::reason::HangupReason;
 use protocol::record::CallRecord;
@@ -156,12 +157,12 @@ async fn converse(
     let phone = Phone::open().await?;
     let port = server.sip_addr().port();
     let mut line = phone.dial(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), "demo").await?;
-    let (observer, mut events) = mpsc::channel(EVENTS);
+    let (teller, mut events) = mpsc::channel(EVENTS);
     let call = server.app().calls.all().into_iter().next();
     let id = call.as_ref().map(|call| call.id().to_owned()).unwrap_or_default();
     if let Some(call) = &call {
         // A call that is over already shows in what the caller hears.
-        let _ = call.send(ToCall::Observe(observer)).await;
+        let _ = call.send(ToCall::Observe(Observer { events: teller, after: 0 })).await;
     }
     printer.title("the call is answered")?;
     let caller = talk(&mut line, &questions);
@@ -171,7 +172,7 @@ async fn converse(
         tokio::select! {
             biased;
             event = events.recv() => match event {
-                Some(event) => printer.event(&event)?,
+                Some(told) => printer.event(&told.event)?,
                 None => break,
             },
             done = &mut caller, if heard.is_none() => {

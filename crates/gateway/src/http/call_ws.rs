@@ -193,7 +193,6 @@ async fn begin(app: &Arc<App>, kind: CallKind, new: (String, Place), parameters:
         vars: Extra::new(),
         playbook: app.parked.take(&id, app::now_ms()),
         client: Some(Client { events: events_in, sound }),
-        observers: Vec::new(),
         log: parameters.dump.then(|| app.event_log(&id)),
         defaults: app.defaults(),
         rules,

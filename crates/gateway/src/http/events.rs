@@ -1,15 +1,19 @@
-//! `GET /api/v1/calls/{id}/events`: the events of a call for whoever wants to hear them, without a say in it.
+//! `GET /api/v1/calls/{id}/events`: the events of a call for whoever wants to hear them, without a say in it. Who comes
+//! late or comes back hears first what the call still knows of its past.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use call::handle::ToCall;
+use call::observers;
 use futures::Stream;
 use futures::stream;
-use protocol::{Event, redact};
+use observers::Told;
+use protocol::redact;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,22 +26,30 @@ const WAITING: usize = 1024;
 /// Time between two signs of life while nothing happens.
 const ALIVE: Duration = Duration::from_secs(15);
 
-/// Server-sent events: `event` is the event's name, `data` the event as on the WebSocket.
-pub(super) async fn stream(State(door): State<Door>, Path(id): Path<String>) -> Response {
+/// Number of the last event that a client has which comes back (HTML, server-sent events).
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Server-sent events: `id` is the event's number in its call, `event` its name, `data` the event as on the WebSocket.
+pub(super) async fn stream(State(door): State<Door>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let Some(call) = door.app.calls.find(&id) else { return no_call() };
     let (sender, events) = mpsc::channel(WAITING);
-    if call.send(ToCall::Observe(sender)).await.is_err() {
+    let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
+    if call.send(ToCall::Observe(observers::Observer { events: sender, after })).await.is_err() {
         return no_call();
     }
-    let observer = Observer { events, closing: door.app.closing.clone(), number: 0, told: false };
+    let observer =
+        Observer { events, closing: door.app.closing.clone(), last: after, held: None, told: false };
     Sse::new(observer.messages()).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
 }
 
 /// One who listens.
 struct Observer {
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Told>,
     closing: CancellationToken,
-    number: u64,
+    /// Number of the last event that it has.
+    last: u64,
+    /// An event that goes behind the word that others are missing before it.
+    held: Option<Told>,
     /// Nothing more comes.
     told: bool,
 }
@@ -62,14 +74,24 @@ impl Observer {
                 Message::default().event("dropped").data("{\"reason\":\"too slow: events were lost\"}"),
             );
         }
-        let event = tokio::select! {
-            event = self.events.recv() => event?,
-            () = self.closing.cancelled() => return None,
+        let told = match self.held.take() {
+            Some(held) => held,
+            None => tokio::select! {
+                told = self.events.recv() => told?,
+                () = self.closing.cancelled() => return None,
+            },
         };
-        self.number += 1;
-        let value = redact::message(&event);
+        let missing = told.number.saturating_sub(self.last.saturating_add(1));
+        // The number is one of another call when it is still to come.
+        if missing > 0 && self.last < told.number {
+            self.last = told.number.saturating_sub(1);
+            self.held = Some(told);
+            return Some(Message::default().event("missed").data(format!("{{\"events\":{missing}}}")));
+        }
+        self.last = told.number;
+        let value = redact::message(&told.event);
         let name = value.get("event").and_then(|name| name.as_str()).unwrap_or_default();
-        Some(Message::default().event(name).id(self.number.to_string()).data(value.to_string()))
+        Some(Message::default().event(name).id(told.number.to_string()).data(value.to_string()))
     }
 }
 
@@ -77,13 +99,28 @@ impl Observer {
 mod tests {
     use super::*;
 
-    fn ping(timestamp: u64) -> Event {
-        Event::Ping { timestamp, payload: None }
+    fn ping(number: u64) -> Told {
+        Told { number, event: protocol::Event::Ping { timestamp: 1, payload: None } }
     }
 
-    fn observer() -> (mpsc::Sender<Event>, Observer) {
+    fn observer() -> (mpsc::Sender<Told>, Observer) {
         let (sender, events) = mpsc::channel(WAITING);
-        (sender, Observer { events, closing: CancellationToken::new(), number: 0, told: false })
+        (sender, Observer { events, closing: CancellationToken::new(), last: 0, held: None, told: false })
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_any_more_is_told() {
+        let (sender, mut observer) = observer();
+        sender.try_send(ping(1)).unwrap();
+        sender.try_send(ping(5)).unwrap();
+        sender.try_send(ping(6)).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(format!("{:?}", observer.next().await.unwrap()));
+        }
+        for (seen, part) in seen.iter().zip(["id: 1", "{\\\"events\\\":3}", "id: 5", "id: 6"]) {
+            assert!(seen.contains(part), "{part} in {seen}");
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,9 @@ use protocol::{Command, Event, HangupReason};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::socket::{CLOSE_GOING_AWAY, CLOSE_NORMAL, CLOSE_SILENT, close, complaint, send_event};
+use super::socket::{
+    CLOSE_GOING_AWAY, CLOSE_NORMAL, CLOSE_SILENT, Fault, close, complaint, refuse, send_event,
+};
 use crate::app;
 
 /// How long such a connection may stay.
@@ -27,6 +29,7 @@ pub(super) async fn run(mut socket: WebSocket, id: String, closing: Cancellation
     };
     match ended {
         Ok(Ended::Answered) => close(&mut socket, CLOSE_NORMAL, "no call").await,
+        Ok(Ended::Faulty(fault)) => refuse(&mut socket, &id, fault).await,
         Ok(Ended::Gone) => {}
         Err(_) => close(&mut socket, CLOSE_SILENT, "no call").await,
     }
@@ -35,12 +38,18 @@ pub(super) async fn run(mut socket: WebSocket, id: String, closing: Cancellation
 /// How a connection without a call ended.
 enum Ended {
     Answered,
+    /// The client sent what cannot be read.
+    Faulty(Fault),
     Gone,
 }
 
 async fn answer_all(socket: &mut WebSocket, id: &str) -> Ended {
-    while let Some(Ok(message)) = socket.recv().await {
-        let Message::Text(text) = message else { continue };
+    while let Some(message) = socket.recv().await {
+        let text = match message {
+            Ok(Message::Text(text)) => text,
+            Ok(_) => continue,
+            Err(error) => return Fault::of(error).map_or(Ended::Gone, Ended::Faulty),
+        };
         let (events, last) = answer(&text, id);
         for event in &events {
             if send_event(socket, event).await.is_err() {

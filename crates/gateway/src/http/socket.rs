@@ -13,6 +13,8 @@ use protocol::read::ReadError;
 use protocol::{Command, Event};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite;
+use tungstenite::error::{CapacityError, ProtocolError};
 
 use crate::app;
 use crate::egress::guard::Guard;
@@ -37,7 +39,11 @@ pub(super) const CLOSE_NORMAL: u16 = 1000;
 pub(super) const CLOSE_GOING_AWAY: u16 = 1001;
 /// The client was silent for too long.
 pub(super) const CLOSE_SILENT: u16 = 1008;
-/// A message was too large or broken.
+/// The client broke the rules of WebSocket.
+const CLOSE_PROTOCOL: u16 = 1002;
+/// A text was none.
+const CLOSE_NO_TEXT: u16 = 1007;
+/// A message was too large.
 const CLOSE_TOO_LARGE: u16 = 1009;
 /// The client did not read its events.
 const CLOSE_TOO_SLOW: u16 = 1013;
@@ -70,8 +76,8 @@ enum Stopped {
     TooSlow,
     /// The client has closed, or cannot be reached.
     Gone,
-    /// The client sent what is no WebSocket message, or too large a one.
-    Broken,
+    /// The client sent what cannot be read.
+    Faulty(Fault),
     /// Nothing came for two pings.
     Silent,
     /// No `invite` came in time.
@@ -103,7 +109,7 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
             // A client that never reads again cannot be told.
             let _ = timeout(TELLING, telling).await;
         }
-        Stopped::Broken => close(&mut sink, CLOSE_TOO_LARGE, "a message is broken or too large").await,
+        Stopped::Faulty(fault) => refuse(&mut sink, call.id(), fault).await,
         Stopped::Silent => close(&mut sink, CLOSE_SILENT, "nothing came for two pings").await,
         Stopped::NoInvite => {
             let told = "no invite came in time; the connection is closed";
@@ -146,7 +152,9 @@ async fn read(stream: &mut SplitStream<WebSocket>, mut to: Incoming<'_>) -> Stop
                     return std::future::pending().await;
                 }
             }
-            Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_SOUND => return Stopped::Broken,
+            Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_SOUND => {
+                return Stopped::Faulty(Fault::TooLarge { most: MAX_SOUND });
+            }
             Some(Ok(Message::Binary(bytes))) => {
                 // Sound that does not fit is late already; the queue holds half a second and more.
                 let _ = to.heard.as_ref().map(|heard| heard.try_send(bytes));
@@ -155,10 +163,58 @@ async fn read(stream: &mut SplitStream<WebSocket>, mut to: Incoming<'_>) -> Stop
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Err(error)) => {
                 tracing::debug!(call = ?to.call.id(), %error, "a client's message cannot be read");
-                return Stopped::Broken;
+                return Fault::of(error).map_or(Stopped::Gone, Stopped::Faulty);
             }
         }
     }
+}
+
+/// What is wrong with what a client sent, so that nothing after it can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A text that is no UTF-8 (RFC 6455 section 8.1).
+    NoText,
+    /// Frames that may not be so: not masked, with reserved bits, in the wrong order.
+    Frames,
+    /// A message that is larger than this.
+    TooLarge {
+        /// In bytes.
+        most: usize,
+    },
+}
+
+impl Fault {
+    /// The fault that an error of a socket tells of; none where the client is gone.
+    pub(super) fn of(error: axum::Error) -> Option<Self> {
+        match error.into_inner().downcast_ref::<tungstenite::Error>()? {
+            tungstenite::Error::Utf8(_) => Some(Fault::NoText),
+            tungstenite::Error::Capacity(CapacityError::MessageTooLong { max_size: most, .. }) => {
+                Some(Fault::TooLarge { most: *most })
+            }
+            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            tungstenite::Error::Protocol(_) => Some(Fault::Frames),
+            _ => None,
+        }
+    }
+}
+
+/// Tells a client what was wrong, and says goodbye.
+pub(super) async fn refuse(sink: &mut (impl Sink<Message> + Unpin), id: &str, fault: Fault) {
+    let too_large;
+    let (status, code, reason, told) = match fault {
+        Fault::NoText => (400, CLOSE_NO_TEXT, "a text is not UTF-8", "a text is not UTF-8"),
+        Fault::Frames => {
+            (400, CLOSE_PROTOCOL, "a frame breaks the rules", "a frame breaks the rules of WebSocket")
+        }
+        Fault::TooLarge { most } => {
+            too_large = format!("a message is larger than {most} bytes");
+            (413, CLOSE_TOO_LARGE, "a message is too large", too_large.as_str())
+        }
+    };
+    let told = format!("{told}; the connection is closed");
+    // The close says it too.
+    let _ = send_event(sink, &complaint(id, "socket", status, told)).await;
+    close(sink, code, reason).await;
 }
 
 impl Incoming<'_> {

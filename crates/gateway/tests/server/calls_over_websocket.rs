@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use protocol::value::Seconds;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::rig::{Client, Rig};
+use crate::rig::{Client, PATIENCE, Rig};
 
 fn invite() -> serde_json::Value {
     json!({"command": "invite", "option": {"codec": "pcm", "sampleRate": 16000}})
@@ -285,7 +288,72 @@ async fn sound_in_too_large_a_message_ends_the_connection() {
     client.send(json!({"command": "history", "speaker": "user", "text": "still here"})).await;
     client.event("addHistory").await;
     client.sound(vec![0; 256 * 1024 + 1]).await;
+    assert_eq!(client.event("error").await["code"], 413);
     assert_eq!(client.closed().await, 1009);
+    rig.server.stop().await;
+}
+
+/// Opens a WebSocket at `path` by hand, sends `bytes` on it, and gives what the server sends until it says goodbye: its
+/// texts and the code.
+async fn sent_raw(rig: &Rig, path: &str, bytes: &[u8]) -> (Vec<Value>, u16) {
+    let mut stream = TcpStream::connect(rig.server.http_addr()).await.unwrap();
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert!(timeout(PATIENCE, stream.read_line(&mut line)).await.unwrap().unwrap() > 0, "no upgrade");
+    }
+    stream.get_mut().write_all(bytes).await.unwrap();
+    let mut texts = Vec::new();
+    loop {
+        let frame = timeout(PATIENCE, frame(&mut stream)).await.unwrap();
+        match frame {
+            (1, text) => texts.push(serde_json::from_slice(&text).unwrap()),
+            (8, payload) => return (texts, u16::from_be_bytes([payload[0], payload[1]])),
+            _ => {}
+        }
+    }
+}
+
+/// A frame of a server: what it is, and what it holds.
+async fn frame(stream: &mut BufReader<TcpStream>) -> (u8, Vec<u8>) {
+    let kind = stream.read_u8().await.unwrap() & 0x0f;
+    let length = match stream.read_u8().await.unwrap() {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        127 => usize::try_from(stream.read_u64().await.unwrap()).unwrap(),
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.unwrap();
+    (kind, payload)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_close_code_says_what_was_wrong_with_a_frame() {
+    let rig = Rig::start().await;
+    let mut huge = vec![0x81, 0xff];
+    huge.extend((30_u64 << 20).to_be_bytes());
+    huge.extend([0; 4]);
+    for path in ["/call", "/call/webrtc"] {
+        for (what, bytes, code) in [
+            ("a frame that is not masked", &[0x81, 2, b'h', b'i'][..], 1002),
+            ("reserved bits", &[0xf1, 0x80, 0, 0, 0, 0], 1002),
+            ("an unknown kind of frame", &[0x83, 0x80, 0, 0, 0, 0], 1002),
+            ("a text that is none", &[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+            ("a message that is too large", &huge, 1009),
+        ] {
+            let (told, closed) = sent_raw(&rig, path, bytes).await;
+            assert_eq!(closed, code, "{what} at {path}: {told:?}");
+            let error = told.iter().find(|event| event["event"] == "error");
+            let status = if code == 1009 { 413 } else { 400 };
+            assert_eq!(error.unwrap_or_else(|| panic!("{what}: {told:?}"))["code"], status);
+        }
+    }
     rig.server.stop().await;
 }
 

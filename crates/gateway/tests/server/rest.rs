@@ -87,6 +87,17 @@ async fn a_call_is_commanded_and_watched_by_those_who_do_not_own_it() {
     owner.event("answer").await;
     let mut watching = reqwest::get(rig.url("/api/v1/calls/c1/events")).await.unwrap();
     assert_eq!(watching.headers()["content-type"], "text/event-stream");
+    let mut past = String::new();
+    while !past.contains("event: answer\n") {
+        let chunk = timeout(PATIENCE, watching.chunk()).await.unwrap().unwrap().unwrap();
+        past.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    assert!(
+        past.contains("id: 1\nevent: trackStart\n") || past.contains("event: trackStart\nid: 1\n"),
+        "{past}"
+    );
+    let back = Client::new().get(rig.url("/api/v1/calls/c1/events")).header("last-event-id", "1");
+    let mut back = back.send().await.unwrap();
     let (status, call) = got(&rig, "/api/v1/calls/c1").await;
     assert_eq!(
         (status, call["state"].as_str(), call["callType"].as_str()),
@@ -110,9 +121,21 @@ async fn a_call_is_commanded_and_watched_by_those_who_do_not_own_it() {
         }
     };
     timeout(PATIENCE, reading).await.unwrap();
-    for part in ["event: addHistory\n", "event: hangup\n", "id: 1\n", "data: {"] {
+    for part in ["event: addHistory\n", "event: hangup\n", "data: {"] {
         assert!(seen.contains(part), "{part} in {seen}");
     }
+    let mut seen = String::new();
+    let reading = async {
+        while let Some(chunk) = back.chunk().await.unwrap() {
+            seen.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    timeout(PATIENCE, reading).await.unwrap();
+    let ids: Vec<u64> = seen.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
+    assert!(
+        ids[0] == 2 && ids.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "who comes back misses nothing: {seen}"
+    );
     rig.server.stop().await;
 }
 

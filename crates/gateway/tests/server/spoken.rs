@@ -8,6 +8,7 @@ use active_call::config::Config;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use call::handle::ToCall;
+use call::observers::{Observer, Told};
 use protocol::Event;
 use protocol::record::CallRecord;
 use serde_json::{Value, json};
@@ -71,19 +72,19 @@ async fn timed<T>(future: impl Future<Output = T>) -> T {
     timeout(std::time::Duration::from_secs(60), future).await.expect("the call does not end")
 }
 
-/// The events of the one call there is, from now on.
-async fn watched(rig: &Rig) -> mpsc::Receiver<Event> {
-    let (observer, events) = mpsc::channel(1024);
+/// The events of the one call there is.
+async fn watched(rig: &Rig) -> mpsc::Receiver<Told> {
+    let (sender, events) = mpsc::channel(1024);
     let call = rig.until("a call", |rig| rig.server.app().calls.all().into_iter().next()).await;
-    call.send(ToCall::Observe(observer)).await.unwrap();
+    call.send(ToCall::Observe(Observer { events: sender, after: 0 })).await.unwrap();
     events
 }
 
 /// Waits for an event; the digits that were told before it.
-async fn until(events: &mut mpsc::Receiver<Event>, wanted: impl Fn(&Event) -> bool) -> usize {
+async fn until(events: &mut mpsc::Receiver<Told>, wanted: impl Fn(&Event) -> bool) -> usize {
     let mut digits = 0;
     loop {
-        let event = timed(events.recv()).await.expect("the call goes on");
+        let Told { event, .. } = timed(events.recv()).await.expect("the call goes on");
         if wanted(&event) {
             return digits;
         }

@@ -367,7 +367,8 @@ impl Driver {
         match &told {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                tracing::warn!(%dialog, "the owner of a call does not read its events");
+                let call_id = self.endpoint.call_id(dialog);
+                tracing::warn!(?call_id, %dialog, "the owner of a call does not read its events");
             }
             // After a refusal or a CANCEL nobody waits for what the far end still says.
             Err(TrySendError::Closed(_)) => tracing::debug!(%dialog, "the owner of a call has let go of it"),

@@ -189,6 +189,12 @@ impl Endpoint {
         self.dialogs.by_id.keys().copied()
     }
 
+    /// The `Call-ID` of a dialog that has not ended, as its messages have it.
+    pub fn call_id(&self, dialog: DialogId) -> Option<String> {
+        let dialog = self.dialogs.by_id.get(&dialog)?;
+        Some(String::from_utf8_lossy(&dialog.path.call_id).into_owned())
+    }
+
     /// Ends an answered call; `Ended` follows when the peer has answered or is given up. Before the
     /// ACK of our 200 the BYE waits for it (RFC 3261 section 15).
     ///

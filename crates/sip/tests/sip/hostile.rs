@@ -43,6 +43,7 @@ fn alive(desk: &mut Desk) {
     desk.events.clear();
     desk.hear(phone.request("INVITE", SDP));
     let dialog = desk.dialog();
+    assert!(desk.endpoint.call_id(dialog).is_some_and(|id| id.starts_with("alive")));
     desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
     phone.learn(&desk.sent().pop().unwrap().1);
     desk.hear(phone.ack(""));
