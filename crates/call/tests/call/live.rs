@@ -62,7 +62,7 @@ impl Live {
         Live { handle: call::spawn(setup, services), events, socket }
     }
 
-    async fn up(id: &str, services: &Services) -> Live {
+    pub(crate) async fn up(id: &str, services: &Services) -> Live {
         let mut live = Live::begin(id, services, None, EVENTS);
         live.send(r#"{"command":"invite","option":{}}"#).await;
         live.wait("answer", |event| matches!(event, Event::Answer { .. })).await;

@@ -16,6 +16,7 @@ mod documentation;
 mod documented;
 mod egress;
 mod eou;
+mod fences;
 mod flags;
 mod hold;
 mod hostile_sip;

@@ -66,7 +66,7 @@ impl Rig {
         Self::start_among(Arc::new(call::setup::Vendors), change).await
     }
 
-    async fn start_among(
+    pub(crate) async fn start_among(
         providers: Arc<dyn call::setup::Providers>,
         change: impl FnOnce(&mut Config),
     ) -> Rig {
