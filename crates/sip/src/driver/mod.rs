@@ -266,7 +266,7 @@ impl Driver {
     fn take(&mut self, first: io::Result<(usize, SocketAddr)>, buffer: &mut [u8]) {
         let now = self.now();
         let mut received = first;
-        for _ in 0..BATCH {
+        for left in (0..BATCH).rev() {
             match received {
                 Ok((length, from)) => {
                     self.hear(now, from.into(), buffer.get(..length).unwrap_or_default());
@@ -275,6 +275,10 @@ impl Driver {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP error of an earlier datagram: its transaction will time out.
                 Err(error) => tracing::debug!(%error, "receive on the SIP socket"),
+            }
+            // What is read is taken: the next turn reads anew.
+            if left == 0 {
+                return;
             }
             received = self.socket.try_recv_from(buffer);
         }

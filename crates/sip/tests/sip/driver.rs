@@ -61,6 +61,35 @@ async fn two_drivers_talk_and_the_channels_close_with_the_call() {
 }
 
 #[tokio::test]
+async fn every_datagram_of_a_burst_is_answered() {
+    const BURST: usize = 140;
+    let config = Config::new("0.0.0.0:0".parse().unwrap(), [1; 32]);
+    let (driver, handle, _calls) = Driver::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
+    let server = handle.local_addr();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let here = socket.local_addr().unwrap();
+    // All wait before the first is read.
+    for number in 0..BURST {
+        let request = format!(
+            "OPTIONS sip:{server} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{number}\r\n\
+             From: <sip:a@{here}>;tag=a\r\nTo: <sip:{server}>\r\nCall-ID: {number}\r\nCSeq: 1 OPTIONS\r\n\
+             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        socket.send_to(request.as_bytes(), server).await.unwrap();
+    }
+    #[allow(clippy::disallowed_methods, reason = "the runtime of the test owns and ends the task")]
+    tokio::spawn(driver.run());
+    let mut answer = [0; 2048];
+    for number in 0..BURST {
+        let length = within(socket.recv(&mut answer)).await.unwrap();
+        let mark = format!("branch=z9hG4bK{number}");
+        let text = String::from_utf8_lossy(&answer[..length]);
+        let ours = text.lines().any(|line| line.starts_with("Via: ") && line.contains(&mark));
+        assert!(ours, "the answer to OPTIONS {number} is not the next: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_whose_owner_is_gone_is_hung_up() {
     let (alice, mut bob) = (station(1).await, station(2).await);
     let (_, mut events) = alice.handle.invite(call_to(&bob)).await.unwrap();

@@ -1,14 +1,16 @@
-//! The messages of RFC 4475, if the folder with them lies beside the project. Its `outcomes.tsv`
-//! judges each answer.
+//! The messages of RFC 4475, if a folder with them lies beside the project. `rfc4475.tsv` judges each
+//! answer.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::desk::{Desk, status};
 
+const TABLE: &str = include_str!("rfc4475.tsv");
+
 fn folder() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/torture");
-    folder.join("outcomes.tsv").is_file().then_some(folder)
+    folder.join("wsinv.dat").is_file().then_some(folder)
 }
 
 /// Whether a status (0 for silence) is among the accepted ones: a comma list of codes with `x` for
@@ -43,11 +45,10 @@ fn answer(desk: &mut Desk, bytes: &[u8]) -> u16 {
 #[test]
 fn rfc_4475_messages_are_judged_by_the_table() {
     let Some(folder) = folder() else { return };
-    let table = std::fs::read_to_string(folder.join("outcomes.tsv")).unwrap();
     let mut wrong = Vec::new();
-    for line in table.lines().filter(|line| !line.starts_with('#')) {
+    for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [name, _, kind, rule, ..] = columns[..] else { panic!("{line}") };
+        let [name, _, kind, rule] = columns[..] else { panic!("{line}") };
         let message = std::fs::read(folder.join(format!("{name}.dat"))).unwrap();
         let mut desk = Desk::new();
         let got = answer(&mut desk, &message);
@@ -86,7 +87,7 @@ mod over_tcp {
     use tokio::net::TcpStream;
     use tokio::time::timeout;
 
-    use super::{accepted, folder};
+    use super::{TABLE, accepted, folder};
 
     /// Status of the first response that a fresh driver gives; 0 for silence.
     async fn status(message: &[u8]) -> u16 {
@@ -118,11 +119,10 @@ mod over_tcp {
     #[tokio::test]
     async fn rfc_4475_messages_are_judged_by_the_table_on_a_stream_as_well() {
         let Some(folder) = folder() else { return };
-        let table = std::fs::read_to_string(folder.join("outcomes.tsv")).unwrap();
         let mut wrong = Vec::new();
-        for line in table.lines().filter(|line| !line.starts_with('#')) {
+        for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
             let columns: Vec<&str> = line.split('\t').collect();
-            let [name, _, kind, rule, ..] = columns[..] else { panic!("{line}") };
+            let [name, _, kind, rule] = columns[..] else { panic!("{line}") };
             let got = status(&std::fs::read(folder.join(format!("{name}.dat"))).unwrap()).await;
             let allowed = if kind == "response" { got == 0 } else { accepted(rule, got) };
             if !allowed {
