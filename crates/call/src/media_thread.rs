@@ -47,7 +47,7 @@ const MOST_LATE: u64 = 5 * SLOTS;
 /// Ticks whose messages are handed to a WebSocket at once: its task is woken 25 times a second and not 50, for a frame
 /// that leaves 20 ms after its time. The first after a pause goes alone, so that what is said is heard within its frame.
 const BATCH: u32 = 2;
-/// Datagrams read of one socket in one tick; more than a far end sends in half a second.
+/// Datagrams of the far end read of one socket in one tick; more than it sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
 /// Reports read at a time.
 const MOST_REPORTS: usize = 4;
@@ -306,8 +306,7 @@ impl Wheel {
                 for (leg, wire) in &seat.wires {
                     if let Wire::Udp { reports: Some(reports), .. } = wire {
                         read(reports, MOST_REPORTS, &mut wheel.datagram[..], |from, bytes| {
-                            seat.media.datagram(time, *leg, from, bytes);
-                            false
+                            seat.media.datagram(time, *leg, from, bytes)
                         });
                     }
                 }

@@ -127,14 +127,17 @@ const LOSS: u16 = 50;
 /// The one address a stream is heard from and answered to: symmetric RTP without RTP bleed.
 ///
 /// It starts as the address of the SDP. Where [`Learning`] allows it, another address replaces it after
-/// four consecutive packets, as long as the expected one has sent nothing since the last
-/// [`Source::retarget`]. Once the source is known it stays until the next `retarget`; only the address of
-/// the SDP itself still wins over a learned one. Packets on probation are not heard.
+/// four consecutive packets, as long as the expected one has sent nothing. An SDP that names the host its
+/// signalling comes from knows its own address: of such a peer only another port is learned. Once the source is known
+/// it stays, whatever a re-INVITE repeats; only the address of the SDP itself still wins over a learned one, and
+/// after a re-INVITE another port of the same host. Packets on probation are not heard.
 #[derive(Clone, Debug)]
 pub struct Source {
     signalled: Option<SocketAddr>,
     expected: Option<SocketAddr>,
     confirmed: bool,
+    /// Another port of the known host may take its place.
+    may_move: bool,
     learning: Learning,
     signalling: Option<IpAddr>,
     refused: Option<SocketAddr>,
@@ -150,6 +153,7 @@ impl Source {
             signalled,
             expected: signalled,
             confirmed: false,
+            may_move: false,
             learning,
             signalling: None,
             refused: None,
@@ -196,7 +200,11 @@ impl Source {
         if from == signalled || from == expected {
             return true;
         }
-        if self.confirmed || self.learning == Learning::Off || Some(from) == self.refused {
+        let port_only = self.confirmed && self.may_move || Some(signalled.ip()) == self.signalling;
+        if self.confirmed && !self.may_move || port_only && from.ip() != expected.ip() {
+            return false;
+        }
+        if self.learning == Learning::Off || Some(from) == self.refused {
             return false;
         }
         let wait = self.probation(from.ip(), expected);
@@ -225,22 +233,28 @@ impl Source {
         self.expected
     }
 
-    /// A new SDP has come, with the same address or another. A new address counts at once. With the same
-    /// one a learned source stays, for most re-INVITEs only hold, resume or refresh; but when it has gone
-    /// silent, its new port behind the NAT may be learned.
-    pub fn retarget(&mut self, signalled: Option<SocketAddr>) {
+    /// A new SDP has come, with the same address or another, and the host of its signalling where that is known. A new
+    /// address counts at once, and a new host means that the peer has moved. Where both are the same, which is most
+    /// re-INVITEs (hold, resume, refresh), a known source stays known, for its silence may be a muted microphone; but
+    /// its new port behind the NAT may be learned.
+    pub fn retarget(&mut self, signalled: Option<SocketAddr>, signalling: Option<IpAddr>) {
         let signalled = signalled.map(canonical);
+        let signalling = signalling.map(|host| host.to_canonical());
+        let moved = signalling.is_some() && self.signalling.is_some() && signalling != self.signalling;
+        self.signalling = signalling.or(self.signalling);
+        self.may_move = signalled == self.signalled && !moved;
+        self.confirmed &= self.may_move;
         if signalled != self.signalled {
             self.signalled = signalled;
             self.expected = signalled;
         }
-        self.confirmed = false;
         self.candidates.clear();
     }
 
     fn settle(&mut self, from: SocketAddr) {
         self.expected = Some(from);
         self.confirmed = true;
+        self.may_move = false;
         self.candidates.clear();
     }
 

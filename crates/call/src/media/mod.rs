@@ -37,6 +37,7 @@ use keys::Ear;
 pub(crate) use listening::CHUNK_FRAMES;
 use listening::{Detector, Door, FRAME};
 use order::{DoorId, FromMedia, LegPlan, ToMedia, Way};
+pub use pace::Took;
 use raw_leg::RawLeg;
 use recording::Recording;
 use rtp_leg::{Arrived, Report, RtpLeg};
@@ -162,15 +163,14 @@ impl Media {
         }
     }
 
-    /// Takes in a datagram of an RTP leg that came from `from`; it is decrypted in place. `true` when the leg has what it
-    /// needs for this tick, so that what has come behind it may as well wait for the next.
-    pub fn datagram(&mut self, now: CallTime, leg: LegId, from: SocketAddr, bytes: &mut [u8]) -> bool {
-        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return false };
-        let LegSound::Rtp(rtp) = &mut found.sound else { return false };
+    /// Takes in a datagram of an RTP leg that came from `from`; it is decrypted in place.
+    pub fn datagram(&mut self, now: CallTime, leg: LegId, from: SocketAddr, bytes: &mut [u8]) -> Took {
+        let Some((_, found)) = self.legs.iter_mut().find(|(id, _)| *id == leg) else { return Took::Foreign };
+        let LegSound::Rtp(rtp) = &mut found.sound else { return Took::Foreign };
         let arrived = rtp.receive(now, from, bytes);
-        let served = rtp.is_served();
+        let took = rtp.took(&arrived);
         self.arrived(now, leg, arrived);
-        served
+        took
     }
 
     /// Takes in a message of a WebSocket leg.

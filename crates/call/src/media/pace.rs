@@ -9,6 +9,17 @@ use rtp::Header;
 /// than these; it could not be played earlier, but the jitter buffer is to know of it.
 const UNSEEN_TICKS: u8 = 3;
 
+/// What a datagram was to the leg that it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// The far end's.
+    Own,
+    /// The far end's, and the last that this tick needs: what has come behind it may as well wait for the next.
+    Last,
+    /// A stranger's, or nothing.
+    Foreign,
+}
+
 /// Whether packets come one in each tick, and whether this tick has had its own.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {

@@ -19,7 +19,7 @@ use rtp::{Datagram, Quality, Reporter, Rtp};
 use crate::media::guard::Guard;
 use crate::media::keys::Tones;
 use crate::media::order::{Dialled, Manner, RtpPlan};
-use crate::media::pace::Pace;
+use crate::media::pace::{Pace, Took};
 
 /// Pause between two digits, so that the far end hears two.
 const DIGIT_GAP: Duration = Duration::from_millis(80);
@@ -152,7 +152,7 @@ impl RtpLeg {
         if media.telephone_event.is_none() {
             self.dialer = Dialer::default();
         }
-        self.source.retarget(media.remote);
+        self.source.retarget(media.remote, plan.signalling);
         self.guard.agree(media.keys.as_ref());
         self.decoder.0 = agreed(&media, self.decoder.0, self.decoder.1);
         self.media = media;
@@ -256,9 +256,13 @@ impl RtpLeg {
         self.jitter.set_quiet(level::peak(frame) < QUIET_PEAK);
     }
 
-    /// Whether what was received suffices for this tick: what else has come may wait in the socket for the next.
-    pub(crate) fn is_served(&self) -> bool {
-        self.pace.is_served()
+    /// What the datagram was that has `arrived` last.
+    pub(crate) fn took(&self, arrived: &Arrived) -> Took {
+        match arrived {
+            Arrived::Foreign => Took::Foreign,
+            _ if self.pace.is_served() => Took::Last,
+            _ => Took::Own,
+        }
     }
 
     /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without an address, time passes silently.

@@ -32,7 +32,7 @@ pub(crate) fn rtp(data: &[u8]) {
         now += std::time::Duration::from_millis(u64::from(header.payload_type));
         let from = peers[header.ssrc as usize % peers.len()];
         if header.marker && header.ssrc % 7 == 0 {
-            source.retarget(Some(peers[header.sequence as usize % peers.len()]));
+            source.retarget(Some(peers[header.sequence as usize % peers.len()]), None);
         }
         if source.accept(now, from, &header) {
             assert_eq!(source.remote(), Some(from));

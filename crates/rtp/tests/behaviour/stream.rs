@@ -134,7 +134,7 @@ fn a_known_peer_may_change_its_ssrc() {
 fn audio_follows_a_new_sdp_at_once() {
     let mut source = source(PEER, Learning::On);
     spray(&mut source, PEER, 0, 20, 10);
-    source.retarget(Some(at("192.0.2.10:4100")));
+    source.retarget(Some(at("192.0.2.10:4100")), None);
     assert_eq!(source.remote(), Some(at("192.0.2.10:4100")));
     assert_eq!(spray(&mut source, "192.0.2.10:4100", 200, 20, 5), 5);
     assert_eq!(spray(&mut source, PEER, 300, 20, 100), 0, "the old port is a stranger now");
@@ -144,10 +144,10 @@ fn audio_follows_a_new_sdp_at_once() {
 fn a_refresh_keeps_a_learned_source_and_lets_a_new_port_behind_the_nat_in() {
     let mut source = source(INSIDE, Learning::On);
     spray(&mut source, OUTSIDE, 0, 20, 10);
-    source.retarget(Some(at(INSIDE)));
+    source.retarget(Some(at(INSIDE)), None);
     assert_eq!(source.remote(), Some(at(OUTSIDE)));
     assert_eq!(spray(&mut source, OUTSIDE, 300, 20, 5), 5);
-    source.retarget(Some(at(INSIDE)));
+    source.retarget(Some(at(INSIDE)), None);
     assert!(spray(&mut source, "203.0.113.7:62000", 500, 20, 10) > 0);
     assert_eq!(source.remote(), Some(at("203.0.113.7:62000")));
 }
@@ -157,7 +157,7 @@ fn on_hold_nobody_is_heard_and_nothing_is_sent() {
     let mut source = Source::new(None, Learning::On);
     assert_eq!(spray(&mut source, STRANGER, 0, 20, 200), 0);
     assert_eq!(source.remote(), None);
-    source.retarget(Some(at(PEER)));
+    source.retarget(Some(at(PEER)), None);
     assert_eq!(spray(&mut source, PEER, 5000, 20, 2), 2);
 }
 
@@ -222,7 +222,7 @@ fn a_digit_shares_the_numbering_and_keeps_its_own_time() {
 fn a_stranger_is_not_quicker_than_a_learned_peer_after_a_re_invite() {
     let mut source = source(INSIDE, Learning::On);
     spray(&mut source, OUTSIDE, 0, 20, 10);
-    source.retarget(Some(at(INSIDE)));
+    source.retarget(Some(at(INSIDE)), None);
     assert_eq!(spray(&mut source, STRANGER, 201, 1, 18), 0, "between two packets of the peer");
     assert_eq!(spray(&mut source, OUTSIDE, 220, 20, 5), 5);
     assert_eq!(spray(&mut source, STRANGER, 400, 1, 3000), 0);
@@ -257,6 +257,35 @@ fn a_minute_of_outage_moves_nothing() {
 fn who_had_the_stream_before_is_never_learned_unless_a_description_names_it() {
     let mut source = source(INSIDE, Learning::On).without(at(OUTSIDE));
     assert_eq!(spray(&mut source, OUTSIDE, 0, 20, 900), 0);
-    source.retarget(Some(at(OUTSIDE)));
+    source.retarget(Some(at(OUTSIDE)), None);
     assert_eq!(spray(&mut source, OUTSIDE, 20_000, 20, 10), 10);
+}
+
+#[test]
+fn a_muted_peer_keeps_its_stream_through_refresh_and_hold() {
+    for address in [PEER, OUTSIDE] {
+        let mut source = source(if address == PEER { PEER } else { INSIDE }, Learning::On);
+        let described = source.remote();
+        spray(&mut source, address, 0, 20, 10);
+        source.retarget(described, None);
+        assert_eq!(spray(&mut source, STRANGER, 1000, 20, 500), 0);
+        assert_eq!(source.remote(), Some(at(address)));
+    }
+}
+
+#[test]
+fn of_a_peer_that_knows_its_own_address_only_another_port_is_learned() {
+    let mut source = source(PEER, Learning::On).with_signalling_from(at(PEER).ip());
+    assert_eq!(spray(&mut source, STRANGER, 0, 20, 1000), 0, "it is silent, and will not be somebody else");
+    assert_eq!(source.remote(), Some(at(PEER)));
+    assert_eq!(spray(&mut source, "192.0.2.10:4002", 20_000, 20, 10), 7);
+}
+
+#[test]
+fn a_peer_whose_signalling_comes_from_a_new_host_has_moved() {
+    let mut source = source(INSIDE, Learning::On).with_signalling_from(at(OUTSIDE).ip());
+    spray(&mut source, OUTSIDE, 0, 20, 10);
+    source.retarget(Some(at(INSIDE)), Some(at(STRANGER).ip()));
+    assert_eq!(spray(&mut source, STRANGER, 300, 20, 10), 7, "it is no stranger any more");
+    assert_eq!(source.remote(), Some(at(STRANGER)));
 }
