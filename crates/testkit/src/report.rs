@@ -39,6 +39,7 @@ pub fn effect(effect: &Effect) -> Option<String> {
         Effect::Music(_, url, _) => Some(format!("music {url}")),
         Effect::Ambience(url, ..) => Some(format!("background {url}")),
         Effect::Record(..) => Some("recording begins".into()),
+        Effect::Subscribe => Some("subscription begins".into()),
         Effect::EndRecord => Some("recording ends".into()),
         Effect::Report(report) => report.outcome.report.as_ref().map(|to| {
             let body = report.outcome.body(&report.id, None, "");

@@ -111,7 +111,7 @@ impl Core {
         if let Some(sdp) = sdp
             && self.take_answer(now, sdp)
         {
-            self.start_recording();
+            self.start_taking();
         }
     }
 

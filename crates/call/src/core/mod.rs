@@ -285,6 +285,8 @@ pub struct Core {
     /// Rate of the call's sound, once it has one.
     pub(crate) rate: Option<u32>,
     pub(crate) recording: Recording,
+    /// A client hears both sides.
+    pub(crate) subscribed: bool,
     /// Recordings that commands have begun.
     pub(crate) recordings: u32,
     /// `ringing` said how to record; `accept` does not change it.
@@ -361,6 +363,7 @@ impl Core {
             effects: VecDeque::new(),
             rate: None,
             recording: Recording::Off,
+            subscribed: false,
             recordings: 0,
             recorder_fixed: false,
             held: false,

@@ -26,7 +26,7 @@ pub(crate) enum Recording {
 
 impl Core {
     /// Begins the recording that the call's option or the configuration wants, once there is sound.
-    pub(crate) fn start_recording(&mut self) {
+    pub(super) fn start_recording(&mut self) {
         let option = match &self.option.recorder {
             Some(option) => option.clone(),
             None if self.facts.rules.auto_record => RecorderOption::default(),

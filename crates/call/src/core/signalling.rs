@@ -278,9 +278,8 @@ impl Core {
         let sdp = redacted(sdp).into_owned();
         self.emit(Event::Answer { track_id, timestamp, sdp, refer: Some(false) });
         if self.rate.is_some() {
-            self.start_recording();
+            self.start_taking();
             self.start_ambience();
-            self.start_subscription();
         }
     }
 
@@ -300,9 +299,12 @@ impl Core {
         }
     }
 
-    /// A client that asked for it hears both sides; that of `/call` is one of them.
-    fn start_subscription(&mut self) {
-        if self.option.subscribe == Some(true) && self.facts.kind != CallKind::WebSocket {
+    /// Who takes the call's sound gets it from its first moment on, before an answer or after it: the recording, and a
+    /// client that asked to hear both sides; that of `/call` is one of them.
+    pub(crate) fn start_taking(&mut self) {
+        self.start_recording();
+        let wanted = self.option.subscribe == Some(true) && self.facts.kind != CallKind::WebSocket;
+        if wanted && !std::mem::replace(&mut self.subscribed, true) {
             self.order(ToMedia::Subscribe);
             self.effect(Effect::Subscribe);
         }
@@ -342,9 +344,8 @@ impl Core {
             self.effect(Effect::Seat(rate));
             self.follow_line();
             if self.is_up() {
-                self.start_recording();
+                self.start_taking();
                 self.start_ambience();
-                self.start_subscription();
             }
         }
     }

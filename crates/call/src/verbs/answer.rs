@@ -79,7 +79,7 @@ impl Core {
         let early = ringing.early_media == Some(true) || ringing.ringtone.is_some();
         self.ring(now, early);
         if early {
-            self.start_recording();
+            self.start_taking();
         }
         if let Some(url) = ringing.ringtone
             && self.rate.is_some()

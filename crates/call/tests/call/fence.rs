@@ -104,7 +104,6 @@ fn begin(services: &Services, codec: &'static Codec) -> (CallHandle, Receiver<Ev
         vars: protocol::Extra::new(),
         playbook: Some(Arc::new(Playbook::parse(playbook, &|_| None).unwrap())),
         client: Some(Client { events: client, sound: None }),
-        observers: Vec::new(),
         log: None,
         defaults: CallOption::default(),
         rules: Rules::default(),
