@@ -1,6 +1,7 @@
 //! Reading and writing messages: what is said once for every request and response.
 
 mod draft;
+mod multipart;
 mod raw;
 mod read;
 mod screen;

@@ -3,6 +3,7 @@
 use sipx_sip::headers::{ContentType, From, To};
 use sipx_sip::{CSeq, HeaderName, Headers};
 
+use super::multipart;
 use crate::event::HeaderList;
 
 /// Bytes of the network as text, with every control character replaced by U+FFFD.
@@ -45,11 +46,13 @@ pub(crate) fn content_type(headers: &Headers) -> String {
     }
 }
 
-/// The body if it is SDP. Peers that forget `Content-Type` are understood by SDP's first line.
+/// The body, or its part, that is SDP. Peers that forget `Content-Type` are understood by SDP's first line.
 pub(crate) fn sdp(headers: &Headers, body: &[u8]) -> Option<String> {
-    let described = match headers.get(&HeaderName::ContentType) {
-        Some(_) => content_type(headers) == "application/sdp",
-        None => body.starts_with(b"v=0"),
+    let described = match headers.value(&HeaderName::ContentType) {
+        Some(_) if content_type(headers) == "application/sdp" => body,
+        Some(kind) => multipart::description(&text(&kind), body)?,
+        None if body.starts_with(b"v=0") => body,
+        None => return None,
     };
-    (described && !body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned())
+    (!described.is_empty()).then(|| String::from_utf8_lossy(described).into_owned())
 }

@@ -4,7 +4,7 @@ use sipx_sip::headers::address::ContactValue;
 use sipx_sip::headers::misc::Expires;
 use sipx_sip::{HeaderName, Headers, Method, Request, Scheme, validate_request};
 
-use super::read::{content_type, text};
+use super::read::{content_type, sdp, text};
 
 /// The methods that are understood; value of `Allow`.
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
@@ -104,12 +104,8 @@ fn check_media(request: &Request) -> Result<(), Refusal> {
     if request.body().is_empty() || is_optional(headers) {
         return Ok(());
     }
-    let kind = match headers.get(&HeaderName::ContentType) {
-        Some(_) => content_type(headers) == "application/sdp",
-        None => request.body().starts_with(b"v=0"),
-    };
-    if !kind {
-        return Err(Refusal::with(415, "Accept", "application/sdp"));
+    if sdp(headers, request.body()).is_none() {
+        return Err(Refusal::with(415, "Accept", "application/sdp, multipart/mixed"));
     }
     match headers.value(&HeaderName::ContentEncoding) {
         Some(coding) if !coding.eq_ignore_ascii_case(b"identity") => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{Admission, Rejection, SipError};
+use sip::{Admission, Rejection, SipError, SipEvent};
 
 use crate::desk::{Desk, Phone, SDP, header};
 
@@ -46,7 +46,28 @@ fn an_invite_that_cannot_be_taken_is_refused_with_the_code_that_says_why() {
         assert_eq!(code(&response), expected, "{to}\n{response}");
     }
     assert_eq!(header(&refused("Max-Forwards: 70", "Require: 100rel, nope"), "Unsupported"), Some("nope"));
-    assert_eq!(header(&refused("application/sdp", "text/plain"), "Accept"), Some("application/sdp"));
+    assert_eq!(
+        header(&refused("application/sdp", "text/plain"), "Accept"),
+        Some("application/sdp, multipart/mixed")
+    );
+}
+
+#[test]
+fn the_description_beside_a_trunks_isup_is_taken() {
+    let body = format!(
+        "--b1\r\nContent-Type: application/ISUP;version=itu-t92+\r\n\r\n\x01\x11\r\n--b1\r\nContent-Type: \
+         application/sdp\r\n\r\n{SDP}\r\n--b1--\r\n"
+    );
+    let mut desk = Desk::new();
+    let invite = Phone::new("c1").request("INVITE", &body);
+    assert_eq!(
+        desk.status(
+            invite.replace("application/sdp\r\nContent-L", "multipart/mixed;boundary=b1\r\nContent-L")
+        ),
+        0
+    );
+    let [SipEvent::Invited { invite, .. }] = &desk.events[..] else { panic!("{:?}", desk.story()) };
+    assert_eq!(invite.sdp.as_deref(), Some(SDP));
 }
 
 #[test]
