@@ -46,10 +46,22 @@ impl Capture {
 
     /// A message has passed at `at`, Unix ms.
     pub fn pass(&self, at: u64, passage: &Passage<'_>) {
-        let text = without_secrets(passage.bytes, usize::MAX).replace('\n', "\r\n");
+        let text = with_true_length(&without_secrets(passage.bytes, usize::MAX).replace('\n', "\r\n"));
         // A capture never holds up a call.
         let _ = self.packets.try_send(packet(at, self.local, passage, text.as_bytes()));
     }
+}
+
+/// The message with the `Content-Length` that its body has without its secrets: readers take a shorter one for broken.
+fn with_true_length(text: &str) -> String {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return text.to_owned() };
+    let told =
+        |name: &str| ["content-length", "l"].iter().any(|known| name.trim().eq_ignore_ascii_case(known));
+    let lines = head.split("\r\n").map(|line| match line.split_once(':') {
+        Some((name, _)) if told(name) => format!("{name}: {}", body.len()),
+        _ => line.to_owned(),
+    });
+    [lines.collect::<Vec<_>>().join("\r\n").as_str(), body].join("\r\n\r\n")
 }
 
 /// Writes what comes, each at once, so that the file can be looked at meanwhile.
@@ -114,6 +126,15 @@ fn v6(ip: IpAddr) -> [u8; 16] {
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_body_without_its_keys_has_a_length_that_is_true() {
+        let told = "INVITE sip:a@b SIP/2.0\r\nl : 99\r\nTo: <sip:l:1@b>\r\n\r\nv=0\r\na=crypto:1 x\r\n\r\n";
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        let expected = format!("{}\r\n\r\n{body}", head.replace("l : 99", &format!("l : {}", body.len())));
+        assert_eq!(with_true_length(told), expected);
+        assert_eq!(with_true_length("OPTIONS"), "OPTIONS");
+    }
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a file of another thread is waited for in real time")]
