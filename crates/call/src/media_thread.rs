@@ -53,6 +53,8 @@ const MOST_DATAGRAMS: usize = 32;
 const MOST_REPORTS: usize = 4;
 /// WebSocket messages read of one call in one tick. The rest waits, and the client with it.
 const MOST_MESSAGES: usize = 50;
+/// Limits of what lateness is counted by, in milliseconds.
+const LATE_MS: [u64; 4] = [1, 2, 5, 20];
 /// Places of a recognizer's queue that sound leaves free, so that the marks of speech always fit.
 const FOR_MARKS: usize = 4;
 /// Rounds of scoring in one tick: a detector of 10 ms windows needs two.
@@ -99,7 +101,7 @@ pub struct Counters {
     pub calls: AtomicUsize,
     /// How good the sound of legs was that are over.
     pub quality: Tally,
-    /// Ticks by how late the last call of their slot was sent, in milliseconds: up to 1, 2, 5, 20, more.
+    /// Ticks of calls by how late after their slot's time they were sent, in milliseconds: up to 1, 2, 5, 20, more.
     pub lateness: [AtomicU64; 5],
 }
 
@@ -165,6 +167,8 @@ struct Wheel {
     calls: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     scores: Vec<f32>,
+    /// Of the slot that is ticked, as [`Counters::lateness`].
+    late: [u64; 5],
     datagram: Box<[u8; 2048]>,
 }
 
@@ -183,6 +187,7 @@ impl Wheel {
             calls,
             counters,
             scores: Vec::new(),
+            late: [0; 5],
             datagram: Box::new([0; 2048]),
         }
     }
@@ -219,8 +224,7 @@ impl Wheel {
             }
             let slot = (tick % SLOTS) as usize;
             if !self.slots[slot].is_empty() {
-                self.turn(slot);
-                self.note_lateness(origin + Duration::from_millis(tick));
+                self.turn(slot, origin + Duration::from_millis(tick));
             }
             tick += self.to_next_slot(tick);
         }
@@ -231,15 +235,18 @@ impl Wheel {
         (1..=SLOTS).find(|ahead| !self.slots[((tick + ahead) % SLOTS) as usize].is_empty()).unwrap_or(SLOTS)
     }
 
-    fn note_lateness(&self, due: Instant) {
-        let late = due.elapsed();
-        let bucket = [1, 2, 5, 20].iter().position(|ms| late <= Duration::from_millis(*ms)).unwrap_or(4);
-        self.counters.lateness[bucket].fetch_add(1, Ordering::Relaxed);
+    /// Counts how late each call was sent, once for all calls of a slot.
+    fn note_lateness(&mut self) {
+        for (all, late) in self.counters.lateness.iter().zip(std::mem::take(&mut self.late)) {
+            if late > 0 {
+                all.fetch_add(late, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Ticks the calls of one slot.
     #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
-    fn turn(&mut self, slot: usize) {
+    fn turn(&mut self, slot: usize, due: Instant) {
         let now = Instant::now();
         self.read_reports(now);
         let mut seats = std::mem::take(&mut self.slots[slot]);
@@ -248,12 +255,13 @@ impl Wheel {
             self.fence(seat, |wheel, seat| {
                 wheel.hear(seat, now);
                 seat.waits = seat.media.scorer().is_some();
-                seat.waits || wheel.speak(seat, now)
+                seat.waits || wheel.speak(seat, (now, due))
             })
         });
         self.score(&mut seats);
-        seats.retain_mut(|seat| !seat.waits || self.fence(seat, |wheel, seat| wheel.speak(seat, now)));
+        seats.retain_mut(|seat| !seat.waits || self.fence(seat, |wheel, seat| wheel.speak(seat, (now, due))));
         self.slots[slot] = seats;
+        self.note_lateness();
     }
 
     /// Runs a part of one call's tick; an error inside ends that call and no other. `false` when it is gone.
@@ -342,10 +350,13 @@ impl Wheel {
         }
     }
 
-    fn speak(&mut self, seat: &mut Seat, now: Instant) -> bool {
+    fn speak(&mut self, seat: &mut Seat, (now, due): (Instant, Instant)) -> bool {
         let time = CallTime(now.saturating_duration_since(seat.started));
         seat.media.speak(time);
         self.transmit(seat);
+        let late = due.elapsed();
+        self.late
+            [LATE_MS.iter().position(|ms| late <= Duration::from_millis(*ms)).unwrap_or(LATE_MS.len())] += 1;
         while let Some((door, hearing)) = seat.media.poll_hearing() {
             self.give(seat, door, hearing);
         }

@@ -84,7 +84,7 @@ fn media(page: &mut Page, door: &Door) {
         read(&counters.panics),
     );
     let name = "active_call_media_tick_late_seconds";
-    page.head(name, "How late the last call of a slot was sent.", "histogram");
+    page.head(name, "How late after its tick each call was sent.", "histogram");
     let mut sum = 0;
     for (limit, count) in LATENESS.iter().zip(&counters.lateness) {
         sum += read(count);
