@@ -272,15 +272,16 @@ async fn a_delivery_that_hangs_holds_up_no_other() {
     assert!(day.join("hangs-1.json").exists(), "nothing is lost");
 }
 
-/// A server whose first answer comes when it has read the head of a request alone, as it closes; it passes on how many
-/// bytes of each body it read.
+/// A server whose first answer comes when it has read the head of a request alone; it passes on how many bytes of each
+/// request it read.
 async fn hasty() -> (String, mpsc::Receiver<usize>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/records", listener.local_addr().unwrap());
     let (read_in, read) = mpsc::channel(64);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        let mut lies = true;
+        // A connection that is closed over unread data is reset, and then nobody hears the answer.
+        let (mut lies, mut open) = (true, Vec::new());
         while let Ok((mut stream, _)) = listener.accept().await {
             let (mut got, mut wanted) = (Vec::new(), None);
             while wanted.is_none_or(|wanted| got.len() < wanted && !lies) {
@@ -298,6 +299,7 @@ async fn hasty() -> (String, mpsc::Receiver<usize>, JoinSet<()>) {
                 .await;
             read_in.send(if lies { 0 } else { got.len() }).await.unwrap();
             lies = false;
+            open.push(stream);
         }
     });
     (url, read, tasks)
