@@ -18,7 +18,7 @@ const SECOND: f64 = 32_000.0;
 const ACTIVE_CALL: &str = env!("CARGO_BIN_EXE_active-call");
 
 /// Free ports of loopback, little time to stop, records as files.
-const CONF: &str = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
+pub(crate) const CONF: &str = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
                     media_threads = 1\n[callrecord]\ntype = \"local\"\n";
 
 /// A running command, killed when the test ends.
