@@ -119,7 +119,7 @@ impl Server {
             TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
         let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
         let SipDoor { mut driver, handle, incoming, ladders } = sip_io::bind(&config).await?;
-        let names = Resolver::system().map_err(StartError::Names)?;
+        let names = Resolver::asking(&config.sip.dns).map_err(StartError::Names)?;
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
         let (reports_in, reports_out) = mpsc::channel(reports::REPORTS);

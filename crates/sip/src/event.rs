@@ -94,6 +94,8 @@ pub enum EndCause {
     Replaced,
     /// The peer has shown that it knows the call no more; we have sent BYE all the same.
     Lost,
+    /// The peer had promised to refresh the session and has not (RFC 4028 section 10); we have sent BYE.
+    Expired,
     /// Our 200 was never acknowledged, and we have sent BYE as RFC 3261 section 13.3.1.4 asks; or a
     /// provisional response that has to be was not, and we have refused the call with 504.
     AckTimeout,

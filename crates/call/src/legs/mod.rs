@@ -122,7 +122,7 @@ pub enum LegEvent {
     Ended {
         /// By the far end, and not by us.
         remote: bool,
-        /// Its own words on why.
+        /// Why, in the far end's words or, where nobody asked for the end, in ours.
         message: Option<String>,
     },
 }

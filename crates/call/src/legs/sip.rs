@@ -101,6 +101,7 @@ impl SipLeg {
             SipEvent::Ended { headers, cause, .. } => {
                 let message = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("reason"));
                 let message = message.map(|(_, value)| value.clone());
+                let message = message.or_else(|| words_for(cause).map(str::to_owned));
                 Some(LegEvent::Ended { remote: cause == EndCause::Bye, message })
             }
             SipEvent::Provisional { code, fork, sdp, .. } => {
@@ -289,6 +290,20 @@ fn digit_info(digit: char, length: Duration, body: DigitBody) -> InDialog {
     };
     let (content_type, body) = (content_type.into(), body.into_bytes());
     InDialog { method: InDialogMethod::Info, content_type, body, headers: Vec::new() }
+}
+
+/// What the record says of an end that neither side asked for; `None` where who ended it says enough.
+fn words_for(cause: EndCause) -> Option<&'static str> {
+    match cause {
+        EndCause::Lost => Some("the far end does not know the call any more"),
+        EndCause::Expired => Some("the far end has not refreshed the session in time"),
+        EndCause::Bye
+        | EndCause::LocalBye
+        | EndCause::LocalReject
+        | EndCause::Unanswered
+        | EndCause::Replaced
+        | EndCause::AckTimeout => None,
+    }
 }
 
 #[cfg(test)]

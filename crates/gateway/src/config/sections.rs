@@ -1,5 +1,6 @@
 //! The tables inside the configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -98,6 +99,8 @@ table! {
         silence_for: Seconds = super::seconds(60),
         /// Regular expressions, one of which must be found in the URI of whom a call of ours goes to; none: all may.
         destinations: Vec<Pattern> = Vec::new(),
+        /// Name servers, such as `10.0.0.53:53`, that are asked where URIs lead; none: those of the system.
+        dns: Vec<SocketAddr> = Vec::new(),
         /// File that gets all SIP messages as pcap, made anew at each start.
         capture: Option<PathBuf> = None,
         /// It ends at so many megabytes.

@@ -42,7 +42,7 @@ impl Said {
 
     /// What is seen of a server that is started by these flags.
     async fn seen(&self, flags: &[&str]) -> Seen {
-        let running = Running::start_as_said(self.folder.path(), &self.text, flags).await;
+        let mut running = Running::start_as_said(self.folder.path(), &self.text, flags).await;
         let phone = RawPhone::towards(running.sip, "flags").await;
         phone.invite_with("", OFFER).await;
         let answer = phone.answered().await;
@@ -55,6 +55,8 @@ impl Said {
         if answered {
             phone.hang_up(&answer).await;
         }
+        // The next one may listen at the same ports.
+        running.child.kill().await.unwrap();
         Seen {
             http: running.http.clone(),
             sip: running.sip,

@@ -50,6 +50,12 @@ impl RawPhone {
         RawPhone { socket, server, call: call.to_owned() }
     }
 
+    /// A phone at a socket that is bound already, to be called by `server`.
+    pub(crate) fn at(socket: std::net::UdpSocket, server: SocketAddr) -> RawPhone {
+        socket.set_nonblocking(true).unwrap();
+        RawPhone { socket: UdpSocket::from_std(socket).unwrap(), server, call: String::new() }
+    }
+
     /// Sends a request of this call; those with one `branch` belong to one transaction.
     pub(crate) async fn send(&self, method: &str, (branch, to_tag): (&str, &str), lines: &str, body: &str) {
         let here = self.socket.local_addr().unwrap();

@@ -203,7 +203,12 @@ impl Client {
 
     /// The next event of this name; others are passed over, but not for ever: some come every ten seconds.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
-        let found = timeout(PATIENCE * 3, self.find(name)).await.ok();
+        self.event_within(name, PATIENCE * 3).await
+    }
+
+    /// The same for one that may take so long.
+    pub(crate) async fn event_within(&mut self, name: &str, patience: Duration) -> Value {
+        let found = timeout(patience, self.find(name)).await.ok();
         found.unwrap_or_else(|| panic!("no {name} in time; saw {:?}", self.seen))
     }
 

@@ -14,7 +14,7 @@ use crate::programs;
 use crate::rig::{Client, PATIENCE, Rig, until};
 
 /// SIPp as a callee that plays `scenario`, and its URI. It sends back what it hears.
-async fn callee(rig: &Rig, scenario: &str) -> (Child, String) {
+pub(crate) async fn callee(rig: &Rig, scenario: &str) -> (Child, String) {
     let ports = programs::free_ports();
     let mut arguments = programs::sipp(scenario, ports);
     arguments.push("-rtp_echo".into());
@@ -24,7 +24,7 @@ async fn callee(rig: &Rig, scenario: &str) -> (Child, String) {
 }
 
 /// SIPp as a caller that plays `scenario` with further words.
-fn caller(rig: &Rig, scenario: &str, further: &[&str]) -> Child {
+pub(crate) fn caller(rig: &Rig, scenario: &str, further: &[&str]) -> Child {
     let mut arguments = programs::sipp(scenario, programs::free_ports());
     let to = rig.server.sip_addr().to_string();
     arguments
@@ -33,7 +33,7 @@ fn caller(rig: &Rig, scenario: &str, further: &[&str]) -> Child {
 }
 
 /// SIPp has come to the end of its scenario.
-async fn content(party: Child, who: &str) {
+pub(crate) async fn content(party: Child, who: &str) {
     let ended = timeout(PATIENCE, party.wait_with_output()).await.unwrap().unwrap();
     let told = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{who}: {told}");

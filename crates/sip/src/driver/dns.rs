@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use rand::Rng;
 use tokio::time::timeout;
@@ -31,6 +33,27 @@ impl Resolver {
     /// Those of reading the system's settings.
     pub fn system() -> io::Result<Self> {
         let builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+        Ok(Self(builder.build().map_err(io::Error::other)?))
+    }
+
+    /// A resolver that asks these servers, over UDP and where an answer is long over TCP; without any,
+    /// those that the system asks.
+    ///
+    /// # Errors
+    /// Those of reading the system's settings.
+    pub fn asking(servers: &[SocketAddr]) -> io::Result<Self> {
+        if servers.is_empty() {
+            return Self::system();
+        }
+        let servers = servers.iter().map(|server| {
+            let ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut way| {
+                way.port = server.port();
+                way
+            });
+            NameServerConfig::new(server.ip(), true, ways.into())
+        });
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         Ok(Self(builder.build().map_err(io::Error::other)?))
     }
 

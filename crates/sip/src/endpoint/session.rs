@@ -129,7 +129,7 @@ impl Endpoint {
         let Some(session) = dialog.refreshing.session else { return };
         if dialog.refreshing.last {
             let reason = "SIP;cause=408;text=\"session timer expired\"".to_owned();
-            return self.send_bye(now, id, &[("Reason".to_owned(), reason)], EndCause::Lost);
+            return self.send_bye(now, id, &[("Reason".to_owned(), reason)], EndCause::Expired);
         }
         if !dialog.is_quiet() {
             return self.wire.remind(now.saturating_add(LATER), id, Chore::Session(alarm));

@@ -47,7 +47,7 @@ fn a_call_whose_other_end_is_gone_ends_within_the_interval() {
     std::mem::swap(&mut dead.ends, &mut world.ends);
     dead.now = world.now;
     dead.run(Duration::from_secs(1_900));
-    assert_eq!(dead.story(CALLER), ["Ended Lost"]);
+    assert_eq!(dead.story(CALLER), ["Ended Expired"]);
     assert_eq!(dead.story(CALLEE), ["Ended Lost"]);
     assert_eq!(dead.sent_ms(CALLER, "BYE")[0], 1_768_070, "32 s before the end");
 }
