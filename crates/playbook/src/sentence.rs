@@ -68,32 +68,38 @@ impl Sentences {
         if is_closer(c) || is_ender(c) {
             return false;
         }
-        let words = self.open.trim_end_matches(is_closer);
-        match words.chars().next_back() {
-            Some(last) if is_wide_ender(last) => true,
-            Some('!' | '?' | '…') => c.is_whitespace(),
-            Some('.') => c.is_whitespace() && !self.stop_belongs_to_word(words),
-            Some(_) | None => false,
-        }
+        let wide = self.open.trim_end_matches(is_closer).ends_with(is_wide_ender);
+        wide || c.is_whitespace() && is_complete(&self.open)
     }
+}
 
-    /// Whether the last full stop is part of an abbreviation, an initial, or the number of a list.
-    fn stop_belongs_to_word(&self, words: &str) -> bool {
-        let words = words.strip_suffix('.').unwrap_or(words);
-        let word = words.rsplit([' ', '(', '"']).next().unwrap_or_default();
-        let lower = word.to_lowercase();
-        let initial = word.chars().count() == 1 && word.chars().all(|c| c.is_alphabetic() && c != 'I');
-        let numbered =
-            word == words.trim_start() && !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
-        initial || numbered || ABBREVIATIONS.contains(&lower.as_str())
+/// Whether `words` end as a sentence does: with its sign, and with what closes quotations behind it. A full stop that is
+/// part of an abbreviation, an initial, or the number of a list ends nothing.
+pub fn is_complete(words: &str) -> bool {
+    let words = words.trim_end_matches(is_closer);
+    match words.chars().next_back() {
+        Some('.') => !stop_belongs_to_word(words),
+        Some(last) => is_ender(last),
+        None => false,
     }
+}
+
+/// Whether the last full stop is part of an abbreviation, an initial, or the number of a list.
+fn stop_belongs_to_word(words: &str) -> bool {
+    let words = words.strip_suffix('.').unwrap_or(words);
+    let word = words.rsplit([' ', '(', '"']).next().unwrap_or_default();
+    let lower = word.to_lowercase();
+    let initial = word.chars().count() == 1 && word.chars().all(|c| c.is_alphabetic() && c != 'I');
+    let numbered = word == words.trim_start() && !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+    initial || numbered || ABBREVIATIONS.contains(&lower.as_str())
 }
 
 fn is_ender(c: char) -> bool {
     matches!(c, '.' | '!' | '?' | '…') || is_wide_ender(c)
 }
 
-fn is_wide_ender(c: char) -> bool {
+/// Whether `c` ends a sentence without white space behind it.
+pub fn is_wide_ender(c: char) -> bool {
     matches!(c, '。' | '！' | '？' | '；' | '｡')
 }
 

@@ -27,5 +27,5 @@ pub use contract::{
 pub use error::ProviderError;
 pub use tables::{
     CHAT_MODELS, Make, REALTIMES, RECOGNIZERS, Row, SYNTHESIZERS, chat_model, realtime, recognizer,
-    synthesizer,
+    speaks_whole_texts, synthesizer,
 };

@@ -49,6 +49,14 @@ pub static SYNTHESIZERS: &[Row<dyn Synthesizer, SynthesisOption>] = &[
     },
 ];
 
+/// Synthesizers that speak a text as a whole, so that pieces of one had better be gathered to sentences for them.
+const WHOLE_TEXTS: &[&str] = &["espeak", "flite"];
+
+/// Whether the synthesizer of this name, in any case, speaks a text as a whole and not as its words come.
+pub fn speaks_whole_texts(provider: &str) -> bool {
+    WHOLE_TEXTS.iter().any(|name| name.eq_ignore_ascii_case(provider.trim()))
+}
+
 /// Language models.
 pub static CHAT_MODELS: &[Row<dyn ChatModel, LlmOption>] = &[
     Row {

@@ -48,6 +48,8 @@ pub(crate) enum Due {
     TurnEnd,
     /// The model does not say what it was told to.
     Lent,
+    /// Text that was gathered for a voice waits no longer.
+    Gathered,
     /// Barge-in may be armed again.
     Rearm,
     /// The digit that goes by INFO has lasted long enough.

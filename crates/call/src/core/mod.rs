@@ -9,6 +9,7 @@ mod dialing;
 mod ears;
 mod ending;
 mod eou;
+mod gathering;
 mod handing_over;
 mod holding;
 mod keys;
@@ -549,6 +550,7 @@ impl Core {
             Due::TurnEnd => self.turn_ends(now),
             Due::Lent => self.lent_in_vain(now),
             Due::Rearm => self.arm(now),
+            Due::Gathered => self.gathered_late(now),
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),
             Due::Callee => self.callee_timed_out(now),

@@ -59,7 +59,7 @@ impl Running {
 impl Utterance {
     /// Something is still to be made.
     pub(super) fn busy(&self) -> bool {
-        self.running.is_some() || !self.waiting.is_empty()
+        self.running.is_some() || !self.waiting.is_empty() || self.gathered.len() > 0
     }
 
     /// Forgets the texts whose turn has not come. Gives the voices that have begun on them.
@@ -77,7 +77,8 @@ impl Core {
     pub(crate) fn say(&mut self, now: CallTime, id: UtteranceId, text: String, option: SynthesisOption) {
         let Some(utterance) = self.voice.utterance(id) else { return };
         utterance.ended = false;
-        let queued: usize = utterance.waiting.iter().map(|(text, _)| text.len()).sum();
+        let queued =
+            utterance.waiting.iter().map(|(text, _)| text.len()).sum::<usize>() + utterance.gathered.len();
         let many = utterance.waiting.len() >= MOST_WAITING || utterance.pieces.len() >= MOST_PIECES;
         if many || queued + text.len() > MOST_TEXT {
             return self.error(now, "tts", "too much text waits to be spoken; send it as it is heard", 429);
@@ -86,6 +87,21 @@ impl Core {
             utterance.waiting.push_back((text, option));
             return self.next_request(now, id);
         }
+        if providers::speaks_whole_texts(option.provider.as_deref().unwrap_or_default()) {
+            return self.gather(now, id, &text, option);
+        }
+        self.speak_piece(now, id, text, option);
+    }
+
+    /// Gives the voice of a stream its next piece.
+    pub(super) fn speak_piece(
+        &mut self,
+        now: CallTime,
+        id: UtteranceId,
+        text: String,
+        option: SynthesisOption,
+    ) {
+        let Some(utterance) = self.voice.utterance(id) else { return };
         let number = utterance.pieces.len();
         utterance.pieces.push(Piece { text: text.clone(), ..Piece::default() });
         let voice = match &utterance.running {

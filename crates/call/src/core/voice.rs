@@ -8,6 +8,7 @@ use protocol::event::Event;
 use protocol::option::SynthesisOption;
 use providers::Spoken;
 
+use super::gathering::Gathered;
 use super::pieces::Piece;
 use super::requests::Running;
 use super::{Core, Due, Effect};
@@ -61,6 +62,8 @@ pub(crate) struct Utterance {
     pub(crate) pieces: Vec<Piece>,
     /// Sound that Media played before it went on under the present id.
     pub(crate) earlier: Duration,
+    /// Text of a stream that is no sentence yet.
+    pub(super) gathered: Gathered,
     /// Requests that wait for the running one.
     pub(super) waiting: VecDeque<(String, SynthesisOption)>,
     /// Whose sound is taken.
@@ -132,6 +135,7 @@ impl Core {
             started: None,
             pieces: Vec::new(),
             earlier: Duration::ZERO,
+            gathered: Gathered::default(),
             waiting: VecDeque::new(),
             running: None,
             early: VecDeque::new(),
@@ -238,6 +242,7 @@ impl Core {
 
     /// No more commands come for an utterance.
     pub(crate) fn close_utterance(&mut self, now: CallTime, id: UtteranceId) {
+        self.gathered_all(now, id);
         let Some(utterance) = self.voice.utterance(id) else { return };
         utterance.open = false;
         if utterance.streaming
@@ -394,6 +399,7 @@ impl Core {
     /// Ends the making of sound of an utterance; what Media has of it is Media's.
     pub(crate) fn stop_making(&mut self, id: UtteranceId) {
         let Some(utterance) = self.voice.utterance(id) else { return };
+        utterance.gathered.clear();
         let early = utterance.drop_waiting();
         utterance.open = false;
         let running = utterance.running.take().map(|running| running.voice);

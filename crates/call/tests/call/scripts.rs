@@ -103,6 +103,7 @@ scripts! {
     stopped_where_a_word_ends_estimated
     stopped_where_a_word_ends_timed
     streaming_tts_end_of_stream
+    streaming_tts_gathered_to_sentences
     taken_over_and_given_up
     tts_provider_failure_is_an_error_event_and_track_end
     tts_provider_that_cannot_be_made

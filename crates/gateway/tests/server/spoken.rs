@@ -254,3 +254,33 @@ async fn a_caller_on_a_phone_is_told_what_a_tool_has_found() {
     assert!(heard(&rig, &phone, ANSWER).await >= 0.9);
     rig.server.stop().await;
 }
+
+/// Milliseconds that a client hears of pieces which it streams.
+async fn streamed(rig: &Rig, voice: &str, pieces: &[String]) -> u64 {
+    let mut client = rig.connect("/call").await;
+    client.send(json!({"command": "invite", "option": {"tts": {"provider": voice}}})).await;
+    client.event("answer").await;
+    for piece in pieces {
+        client.send(json!({"command": "tts", "text": piece, "playId": "s", "streaming": true})).await;
+    }
+    let end = json!({"command": "tts", "text": "", "playId": "s", "streaming": true, "endOfStream": true});
+    client.send(end).await;
+    let end = client.event("trackEnd").await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    end["duration"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_are_streamed_sound_as_long_as_the_whole_text() {
+    let rig = Rig::start_speaking(|_| {}).await;
+    let text = "This is a streamed sentence. And here is another one, spoken later.";
+    let words: Vec<String> = text.split(' ').map(|word| format!("{word} ")).collect();
+    for voice in ["espeak", "flite"] {
+        let whole = streamed(&rig, voice, &[text.to_owned()]).await;
+        let pieces = streamed(&rig, voice, &words).await;
+        println!("{voice}: {whole} ms whole, {pieces} ms word by word");
+        assert!((whole * 8 / 10..=whole * 12 / 10).contains(&pieces), "{voice}: {pieces} ms for {whole}");
+    }
+    rig.server.stop().await;
+}

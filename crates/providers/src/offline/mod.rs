@@ -15,6 +15,7 @@ use crate::options::environment;
 pub mod espeak;
 pub mod flite;
 pub mod pocketsphinx;
+mod seam;
 mod speech;
 mod wav;
 

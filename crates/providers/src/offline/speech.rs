@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc::{Receiver, Sender};
 
+use super::seam::Seam;
 use super::wav::WavStream;
 use crate::{ProviderError, Spoken, Synthesizer, Text};
 
@@ -54,11 +55,13 @@ impl Synthesizer for SpeechProgram {
         let mut text = Some(text);
         let mut waiting: VecDeque<Part> = VecDeque::new();
         let mut working: VecDeque<Work> = VecDeque::new();
+        let mut begun = false;
         loop {
             while working.len() < AHEAD
                 && let Some(part) = waiting.pop_front()
             {
-                working.push_back(self.start(part).await?);
+                working.push_back(self.start(part, begun).await?);
+                begun = true;
             }
             if text.is_none() && waiting.is_empty() && working.is_empty() {
                 return Ok(());
@@ -71,7 +74,8 @@ impl Synthesizer for SpeechProgram {
                     None => text = None,
                 },
                 step = step(&mut working), if !working.is_empty() => {
-                    self.deliver(step?, &mut working, &spoken).await?;
+                    let more = text.is_some() || !waiting.is_empty() || working.len() > 1;
+                    self.deliver(step?, more, &mut working, &spoken).await?;
                 }
             }
         }
@@ -79,10 +83,12 @@ impl Synthesizer for SpeechProgram {
 }
 
 impl SpeechProgram {
-    async fn start(&self, part: Part) -> Result<Work, ProviderError> {
+    /// Starts the program on a part, which `follows` another.
+    async fn start(&self, part: Part, follows: bool) -> Result<Work, ProviderError> {
+        let sound = Sound::new(Seam::new(&part.text, RATE, follows));
         let silent = !part.text.chars().any(char::is_alphanumeric);
         if silent {
-            return Ok(Work { part, program: None, sound: Sound::default() });
+            return Ok(Work { part, program: None, sound });
         }
         let mut command = Command::new(&self.path);
         command.args(&self.arguments);
@@ -96,13 +102,14 @@ impl SpeechProgram {
             let _ = stdin.write_all(part.text.as_bytes()).await;
         }
         let output = child.stdout.take();
-        Ok(Work { part, program: output.map(|output| (child, output)), sound: Sound::default() })
+        Ok(Work { part, program: output.map(|output| (child, output)), sound })
     }
 
-    /// Sends on what a step gave; at the end of a program, takes it off the list.
+    /// Sends on what a step gave; at the end of a program, takes it off the list. `more` may come after it.
     async fn deliver(
         &self,
         step: Step,
+        more: bool,
         working: &mut VecDeque<Work>,
         spoken: &Sender<Spoken>,
     ) -> Result<(), ProviderError> {
@@ -113,7 +120,10 @@ impl SpeechProgram {
                 work.sound.push(bytes, self.gain)?;
                 false
             }
-            Step::End => true,
+            Step::End => {
+                work.sound.end(more);
+                true
+            }
         };
         for samples in work.sound.chunks(last) {
             spoken.send(Spoken::Audio { piece, samples }).await.map_err(|_| ProviderError::Gone)?;
@@ -168,29 +178,47 @@ async fn next(text: &mut Option<Receiver<Text>>) -> Option<Text> {
 }
 
 /// Sound on its way from bytes to chunks.
-#[derive(Default)]
 struct Sound {
     wav: WavStream,
     native: Vec<i16>,
     resampler: Option<Resampler>,
+    converted: Vec<i16>,
+    seam: Seam,
     ready: Vec<i16>,
 }
 
 impl Sound {
+    fn new(seam: Seam) -> Self {
+        Sound {
+            wav: WavStream::default(),
+            native: Vec::new(),
+            resampler: None,
+            converted: Vec::new(),
+            seam,
+            ready: Vec::new(),
+        }
+    }
+
     fn push(&mut self, bytes: &[u8], gain: f32) -> Result<(), ProviderError> {
         self.wav.push(bytes, &mut self.native)?;
         let Some(rate) = self.wav.rate() else { return Ok(()) };
         let resampler = self.resampler.get_or_insert_with(|| Resampler::new(rate, RATE));
-        let begin = self.ready.len();
-        resampler.process(&self.native, &mut self.ready);
+        self.converted.clear();
+        resampler.process(&self.native, &mut self.converted);
         self.native.clear();
         if (gain - 1.0).abs() > f32::EPSILON {
-            for sample in self.ready.iter_mut().skip(begin) {
+            for sample in &mut self.converted {
                 // A cast from float to integer saturates.
                 *sample = (f32::from(*sample) * gain) as i16;
             }
         }
+        self.seam.push(&self.converted, &mut self.ready);
         Ok(())
+    }
+
+    /// All has come; `more` may come of another run.
+    fn end(&mut self, more: bool) {
+        self.seam.end(more, &mut self.ready);
     }
 
     /// Whole chunks, and at the end the rest.
