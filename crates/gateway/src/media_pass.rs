@@ -8,11 +8,13 @@ use futures::{SinkExt, StreamExt};
 use providers::Hearing;
 use reqwest::Url;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
@@ -23,6 +25,8 @@ use crate::egress::guard::Guard;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Pauses before a connection that broke is made again; after the last one it is given up.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// How long a program may take to answer our goodbye.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Largest message of the program: a second of sound at 48 kHz and some.
 const MAX_MESSAGE: usize = 128 * 1024;
 
@@ -105,6 +109,8 @@ async fn exchange(
     heard: &mut mpsc::Receiver<Hearing>,
     said: &mpsc::Sender<Sound>,
 ) -> Result<(), String> {
+    let mut open = Open(Some(socket));
+    let Some(socket) = &mut open.0 else { return Ok(()) };
     let (mut sink, mut stream) = socket.split();
     let size = pass.packet_bytes as usize;
     let speak = async {
@@ -117,8 +123,6 @@ async fn exchange(
                 sink.send(Message::Binary(packet)).await.map_err(|e| e.to_string())?;
             }
         }
-        // A program that is gone needs no goodbye.
-        let _ = sink.close().await;
         Ok(())
     };
     let listen = async {
@@ -143,6 +147,24 @@ async fn exchange(
     tokio::select! {
         ended = speak => ended,
         ended = listen => ended,
+    }
+}
+
+/// A connection that is closed as it should be however it ends: the work of a call is dropped with the call, and the
+/// goodbye outlives it for a second at most.
+struct Open(Option<Socket>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let (Some(mut socket), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        let farewell = async move {
+            let frame = CloseFrame { code: CloseCode::Normal, reason: "the call has ended".into() };
+            // A program that is gone needs no goodbye, and one that goes on talking is not listened to.
+            if socket.close(Some(frame)).await.is_ok() {
+                while let Some(Ok(_)) = socket.next().await {}
+            }
+        };
+        runtime.spawn(timeout(FAREWELL, farewell));
     }
 }
 

@@ -11,6 +11,7 @@ use providers::Heard;
 use super::realtime::Broken;
 use super::{Core, Due, Effect};
 use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia};
+use crate::media::raw_leg::MOST_HELD_S;
 
 /// After a final transcript the caller's last breath does not stop the reply.
 const PROTECTED: Duration = Duration::from_millis(500);
@@ -43,6 +44,13 @@ impl Core {
             FromMedia::Inactive(missing) => self.inactive(now, missing),
             FromMedia::TapeLost => {
                 self.error(now, "media", "a second of the recording was lost: disk too slow", 500);
+            }
+            FromMedia::Overrun(lost) => {
+                let lost = lost.as_millis();
+                let why = format!(
+                    "{lost} ms of sound came too fast and were dropped: at most {MOST_HELD_S} s wait"
+                );
+                self.error(now, "media", why, 429);
             }
             FromMedia::Gone => {
                 let end = crate::StopReason::MediaLost("internal error in the call's sound".into()).end(true);

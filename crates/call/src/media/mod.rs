@@ -10,7 +10,7 @@ mod keys;
 mod listening;
 pub mod order;
 mod pace;
-mod raw_leg;
+pub(crate) mod raw_leg;
 mod recording;
 mod rtp_leg;
 mod speaking;
@@ -208,7 +208,7 @@ impl Media {
             let heard = if alone && *id == LegId::MAIN { &mut self.heard } else { &mut leg.heard };
             match &mut leg.sound {
                 LegSound::Rtp(rtp) => rtp.hear(now, heard),
-                LegSound::Raw(raw) => raw.hear(heard),
+                LegSound::Raw(raw) => self.events.extend(raw.hear(heard).map(FromMedia::Overrun)),
             }
             if *id == LegId::MAIN && self.held.is_some() {
                 heard.fill(0);

@@ -231,6 +231,8 @@ pub enum FromMedia {
         /// By the armed rule.
         barged: bool,
     },
+    /// A client sent sound faster than it is heard: so much of it was dropped.
+    Overrun(Duration),
     /// Nothing came from the main leg for as long as [`ToMedia::Watch`] says.
     Inactive(Missing),
     /// The quality of an RTP leg since it began; told from time to time.

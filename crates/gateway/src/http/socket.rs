@@ -12,6 +12,7 @@ use futures::{Sink, SinkExt, StreamExt};
 use protocol::read::ReadError;
 use protocol::{Command, Event};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite;
 use tungstenite::error::{CapacityError, ProtocolError};
@@ -27,9 +28,12 @@ const TELLING: Duration = Duration::from_secs(10);
 /// How long a client may take to answer our close.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Largest message of sound: at 48 kHz almost three seconds. With the queue of the call behind it a client holds
-/// at most some 13 MB.
-const MAX_SOUND: usize = 256 * 1024;
+/// Largest message of sound: at 48 kHz ten seconds, of which the call holds three.
+const MAX_SOUND: usize = 1024 * 1024;
+/// A message of sound goes on in parts of so many bytes, so that the queue of the call holds 1.6 MB at most.
+const SOUND_PART: usize = 32 * 1024;
+/// How long the reader waits for room in the queue of a call that is up: its sound takes all of it each 20 ms.
+const ROOM: Duration = Duration::from_millis(60);
 /// Most unknown keys that one client is told of.
 const MAX_TOLD: usize = 100;
 
@@ -56,8 +60,8 @@ pub(super) struct Pipes {
     pub(super) guard: Guard,
     /// Its events; closed after `hangup`, or without one when the client is too slow.
     pub(super) events: mpsc::Receiver<Event>,
-    /// Sound of the client, where the call has its sound over this socket. When full the new message is
-    /// dropped.
+    /// Sound of the client, where the call has its sound over this socket. When full the reader waits a little, if the
+    /// call is up, and drops the message then.
     pub(super) heard: Option<mpsc::Sender<Bytes>>,
     /// Sound for the client, in batches of 20 ms messages.
     pub(super) spoken: Option<mpsc::Receiver<Vec<Bytes>>>,
@@ -155,10 +159,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, mut to: Incoming<'_>) -> Stop
             Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_SOUND => {
                 return Stopped::Faulty(Fault::TooLarge { most: MAX_SOUND });
             }
-            Some(Ok(Message::Binary(bytes))) => {
-                // Sound that does not fit is late already; the queue holds half a second and more.
-                let _ = to.heard.as_ref().map(|heard| heard.try_send(bytes));
-            }
+            Some(Ok(Message::Binary(bytes))) => to.sound(bytes).await,
             Some(Ok(Message::Close(_))) | None => return Stopped::Gone,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Err(error)) => {
@@ -218,6 +219,19 @@ pub(super) async fn refuse(sink: &mut (impl Sink<Message> + Unpin), id: &str, fa
 }
 
 impl Incoming<'_> {
+    /// Hands sound to the call. What does not fit before the call is up is late already; after that the call itself decides
+    /// what is too much, and tells it.
+    async fn sound(&self, mut bytes: Bytes) {
+        let Some(heard) = &self.heard else { return };
+        while !bytes.is_empty() {
+            let part = bytes.split_to(bytes.len().min(SOUND_PART));
+            let Err(TrySendError::Full(part)) = heard.try_send(part) else { continue };
+            if self.call.info().phase != Phase::Up || timeout(ROOM, heard.send(part)).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Hands a command to the call, or what is wrong with it.
     async fn order(&mut self, text: &str) -> Result<(), CallOver> {
         match Command::parse(text) {

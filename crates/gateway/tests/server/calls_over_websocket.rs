@@ -284,10 +284,10 @@ async fn a_client_that_does_not_read_is_dropped_and_others_are_untouched() {
 async fn sound_in_too_large_a_message_ends_the_connection() {
     let rig = Rig::start().await;
     let mut client = answered(&rig, "/call").await;
-    client.sound(vec![0; 256 * 1024]).await;
+    client.sound(vec![0; 90_000]).await;
     client.send(json!({"command": "history", "speaker": "user", "text": "still here"})).await;
     client.event("addHistory").await;
-    client.sound(vec![0; 256 * 1024 + 1]).await;
+    client.sound(vec![0; 1024 * 1024 + 1]).await;
     assert_eq!(client.event("error").await["code"], 413);
     assert_eq!(client.closed().await, 1009);
     rig.server.stop().await;
@@ -391,4 +391,31 @@ async fn a_connection_without_a_call_does_not_hold_up_the_end() {
     let rig = Rig::start().await;
     let mut client = rig.connect("/call/webrtc").await;
     tokio::join!(rig.server.stop(), async { assert_eq!(client.closed().await, 1001) });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_any_length_is_heard_and_what_is_too_much_is_told_once() {
+    let rig = Rig::start().await;
+    let mut client = rig.connect("/call").await;
+    client.send(json!({"command": "invite", "option": {}})).await;
+    client.event("answer").await;
+    // More than nine seconds, of which three wait.
+    client.sound(vec![7; 300_000]).await;
+    let error = client.event("error").await;
+    assert_eq!((&error["sender"], &error["code"]), (&json!("media"), &json!(429)));
+    let told = error["error"].as_str().unwrap();
+    let lost: u64 = told.split(' ').next().unwrap().parse().unwrap();
+    assert!((5_000..=6_500).contains(&lost), "{told}");
+    // Thirty seconds in small messages: the commands behind them are obeyed.
+    for _ in 0..1500 {
+        client.sound(vec![7; 640]).await;
+    }
+    client.send(json!({"command": "history", "speaker": "user", "text": "still here"})).await;
+    client.event("addHistory").await;
+    let error = client.event("error").await;
+    assert!(error["error"].as_str().unwrap().contains("ms of sound came too fast"), "{error}");
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    assert_eq!(client.events.iter().filter(|event| event["event"] == "error").count(), 2);
+    rig.server.stop().await;
 }

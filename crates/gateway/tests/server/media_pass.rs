@@ -32,9 +32,11 @@ async fn program() -> (String, mpsc::Receiver<String>, mpsc::Receiver<usize>) {
         for piece in bytes.chunks(999) {
             socket.send(Message::binary(piece.to_vec())).await.unwrap();
         }
-        while let Some(Ok(message)) = socket.next().await {
-            if let Message::Binary(packet) = message {
-                let _ = sizes_in.send(packet.len()).await;
+        while let Some(message) = socket.next().await {
+            match message.expect("the connection is closed and not broken off") {
+                Message::Binary(packet) => drop(sizes_in.try_send(packet.len())),
+                Message::Close(frame) => drop(asked_in.try_send(format!("closed {}", frame.unwrap().code))),
+                _ => {}
             }
         }
     });
@@ -51,8 +53,8 @@ async fn a_program_is_heard_and_hears_in_packets_of_the_size_it_wants() {
         "headers": {"Authorization": "Bearer s3cret"},
     });
     client.send(json!({"command": "invite", "option": {"codec": "pcm", "mediaPass": pass}})).await;
-    let asked = timeout(PATIENCE, asked.recv()).await.unwrap().unwrap();
-    assert!(asked.ends_with("sample_rate=8000&packet_size=320 Bearer s3cret"), "{asked}");
+    let opened = timeout(PATIENCE, asked.recv()).await.unwrap().unwrap();
+    assert!(opened.ends_with("sample_rate=8000&packet_size=320 Bearer s3cret"), "{opened}");
     for _ in 0..30 {
         client.sound(vec![7; 640]).await;
     }
@@ -62,6 +64,7 @@ async fn a_program_is_heard_and_hears_in_packets_of_the_size_it_wants() {
     assert!(samples.filter(|sample| sample.unsigned_abs() > 1000).count() > 3000);
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
+    assert_eq!(timeout(PATIENCE, asked.recv()).await.unwrap().unwrap(), "closed 1000");
     rig.server.stop().await;
 }
 
