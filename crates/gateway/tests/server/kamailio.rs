@@ -1,19 +1,21 @@
 //! Kamailio between us and our callers: as registrar, as proxy that stays in the dialog, ringing several at once, and
 //! choosing us by OPTIONS. `scripts/setup test` installs it; where it is not, these tests say so and pass.
 
-use std::net::UdpSocket;
 use std::path::Path;
+use std::time::Duration;
 
 use active_call::config::{Config, RegisterUser};
 use axum::http::StatusCode;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::UdpSocket;
 use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
 use crate::inbound_sip::{hook, webhooks};
 use crate::programs;
-use crate::rig::{PATIENCE, Rig, until};
+use crate::rig::{PATIENCE, Rig};
 
 const PROGRAM: &str = "/usr/sbin/kamailio";
 
@@ -34,7 +36,7 @@ impl Drop for Kamailio {
     fn drop(&mut self) {
         let Some(id) = self.0.id() else { return };
         let _ = std::process::Command::new("kill").args(["-TERM", &id.to_string()]).status();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let until = std::time::Instant::now() + Duration::from_secs(5);
         while matches!(self.0.try_wait(), Ok(None)) && std::time::Instant::now() < until {
             std::thread::yield_now();
         }
@@ -51,10 +53,35 @@ async fn start(folder: &Path, port: u16, trunk: &str) -> Kamailio {
     std::fs::write(folder.join("dispatcher.list"), format!("1 sip:{trunk}\n")).unwrap();
     let run = folder.to_str().unwrap();
     let arguments = ["-DD", "-E", "-m", "32", "-M", "4", "-Y", run, "-f", path.to_str().unwrap()];
-    let child = programs::start(PROGRAM, &arguments, folder);
-    let kamailio = Kamailio(child);
-    until("kamailio listens", || UdpSocket::bind(("127.0.0.1", port)).is_err().then_some(())).await;
+    let mut kamailio = Kamailio(programs::start(PROGRAM, &arguments, folder));
+    answers(&mut kamailio, port).await;
     kamailio
+}
+
+/// Waits until Kamailio answers, which is a while after it has bound its port: on a busy machine its processes take
+/// their time.
+async fn answers(kamailio: &mut Kamailio, port: u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let here = socket.local_addr().unwrap();
+    let options = format!(
+        "OPTIONS sip:nobody@127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKup\r\n\
+         From: <sip:test@{here}>;tag=t\r\nTo: <sip:nobody@127.0.0.1>\r\nCall-ID: up\r\nCSeq: 1 OPTIONS\r\n\
+         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    let until = tokio::time::Instant::now() + PATIENCE * 3;
+    loop {
+        // What is sent to a port that nobody listens at may come back as an error.
+        let _ = socket.send_to(options.as_bytes(), ("127.0.0.1", port)).await;
+        if let Ok(Ok(_)) = timeout(Duration::from_millis(200), socket.recv(&mut [0; 2048])).await {
+            return;
+        }
+        if let Some(status) = kamailio.0.try_wait().unwrap() {
+            let mut told = String::new();
+            kamailio.0.stderr.take().unwrap().read_to_string(&mut told).await.unwrap();
+            panic!("kamailio ends with {status}: {told}");
+        }
+        assert!(tokio::time::Instant::now() < until, "kamailio does not answer");
+    }
 }
 
 fn registered(config: &mut Config, port: u16) {
