@@ -37,7 +37,7 @@ pub struct Standing {
     pub server: String,
     /// `trying`, `registered`, `failed`, `ended` or `disabled`.
     pub state: &'static str,
-    /// What the registrar answered to the last try that failed; 408 is silence, 503 that it cannot be reached.
+    /// What the registrar answered when the last try failed; 408 is silence, 503 unreachable, 200 we are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
     /// The same in words.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use sip::{Guard, Invite, Rejection, Screening, Verdict};
+use sip::{Claim, Guard, Invite, Rejection, Screening, Verdict};
 
 use crate::config::{Config, SipTable, SipUser};
 use crate::egress::guard::Allowed;
@@ -17,6 +17,13 @@ const NONCE: Duration = Duration::from_secs(60);
 const SOURCES: usize = 16_384;
 /// A source that has been quiet for so long begins anew.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// What one source may be told at once without having done wrong: to give its password, or to come later. A private
+/// branch exchange that starts all its calls at once is not cut short by it.
+const ASIDE: Pace = Pace { at_once: 200.0, per_second: 5.0 };
+/// For how long nothing new is heard of a source that goes beyond: its calls come again by themselves, half a second
+/// after the first time, then a second (timer A of RFC 3261).
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// The rules of `[sip]` with what they have seen.
 #[derive(Debug)]
@@ -38,12 +45,29 @@ pub struct Policy {
 #[derive(Debug, Default)]
 struct Source {
     calls: Bucket,
+    /// Refusals that say nothing against it.
+    aside: Bucket,
     /// Refusals since it was last let in.
     refused: u32,
     seen: Duration,
 }
 
-/// Counts calls: a second's worth of them may come at once.
+/// How much there may be at once, and how fast room comes back.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    at_once: f64,
+    per_second: f64,
+}
+
+impl Pace {
+    /// A second's worth may come at once; 0 is no limit.
+    fn of(limit: u32) -> Option<Self> {
+        let limit = f64::from(limit);
+        (limit > 0.0).then_some(Pace { at_once: limit, per_second: limit })
+    }
+}
+
+/// Counts what comes.
 #[derive(Debug, Default)]
 struct Bucket {
     used: f64,
@@ -51,20 +75,31 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Whether one more is within `limit` per second; 0 is no limit.
-    fn take(&mut self, now: Duration, limit: u32) -> bool {
-        if limit == 0 {
-            return true;
-        }
-        let limit = f64::from(limit);
-        self.used = (self.used - now.saturating_sub(self.at).as_secs_f64() * limit).max(0.0);
+    /// Whether one more is within the pace.
+    fn take(&mut self, now: Duration, pace: Option<Pace>) -> bool {
+        let Some(Pace { at_once, per_second }) = pace else { return true };
+        self.used = (self.used - now.saturating_sub(self.at).as_secs_f64() * per_second).max(0.0);
         self.at = now;
-        let room = self.used + 1.0 <= limit;
+        let room = self.used + 1.0 <= at_once;
         if room {
             self.used += 1.0;
         }
         room
     }
+
+    /// One of those has turned out well.
+    fn give_back(&mut self) {
+        self.used = (self.used - 1.0).max(0.0);
+    }
+}
+
+/// Why a call is not let in.
+#[derive(Debug)]
+enum No {
+    /// Its caller may not call. Who hears that again and again is silenced.
+    Refused(Rejection),
+    /// Nothing is said against it: it has not been asked for its password yet, or comes too fast.
+    Aside(Rejection),
 }
 
 impl Policy {
@@ -72,7 +107,7 @@ impl Policy {
     pub fn new(table: &SipTable, seed: [u8; 32]) -> Self {
         let user = |user: &SipUser| (user.username.clone(), user.password.clone());
         Policy {
-            trusted: table.trusted.iter().filter_map(|text| Allowed::parse(text).ok()).collect(),
+            trusted: trusted(table),
             users: table.users.iter().map(user).collect(),
             open: table.open.unwrap_or(table.trusted.is_empty() && table.users.is_empty()),
             guard: Guard::new(&table.realm, seed, NONCE),
@@ -86,47 +121,73 @@ impl Policy {
     }
 
     /// Judges a call. `now` is the time since any fixed moment; it never runs backwards.
+    ///
+    /// One that comes by an account of ours from its registrar is as good as from a trusted network: the registrar has
+    /// our password, and no exchange answers a challenge to a call that it delivers.
     pub fn judge(&mut self, now: Duration, invite: &Invite) -> Screening {
         let from = invite.source.ip().to_canonical();
-        let trusted = self.trusted.iter().any(|net| net.holds(from));
-        if !trusted && let Err(rejection) = self.stranger(now, from, invite) {
-            return self.refused(now, from, rejection);
+        if invite.by_account || self.trusted.iter().any(|net| net.holds(from)) {
+            let room = self.all.take(now, Pace::of(self.limit));
+            return if room { Screening::Admit } else { Screening::Refuse(overload()) };
         }
-        if self.all.take(now, self.limit) { Screening::Admit } else { Screening::Refuse(overload()) }
+        match self.stranger(now, from, invite) {
+            Ok(()) => {
+                self.source(now, from).refused = 0;
+                Screening::Admit
+            }
+            Err(No::Refused(rejection)) => self.refused(now, from, rejection),
+            Err(No::Aside(rejection)) => self.put_aside(now, from, rejection),
+        }
     }
 
     /// Judges a call that comes from no trusted network.
-    fn stranger(&mut self, now: Duration, from: IpAddr, invite: &Invite) -> Result<(), Rejection> {
-        let limit = self.limit_per_source;
-        if !self.source(now, from).calls.take(now, limit) {
-            return Err(overload());
+    fn stranger(&mut self, now: Duration, from: IpAddr, invite: &Invite) -> Result<(), No> {
+        if !self.open {
+            self.prove(now, from, invite)?;
         }
-        if self.open {
-            return Ok(());
-        }
+        let limit = Pace::of(self.limit_per_source);
+        let room = self.source(now, from).calls.take(now, limit) && self.all.take(now, Pace::of(self.limit));
+        if room { Ok(()) } else { Err(No::Aside(overload())) }
+    }
+
+    /// Has the caller say who it is.
+    fn prove(&mut self, now: Duration, from: IpAddr, invite: &Invite) -> Result<(), No> {
         if self.users.is_empty() {
-            return Err(Rejection::new(403));
+            return Err(No::Refused(Rejection::new(403)));
         }
         let password = |user: &str| self.users.get(user).map(|secret| secret.expose().to_owned().into());
-        match self.guard.judge(now, ("INVITE", &invite.headers), password) {
+        let claim = Claim { method: "INVITE", uri: &invite.request_uri, headers: &invite.headers };
+        match self.guard.judge(now, &claim, password) {
             Verdict::Welcome { .. } => {
-                self.source(now, from).refused = 0;
+                let source = self.source(now, from);
+                source.refused = 0;
+                source.aside.give_back();
                 Ok(())
             }
-            Verdict::Challenge { code, headers } => Err(Rejection { headers, ..Rejection::new(code) }),
-            Verdict::Wrong => Err(Rejection::new(403)),
+            Verdict::Challenge { code, headers } => {
+                Err(No::Aside(Rejection { headers, ..Rejection::new(code) }))
+            }
+            Verdict::Wrong => Err(No::Refused(Rejection::new(403))),
         }
     }
 
     fn refused(&mut self, now: Duration, from: IpAddr, rejection: Rejection) -> Screening {
         let (patience, silence) = (self.patience, self.silence);
         let source = self.source(now, from);
-        source.refused += 1;
+        source.refused = source.refused.saturating_add(1);
         if patience == 0 || source.refused < patience {
             return Screening::Refuse(rejection);
         }
         source.refused = 0;
         Screening::Silence(rejection, silence)
+    }
+
+    fn put_aside(&mut self, now: Duration, from: IpAddr, rejection: Rejection) -> Screening {
+        let room = self.source(now, from).aside.take(now, Some(ASIDE));
+        if room || self.patience == 0 {
+            return Screening::Refuse(rejection);
+        }
+        Screening::Silence(rejection, MOMENT.min(self.silence))
     }
 
     fn source(&mut self, now: Duration, from: IpAddr) -> &mut Source {
@@ -144,6 +205,11 @@ impl Policy {
         source.seen = now;
         source
     }
+}
+
+/// The networks that are trusted.
+pub fn trusted(table: &SipTable) -> Vec<Allowed> {
+    table.trusted.iter().filter_map(|text| Allowed::parse(text).ok()).collect()
 }
 
 /// What is open, for the log of the start.
@@ -198,6 +264,7 @@ mod tests {
             headers: Vec::new(),
             sdp: None,
             replaces: None,
+            by_account: false,
             source: format!("{source}:5060").parse().unwrap(),
             transport: sip::Transport::Udp,
             dialog_id: "d".into(),
@@ -269,6 +336,102 @@ mod tests {
         assert!(matches!(policy.judge(AN_HOUR, &stranger), Screening::Silence(_, _)));
         let later = AN_HOUR + QUIET;
         assert!(matches!(policy.judge(later, &stranger), Screening::Refuse(_)), "it begins anew");
+    }
+
+    fn password_only(sip: &mut SipTable) {
+        let user = SipUser { username: "trunk".into(), password: protocol::Secret::new("x") };
+        (sip.users, sip.silence_after) = (vec![user], 3);
+    }
+
+    /// A call with an answer to the challenge in this ruling.
+    fn answering(ruling: &Screening, secret: &str) -> Invite {
+        let (Screening::Refuse(challenge) | Screening::Silence(challenge, _)) = ruling else { panic!() };
+        let nonce = challenge.headers[0].1.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
+        let digest = |text: String| -> String {
+            use sha2::{Digest, Sha256};
+            Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let identity = digest(format!("trunk:active-call:{secret}"));
+        let request = digest("INVITE:sip:b@h".into());
+        let response = digest(format!("{identity}:{nonce}:00000001:c:auth:{request}"));
+        let answer = format!(
+            "Digest username=\"trunk\", realm=\"active-call\", nonce=\"{nonce}\", uri=\"sip:b@h\", \
+             algorithm=SHA-256, qop=auth, nc=00000001, cnonce=\"c\", response=\"{response}\""
+        );
+        Invite { headers: vec![("Authorization".into(), answer)], ..from("198.51.100.1") }
+    }
+
+    #[test]
+    fn an_exchange_that_starts_many_calls_at_once_gets_them_all_by_its_password() {
+        let mut policy = policy(password_only);
+        let stranger = from("198.51.100.1");
+        let challenges: Vec<_> = (0..100).map(|_| policy.judge(AN_HOUR, &stranger)).collect();
+        assert!(challenges.iter().all(|ruling| matches!(ruling, Screening::Refuse(_))), "none is silenced");
+        for challenge in &challenges {
+            assert_eq!(policy.judge(AN_HOUR, &answering(challenge, "x")), Screening::Admit);
+        }
+        for _ in 0..1_000 {
+            let challenge = policy.judge(AN_HOUR, &stranger);
+            assert_eq!(policy.judge(AN_HOUR, &answering(&challenge, "x")), Screening::Admit, "nor later");
+        }
+    }
+
+    #[test]
+    fn wrong_passwords_silence_unless_a_right_one_comes_between() {
+        let mut policy = policy(password_only);
+        let stranger = from("198.51.100.1");
+        let mut attempt = |secret| {
+            let challenge = policy.judge(AN_HOUR, &stranger);
+            policy.judge(AN_HOUR, &answering(&challenge, secret))
+        };
+        for secret in ["a", "b", "x", "c", "d"] {
+            assert!(!matches!(attempt(secret), Screening::Silence(_, _)), "{secret}");
+        }
+        let Screening::Silence(rejection, span) = attempt("e") else { panic!() };
+        assert_eq!((rejection.code, span), (403, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn who_never_answers_a_challenge_is_not_heard_for_a_moment_each_time() {
+        let mut policy = policy(password_only);
+        let stranger = from("198.51.100.1");
+        let mut told = 0;
+        let span = loop {
+            told += 1;
+            match policy.judge(AN_HOUR, &stranger) {
+                Screening::Refuse(_) => {}
+                Screening::Silence(_, span) => break span,
+                Screening::Admit => panic!(),
+            }
+            assert!(told < 1_000);
+        };
+        assert!(span <= Duration::from_secs(2));
+        let after =
+            (0..100).filter(|_| matches!(policy.judge(AN_HOUR + span, &stranger), Screening::Refuse(_)));
+        assert!(after.count() <= 10, "a few a second");
+    }
+
+    #[test]
+    fn calls_that_come_too_fast_are_not_held_against_their_source() {
+        let mut policy = policy(|sip| {
+            (sip.calls_per_second_per_source, sip.silence_after) = (5, 3);
+        });
+        for round in 0..20 {
+            let at = AN_HOUR + Duration::from_millis(1_500) * round;
+            let codes: Vec<_> = (0..9).map(|_| policy.judge(at, &from("198.51.100.1"))).collect();
+            assert!(codes.iter().all(|ruling| !matches!(ruling, Screening::Silence(_, _))));
+            assert_eq!(codes.iter().filter(|ruling| **ruling == Screening::Admit).count(), 5);
+        }
+    }
+
+    #[test]
+    fn calls_by_an_account_of_ours_need_no_password() {
+        for change in [password_only as fn(&mut SipTable), |sip| sip.trusted = vec!["10.0.0.1".into()]] {
+            let mut policy = policy(change);
+            let call = Invite { by_account: true, ..from("198.51.100.1") };
+            assert!((0..100).all(|_| policy.judge(AN_HOUR, &call) == Screening::Admit));
+            assert_ne!(policy.judge(AN_HOUR, &from("198.51.100.1")), Screening::Admit);
+        }
     }
 
     #[test]

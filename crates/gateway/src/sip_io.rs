@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::config::words::{CodecName, TransferPolicy};
 use crate::inbound::Route;
 use crate::ladder::Ladders;
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::ports::{self, Port};
 use crate::sinks::records;
 use crate::sip_tls;
@@ -76,6 +76,8 @@ pub async fn bind(config: &Config) -> Result<SipDoor, DoorError> {
     let (mut driver, handle, incoming) = Driver::bind_with(listen, streams, sip)
         .await
         .map_err(|error| DoorError::Bind(ports_of(config), error))?;
+    let trusted = policy::trusted(&config.sip);
+    driver.prefer(move |source| trusted.iter().any(|net| net.holds(source)));
     let mut policy = Policy::new(&config.sip, rand::random());
     let ladders = Ladders::default();
     let seen = ladders.clone();
@@ -100,8 +102,11 @@ fn tell(ruling: &Screening, invite: &Invite) {
         Screening::Refuse(rejection) => {
             tracing::debug!(%from, code = rejection.code, ?to, "a call is not admitted");
         }
+        Screening::Silence(rejection, span) if rejection.code != 403 => {
+            tracing::debug!(%from, ?span, "comes too fast; nothing new of this source is heard for a moment");
+        }
         Screening::Silence(_, span) => {
-            tracing::warn!(%from, ?span, "refused again and again; this source is not heard for a while");
+            tracing::warn!(%from, ?span, "refused again and again; nothing new of this source is heard for a while");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sipx_sip::session::Accepted;
-use sipx_sip::{HeaderName, Headers, Request, rel};
+use sipx_sip::{HeaderName, Headers, Request, TransactionKey, rel};
 
 use crate::config::Time;
 use crate::digest::Authentication;
@@ -55,6 +55,8 @@ pub(crate) struct Dialog {
     pub(crate) replaces: Option<DialogId>,
     /// Our last offer or answer.
     pub(crate) local_sdp: Option<String>,
+    /// The INVITEs of ours that were given up for another target; at most one for each.
+    pub(crate) given_up: Vec<TransactionKey>,
 }
 
 /// What the call in a dialog is doing.
@@ -255,6 +257,7 @@ impl Dialog {
             subscription: None,
             replaces: None,
             local_sdp: None,
+            given_up: Vec::new(),
         }
     }
 
@@ -295,6 +298,10 @@ impl Dialog {
             Chore::RepeatAnswer(seq) => self.unacked.as_ref().is_some_and(|unacked| unacked.seq == seq),
             Chore::GiveUpReoffer(seq) => self.reoffer.as_ref().is_some_and(|reoffer| reoffer.seq == seq),
             Chore::GiveUpRinging => matches!(self.state, State::Invited { .. } | State::Calling(_)),
+            Chore::TryNext(tx) => {
+                matches!(&self.state, State::Calling(calling) if calling.tx == tx && !calling.responded)
+            }
+            Chore::Expire => matches!(self.state, State::Invited { .. }),
             Chore::GiveUpCancel => matches!(self.state, State::Calling(_)),
             Chore::RepeatEarly(number) => {
                 let waiting = self.early.as_ref().and_then(|early| early.waiting.as_ref());

@@ -63,6 +63,9 @@ pub struct Invite {
     /// The call of ours that this one takes the place of when it is answered (`Replaces`, RFC 3891):
     /// the other ends with [`EndCause::Replaced`].
     pub replaces: Option<DialogId>,
+    /// Whether it is for the contact of an account of ours and comes from the registrar at which that is registered: it
+    /// has proved who it is when it let us in.
+    pub by_account: bool,
     /// Where it came from.
     pub source: SocketAddr,
     /// How it came.
@@ -123,7 +126,7 @@ pub enum SipEvent {
         /// What the INVITE said.
         invite: Box<Invite>,
     },
-    /// The caller hung up before we answered. 487 has been sent.
+    /// The caller hung up before we answered, or the time is over that its INVITE gave (`Expires`). 487 has been sent.
     Canceled {
         /// The dialog.
         dialog: DialogId,

@@ -35,10 +35,11 @@ mod random;
 mod registration;
 mod schedule;
 mod transactions;
+mod uris;
 mod wire;
 
 pub use config::{Admission, Config, Time};
-pub use digest::{Credentials, Guard, Verdict};
+pub use digest::{Claim, Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{

@@ -93,6 +93,11 @@ pub(crate) fn pointed(mut records: Vec<Naptr>) -> Vec<(Transport, String)> {
     found.collect()
 }
 
+/// Whether the records say that there is no such service: a single one whose target is the root (RFC 2782).
+pub(crate) fn is_denied(records: &[Srv]) -> bool {
+    !records.is_empty() && records.iter().all(|record| record.host.trim_end_matches('.').is_empty())
+}
+
 /// Service records in the order in which they are tried: by priority, and within one by chance in
 /// proportion to the weights (RFC 2782). `dice` gives 0 to its argument, both included. A target of
 /// `.` says that there is no service.
@@ -152,6 +157,7 @@ mod tests {
             hosts.collect::<Vec<_>>().join("")
         };
         assert_eq!(order(|_| 0), "nbaz");
+        assert!(is_denied(&[srv(0, 0, ".")]) && !is_denied(&records()) && !is_denied(&[]));
         assert_eq!(order(|most| most), "abnz");
         let mut first = 0;
         for draw in 0..=40 {

@@ -165,7 +165,7 @@ fn target(headers: &Headers) -> Option<Uri> {
 ///
 /// To the address in it, if it has one that can be meant from here; a name is not resolved in this
 /// crate. Else to where the peer's messages come from, which also reaches phones behind a NAT that
-/// write their private address into `Contact`. A connection to that address is used again, and a
+/// write their private address into `Contact`: one of a network that the messages do not come from. A connection to that address is used again, and a
 /// WebSocket always, since nobody can be called back by one.
 fn next_hop(uri: &Uri, peer: &Hop) -> Hop {
     let Some(Host::Ip(ip)) = uri.host() else { return peer.clone() };
@@ -173,7 +173,7 @@ fn next_hop(uri: &Uri, peer: &Hop) -> Hop {
     let port = uri.port().unwrap_or(transport.default_port());
     let source = peer.address.ip().to_canonical();
     let unusable = ip.is_unspecified() || ip.is_multicast() || port == 0 || is_broadcast(*ip);
-    let behind_nat = is_private(*ip) && !is_private(source);
+    let behind_nat = realm(*ip).is_some_and(|inside| realm(source) != Some(inside));
     let is_web = |transport| matches!(transport, Transport::Ws | Transport::Wss);
     let web = is_web(peer.transport) || is_web(transport);
     if unusable || behind_nat || web || ip.is_ipv4() != source.is_ipv4() {
@@ -193,10 +193,34 @@ fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Networks whose addresses mean something only inside them: this host, this link, a carrier's customers (RFC 6598),
+/// and the private ones (RFC 1918, RFC 4193).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Realm {
+    Loopback,
+    Link,
+    Carrier,
+    Private10,
+    Private172,
+    Private192,
+    Local,
+}
+
+/// The network inside of which alone an address means something; `None` if it means the same everywhere.
+fn realm(ip: IpAddr) -> Option<Realm> {
     match ip {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
+        ip if ip.is_loopback() => Some(Realm::Loopback),
+        IpAddr::V4(v4) => match v4.octets() {
+            [10, ..] => Some(Realm::Private10),
+            [100, 64..=127, ..] => Some(Realm::Carrier),
+            [169, 254, ..] => Some(Realm::Link),
+            [172, 16..=31, ..] => Some(Realm::Private172),
+            [192, 168, ..] => Some(Realm::Private192),
+            _ => None,
+        },
+        IpAddr::V6(v6) if v6.is_unique_local() => Some(Realm::Local),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(Realm::Link),
+        IpAddr::V6(_) => None,
     }
 }
 
@@ -215,6 +239,12 @@ mod tests {
         assert_eq!(hop("sip:a@phone.example", "198.51.100.1:40000"), "198.51.100.1:40000");
         assert_eq!(hop("sip:a@10.0.0.5:5060", "198.51.100.1:40000"), "198.51.100.1:40000");
         assert_eq!(hop("sip:a@10.0.0.5:5060", "10.0.0.9:40000"), "10.0.0.5:5060");
+        assert_eq!(hop("sip:a@100.64.1.1:5060", "203.0.113.5:40000"), "203.0.113.5:40000");
+        assert_eq!(hop("sip:a@100.128.1.1:5060", "203.0.113.5:40000"), "100.128.1.1:5060");
+        assert_eq!(hop("sip:a@10.0.0.5:5060", "172.17.0.1:40000"), "172.17.0.1:40000");
+        assert_eq!(hop("sip:a@10.0.0.5:5060", "127.0.0.1:40000"), "127.0.0.1:40000");
+        assert_eq!(hop("sip:a@203.0.113.5:5070", "10.0.0.9:40000"), "203.0.113.5:5070");
+        assert_eq!(hop("sip:a@[fd00::1]:5060", "[2001:db8::2]:40000"), "[2001:db8::2]:40000");
         assert_eq!(hop("sip:a@255.255.255.255", "198.51.100.1:40000"), "198.51.100.1:40000");
         assert_eq!(hop("sip:a@192.0.2.1:5070", "[::ffff:192.0.2.9]:40000"), "[::ffff:192.0.2.1]:5070");
         assert_eq!(hop("sip:a@[2001:db8::1]:5061", "[2001:db8::2]:5060"), "[2001:db8::1]:5061");

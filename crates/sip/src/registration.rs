@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
+
+use sipx_sip::Uri;
 
 use crate::config::Time;
 use crate::digest::{Authentication, Credentials};
-use crate::hop::Hop;
+use crate::hop::{ConnectionId, Hop};
 use crate::random::Random;
 
 /// Shortest distance of two tries.
@@ -15,8 +18,10 @@ const PACE: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(45);
 /// Longest `Retry-After` that is believed: a registrar that is back is found within a minute.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Shortest and longest time that a registrar's grant is taken for.
-const GRANTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
+/// Shortest and longest time that is asked for.
+const ASKED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
+/// How long before the end of a short grant it is refreshed at the latest.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// An account to register.
 #[derive(Debug, Clone)]
@@ -35,7 +40,8 @@ pub struct Account {
     pub proxy: Option<String>,
     /// What answers a challenge.
     pub credentials: Option<Credentials>,
-    /// How long to register for; it is refreshed after three quarters of what is granted.
+    /// How long to register for; it is refreshed after three quarters of what is granted, and a short time two seconds
+    /// before its end.
     pub expires: Duration,
 }
 
@@ -57,7 +63,8 @@ pub enum RegistrationState {
     },
     /// The last try failed.
     Failed {
-        /// Final code of the registrar; 408 after silence, 503 if no target could be reached.
+        /// Final code of the registrar; 408 after silence, 503 if no target could be reached, 200 if it has let us in
+        /// and does not list our contact.
         code: u16,
         /// Its reason phrase.
         reason: String,
@@ -90,11 +97,15 @@ pub(crate) struct Registration {
     pub(crate) state: RegistrationState,
     /// What is asked for now; a registrar may have asked for more than the account says.
     pub(crate) expires: Duration,
+    /// Whether this try has asked for more already.
+    lengthened: bool,
     /// Tells the alarm that counts from older ones.
     pub(crate) alarm: u32,
     pub(crate) leaving: bool,
     /// The way on which the registrar has granted: calls come back on it.
     pub(crate) flow: Option<Hop>,
+    /// Who has granted last, and until when.
+    held: Option<(IpAddr, Time)>,
     target: usize,
     failures: u32,
     tried: Time,
@@ -124,10 +135,12 @@ impl Registration {
             seq: 0,
             auth: account.credentials.clone().map(Authentication::new),
             state: RegistrationState::Trying,
-            expires: account.expires.clamp(GRANTS.0, GRANTS.1),
+            expires: account.expires.clamp(ASKED.0, ASKED.1),
+            lengthened: false,
             alarm: 0,
             leaving: false,
             flow: None,
+            held: None,
             target: 0,
             failures: 0,
             tried: Time::ZERO,
@@ -156,11 +169,22 @@ impl Registration {
 
     /// The registrar has granted this time. Returns when to refresh.
     pub(crate) fn granted(&mut self, now: Time, grant: Duration) -> Time {
-        let grant = grant.clamp(GRANTS.0, GRANTS.1);
-        let next = now.saturating_add(grant.mul_f64(0.75));
+        let grant = grant.min(ASKED.1);
+        let wait = grant.mul_f64(0.75).min(grant.saturating_sub(MARGIN)).max(PACE);
+        let next = now.saturating_add(wait);
+        let until = now.saturating_add(grant);
         self.failures = 0;
-        self.state = RegistrationState::Registered { until: now.saturating_add(grant), next };
+        self.lengthened = false;
+        self.held = self.flow.as_ref().map(|flow| (flow.address.ip().to_canonical(), until));
+        self.state = RegistrationState::Registered { until, next };
         next
+    }
+
+    /// Whether calls from this address may come by the registration.
+    fn is_held_at(&self, now: Time, source: IpAddr) -> bool {
+        let Some((registrar, until)) = self.held else { return false };
+        let same = |hop: &Hop| hop.address.ip().to_canonical() == source;
+        !self.leaving && now < until && (registrar == source || self.account.targets.iter().any(same))
     }
 
     /// When to register again because the connection is gone on which calls would have come; `None` if
@@ -176,13 +200,14 @@ impl Registration {
         Some(self.tried.max(now).saturating_add(PACE).saturating_add(spread))
     }
 
-    /// The registrar wants at least this time; whether asking for it makes a difference.
+    /// The registrar wants at least this time; whether it is to be asked for at once. That is so once in a try: one that
+    /// wants more each time is asked again after a pause.
     pub(crate) fn lengthen(&mut self, least: Duration) -> bool {
-        let longer = least > self.expires && least <= GRANTS.1;
+        let longer = least > self.expires && least <= ASKED.1;
         if longer {
             self.expires = least;
         }
-        longer
+        longer && !std::mem::replace(&mut self.lengthened, true)
     }
 
     /// A try has failed. Returns when the next one is.
@@ -193,6 +218,7 @@ impl Registration {
         setback: Setback,
         random: &mut Random,
     ) -> Time {
+        self.lengthened = false;
         let targets = self.account.targets.len().max(1);
         self.target = if setback.target { (self.target + 1) % targets } else { self.target };
         let next = if setback.target && self.target != 0 {
@@ -232,6 +258,24 @@ impl Registrations {
 
     pub(crate) fn remove(&mut self, id: RegistrationId) {
         self.by_id.remove(&id);
+    }
+
+    /// Whether a request to this URI is a call to an account of ours that comes from its registrar: from the address
+    /// that has granted it, or another of the same name, while the grant stands.
+    pub(crate) fn calls(&self, now: Time, from: &Hop, uri: &Uri) -> bool {
+        if self.by_id.is_empty() {
+            return false;
+        }
+        let user = uri.decoded_user();
+        self.by_id.values().any(|registration| {
+            user.as_deref() == Some(registration.account.contact_user.as_bytes())
+                && registration.is_held_at(now, from.address.ip().to_canonical())
+        })
+    }
+
+    /// The connections on which calls to accounts come.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.by_id.values().filter_map(|registration| registration.flow.as_ref()?.connection)
     }
 
     pub(crate) fn ids(&self) -> Vec<RegistrationId> {

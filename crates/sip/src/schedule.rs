@@ -50,6 +50,10 @@ pub(crate) enum Chore {
     GiveUpReferred(u32),
     /// The peer did not answer our offer with this CSeq.
     GiveUpOffer(u32),
+    /// The target of our INVITE, whose transaction this is, has said nothing.
+    TryNext(TxId),
+    /// The time is over that the caller gave its INVITE.
+    Expire,
 }
 
 impl Schedule {

@@ -10,7 +10,7 @@ use super::params::{Scheme, parse};
 /// of each that has become stale meanwhile.
 const MAX_ROUNDS: u8 = 4;
 /// Most protection spaces of one call: proxies on the way, and the callee.
-const MAX_REALMS: usize = 4;
+const MAX_SPACES: u8 = 3;
 
 /// What a user knows.
 #[derive(Debug, Clone)]
@@ -19,12 +19,13 @@ pub struct Credentials {
     pub username: String,
     /// Its password.
     pub password: SecretString,
-    /// The one realm that may have an answer; absent means the first that asks.
+    /// The one realm that may have an answer; absent means those, three at most, that ask for it on the way of the
+    /// INVITE or REGISTER: a proxy and the callee, for example.
     pub realm: Option<String>,
 }
 
 impl Credentials {
-    /// Credentials for the first realm that asks.
+    /// Credentials for whoever asks.
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self { username: username.into(), password: SecretString::from(password.into()), realm: None }
     }
@@ -44,6 +45,16 @@ struct Space {
     count: u32,
 }
 
+/// The request that was challenged.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) headers: &'a Headers,
+    /// Challenges that it had answered before.
+    pub(crate) rounds: u8,
+    /// Whether it is the one that begins a call or a registration.
+    pub(crate) begins: bool,
+}
+
 /// Why a challenge is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -58,30 +69,47 @@ impl Authentication {
         Self { credentials, spaces: Vec::new() }
     }
 
-    /// Takes the challenge in a 401 or 407 to a request with these headers, which had answered
-    /// `rounds` challenges before.
-    pub(crate) fn challenged(
-        &mut self,
-        response: &Response,
-        request: &Headers,
-        rounds: u8,
-    ) -> Result<(), Refused> {
-        let wanted = self.credentials.realm.clone().or_else(|| self.pinned());
-        let offered = challenges(response).into_iter();
-        let offered = offered.filter(|c| wanted.as_ref().is_none_or(|realm| *realm == c.realm)).collect();
-        let challenge = auth::strongest(offered).ok_or(Refused::Foreign)?;
-        let carried = answers(request, &challenge).next();
-        if let Some(nonce) = carried
-            && !challenge.stale
-            && (nonce == challenge.nonce || rounds > 0)
-        {
-            return Err(Refused::Wrong);
+    /// Takes the challenges in a 401 or 407, of each realm the strongest.
+    pub(crate) fn challenged(&mut self, response: &Response, asked: &Asked<'_>) -> Result<(), Refused> {
+        let mut offered = challenges(response);
+        offered.retain(|challenge| self.may_ask(challenge, asked));
+        if offered.is_empty() {
+            return Err(Refused::Foreign);
         }
-        if rounds >= MAX_ROUNDS {
-            return Err(Refused::Wrong);
+        while let Some(first) = offered.first() {
+            let space = (first.realm.clone(), first.from_proxy);
+            let of_space =
+                |challenge: &Challenge| challenge.realm == space.0 && challenge.from_proxy == space.1;
+            let (same, rest) = offered.into_iter().partition(of_space);
+            offered = rest;
+            let Some(challenge) = auth::strongest(same) else { continue };
+            let carried = answers(asked.headers, &challenge).next();
+            let wrong = |nonce: &String| !challenge.stale && (*nonce == challenge.nonce || asked.rounds > 0);
+            let most = if carried.is_some() { MAX_ROUNDS } else { MAX_SPACES };
+            if carried.as_ref().is_some_and(wrong) || asked.rounds >= most {
+                return Err(Refused::Wrong);
+            }
+            self.remember(challenge);
         }
-        self.remember(challenge);
         Ok(())
+    }
+
+    /// A request was taken, and its response may name the nonce for the next one (RFC 7616 section 3.5). It does not
+    /// say of which realm, so it counts where there is one only.
+    pub(crate) fn informed(&mut self, response: &Response) {
+        for (name, from_proxy) in [("Authentication-Info", false), ("Proxy-Authentication-Info", true)] {
+            let mut rows = response.headers.iter().filter(|header| is_named(header.name(), name));
+            let Some(row) = rows.next() else { continue };
+            // It has no scheme of its own.
+            let scheme = parse(&[b"Digest ", &row.value()[..]].concat());
+            let next = scheme.first().and_then(|scheme| scheme.get("nextnonce"));
+            let mut spaces = self.spaces.iter_mut().filter(|space| space.challenge.from_proxy == from_proxy);
+            if let (Some(next), Some(space), None) = (next, spaces.next(), spaces.next())
+                && space.challenge.nonce != next
+            {
+                (space.challenge.nonce, space.count) = (next.to_owned(), 0);
+            }
+        }
     }
 
     /// The headers that answer everything asked up to now, for a new request of this method.
@@ -99,12 +127,20 @@ impl Authentication {
         self.spaces.iter_mut().map(answer).collect()
     }
 
-    /// Without a configured realm the first that asked is the one that is meant: whoever asks later
-    /// on the way of a call could be anyone.
-    fn pinned(&self) -> Option<String> {
-        self.spaces.first().map(|space| space.challenge.realm.clone())
+    /// Whether a challenge may have an answer. Later on in a call only those may ask who did when it began: whoever
+    /// else asks then could be anyone.
+    fn may_ask(&self, challenge: &Challenge, asked: &Asked<'_>) -> bool {
+        match &self.credentials.realm {
+            Some(realm) => *realm == challenge.realm,
+            None if asked.begins => true,
+            None => {
+                self.spaces.is_empty()
+                    || self.spaces.iter().any(|space| space.challenge.realm == challenge.realm)
+            }
+        }
     }
 
+    /// Of too many spaces the oldest goes: a registrar may have got another realm.
     fn remember(&mut self, challenge: Challenge) {
         let same = |space: &Space| {
             space.challenge.realm == challenge.realm && space.challenge.from_proxy == challenge.from_proxy
@@ -114,10 +150,17 @@ impl Authentication {
                 space.count = 0;
             }
             space.challenge = challenge;
-        } else if self.spaces.len() < MAX_REALMS {
-            self.spaces.push(Space { challenge, count: 0 });
+            return;
         }
+        if self.spaces.len() >= usize::from(MAX_SPACES) {
+            self.spaces.remove(0);
+        }
+        self.spaces.push(Space { challenge, count: 0 });
     }
+}
+
+fn is_named(header: &HeaderName, name: &str) -> bool {
+    header.canonical().eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// The challenges of a response that can be answered.

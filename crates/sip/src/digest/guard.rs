@@ -16,6 +16,7 @@ use sipx_sip::auth::{self, Algorithm, Challenge};
 use super::params::{Scheme, parse};
 use crate::config::Time;
 use crate::event::HeaderList;
+use crate::uris::same_resource;
 
 /// Algorithms in the order in which they are offered, strongest first (RFC 8760 section 2.3).
 const OFFERED: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
@@ -29,11 +30,12 @@ const WINDOW: u32 = 64;
 ///
 /// ```
 /// use std::time::Duration;
-/// use sip::{Guard, Verdict};
+/// use sip::{Claim, Guard, Verdict};
 ///
 /// let mut guard = Guard::new("example.com", [7; 32], Duration::from_secs(60));
 /// let password = |user: &str| (user == "trunk").then(|| "secret".to_owned().into());
-/// let verdict = guard.judge(Duration::ZERO, ("INVITE", &[]), password);
+/// let claim = Claim { method: "INVITE", uri: "sip:us@example.com", headers: &[] };
+/// let verdict = guard.judge(Duration::ZERO, &claim, password);
 /// let Verdict::Challenge { code: 401, headers } = verdict else { panic!() };
 /// assert!(headers[0].1.starts_with("Digest realm=\"example.com\", nonce=\""));
 /// ```
@@ -48,6 +50,17 @@ pub struct Guard {
     stale_until: Option<u64>,
     /// Tells nonces of one millisecond apart.
     made: u32,
+}
+
+/// What a request says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its Request-URI.
+    pub uri: &'a str,
+    /// Its header lines, as an [`Invite`](crate::Invite) has them.
+    pub headers: &'a [(String, String)],
 }
 
 /// What a request gets.
@@ -95,15 +108,17 @@ impl Guard {
         }
     }
 
-    /// Judges a request by its method and header lines (as an [`Invite`](crate::Invite) has them).
-    /// `password` finds a user's password. The time is the endpoint's.
+    /// Judges a request. `password` finds a user's password. The time is the endpoint's.
+    ///
+    /// An answer to a challenge is good for the one whom it names only (RFC 7616 section 3.4.6): its `uri` must mean the
+    /// user and host of the Request-URI, or who relays a request could send it to someone else.
     pub fn judge(
         &mut self,
         now: Time,
-        (method, headers): (&str, &[(String, String)]),
+        claim: &Claim<'_>,
         password: impl Fn(&str) -> Option<SecretString>,
     ) -> Verdict {
-        let rows = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+        let rows = claim.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
         let mut answers = rows.flat_map(|(_, value)| parse(value.as_bytes()));
         let Some(answer) = answers.find(|answer| answer.get("realm") == Some(&self.realm)) else {
             return self.challenge(now, false);
@@ -111,8 +126,9 @@ impl Guard {
         let user = answer.get("username").unwrap_or_default();
         let known = password(user);
         let secret = known.as_ref().map_or("", ExposeSecret::expose_secret);
-        let right = self.matches(&answer, method, secret);
-        if !right || known.is_none() {
+        let right = self.matches(&answer, claim.method, secret);
+        let meant = same_resource(answer.get("uri").unwrap_or_default(), claim.uri);
+        if !right || !meant || known.is_none() {
             return Verdict::Wrong;
         }
         let nonce = answer.get("nonce").unwrap_or_default();

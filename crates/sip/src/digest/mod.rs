@@ -4,6 +4,6 @@ mod client;
 mod guard;
 mod params;
 
-pub(crate) use client::Authentication;
 pub use client::Credentials;
-pub use guard::{Guard, Verdict};
+pub(crate) use client::{Asked, Authentication};
+pub use guard::{Claim, Guard, Verdict};

@@ -12,7 +12,7 @@ use rand::Rng;
 use tokio::time::timeout;
 
 use crate::hop::{Hop, Transport};
-use crate::locate::{Lead, Naptr, Srv, lead, ordered, pointed, service};
+use crate::locate::{Lead, Naptr, Srv, is_denied, lead, ordered, pointed, service};
 use crate::order::SipError;
 
 /// Longest time for all questions about one URI.
@@ -21,6 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const MOST: usize = 8;
 /// What is tried without NAPTR, in this order.
 const USUAL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
+
+/// What the service records of a name say.
+#[derive(Debug)]
+enum Service {
+    /// It is there, best first.
+    At(Vec<Hop>),
+    /// The name has no such service, and its addresses are not meant for it either.
+    Denied,
+    /// Nothing.
+    Unknown,
+}
 
 /// Finds the targets of URIs. Clones share its cache.
 #[derive(Debug, Clone)]
@@ -64,7 +75,7 @@ impl Resolver {
     /// name that the URI says.
     ///
     /// # Errors
-    /// [`SipError::NoTarget`] if the name has no address, the servers do not answer in time, or the
+    /// [`SipError::NoTarget`] if the name has no address or says that it has no such service, the servers do not answer in time, or the
     /// URI is a telephone number.
     pub async fn targets(&self, uri: &str) -> Result<Vec<Hop>, SipError> {
         let lead = lead(uri).ok_or(SipError::NoTarget)?;
@@ -78,11 +89,11 @@ impl Resolver {
             Lead::Address(hop) => vec![hop],
             Lead::Host { name, port, transport } => self.hosts(&name, (&name, port), transport).await,
             Lead::Service { name, transport } => {
-                let found = self.services(&name, service(transport, &name), transport).await;
-                if !found.is_empty() {
-                    return found;
+                match self.services(&name, service(transport, &name), transport).await {
+                    Service::At(found) => found,
+                    Service::Denied => Vec::new(),
+                    Service::Unknown => self.hosts(&name, (&name, transport.default_port()), transport).await,
                 }
-                self.hosts(&name, (&name, transport.default_port()), transport).await
             }
             Lead::Open { name } => self.open(&name).await,
         }
@@ -90,31 +101,44 @@ impl Resolver {
 
     async fn open(&self, name: &str) -> Vec<Hop> {
         let mut found = Vec::new();
+        let mut denied = false;
         for (transport, record) in pointed(self.naptr(name).await) {
-            found.extend(self.services(name, Some(record), transport).await);
+            match self.services(name, Some(record), transport).await {
+                Service::At(hops) => found.extend(hops),
+                Service::Denied => denied = true,
+                Service::Unknown => {}
+            }
         }
         for transport in USUAL {
-            if found.is_empty() {
-                found = self.services(name, service(transport, name), transport).await;
+            if !found.is_empty() {
+                break;
+            }
+            match self.services(name, service(transport, name), transport).await {
+                Service::At(hops) => found = hops,
+                Service::Denied => denied = true,
+                Service::Unknown => {}
             }
         }
         let transport = Transport::Udp;
-        if found.is_empty() {
+        if found.is_empty() && !denied {
             found = self.hosts(name, (name, transport.default_port()), transport).await;
         }
         found
     }
 
-    /// The targets of a service record of `name`.
-    async fn services(&self, name: &str, record: Option<String>, transport: Transport) -> Vec<Hop> {
-        let Some(record) = record else { return Vec::new() };
-        let mut found = Vec::new();
+    /// What a service record of `name` says.
+    async fn services(&self, name: &str, record: Option<String>, transport: Transport) -> Service {
+        let Some(record) = record else { return Service::Unknown };
         let records = self.srv(&record).await;
+        if is_denied(&records) {
+            return Service::Denied;
+        }
+        let mut found = Vec::new();
         let records = ordered(records, |most| rand::rng().random_range(0..=most));
         for Srv { host, port, .. } in records.into_iter().take(MOST) {
             found.extend(self.hosts(name, (&host, port), transport).await);
         }
-        found
+        if found.is_empty() { Service::Unknown } else { Service::At(found) }
     }
 
     /// The addresses of a host, for a URI that says `name`.

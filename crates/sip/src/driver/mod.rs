@@ -19,7 +19,7 @@ mod web;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -168,6 +168,12 @@ impl Driver {
         self.screen = Some(Screen(Box::new(judge)));
     }
 
+    /// Names the addresses that may have sixteen times as many connections as others: proxies, which stand for many
+    /// phones. It runs inside the loop, and must not wait.
+    pub fn prefer(&mut self, preferred: impl Fn(IpAddr) -> bool + Send + 'static) {
+        self.pool.prefer(pool::Preferred(Box::new(preferred)));
+    }
+
     /// Shows every message that comes in from who is heard, and every one that goes out. It runs inside the loop, and
     /// must not wait.
     pub fn tap(&mut self, see: impl FnMut(&Passage<'_>) + Send + 'static) {
@@ -227,6 +233,12 @@ impl Driver {
             match news.take() {
                 Some(pool::News::Message(hop, message)) => self.hear(now, hop, &message),
                 Some(pool::News::Gone(hop)) => self.endpoint.unreachable(now, &hop),
+                Some(pool::News::Crowd(arrival)) => {
+                    let needed = self.endpoint.connections();
+                    if let Some(hop) = self.pool.make_room(arrival, &needed) {
+                        self.endpoint.unreachable(now, &hop);
+                    }
+                }
                 Some(pool::News::Nothing) => {}
                 None => return,
             }
@@ -238,11 +250,17 @@ impl Driver {
         }
     }
 
-    /// A message, unless its source is silenced.
+    /// A message. Of a source that is silenced only what belongs to something that stands.
     fn hear(&mut self, now: Time, from: Hop, message: &[u8]) {
         if !self.silence.holds(now, from.address.ip()) {
             self.show(false, &from, message);
-            self.endpoint.receive(now, from, message);
+            let connection = from.connection;
+            let sensible = self.endpoint.receive(now, from, message);
+            if let Some(id) = connection.filter(|_| sensible) {
+                self.pool.made_sense(id);
+            }
+        } else if self.endpoint.receive_silenced(now, from.clone(), message) {
+            self.show(false, &from, message);
         }
     }
 

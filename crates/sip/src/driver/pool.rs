@@ -1,6 +1,7 @@
 //! The connections of a driver: who listens, who is connected, and which one a message takes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -25,6 +26,8 @@ const OUTBOX: usize = 4_096;
 const ARRIVALS: usize = 64;
 /// How long a listener rests after an error: without descriptors the next call fails as well.
 const REST: Duration = Duration::from_millis(50);
+/// Connections of a trusted address, in shares of another one: a proxy stands for many phones.
+const TRUSTED_SHARES: usize = 16;
 /// Silence on a connection after which the kernel asks whether the peer is there.
 const PROBE: Duration = Duration::from_secs(60);
 
@@ -45,8 +48,12 @@ pub struct Streams {
     pub trust: Trust,
     /// Connections at once, in both directions. A further one is closed at once.
     pub most: usize,
-    /// Connections at once from one address. A further one is closed at once.
+    /// Connections at once from one address; sixteen times as many from one that is
+    /// [preferred](super::Driver::prefer). A further one takes the place of one that has never said anything of
+    /// sense, or not for `recent`, and that no call and no account needs; if there is none, it is closed at once.
     pub most_per_source: usize,
+    /// How long a connection on which a message has come keeps its place, though others want it.
+    pub recent: Duration,
     /// Longest time that a message may stay half sent, and that a peer may take none of ours; then
     /// its connection ends.
     pub stalled: Duration,
@@ -65,6 +72,7 @@ impl Default for Streams {
             trust: Trust::System,
             most: 2_048,
             most_per_source: 64,
+            recent: Duration::from_secs(60),
             stalled: Duration::from_secs(10),
             silent: Duration::from_secs(20),
         }
@@ -78,6 +86,8 @@ pub(super) enum News {
     Message(Hop, Vec<u8>),
     /// A connection has ended, or could not be opened.
     Gone(Hop),
+    /// A connection for which there is no room, unless some is [made](Pool::make_room).
+    Crowd(Arrival),
     /// Nothing that concerns the endpoint.
     Nothing,
 }
@@ -94,15 +104,31 @@ pub(super) struct Pool {
     arrivals: mpsc::Receiver<Arrival>,
     most: usize,
     most_per_source: usize,
+    recent: Duration,
     limits: Limits,
+    preferred: Option<Preferred>,
 }
 
-type Arrival = (TcpStream, SocketAddr, Transport);
+/// Tells whether an address may have more connections.
+pub(super) struct Preferred(pub(super) Box<dyn Fn(IpAddr) -> bool + Send>);
+
+impl fmt::Debug for Preferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Preferred")
+    }
+}
+
+/// A connection that was accepted.
+pub(super) type Arrival = (TcpStream, SocketAddr, Transport);
 
 #[derive(Debug)]
 struct Connection {
     hop: Hop,
     outbox: mpsc::Sender<Vec<u8>>,
+    /// Whether we have opened it.
+    ours: bool,
+    /// When the last message came on it that was one.
+    sense: Option<Instant>,
 }
 
 impl Pool {
@@ -133,13 +159,26 @@ impl Pool {
             arrivals,
             most: streams.most,
             most_per_source: streams.most_per_source,
+            recent: streams.recent,
             limits: Limits { stalled: streams.stalled, silent: streams.silent },
+            preferred: None,
         };
         Ok((pool, bound))
     }
 
     pub(super) fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    pub(super) fn prefer(&mut self, preferred: Preferred) {
+        self.preferred = Some(preferred);
+    }
+
+    /// A message has come on this connection that was one.
+    pub(super) fn made_sense(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.sense = Some(Instant::now());
+        }
     }
 
     pub(super) fn replace_identity(&self, identity: Identity) {
@@ -193,16 +232,46 @@ impl Pool {
         Some(id)
     }
 
-    fn welcome(&mut self, (stream, peer, transport): Arrival) -> News {
-        let source = self.by_source.get(&peer.ip()).copied().unwrap_or_default();
-        if self.connections.len() >= self.most || source >= self.most_per_source {
-            tracing::debug!(%peer, "closed a connection too many");
-            return News::Nothing;
+    fn welcome(&mut self, arrival: Arrival) -> News {
+        if self.connections.len() >= self.most || self.is_full(arrival.1.ip()) {
+            return News::Crowd(arrival);
         }
+        self.admit(arrival);
+        News::Nothing
+    }
+
+    /// Whether this address has its share.
+    fn is_full(&self, source: IpAddr) -> bool {
+        let preferred = self.preferred.as_ref().is_some_and(|Preferred(is)| is(source.to_canonical()));
+        let share = self.most_per_source.saturating_mul(if preferred { TRUSTED_SHARES } else { 1 });
+        self.by_source.get(&source).is_some_and(|count| *count >= share)
+    }
+
+    /// Takes an arrival in the place of a connection of which nothing is lost: one from the same address, if that has
+    /// its share, that no one needs. Those that never made sense go first, then those that have been quiet for longest.
+    /// Gives back what was ended.
+    pub(super) fn make_room(&mut self, arrival: Arrival, needed: &HashSet<ConnectionId>) -> Option<Hop> {
+        let full = self.is_full(arrival.1.ip());
+        let now = Instant::now();
+        let may_go = |(id, connection): &(&ConnectionId, &Connection)| {
+            let same = !full || connection.hop.address.ip() == arrival.1.ip();
+            let quiet = connection.sense.is_none_or(|sense| now.duration_since(sense) >= self.recent);
+            same && quiet && !connection.ours && !needed.contains(*id)
+        };
+        let candidates = self.connections.iter().filter(may_go);
+        let last = candidates.min_by_key(|(id, connection)| (connection.sense, **id)).map(|(id, _)| *id);
+        let Some(hop) = last.and_then(|id| self.remove(id)) else {
+            tracing::debug!(peer = %arrival.1, "closed a connection too many");
+            return None;
+        };
+        self.admit(arrival);
+        Some(hop)
+    }
+
+    fn admit(&mut self, (stream, peer, transport): Arrival) {
         let (_, ends) = self.enter(Hop::new(transport, peer), false);
         let acceptor = self.tls.acceptor();
         self.tasks.spawn(accepted(stream, ends, acceptor));
-        News::Nothing
     }
 
     fn enter(&mut self, hop: Hop, ours: bool) -> (ConnectionId, Ends) {
@@ -211,7 +280,7 @@ impl Pool {
         let hop = hop.over(id);
         let (outbox, messages) = mpsc::channel(OUTBOX);
         *self.by_source.entry(hop.address.ip()).or_default() += 1;
-        self.connections.insert(id, Connection { hop: hop.clone(), outbox });
+        self.connections.insert(id, Connection { hop: hop.clone(), outbox, ours, sense: None });
         (id, Ends { hop, inbox: self.inbox.0.clone(), outbox: messages, ours, limits: self.limits })
     }
 

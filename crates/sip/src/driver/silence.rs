@@ -1,4 +1,5 @@
-//! What stands before new calls: a screen that judges each at once, and sources that are not heard for a while.
+//! What stands before new calls: a screen that judges each at once, and sources of which nothing new is heard for a
+//! while.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,8 +20,8 @@ pub enum Screening {
     Admit,
     /// It is refused.
     Refuse(Rejection),
-    /// It is refused, and for so long nothing that comes from its address (for IPv6 from its network of
-    /// 64 bits) is read, requests inside calls included.
+    /// It is refused, and for so long nothing new from its address (for IPv6 from its network of 64 bits) is
+    /// answered. What belongs to a call, a transaction or an account goes on.
     Silence(Rejection, Duration),
 }
 
@@ -40,7 +41,7 @@ impl fmt::Debug for Screen {
 pub(super) struct Silence(HashMap<IpAddr, Time>);
 
 impl Silence {
-    /// Does not hear this source for so long.
+    /// Hears nothing new of this source for so long.
     pub(super) fn add(&mut self, now: Time, source: IpAddr, span: Duration) {
         if self.0.len() >= MOST {
             self.0.retain(|_, until| now < *until);
@@ -50,7 +51,7 @@ impl Silence {
         }
     }
 
-    /// Whether this source is not to be heard now.
+    /// Whether nothing new of this source is to be heard now.
     pub(super) fn holds(&mut self, now: Time, source: IpAddr) -> bool {
         if self.0.is_empty() {
             return false;

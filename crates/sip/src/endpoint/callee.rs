@@ -1,7 +1,8 @@
 //! We are called: INVITE, ringing, the 200 until its ACK (RFC 3261 section 13.3).
 
+use sipx_sip::headers::misc::Expires;
 use sipx_sip::headers::{From, To};
-use sipx_sip::{HeaderName, Request};
+use sipx_sip::{HeaderName, Headers, Request};
 
 use super::inbound::Arrival;
 use super::session::terms_lines;
@@ -40,16 +41,21 @@ impl Endpoint {
         };
         let id = self.dialogs.next_id();
         let tag = self.random.word();
-        let invite = Invite { replaces, ..describe(&arrival, &tag) };
+        let by_account = self.registrations.calls(now, &arrival.from, &arrival.request.uri);
+        let invite = Invite { replaces, by_account, ..describe(&arrival, &tag) };
         let mut dialog = Dialog::from_invite(id, &arrival.request, arrival.from, tag);
         let offered = invite.sdp.is_some();
         (dialog.early, dialog.terms) = (self.early(&arrival.request), terms);
         dialog.replaces = replaces;
+        let span = patience(&arrival.request.headers);
         let begun = (arrival.request, arrival.reply_to);
         let Some(tx) = self.transactions.begin(now, &mut self.wire, begun, id) else { return };
         dialog.state = State::Invited { tx, offered };
         self.dialogs.insert(dialog);
         self.wire.remind(now.saturating_add(RINGING), id, Chore::GiveUpRinging);
+        if let Some(span) = span {
+            self.wire.remind(now.saturating_add(span), id, Chore::Expire);
+        }
         self.wire.tell(SipEvent::Invited { dialog: id, invite: Box::new(invite) });
     }
 
@@ -225,6 +231,17 @@ impl Endpoint {
         self.offer_wanted(now, dialog);
     }
 
+    /// The caller's own time for its call is over: it counts as if it had hung up (RFC 3261 section 13.3.1).
+    pub(super) fn expire(&mut self, now: Time, dialog: DialogId) {
+        let Some(found) = self.dialogs.by_id.get(&dialog) else { return };
+        if let State::Invited { tx, .. } = found.state {
+            let tag = found.path.local_tag.clone();
+            self.refuse_invite(now, tx, &tag, &Rejection::new(487));
+            self.dialogs.remove(dialog);
+            self.wire.tell(SipEvent::Canceled { dialog });
+        }
+    }
+
     pub(super) fn give_up_ringing(&mut self, now: Time, dialog: DialogId) {
         let Some(found) = self.dialogs.by_id.get(&dialog) else { return };
         match found.state {
@@ -238,6 +255,12 @@ impl Endpoint {
             State::Up { .. } | State::Ending { .. } => {}
         }
     }
+}
+
+/// For how long a caller wants to ring, by `Expires`; nobody means to ring for no time at all by 0.
+fn patience(headers: &Headers) -> Option<Time> {
+    let span = headers.typed::<Expires>()?.ok()?.0;
+    (span > 0).then(|| Time::from_secs(span.into()))
 }
 
 fn check_rejection(rejection: &Rejection) -> Result<(), SipError> {
@@ -272,6 +295,7 @@ fn describe(arrival: &Arrival, tag: &str) -> Invite {
         headers: header_list(headers),
         sdp: sdp(headers, arrival.request.body()),
         replaces: None,
+        by_account: false,
         source: arrival.from.address,
         transport: arrival.from.transport,
         call_id,

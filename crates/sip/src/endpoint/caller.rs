@@ -1,10 +1,10 @@
 //! We call: the INVITE, its responses from one callee or several, and the ACK (RFC 3261 section 13.2).
 //! Giving it up is in `cancel`.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
-use sipx_sip::{CSeq, HeaderName, Method, Response, Scheme, TuEvent, Uri, rel, validate_response};
+use sipx_sip::{
+    CSeq, HeaderName, Method, Response, Scheme, TransactionKey, TuEvent, Uri, rel, validate_response,
+};
 
 use super::outgoing::Again;
 use super::{Endpoint, wrong};
@@ -13,7 +13,7 @@ use crate::dialog::{Calling, Dialog, Fork, State};
 use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, Failure, SipEvent};
 use crate::hop::{Hop, Transport};
-use crate::message::{ALLOW, Draft, SUPPORTED, check_extra, from_tag, header_list, sdp, text, to_tag};
+use crate::message::{ALLOW, Draft, SUPPORTED, check_extra, from_tag, header_list, sdp, text, to_tag, value};
 use crate::order::{Outbound, SipError};
 use crate::path::Path;
 use crate::schedule::Chore;
@@ -33,7 +33,7 @@ impl Endpoint {
         if !self.has_room() {
             return Err(SipError::Full);
         }
-        let mut targets: VecDeque<Hop> = call.targets.iter().cloned().collect();
+        let mut targets = self.avoided.last(now, &call.targets);
         let target = targets.pop_front().ok_or(SipError::NoTarget)?;
         let bytes = self.write_invite(call, target.transport)?;
         let id = self.dialogs.next_id();
@@ -47,6 +47,7 @@ impl Endpoint {
         dialog.state = State::Calling(Calling::new(tx, targets));
         self.dialogs.insert(dialog);
         self.wire.remind(now.saturating_add(call.patience), id, Chore::GiveUpRinging);
+        self.hasten(now, id, tx);
         Ok(id)
     }
 
@@ -112,12 +113,13 @@ impl Endpoint {
             self.wire.counters.stray_responses += 1;
             return;
         }
+        self.avoided.remove(from);
         match self.transactions.response(now, &mut self.wire, response) {
             Ok(happenings) => {
                 self.stay(from, &happenings);
                 self.happened(now, happenings);
             }
-            Err(response) => self.late_response(&response),
+            Err(response) => self.late_response(now, from, &response),
         }
     }
 
@@ -138,13 +140,18 @@ impl Endpoint {
         }
     }
 
-    /// A 200 whose INVITE transaction is over is a copy whose ACK was lost.
-    fn late_response(&mut self, response: &Response) {
-        let dialog = self.dialogs.tagged(&from_tag(&response.headers));
-        let known = dialog.filter(|dialog| dialog.path.remote_tag == to_tag(&response.headers)).map(|d| d.id);
-        match known {
-            Some(id) if response.status.is_success() && method(response) == Some(Method::Invite) => {
-                self.send_ack(id, response);
+    /// A 200 whose INVITE transaction is over is a copy whose ACK was lost, or the answer of a target that was given up
+    /// for another one.
+    fn late_response(&mut self, now: Time, from: &Hop, response: &Response) {
+        let success = response.status.is_success() && method(response) == Some(Method::Invite);
+        let headers = &response.headers;
+        let dialog = self.dialogs.tagged(&from_tag(headers));
+        match dialog.filter(|dialog| success && dialog.path.call_id == value(headers, &HeaderName::CallId)) {
+            Some(dialog) if dialog.path.remote_tag == to_tag(headers) => self.send_ack(dialog.id, response),
+            Some(dialog) if is_given_up(dialog, response) => {
+                let mut path = dialog.path.clone();
+                path.peer = from.clone();
+                self.send_away(now, path, response);
             }
             _ => self.wire.counters.stray_responses += 1,
         }
@@ -305,19 +312,26 @@ impl Endpoint {
     /// Another answer to an INVITE that has one, or whose call is over: a forking proxy lets several
     /// callees answer. It is acknowledged and ended at once.
     fn decline(&mut self, now: Time, happening: &Happening, answer: &Response) {
+        let Some((invite, to)) = self.transactions.request(happening.tx) else { return };
+        let path = Path::from_call(invite, to);
+        self.send_away(now, path, answer);
+    }
+
+    /// ACK and BYE to an answer that is not wanted, on the way of its call.
+    fn send_away(&mut self, now: Time, mut fork: Path, answer: &Response) {
         if self.transactions.len() >= self.config.max_transactions {
             return;
         }
-        let Some((invite, to)) = self.transactions.request(happening.tx) else { return };
-        let mut fork = Path::from_call(invite, to);
         fork.adopt(answer);
-        let (ack, to) = fork.ack(fork.local_seq, &self.identity, &self.random.branch());
+        let seq = crate::message::cseq(&answer.headers).unwrap_or(fork.local_seq);
+        let (ack, to) = fork.ack(seq, &self.identity, &self.random.branch());
         self.wire.send(to, ack.finish());
         let (bye, to) = fork.request("BYE", &self.identity, &self.random.branch());
         self.dispatch(now, (bye.finish(), to), Job::new(Owner::Nobody, Errand::Bye));
     }
 
     fn invite_failed(&mut self, now: Time, happening: &Happening, why: Failure) {
+        self.avoid(now, &happening.to);
         if self.next_target(now, happening) {
             return;
         }
@@ -347,6 +361,10 @@ impl Endpoint {
         let contact = (HeaderName::Contact, self.identity.contact(to.transport));
         self.again(now, happening.tx, request, Again { to, seq, job, lines: vec![contact] })
     }
+}
+
+fn is_given_up(dialog: &Dialog, response: &Response) -> bool {
+    TransactionKey::from_response(response).is_some_and(|key| dialog.given_up.contains(&key))
 }
 
 pub(super) fn method(response: &Response) -> Option<Method> {

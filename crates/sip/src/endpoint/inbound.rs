@@ -24,13 +24,51 @@ pub(super) struct Arrival {
 }
 
 impl Endpoint {
-    pub(super) fn request(&mut self, now: Time, from: &Hop, mut request: Request) {
+    pub(super) fn request(&mut self, now: Time, from: &Hop, request: Request) {
+        if let Some(arrival) = self.arrival(from, request) {
+            self.arrived(now, arrival);
+        }
+    }
+
+    /// A request of a source that is not to be heard; whether it was taken all the same.
+    pub(super) fn request_silenced(&mut self, now: Time, from: &Hop, request: Request) -> bool {
+        let Some(arrival) = self.arrival(from, request) else { return false };
+        let belongs = self.belongs(now, &arrival);
+        if belongs {
+            self.arrived(now, arrival);
+        }
+        belongs
+    }
+
+    fn arrival(&mut self, from: &Hop, mut request: Request) -> Option<Arrival> {
         let Some(reply_to) = stamp(&mut request.headers, from) else {
             self.wire.counters.parse_errors += 1;
-            return;
+            return None;
         };
         let key = TransactionKey::from_request(&request);
-        let arrival = Arrival { request, key, from: from.clone(), reply_to };
+        Some(Arrival { request, key, from: from.clone(), reply_to })
+    }
+
+    /// Whether a request is about something that stands: a dialog, a transaction, an account.
+    fn belongs(&self, now: Time, arrival: &Arrival) -> bool {
+        let Arrival { request, key, from, .. } = arrival;
+        let known = |key: &TransactionKey| {
+            self.transactions.server(key).is_some() || self.answered.get(key).is_some()
+        };
+        match request.method {
+            // It is never answered.
+            Method::Ack => return true,
+            Method::Cancel => {
+                return TransactionKey::for_cancelled_invite(request).is_some_and(|key| known(&key));
+            }
+            _ => {}
+        }
+        key.as_ref().is_some_and(known)
+            || self.dialogs.tagged(&to_tag(&request.headers)).is_some_and(|d| d.is_peer(&request.headers))
+            || self.registrations.calls(now, from, &request.uri)
+    }
+
+    fn arrived(&mut self, now: Time, arrival: Arrival) {
         if arrival.request.method == Method::Ack {
             return self.acknowledged(now, arrival);
         }

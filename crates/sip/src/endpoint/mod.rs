@@ -6,6 +6,7 @@
 mod callee;
 mod caller;
 mod cancel;
+mod failover;
 mod inbound;
 mod inside;
 mod offer;
@@ -17,17 +18,18 @@ mod session;
 mod transfer;
 
 use bytes::Bytes;
+use failover::Avoided;
 pub(crate) use session::Refreshing;
 use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram};
 pub(crate) use transfer::Waiting;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::answered::{Answer, Answered};
 use crate::config::{Admission, Config, Time};
 use crate::dialog::{Calling, Cancel, Dialog, State};
 use crate::event::{Counters, DialogId, EndCause, HeaderList, Output, SipEvent};
-use crate::hop::Hop;
+use crate::hop::{ConnectionId, Hop};
 use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, response};
 use crate::order::{Rejection, SipError};
 use crate::path::Path;
@@ -77,6 +79,7 @@ pub struct Endpoint {
     answered: Answered,
     dialogs: Dialogs,
     registrations: Registrations,
+    avoided: Avoided,
 }
 
 /// The dialogs, by id and by what the peers know of them.
@@ -112,32 +115,61 @@ impl Endpoint {
             answered: Answered::new(config.max_transactions.saturating_mul(4)),
             dialogs: Dialogs::default(),
             registrations: Registrations::default(),
+            avoided: Avoided::default(),
             config,
         }
     }
 
-    /// Takes one datagram as it came from the network, or one message as it was cut from a stream.
-    pub fn receive(&mut self, now: Time, from: impl Into<Hop>, datagram: &[u8]) {
-        self.take(now, &from.into(), datagram);
+    /// Takes one datagram as it came from the network, or one message as it was cut from a stream. Whether it was a
+    /// message.
+    pub fn receive(&mut self, now: Time, from: impl Into<Hop>, datagram: &[u8]) -> bool {
+        self.take(now, &from.into(), datagram)
     }
 
-    fn take(&mut self, now: Time, from: &Hop, datagram: &[u8]) {
+    /// The same from a source that is not to be heard: what would begin something is dropped without an answer. What
+    /// belongs to a dialog, to a transaction or to an account that is registered there is taken as ever, because who
+    /// floods may share the address of a good peer, or forge it. Whether the message was taken.
+    pub fn receive_silenced(&mut self, now: Time, from: impl Into<Hop>, datagram: &[u8]) -> bool {
+        let from = from.into();
+        match self.read(now, &from, datagram) {
+            Some(Message::Request(request)) => self.request_silenced(now, &from, request),
+            Some(Message::Response(response)) => {
+                self.response(now, &from, response);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn take(&mut self, now: Time, from: &Hop, datagram: &[u8]) -> bool {
+        match self.read(now, from, datagram) {
+            Some(Message::Request(request)) => self.request(now, from, request),
+            Some(Message::Response(response)) => self.response(now, from, response),
+            None if is_keep_alive(datagram) || from.address.port() == 0 => return false,
+            None => {
+                self.unreadable(from, datagram);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The connections on which a call or an account is reached.
+    pub fn connections(&self) -> HashSet<ConnectionId> {
+        let dialogs = self.dialogs.by_id.values().filter_map(|dialog| dialog.path.peer.connection);
+        dialogs.chain(self.registrations.connections()).collect()
+    }
+
+    /// Counts and parses; `None` for what is no message.
+    fn read(&mut self, now: Time, from: &Hop, datagram: &[u8]) -> Option<Message> {
         self.wire.counters.received += 1;
         self.answered.expire(now);
-        if datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) || from.address.port() == 0 {
-            return;
+        if is_keep_alive(datagram) || from.address.port() == 0 || datagram.len() > MAX_MESSAGE {
+            return None;
         }
         let limits = Limits { max_message_bytes: MAX_MESSAGE, ..Limits::datagram() };
         // The parsed message keeps the whole buffer alive, so it gets one of exactly its size.
-        let parsed = match datagram.len() {
-            0..=MAX_MESSAGE => parse_datagram(Bytes::copy_from_slice(datagram), &limits).ok(),
-            _ => None,
-        };
-        match parsed {
-            Some(Message::Request(request)) => self.request(now, from, request),
-            Some(Message::Response(response)) => self.response(now, from, response),
-            None => self.unreadable(from, datagram),
-        }
+        parse_datagram(Bytes::copy_from_slice(datagram), &limits).ok()
     }
 
     /// Does what is due at `now`.
@@ -296,6 +328,7 @@ impl Endpoint {
 
     fn happened(&mut self, now: Time, happenings: Vec<Happening>) {
         for happening in happenings {
+            self.inform(&happening);
             if !self.retried(now, &happening) {
                 self.client_happened(now, &happening);
             }
@@ -345,6 +378,8 @@ impl Endpoint {
             Chore::GiveUpTransfer(seq) => self.give_up_transfer(dialog, seq),
             Chore::GiveUpReferred(seq) => self.give_up_referred(now, dialog, seq),
             Chore::GiveUpOffer(seq) => self.give_up_offer(now, dialog, seq),
+            Chore::TryNext(tx) => self.try_next(now, dialog, tx),
+            Chore::Expire => self.expire(now, dialog),
         }
     }
 
@@ -403,6 +438,10 @@ impl Origin {
         let Path { call_id, remote_tag, .. } = &dialog.path;
         Some(Self { call_id: call_id.clone(), from_tag: remote_tag.clone(), seq })
     }
+}
+
+fn is_keep_alive(datagram: &[u8]) -> bool {
+    datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
 fn wrong(dialog: &Dialog, verb: &'static str) -> SipError {

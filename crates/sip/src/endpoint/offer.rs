@@ -129,8 +129,10 @@ impl Endpoint {
         if offer.told {
             let reason = text(&response.reason);
             self.wire.tell(SipEvent::OfferRefused { dialog: id, code, reason });
+            self.lost_if(now, id, matches!(code, 408 | 481));
+        } else {
+            self.refresh_refused(now, id, response);
         }
-        self.lost_if(now, id, matches!(code, 408 | 481));
         self.offer_wanted(now, id);
     }
 

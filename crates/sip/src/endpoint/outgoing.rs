@@ -6,7 +6,7 @@ use sipx_sip::{HeaderName, Request, Response, TuEvent};
 use super::Endpoint;
 use crate::config::Time;
 use crate::dialog::State;
-use crate::digest::Authentication;
+use crate::digest::{Asked, Authentication};
 use crate::event::DialogId;
 use crate::hop::{Hop, Transport};
 use crate::message::{Draft, text};
@@ -101,6 +101,9 @@ impl Endpoint {
         let owner = again.job.owner;
         let Some(new) = self.resend(now, request, again) else { return false };
         self.replace(owner, old, new);
+        if let Owner::Dialog(id) = owner {
+            self.hasten(now, id, new);
+        }
         true
     }
 
@@ -113,8 +116,20 @@ impl Endpoint {
         let cnonce = self.random.word();
         let gives_up = self.gives_up(job);
         let auth = self.authentication(job.owner).filter(|_| !gives_up)?;
-        auth.challenged(response, &request.headers, job.rounds).ok()?;
+        let begins = matches!(job.errand, Errand::Invite | Errand::Register);
+        let asked = Asked { headers: &request.headers, rounds: job.rounds, begins };
+        auth.challenged(response, &asked).ok()?;
         Some(auth.lines(&request.method.to_string(), &text(&request.uri.to_bytes()), &cnonce))
+    }
+
+    /// Keeps what a response says of the next request's credentials.
+    pub(super) fn inform(&mut self, happening: &Happening) {
+        if let TuEvent::Response(response) = &happening.event
+            && response.status.is_success()
+            && let Some(auth) = self.authentication(happening.job.owner)
+        {
+            auth.informed(response);
+        }
     }
 
     /// Whether the request is of a call that is being cancelled.

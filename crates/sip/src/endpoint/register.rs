@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sipx_sip::headers::address::ContactValue;
 use sipx_sip::headers::misc::Expires;
 use sipx_sip::{HeaderName, Headers, Response, TuEvent, Uri};
@@ -16,6 +17,7 @@ use crate::order::SipError;
 use crate::registration::{Account, Registration, RegistrationId, RegistrationState, Setback};
 use crate::schedule::Due;
 use crate::transactions::{Errand, Happening, Job, Owner};
+use crate::uris::same_contact;
 
 /// Silence after which a NAT may forget a way: it keeps datagrams' for 30 s at least, mostly.
 const KEEP_ALIVE: Time = Time::from_secs(25);
@@ -125,7 +127,7 @@ impl Endpoint {
         }
         match &happening.event {
             TuEvent::Response(response) if response.status.is_success() => {
-                self.registered(now, id, response);
+                self.registered(now, id, happening, response);
             }
             TuEvent::Response(response) if response.status.is_final() => {
                 self.register_refused(now, id, response);
@@ -138,10 +140,13 @@ impl Endpoint {
         }
     }
 
-    fn registered(&mut self, now: Time, id: RegistrationId, response: &Response) {
+    fn registered(&mut self, now: Time, id: RegistrationId, happening: &Happening, response: &Response) {
         let Some(registration) = self.registrations.get_mut(id) else { return };
-        let user = registration.account.contact_user.as_str();
-        let grant = granted(&response.headers, user).unwrap_or(registration.expires);
+        let ours = self.identity.uri(&registration.account.contact_user, happening.to.transport);
+        let Some(grant) = granted(&response.headers, &ours, registration.expires) else {
+            let what = (200, "the registrar does not list our contact".to_owned());
+            return self.register_failed(now, id, what, None);
+        };
         let next = registration.granted(now, grant);
         self.set_alarm(id, next);
         if let Some(registration) = self.registrations.get(id) {
@@ -209,23 +214,30 @@ impl Endpoint {
     }
 }
 
-/// For how long a registrar has entered the contact with this user: it lists every one of the
-/// account, ours among them.
-fn granted(headers: &Headers, user: &str) -> Option<Duration> {
-    let ours = |uri: &Uri| uri.decoded_user().as_deref() == Some(user.as_bytes());
-    let contact = headers.typed_all::<ContactValue>().find_map(|contact| match contact {
-        Ok(ContactValue::Address(address)) if ours(&address.uri) => {
-            let digits = address.param("expires")?;
-            std::str::from_utf8(digits).ok()?.parse().ok()
+/// For how long a registrar has entered our contact, if it has: it lists every one of the account (RFC 3261 section
+/// 10.3). One behind a NAT may have written another address into ours; then of those with our user the one counts that
+/// ends first, so that ours is refreshed in time whichever it is.
+fn granted(headers: &Headers, ours: &str, asked: Duration) -> Option<Duration> {
+    let ours = Uri::parse(Bytes::copy_from_slice(ours.as_bytes())).ok()?;
+    let general = headers.typed::<Expires>().and_then(Result::ok).map(|expires| u64::from(expires.0));
+    let usual = general.unwrap_or(asked.as_secs());
+    let listed = headers.typed_all::<ContactValue>().filter_map(|contact| match contact {
+        Ok(ContactValue::Address(address)) => {
+            let own = address.param("expires").and_then(|digits| std::str::from_utf8(digits).ok());
+            let seconds = own.and_then(|digits| digits.trim().parse().ok()).unwrap_or(usual);
+            Some((address.uri, seconds))
         }
         _ => None,
     });
-    let general = || headers.typed::<Expires>()?.ok().map(|expires| u64::from(expires.0));
-    contact.or_else(general).map(Duration::from_secs)
+    let listed: Vec<(Uri, u64)> = listed.filter(|(_, seconds)| *seconds > 0).collect();
+    let exactly =
+        listed.iter().filter(|(uri, _)| same_contact(uri, &ours)).map(|(_, seconds)| *seconds).max();
+    let alike = listed.iter().filter(|(uri, _)| uri.decoded_user() == ours.decoded_user());
+    exactly.or_else(|| alike.map(|(_, seconds)| *seconds).min()).map(Duration::from_secs)
 }
 
 /// A header that says a number of seconds, and perhaps a comment behind it.
-fn seconds(headers: &Headers, name: &HeaderName) -> Option<Duration> {
+pub(super) fn seconds(headers: &Headers, name: &HeaderName) -> Option<Duration> {
     let value = headers.value(name)?;
     let digits: Vec<u8> = value.trim_ascii().iter().copied().take_while(u8::is_ascii_digit).collect();
     std::str::from_utf8(&digits).ok()?.parse::<u32>().ok().map(|s| Duration::from_secs(s.into()))

@@ -8,6 +8,7 @@ use sipx_sip::{HeaderName, Headers, Response, TuEvent};
 
 use super::Endpoint;
 use super::outgoing::Again;
+use super::register::seconds;
 use super::reliable::names;
 use crate::config::Time;
 use crate::dialog::{Dialog, State};
@@ -18,6 +19,8 @@ use crate::transactions::{Errand, Happening, Job};
 
 /// When a refresh that something stood in the way of is tried again.
 const LATER: Duration = Duration::from_secs(5);
+/// Shortest and longest wait after a refresh that was refused. It is a quarter of the time that is left.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// The session timer of a dialog.
 #[derive(Debug, Default)]
@@ -26,8 +29,8 @@ pub(crate) struct Refreshing {
     session: Option<Session>,
     /// Tells the alarm that counts from older ones.
     alarm: u32,
-    /// Whether our refresh is out or has failed, so that the next alarm ends the call.
-    last: bool,
+    /// When the call ends unless it is refreshed.
+    until: Time,
     /// Whether the peer takes UPDATE.
     update: bool,
 }
@@ -46,6 +49,13 @@ impl Endpoint {
             return Ok(None);
         };
         let supports = names(headers, &HeaderName::Supported, session::OPTION_TAG);
+        let floor = self.config.min_session_expires.max(session::ABSOLUTE_MIN_INTERVAL);
+        // A caller without timers did not ask and would not understand a 422 (RFC 4028 section 9): a proxy asks, which
+        // is told a longer interval, and we refresh.
+        let requested = requested.map(|asked| match supports {
+            true => asked,
+            false => SessionExpires { interval: asked.interval.max(floor), refresher: None },
+        });
         let least = headers.typed::<MinSe>().and_then(Result::ok).map(|least| least.0);
         match session::answer(supports, requested, least, self.config.min_session_expires) {
             Answer::None => Ok(None),
@@ -78,10 +88,11 @@ impl Endpoint {
         let timer = &mut dialog.refreshing;
         timer.alarm = timer.alarm.wrapping_add(1);
         timer.session = session;
-        timer.last = session.is_some_and(|session| !session.we_refresh);
         timer.update = allows.unwrap_or(timer.update);
-        if let Some(session) = session {
-            let due = now.saturating_add(session.act_after());
+        if let Some(Session { interval, we_refresh }) = session {
+            let margin = (interval / 3).min(Duration::from_secs(32));
+            timer.until = now.saturating_add(interval.saturating_sub(margin));
+            let due = if we_refresh { now.saturating_add(interval / 2) } else { timer.until };
             self.wire.remind(due, id, Chore::Session(timer.alarm));
         }
     }
@@ -126,19 +137,41 @@ impl Endpoint {
         if !dialog.refreshing.awaits(alarm) || !matches!(dialog.state, State::Up { bye: None }) {
             return;
         }
-        let Some(session) = dialog.refreshing.session else { return };
-        if dialog.refreshing.last {
+        if now >= dialog.refreshing.until {
             let reason = "SIP;cause=408;text=\"session timer expired\"".to_owned();
             return self.send_bye(now, id, &[("Reason".to_owned(), reason)], EndCause::Expired);
         }
         if !dialog.is_quiet() {
-            return self.wire.remind(now.saturating_add(LATER), id, Chore::Session(alarm));
+            return self.session_later(now, id, LATER);
         }
-        let left = session.act_after().saturating_sub((session.interval / 3).min(Duration::from_secs(32)));
-        dialog.refreshing.last = true;
-        dialog.refreshing.alarm = dialog.refreshing.alarm.wrapping_add(1);
-        self.wire.remind(now.saturating_add(left), id, Chore::Session(dialog.refreshing.alarm));
+        let left = dialog.refreshing.until.saturating_sub(now);
+        self.session_later(now, id, left);
         self.refresh_session(now, id);
+    }
+
+    /// Sets the timer's next alarm, before the end of the session at the latest.
+    fn session_later(&mut self, now: Time, id: DialogId, wait: Duration) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let timer = &mut dialog.refreshing;
+        timer.alarm = timer.alarm.wrapping_add(1);
+        let at = now.saturating_add(wait).min(timer.until);
+        self.wire.remind(at, id, Chore::Session(timer.alarm));
+    }
+
+    /// Our refresh was refused. A call of which the peer knows nothing is over; any other goes on, and it is tried again
+    /// while the session lasts (RFC 4028 section 10).
+    pub(super) fn refresh_refused(&mut self, now: Time, id: DialogId, answer: &Response) {
+        let code = answer.status.code();
+        if matches!(code, 408 | 481) {
+            return self.lost_if(now, id, true);
+        }
+        let Some(dialog) = self.dialogs.by_id.get(&id).filter(|dialog| dialog.refreshing.session.is_some())
+        else {
+            return;
+        };
+        let left = dialog.refreshing.until.saturating_sub(now);
+        let asked = seconds(&answer.headers, &HeaderName::RetryAfter).unwrap_or_default().min(left / 2);
+        self.session_later(now, id, (left / 4).clamp(AGAIN.0, AGAIN.1).max(asked));
     }
 
     fn refresh_session(&mut self, now: Time, id: DialogId) {
@@ -157,6 +190,7 @@ impl Endpoint {
             TuEvent::Response(response) if response.status.is_success() => {
                 self.adopt_session(now, id, response);
             }
+            TuEvent::Response(response) if response.status.is_provisional() => {}
             TuEvent::Response(response) => match response.status.code() {
                 422 if self.lengthened(now, happening, response) => {}
                 405 | 501 => {
@@ -165,7 +199,7 @@ impl Endpoint {
                     }
                     self.repeat_offer(now, id);
                 }
-                code => self.lost_if(now, id, matches!(code, 408 | 481)),
+                _ => self.refresh_refused(now, id, response),
             },
             _ => self.lost_if(now, id, true),
         }

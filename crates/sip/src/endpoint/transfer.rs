@@ -300,7 +300,8 @@ fn replaceable(dialog: &Dialog, tag: &[u8], early_only: bool) -> Result<(), Refu
 fn fragment(body: &[u8]) -> Option<(u16, String)> {
     let head = body.get(..MAX_FRAGMENT.min(body.len()))?;
     let line = text(head.split(|b| matches!(b, b'\r' | b'\n')).next()?);
-    let (code, reason) = line.strip_prefix("SIP/2.0 ")?.split_once(' ').unwrap_or((&line, ""));
+    let status = line.strip_prefix("SIP/2.0 ")?;
+    let (code, reason) = status.split_once(' ').unwrap_or((status, ""));
     let code = code.trim().parse().ok().filter(|code| (100..700).contains(code))?;
     Some((code, reason.to_owned()))
 }

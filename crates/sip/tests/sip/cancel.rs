@@ -8,6 +8,29 @@ use crate::desk::{Desk, Phone, SDP, header, status};
 use crate::world::{CALLEE, CALLER, World};
 
 #[test]
+fn a_call_rings_no_longer_than_its_caller_said() {
+    let mut desk = Desk::new();
+    let mut phone = Phone::new("c1");
+    phone.extra = "Expires: 2\r\n".into();
+    desk.hear(phone.request("INVITE", SDP));
+    desk.endpoint.ring(desk.now, desk.dialog(), None).unwrap();
+    desk.sent();
+    assert!(desk.wait(Duration::from_millis(1_900)).is_empty());
+    let sent = desk.wait(Duration::from_millis(200));
+    assert!(sent.len() == 1 && sent[0].1.starts_with("SIP/2.0 487 "), "{sent:#?}");
+    assert_eq!(desk.story(), ["Invited", "Canceled"]);
+    desk.hear(phone.same_branch("ACK"));
+    let mut phone = Phone::new("c2");
+    phone.extra = "Expires: 2\r\n".into();
+    desk.hear(phone.request("INVITE", SDP));
+    desk.endpoint.answer(desk.now, desk.dialog(), SDP, &[]).unwrap();
+    let answer = desk.sent().remove(0).1;
+    phone.learn(&answer);
+    desk.hear(phone.ack(""));
+    assert!(desk.wait(Duration::from_secs(10)).is_empty(), "an answered call goes on");
+}
+
+#[test]
 fn a_ringing_call_is_cancelled() {
     let mut world = World::new();
     let caller = world.call();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{Credentials, Guard, Outbound, SipEvent, Verdict};
+use sip::{Claim, Credentials, Guard, Outbound, SipEvent, Verdict};
 
 use crate::cancel::respond;
 use crate::desk::{Desk, SDP, header};
@@ -30,6 +30,11 @@ pub(crate) fn refuse(request: &str, code: u16, lines: &str) -> String {
     respond(request, code).replace("Content-Length", &format!("{lines}\r\nContent-Length"))
 }
 
+/// Our INVITE with these lines.
+fn claim(headers: &[(String, String)]) -> Claim<'_> {
+    Claim { method: "INVITE", uri: "sip:bob@192.0.2.1", headers }
+}
+
 fn asks(nonce: &str) -> String {
     format!("WWW-Authenticate: Digest realm=\"{REALM}\", nonce=\"{nonce}\", qop=\"auth\"")
 }
@@ -54,7 +59,7 @@ fn a_challenged_invite_is_sent_again_with_an_answer_that_a_server_takes() {
         let mut guard = Guard::new(REALM, [3; 32], Duration::from_secs(60));
         let password = |user: &str| (user == "us").then(|| "secret".to_owned().into());
         let first = call(&mut desk, login());
-        let Verdict::Challenge { headers, .. } = guard.judge(desk.now, ("INVITE", &[]), password) else {
+        let Verdict::Challenge { headers, .. } = guard.judge(desk.now, &claim(&[]), password) else {
             panic!()
         };
         let row = &headers[usize::from(!strongest)];
@@ -67,7 +72,7 @@ fn a_challenged_invite_is_sent_again_with_an_answer_that_a_server_takes() {
         assert_eq!(param(&again, "algorithm"), if strongest { "SHA-256" } else { "MD5" });
         let answer = header(&again, "Authorization").unwrap().to_owned();
         let answer = [("Authorization".to_owned(), answer)];
-        let verdict = guard.judge(desk.now, ("INVITE", &answer), password);
+        let verdict = guard.judge(desk.now, &claim(&answer), password);
         assert_eq!(verdict, Verdict::Welcome { user: "us".into() });
         desk.hear(respond(&again, 200));
         assert_eq!(desk.story(), ["Answered"]);
@@ -136,6 +141,67 @@ fn a_proxy_and_the_callee_of_one_realm_may_both_ask() {
     assert!(header(&second, "Proxy-Authorization").is_some());
     let third = request(desk.hear(refuse(&second, 401, &asks("u1")))).unwrap();
     assert!(header(&third, "Proxy-Authorization").is_some() && header(&third, "Authorization").is_some());
+}
+
+fn of_realm(realm: &str, nonce: &str) -> String {
+    asks(nonce).replace(REALM, realm)
+}
+
+#[test]
+fn a_proxy_and_a_callee_of_another_realm_both_get_their_answer() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let proxy = of_realm("carrier", "p1").replace("WWW", "Proxy");
+    let second = request(desk.hear(refuse(&first, 407, &proxy))).unwrap();
+    let third = request(desk.hear(refuse(&second, 401, &asks("u1")))).unwrap();
+    let to_proxy = header(&third, "Proxy-Authorization").unwrap();
+    assert!(to_proxy.contains("realm=\"carrier\"") && to_proxy.contains("nc=00000002"), "{to_proxy}");
+    assert!(header(&third, "Authorization").unwrap().contains(REALM));
+    desk.hear(respond(&third, 200));
+    assert_eq!(desk.story(), ["Answered"]);
+}
+
+#[test]
+fn challenges_of_two_realms_in_one_response_are_both_answered() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let both = format!("{}\r\n{}", of_realm("a", "n1"), of_realm("b", "n2"));
+    let second = request(desk.hear(refuse(&first, 401, &both))).unwrap();
+    for realm in ["realm=\"a\"", "realm=\"b\""] {
+        assert!(
+            second.lines().any(|line| line.starts_with("Authorization: ") && line.contains(realm)),
+            "{second}"
+        );
+    }
+}
+
+#[test]
+fn no_more_than_three_realms_get_an_answer() {
+    let mut desk = Desk::new();
+    let mut latest = call(&mut desk, login());
+    let mut answered = 0;
+    while let Some(again) = request(desk.hear(refuse(&latest, 401, &of_realm(&format!("r{answered}"), "n"))))
+    {
+        (latest, answered) = (again, answered + 1);
+    }
+    assert_eq!(answered, 3);
+    assert_eq!(desk.story(), ["Rejected 401"]);
+}
+
+#[test]
+fn the_nonce_that_a_server_names_for_the_next_request_is_used() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let second = request(desk.hear(refuse(&first, 401, &asks("n1")))).unwrap();
+    let info = "Authentication-Info: nextnonce=\"n2\", qop=auth";
+    desk.hear(refuse(&second, 200, info));
+    desk.endpoint.bye(desk.now, desk.dialog(), &[]).unwrap();
+    let bye = desk.sent().remove(0).1;
+    assert_eq!(
+        (param(&bye, "nonce"), param(&bye, "nc")),
+        ("n2".into(), "00000002".into()),
+        "the ACK was first"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{Guard, Verdict};
+use sip::{Claim, Guard, Verdict};
 
 const LIFE: Duration = Duration::from_secs(60);
 
@@ -14,15 +14,18 @@ fn password(user: &str) -> Option<secrecy::SecretString> {
     (user == "trunk").then(|| "secret".to_owned().into())
 }
 
+/// An INVITE to us with these lines.
+fn claim(headers: &[(String, String)]) -> Claim<'_> {
+    Claim { method: "INVITE", uri: "sip:us", headers }
+}
+
 fn judge(guard: &mut Guard, now: Duration, answer: &str) -> Verdict {
-    guard.judge(now, ("INVITE", &[("authorization".into(), answer.into())]), password)
+    guard.judge(now, &claim(&[("authorization".into(), answer.into())]), password)
 }
 
 /// The nonce of a fresh challenge, and whether it says that the last one was stale.
 fn nonce(guard: &mut Guard, now: Duration) -> String {
-    let Verdict::Challenge { code: 401, headers } = guard.judge(now, ("INVITE", &[]), password) else {
-        panic!()
-    };
+    let Verdict::Challenge { code: 401, headers } = guard.judge(now, &claim(&[]), password) else { panic!() };
     let algorithms: Vec<bool> = headers.iter().map(|(_, v)| v.contains("algorithm=SHA-256")).collect();
     assert_eq!(algorithms, [true, false], "the stronger first");
     headers[0].1.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
@@ -69,8 +72,13 @@ fn wrong_names_passwords_and_methods_are_refused() {
         assert_eq!(judge(&mut guard, LIFE, &answer(&nonce, login, 1)), Verdict::Wrong);
     }
     let right = answer(&nonce, RIGHT, 1);
-    let verdict = guard.judge(LIFE, ("BYE", &[("Authorization".into(), right)]), password);
-    assert_eq!(verdict, Verdict::Wrong);
+    let right = [("Authorization".to_owned(), right)];
+    for (method, uri) in [("BYE", "sip:us"), ("INVITE", "sip:other@us"), ("INVITE", "sip:elsewhere")] {
+        let verdict = guard.judge(LIFE, &Claim { method, uri, headers: &right }, password);
+        assert_eq!(verdict, Verdict::Wrong, "the answer is for {method} {uri} only");
+    }
+    let written_otherwise = Claim { method: "INVITE", uri: "sip:US:5060;transport=udp", headers: &right };
+    assert!(matches!(guard.judge(LIFE, &written_otherwise, password), Verdict::Welcome { .. }));
     let without_qop = answer(&nonce, RIGHT, 1).replace("qop=auth, nc=00000001, ", "");
     assert_eq!(judge(&mut guard, LIFE, &without_qop), Verdict::Wrong);
 }

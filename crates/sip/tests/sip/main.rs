@@ -30,6 +30,7 @@ mod repeat_until_ack;
 mod return_path;
 mod seeds;
 mod session_timer;
+mod silenced;
 #[cfg(feature = "tokio")]
 mod sipp;
 #[cfg(feature = "tokio")]

@@ -45,6 +45,76 @@ fn the_second_target_is_called_when_the_first_is_silent_full_or_gone() {
     }
 }
 
+const OTHER: &str = "192.0.2.9:5070";
+
+fn to_both() -> Outbound {
+    let mut call = to(PHONE);
+    call.targets.push(OTHER.parse::<SocketAddr>().unwrap().into());
+    call
+}
+
+/// Where the next INVITE goes within this time, with the milliseconds.
+fn next_invite(desk: &mut Desk, within: Duration) -> Option<(u128, SocketAddr, String)> {
+    let until = desk.now + within;
+    while let Some(at) = desk.endpoint.timeout().filter(|at| *at <= until) {
+        desk.now = at;
+        desk.endpoint.handle_timeout(at);
+        let sent = desk.sent().into_iter().find(|(_, message)| message.starts_with("INVITE "));
+        if let Some((to, message)) = sent {
+            return Some((at.as_millis(), to, message));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_silent_target_is_left_for_the_next_after_seconds_and_comes_last_for_a_minute() {
+    let mut desk = Desk::new();
+    desk.endpoint.invite(desk.now, &to_both()).unwrap();
+    assert_eq!(desk.sent()[0].0.to_string(), PHONE);
+    let (at, second) = loop {
+        let (at, to, invite) = next_invite(&mut desk, Duration::from_secs(40)).unwrap();
+        if to.to_string() == OTHER {
+            break (at, invite);
+        }
+    };
+    assert_eq!(at, 4_000);
+    desk.give(OTHER, respond(&second, 180));
+    desk.give(OTHER, respond(&second, 200));
+    assert_eq!(desk.story(), ["Provisional 180", "Answered"]);
+    for (wait, first) in [(10, OTHER), (60, PHONE)] {
+        desk.wait(Duration::from_secs(wait));
+        desk.endpoint.invite(desk.now, &to_both()).unwrap();
+        let (to, invite) =
+            desk.sent().into_iter().find(|(_, message)| message.starts_with("INVITE ")).unwrap();
+        assert_eq!(to.to_string(), first, "{wait} s later");
+        desk.give(first, respond(&invite, 486));
+    }
+}
+
+#[test]
+fn a_target_that_answers_again_is_no_longer_avoided() {
+    let mut desk = Desk::new();
+    desk.endpoint.invite(desk.now, &to_both()).unwrap();
+    let first = desk.sent().remove(0).1;
+    while next_invite(&mut desk, Duration::from_secs(4)).is_some_and(|(_, to, _)| to.to_string() != OTHER) {}
+    // It was only slow: what it says late is sent away, since another rings meanwhile.
+    let late = desk.give(PHONE, respond(&first, 200));
+    let methods: Vec<&str> = late.iter().filter_map(|message| message.split(' ').next()).collect();
+    assert_eq!(methods, ["ACK", "BYE"], "{late:#?}");
+    desk.endpoint.invite(desk.now, &to_both()).unwrap();
+    assert_eq!(desk.sent()[0].0.to_string(), PHONE);
+}
+
+#[test]
+fn a_target_that_tries_is_not_left() {
+    let mut desk = Desk::new();
+    desk.endpoint.invite(desk.now, &to_both()).unwrap();
+    let first = desk.sent().remove(0).1;
+    desk.hear(respond(&first, 100));
+    assert_eq!(next_invite(&mut desk, Duration::from_secs(60)), None);
+}
+
 #[test]
 fn a_refusal_that_is_meant_is_not_taken_to_the_next_target() {
     let mut desk = Desk::new();

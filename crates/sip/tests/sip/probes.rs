@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sip::framing::Framer;
-use sip::{Config, Credentials, Endpoint, Guard, Hop, Outbound, Output, SipEvent, Time, Verdict};
+use sip::{Claim, Config, Credentials, Endpoint, Guard, Hop, Outbound, Output, SipEvent, Time, Verdict};
 
 const US: &str = "192.0.2.2:5060";
 const PEER: &str = "192.0.2.1:5060";
@@ -150,8 +150,8 @@ pub(crate) fn digest(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let mut guard = Guard::new("here", [9; 32], Duration::from_secs(60));
     let headers = vec![("Authorization".to_owned(), text.clone())];
-    let verdict =
-        guard.judge(Duration::from_secs(5), ("INVITE", &headers), |_| Some("secret".to_owned().into()));
+    let claim = Claim { method: "INVITE", uri: "sip:us", headers: &headers };
+    let verdict = guard.judge(Duration::from_secs(5), &claim, |_| Some("secret".to_owned().into()));
     assert!(!matches!(verdict, Verdict::Welcome { .. }), "{text} opens the door");
     let (mut endpoint, invite) = calling();
     let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];

@@ -26,12 +26,12 @@ fn account(targets: &[&str]) -> Account {
     }
 }
 
-fn begin(desk: &mut Desk, targets: &[&str]) -> (RegistrationId, String) {
+pub(crate) fn begin(desk: &mut Desk, targets: &[&str]) -> (RegistrationId, String) {
     let id = desk.endpoint.register(desk.now, &account(targets)).unwrap();
     (id, desk.sent().remove(0).1)
 }
 
-fn grant(register: &str, seconds: u32) -> String {
+pub(crate) fn grant(register: &str, seconds: u32) -> String {
     let ours = header(register, "Contact").unwrap();
     let contact = format!("Contact: <sip:other@192.0.2.1>;expires=5, {ours};expires={seconds}");
     let response = respond(register, 200);
@@ -88,6 +88,76 @@ fn a_registrar_that_wants_longer_gets_it() {
     assert_eq!(header(&second, "Expires"), Some("1800"));
     assert_eq!(request(desk.hear(refuse(&second, 423, "Min-Expires: 1800"))), None, "asked once");
     let Some(RegistrationState::Failed { code: 423, .. }) = desk.registrations.last() else { panic!() };
+}
+
+#[test]
+fn a_registrar_that_wants_ever_more_is_not_asked_in_a_loop() {
+    let mut desk = Desk::new();
+    let (_, mut register) = begin(&mut desk, &[PHONE]);
+    let (end, mut tries) = (Duration::from_secs(120), 1);
+    while desk.now < end {
+        let least = header(&register, "Expires").unwrap().parse::<u32>().unwrap() + 1;
+        let again = request(desk.hear(refuse(&register, 423, &format!("Min-Expires: {least}"))));
+        register = again.unwrap_or_else(|| next(&mut desk, 60).1);
+        tries += 1;
+    }
+    assert!(tries < 20, "{tries} in two minutes");
+    desk.hear(grant(&register, 3_600));
+    assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+}
+
+/// A 200 that lists these contacts; `OURS` is what we have sent.
+fn listing(register: &str, contacts: &str) -> String {
+    let contacts = contacts.replace("OURS", header(register, "Contact").unwrap());
+    let lines = respond(register, 200);
+    lines
+        .lines()
+        .filter(|line| !line.starts_with("Contact"))
+        .map(|line| format!("{line}\r\n"))
+        .collect::<String>()
+        .replace("Content-Length", &format!("{contacts}\r\nContent-Length"))
+}
+
+#[test]
+fn of_several_contacts_ours_says_when_to_refresh() {
+    for (contacts, refreshed_ms) in [
+        ("Contact: <sip:alice@10.9.9.9>;expires=3600, OURS;expires=16", 12_000),
+        (
+            "Contact: <sip:alice@192.0.2.2:5060;transport=tcp>;expires=3600\r\nContact: OURS;expires=40",
+            30_000,
+        ),
+        ("Contact: <sip:alice@10.9.9.9>;expires=8, OURS;expires=40", 30_000),
+        ("Contact: OURS\r\nExpires: 20", 15_000),
+        ("Contact: <sip:alice@203.0.113.9:41000>;expires=40", 30_000),
+        ("Contact: <sip:alice@10.9.9.9>;expires=3600, <sip:alice@203.0.113.9:41000>;expires=40", 30_000),
+        ("Contact: OURS;expires=5", 3_000),
+        ("Contact: OURS;expires=1", 1_000),
+    ] {
+        let mut desk = Desk::new();
+        let (_, first) = begin(&mut desk, &[PHONE]);
+        desk.hear(listing(&first, contacts));
+        assert!(
+            matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })),
+            "{contacts}"
+        );
+        assert_eq!(next(&mut desk, 50).0, refreshed_ms, "{contacts}");
+    }
+}
+
+#[test]
+fn a_registrar_that_does_not_list_us_has_not_registered_us() {
+    for contacts in ["X: y", "Contact: <sip:other@10.9.9.9>;expires=3600", "Contact: OURS;expires=0"] {
+        let mut desk = Desk::new();
+        let (_, first) = begin(&mut desk, &[PHONE]);
+        desk.hear(listing(&first, contacts));
+        let Some(RegistrationState::Failed { code: 200, .. }) = desk.registrations.last() else {
+            panic!("{contacts}: {:?}", desk.registrations)
+        };
+        let (wait, again) = next(&mut desk, 5);
+        assert!(wait >= 1_000, "{wait}");
+        desk.hear(listing(&again, "Contact: OURS;expires=60"));
+        assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+    }
 }
 
 #[test]

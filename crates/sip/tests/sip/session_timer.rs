@@ -79,6 +79,16 @@ fn an_interval_that_is_too_small_is_refused_with_ours() {
 }
 
 #[test]
+fn a_caller_without_timers_is_not_refused_for_what_a_proxy_asks() {
+    let mut desk = Desk::new();
+    let asked = "Allow: INVITE, UPDATE\r\nSession-Expires: 30;refresher=uac\r\n";
+    let (_, answer) = invited(&mut desk, asked);
+    assert_eq!(header(&answer, "Session-Expires"), Some("90;refresher=uas"));
+    assert_eq!(header(&answer, "Require"), None);
+    assert!(desk.wait(Duration::from_secs(45))[0].1.starts_with("UPDATE "));
+}
+
+#[test]
 fn a_callee_that_wants_a_longer_interval_gets_it() {
     let mut desk = Desk::with(|config| config.session_expires = Some(Duration::from_secs(90)));
     let target = PHONE.parse::<std::net::SocketAddr>().unwrap();
@@ -115,6 +125,74 @@ fn without_update_the_last_offer_is_made_again() {
     assert!(
         desk.wait(Duration::from_secs(60)).iter().any(|(at, m)| *at == 120_000 && m.starts_with("INVITE"))
     );
+}
+
+/// The refreshes of a call whose interval is 120 s, each answered so, with their milliseconds; the call is up all the
+/// while.
+fn refreshes(desk: &mut Desk, update: bool, answers: &[(u16, &str)]) -> Vec<u128> {
+    let allow = if update { "INVITE, UPDATE" } else { "INVITE" };
+    invited(desk, &format!("Supported: timer\r\nAllow: {allow}\r\nSession-Expires: 120;refresher=uas\r\n"));
+    let mut times = Vec::new();
+    for (code, lines) in answers {
+        let refresh = loop {
+            let at = desk.endpoint.timeout().expect("a refresh is due");
+            let sent = desk.wait(at - desk.now);
+            assert!(!sent.iter().any(|(_, message)| message.starts_with("BYE ")), "after {times:?}");
+            let found = sent.into_iter().find(|(_, m)| m.starts_with("UPDATE ") || m.starts_with("INVITE "));
+            if let Some((at, refresh)) = found {
+                times.push(at);
+                break refresh;
+            }
+        };
+        desk.hear(respond(&refresh, *code).replace("Content-Length", &format!("{lines}Content-Length")));
+    }
+    times
+}
+
+#[test]
+fn a_refresh_that_is_refused_is_tried_again_and_the_call_goes_on() {
+    for (update, code) in [(true, 503), (true, 403), (true, 491), (false, 488), (false, 503)] {
+        let mut desk = Desk::new();
+        let times = refreshes(
+            &mut desk,
+            update,
+            &[(code, ""), (code, ""), (200, "Session-Expires: 120;refresher=uac\r\n")],
+        );
+        assert_eq!(times[0], 60_000);
+        assert!(times[2] < 88_000, "within the interval: {times:?}");
+        let sent = desk.wait(Duration::from_secs(59));
+        assert!(!sent.iter().any(|(_, message)| message.starts_with("BYE ")), "{code}");
+        assert!(!desk.story().iter().any(|event| event.starts_with("Ended")), "{code}");
+    }
+}
+
+#[test]
+fn a_refresh_is_not_tried_before_the_peer_wants_it_nor_too_late() {
+    let mut desk = Desk::new();
+    let times = refreshes(
+        &mut desk,
+        true,
+        &[(503, "Retry-After: 10\r\n"), (503, "Retry-After: 3600\r\n"), (200, "")],
+    );
+    assert_eq!(times, [60_000, 70_000, 79_000]);
+}
+
+#[test]
+fn a_session_that_is_never_refreshed_ends_with_its_interval() {
+    let mut desk = Desk::new();
+    refreshes(&mut desk, true, &[(503, ""); 4]);
+    let mut bye = None;
+    while bye.is_none() {
+        let at = desk.endpoint.timeout().unwrap();
+        for (at, message) in desk.wait(at - desk.now) {
+            match message.split(' ').next() {
+                Some("UPDATE") => drop(desk.hear(respond(&message, 503))),
+                Some("BYE") => bye = Some(at),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(bye, Some(88_000), "32 s before the end");
 }
 
 #[test]

@@ -255,25 +255,39 @@ async fn responses_stay_on_their_connection_whatever_via_says() {
     }
 }
 
+async fn connect(bob: &Station) -> TcpStream {
+    TcpStream::connect(bob.handle.bound().tcp.unwrap()).await.unwrap()
+}
+
+/// A connection on which something has been asked and answered.
+async fn sensible(bob: &Station) -> TcpStream {
+    let mut stream = connect(bob).await;
+    stream.write_all(options(1).as_bytes()).await.unwrap();
+    assert_eq!(responses(&mut stream, 1).await, 1);
+    stream
+}
+
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(within(stream.read(&mut [0; 8])).await, Ok(0) | Err(_))
+}
+
 #[tokio::test]
 async fn one_source_has_its_share_of_connections_and_a_keep_alive_is_answered() {
     let bob = station(2, Streams { most_per_source: 3, ..listening().0 }).await;
-    let tcp = bob.handle.bound().tcp.unwrap();
     let mut held = Vec::new();
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(tcp).await.unwrap();
+        let mut stream = sensible(&bob).await;
         stream.write_all(b"\r\n\r\n").await.unwrap();
         let mut pong = [0; 2];
         within(stream.read_exact(&mut pong)).await.unwrap();
         assert_eq!(&pong, b"\r\n");
         held.push(stream);
     }
-    let mut fourth = TcpStream::connect(tcp).await.unwrap();
-    assert!(matches!(within(fourth.read(&mut [0; 8])).await, Ok(0) | Err(_)), "closed at once");
+    assert!(is_closed(&mut connect(&bob).await).await, "closed at once");
     held.pop();
     let served = within(async {
         loop {
-            let mut again = TcpStream::connect(tcp).await.unwrap();
+            let mut again = connect(&bob).await;
             again.write_all(options(1).as_bytes()).await.unwrap();
             if responses(&mut again, 1).await == 1 {
                 return true;
@@ -281,6 +295,61 @@ async fn one_source_has_its_share_of_connections_and_a_keep_alive_is_answered() 
         }
     });
     assert!(served.await);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_give_way_to_one_that_does() {
+    let bob = station(2, Streams { most_per_source: 8, ..listening().0 }).await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        idle.push(connect(&bob).await);
+    }
+    let mut held = Vec::new();
+    for mut idle in idle {
+        held.push(sensible(&bob).await);
+        assert!(is_closed(&mut idle).await, "the oldest goes first");
+    }
+    assert!(is_closed(&mut connect(&bob).await).await, "none is left that says nothing");
+    for mut stream in held {
+        stream.write_all(options(2).as_bytes()).await.unwrap();
+        assert_eq!(responses(&mut stream, 1).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_a_call_stays_however_long_it_is_quiet() {
+    let streams = Streams { most_per_source: 3, recent: Duration::ZERO, ..listening().0 };
+    let mut bob = station(2, streams).await;
+    let alice = station(1, Streams::default()).await;
+    let (_, mut events) = alice.handle.invite(call_by(hop(&bob, Transport::Tcp))).await.unwrap();
+    let mut call = within(bob.calls.recv()).await.unwrap();
+    bob.handle.answer(call.dialog, SDP.into(), vec![]).await.unwrap();
+    assert_eq!(next(&mut events).await, "Answered");
+    assert_eq!(next(&mut call.events).await, "Established");
+    let (mut first, mut second) = (sensible(&bob).await, sensible(&bob).await);
+    let _third = sensible(&bob).await;
+    assert!(is_closed(&mut first).await, "quiet for longest, and nobody needs it");
+    let _fourth = sensible(&bob).await;
+    assert!(is_closed(&mut second).await);
+    bob.handle.hangup(call.dialog, vec![]).await.unwrap();
+    assert_eq!(next(&mut events).await, "Ended Bye");
+}
+
+#[tokio::test]
+async fn a_preferred_address_has_more_connections() {
+    let local: SocketAddr = LOCAL.parse().unwrap();
+    let streams = Streams { most_per_source: 2, ..listening().0 };
+    let (mut driver, handle, calls) =
+        Driver::bind_with(local, streams, Config::new(local, [2; 32])).await.unwrap();
+    driver.prefer(|source| source.is_loopback());
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(driver.run());
+    let bob = Station { handle, calls, _task: task };
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(sensible(&bob).await);
+    }
+    assert!(is_closed(&mut connect(&bob).await).await, "and no end of them neither");
 }
 
 #[tokio::test]

@@ -109,6 +109,25 @@ fn notify_is_taken_only_for_what_was_asked() {
 }
 
 #[test]
+fn a_fragment_may_end_behind_its_code() {
+    for (fragment, expected) in [
+        ("SIP/2.0 200", "Transfer Succeeded { code: 200 }"),
+        ("SIP/2.0 180\r\n", "Transfer Ringing { code: 180, reason: \"\" }"),
+        ("SIP/2.0 486\r\n", "Transfer Failed { code: 486, reason: \"\" }"),
+    ] {
+        let mut desk = Desk::new();
+        let (mut phone, dialog) = desk.call();
+        desk.endpoint.refer(desk.now, dialog, &to("sip:c@192.0.2.3")).unwrap();
+        let refer = desk.sent().remove(0).1;
+        desk.hear(respond(&refer, 202));
+        phone.extra = "Event: refer\r\nSubscription-State: active\r\n".into();
+        let notify = phone.request("NOTIFY", fragment);
+        desk.hear(notify.replace("application/sdp", "message/sipfrag;version=2.0"));
+        assert_eq!(desk.story().last().unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_transfer_with_consultation_replaces_the_consulting_call() {
     let mut world = World::new();
     let (first, at_bob) = world.answered_call();

@@ -1,0 +1,89 @@
+//! From a target that does not answer to the next one (RFC 3263 section 4.3), and which targets have just failed.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sipx_sip::TransactionKey;
+
+use super::Endpoint;
+use crate::config::Time;
+use crate::dialog::State;
+use crate::event::DialogId;
+use crate::hop::{Hop, Transport};
+use crate::schedule::Chore;
+use crate::transactions::TxId;
+
+/// How long a target that has failed is tried after the others.
+const AVOIDED: Duration = Duration::from_secs(60);
+/// Targets that are remembered. When full, those whose time is over are forgotten, and if none is, no more is kept.
+const MOST: usize = 1_024;
+/// How long a target may say nothing while there are others, in T1: a live one says 100 within 200 ms (RFC 3261 section
+/// 17.2.1), and four datagrams have been sent by then.
+const SILENCE: u32 = 8;
+
+/// Targets that have failed, and until when they come last.
+#[derive(Debug, Default)]
+pub(super) struct Avoided(HashMap<(Transport, SocketAddr), Time>);
+
+impl Avoided {
+    fn add(&mut self, now: Time, target: &Hop) {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, until| now < *until);
+        }
+        if self.0.len() < MOST {
+            self.0.insert((target.transport, target.address), now.saturating_add(AVOIDED));
+        }
+    }
+
+    /// It has said something.
+    pub(super) fn remove(&mut self, target: &Hop) {
+        if !self.0.is_empty() {
+            self.0.remove(&(target.transport, target.address));
+        }
+    }
+
+    /// The targets in the order in which they are tried.
+    pub(super) fn last(&self, now: Time, targets: &[Hop]) -> VecDeque<Hop> {
+        let failed =
+            |target: &Hop| self.0.get(&(target.transport, target.address)).is_some_and(|until| now < *until);
+        let mut order: Vec<Hop> = targets.to_vec();
+        order.sort_by_key(failed);
+        order.into()
+    }
+}
+
+impl Endpoint {
+    /// A target of a call did not answer, or could not be reached.
+    pub(super) fn avoid(&mut self, now: Time, target: &Hop) {
+        self.avoided.add(now, target);
+    }
+
+    /// Looks after a while whether the target of a call's INVITE has said anything, if there are others.
+    pub(super) fn hasten(&mut self, now: Time, id: DialogId, tx: TxId) {
+        let Some(State::Calling(calling)) = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state) else {
+            return;
+        };
+        if calling.tx == tx && !calling.targets.is_empty() {
+            let at = now.saturating_add(self.config.t1.saturating_mul(SILENCE));
+            self.wire.remind(at, id, Chore::TryNext(tx));
+        }
+    }
+
+    /// The target has said nothing: the INVITE goes to the next one.
+    pub(super) fn try_next(&mut self, now: Time, id: DialogId, tx: TxId) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        if !dialog.awaits(Chore::TryNext(tx)) {
+            return;
+        }
+        if let State::Calling(calling) = &mut dialog.state
+            && !calling.is_cancelled()
+        {
+            let key =
+                self.transactions.request(tx).and_then(|(invite, _)| TransactionKey::from_request(invite));
+            dialog.given_up.extend(key);
+            let happenings = self.transactions.fail(now, &mut self.wire, tx);
+            self.happened(now, happenings);
+        }
+    }
+}
