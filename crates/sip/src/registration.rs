@@ -180,6 +180,17 @@ impl Registration {
         next
     }
 
+    /// Whether a registrar may have our contact: while it grants, and where it has taken our request without saying so.
+    pub(crate) fn may_be_listed(&self, now: Time) -> bool {
+        match self.state {
+            RegistrationState::Registered { .. } | RegistrationState::Trying => true,
+            RegistrationState::Failed { code: 200, .. } => true,
+            RegistrationState::Failed { .. } | RegistrationState::Ended => {
+                self.held.is_some_and(|(_, until)| now < until)
+            }
+        }
+    }
+
     /// Whether calls from this address may come by the registration.
     fn is_held_at(&self, now: Time, source: IpAddr) -> bool {
         let Some((registrar, until)) = self.held else { return false };

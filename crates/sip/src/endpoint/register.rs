@@ -51,9 +51,9 @@ impl Endpoint {
         if std::mem::replace(&mut registration.leaving, true) {
             return;
         }
-        match registration.state {
-            RegistrationState::Registered { .. } | RegistrationState::Trying => self.send_register(now, id),
-            RegistrationState::Failed { .. } | RegistrationState::Ended => self.registration_over(id),
+        match registration.may_be_listed(now) {
+            true => self.send_register(now, id),
+            false => self.registration_over(id),
         }
     }
 

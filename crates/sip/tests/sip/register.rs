@@ -284,6 +284,26 @@ fn it_unregisters_with_zero_and_is_then_forgotten() {
 }
 
 #[test]
+fn what_a_registrar_may_still_hold_is_taken_back_though_the_last_try_failed() {
+    for (last, code, asked) in
+        [("Contact: OURS;expires=60", 503, true), ("X: y", 200, true), ("", 503, false)]
+    {
+        let mut desk = Desk::new();
+        let (id, mut register) = begin(&mut desk, &[PHONE]);
+        if !last.is_empty() {
+            desk.hear(listing(&register, last));
+            register = next(&mut desk, 50).1;
+        }
+        desk.hear(if code == 200 { listing(&register, last) } else { respond(&register, code) });
+        assert!(matches!(desk.registrations.last(), Some(RegistrationState::Failed { .. })));
+        desk.endpoint.unregister(desk.now, id);
+        let sent = desk.sent();
+        let taken_back = sent.iter().any(|(_, message)| header(message, "Expires") == Some("0"));
+        assert_eq!(taken_back, asked, "{last:?} {code}");
+    }
+}
+
+#[test]
 fn the_way_back_through_a_nat_is_kept_open() {
     let mut desk = Desk::new();
     let (id, first) = begin(&mut desk, &[PHONE]);
