@@ -5,12 +5,14 @@ use sipx_sip::{Scheme, Uri};
 
 use crate::hop::Transport;
 
-/// Whether both name the same user at the same host, whatever their ports and parameters; for what are no SIP URIs,
-/// whether they are written alike.
-pub(crate) fn same_resource(one: &str, other: &str) -> bool {
+/// Whether both name the same user, at whatever host: proxies on the way write the next one's name in its place (RFC 3261
+/// section 16.5). For what are no SIP URIs, whether they are written alike.
+pub(crate) fn same_user(one: &str, other: &str) -> bool {
     let parse = |text: &str| Uri::parse(Bytes::copy_from_slice(text.trim().as_bytes())).ok();
     match (parse(one), parse(other)) {
-        (Some(one), Some(other)) if is_sip(&one) && is_sip(&other) => same_user_and_host(&one, &other),
+        (Some(one), Some(other)) if is_sip(&one) && is_sip(&other) => {
+            one.decoded_user() == other.decoded_user()
+        }
         _ => one.trim() == other.trim(),
     }
 }
@@ -39,19 +41,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resource_is_a_user_at_a_host() {
+    fn a_user_is_the_same_at_whatever_host() {
         for (other, same) in [
             ("sip:bob@EXAMPLE.com:5060;transport=udp", true),
             ("sip:%62ob@example.com", true),
             ("sip:eve@example.com", false),
-            ("sip:bob@example.org", false),
+            ("sip:bob@192.0.2.7", true),
             ("sip:example.com", false),
             ("tel:+49", false),
             ("", false),
         ] {
-            assert_eq!(same_resource("sip:bob@example.com", other), same, "{other}");
+            assert_eq!(same_user("sip:bob@example.com", other), same, "{other}");
         }
-        assert!(same_resource("tel:+49", " tel:+49"));
+        assert!(same_user("tel:+49", " tel:+49"));
     }
 
     #[test]

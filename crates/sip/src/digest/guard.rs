@@ -16,7 +16,7 @@ use sipx_sip::auth::{self, Algorithm, Challenge};
 use super::params::{Scheme, parse};
 use crate::config::Time;
 use crate::event::HeaderList;
-use crate::uris::same_resource;
+use crate::uris::same_user;
 
 /// Algorithms in the order in which they are offered, strongest first (RFC 8760 section 2.3).
 const OFFERED: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
@@ -111,7 +111,7 @@ impl Guard {
     /// Judges a request. `password` finds a user's password. The time is the endpoint's.
     ///
     /// An answer to a challenge is good for the one whom it names only (RFC 7616 section 3.4.6): its `uri` must mean the
-    /// user and host of the Request-URI, or who relays a request could send it to someone else.
+    /// user of the Request-URI, or who relays a request could send it to someone else.
     pub fn judge(
         &mut self,
         now: Time,
@@ -127,7 +127,7 @@ impl Guard {
         let known = password(user);
         let secret = known.as_ref().map_or("", ExposeSecret::expose_secret);
         let right = self.matches(&answer, claim.method, secret);
-        let meant = same_resource(answer.get("uri").unwrap_or_default(), claim.uri);
+        let meant = same_user(answer.get("uri").unwrap_or_default(), claim.uri);
         if !right || !meant || known.is_none() {
             return Verdict::Wrong;
         }

@@ -73,11 +73,12 @@ fn wrong_names_passwords_and_methods_are_refused() {
     }
     let right = answer(&nonce, RIGHT, 1);
     let right = [("Authorization".to_owned(), right)];
-    for (method, uri) in [("BYE", "sip:us"), ("INVITE", "sip:other@us"), ("INVITE", "sip:elsewhere")] {
+    for (method, uri) in [("BYE", "sip:us"), ("INVITE", "sip:other@us"), ("INVITE", "tel:+49")] {
         let verdict = guard.judge(LIFE, &Claim { method, uri, headers: &right }, password);
         assert_eq!(verdict, Verdict::Wrong, "the answer is for {method} {uri} only");
     }
-    let written_otherwise = Claim { method: "INVITE", uri: "sip:US:5060;transport=udp", headers: &right };
+    let written_otherwise =
+        Claim { method: "INVITE", uri: "sip:behind.example:5070;transport=udp", headers: &right };
     assert!(matches!(guard.judge(LIFE, &written_otherwise, password), Verdict::Welcome { .. }));
     let without_qop = answer(&nonce, RIGHT, 1).replace("qop=auth, nc=00000001, ", "");
     assert_eq!(judge(&mut guard, LIFE, &without_qop), Verdict::Wrong);
