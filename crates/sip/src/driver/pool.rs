@@ -286,9 +286,13 @@ impl Pool {
 
     fn farewell(&mut self, over: Result<Over, JoinError>) -> News {
         let Ok(Over { id: Some(id), result }) = over else { return News::Nothing };
+        let ours = self.connections.get(&id).is_some_and(|connection| connection.ours);
         let Some(hop) = self.remove(id) else { return News::Nothing };
-        if let Err(error) = result {
-            tracing::debug!(peer = %hop, %error, "a connection has failed");
+        match result {
+            // Whoever calls is told that the peer cannot be reached; a certificate that is refused shows here alone.
+            Err(error) if ours => tracing::warn!(peer = %hop, %error, "a connection of ours has failed"),
+            Err(error) => tracing::debug!(peer = %hop, %error, "a connection has failed"),
+            Ok(()) => {}
         }
         News::Gone(hop)
     }
