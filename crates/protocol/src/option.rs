@@ -374,7 +374,7 @@ option_object! {
         /// Bytes of each message we send: an even number from 2 to 64000. Default 2560.
         #[serde(alias = "packet_size", deserialize_with = "lenient_number")]
         packet_size: u32,
-        /// Milliseconds between frames played from what we receive, up to 1000; absent: as it comes.
+        /// Milliseconds, up to 1000; without effect: what comes is buffered and played 20 ms at a time.
         #[serde(deserialize_with = "lenient_number")]
         ptime: u32,
         /// Headers of the request that opens the connection, such as `Authorization`.
