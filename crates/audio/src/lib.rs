@@ -4,7 +4,8 @@
 //!
 //! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
 //! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`vad`],
-//! [`dtmf`], [`progress`] and [`denoise`] listen to them, [`recording`] and [`wav`] store them, [`ogg_opus`] reads them back.
+//! [`dtmf`], [`progress`] and [`denoise`] listen to them, [`recording`] and [`wav`] store them, [`ogg_opus`] reads them
+//! back.
 #![deny(unsafe_code)]
 
 pub mod codec;

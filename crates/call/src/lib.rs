@@ -6,8 +6,8 @@
 //! Rooms in reading order: [`setup`] is what a call begins with and [`handle`] how others reach it; [`core`]
 //! holds all rules and [`verbs`] one file for each thing a command does; [`media`] is the sound of one call as
 //! a function of time, [`media_thread`] the clock that drives it, [`tally`] how good it was; [`task`] joins rules, sound, legs and
-//! providers; [`legs`] are the parties' connections; [`end`] says why a call ended, [`failure`] why something could not be had, [`record`] what is written
-//! about it.
+//! providers; [`legs`] are the parties' connections, [`observers`] those who only listen; [`end`] says why a call ended,
+//! [`failure`] why something could not be had, [`record`] what is written about it.
 #![forbid(unsafe_code)]
 
 pub mod core;

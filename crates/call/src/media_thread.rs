@@ -22,7 +22,7 @@ use providers::Hearing;
 use tokio::sync::mpsc;
 
 use crate::legs::LegId;
-use crate::media::Transmit;
+use crate::media::{Took, Transmit};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::setup::TapePiece;
 use crate::tally::Tally;
@@ -314,7 +314,9 @@ impl Wheel {
                 for (leg, wire) in &seat.wires {
                     if let Wire::Udp { reports: Some(reports), .. } = wire {
                         read(reports, MOST_REPORTS, &mut wheel.datagram[..], |from, bytes| {
-                            seat.media.datagram(time, *leg, from, bytes)
+                            seat.media.datagram(time, *leg, from, bytes);
+                            // This port is looked at in every turn, and each of few reports counts, whoever sent it.
+                            Took::Own
                         });
                     }
                 }
@@ -355,8 +357,8 @@ impl Wheel {
         seat.media.speak(time);
         self.transmit(seat);
         let late = due.elapsed();
-        self.late
-            [LATE_MS.iter().position(|ms| late <= Duration::from_millis(*ms)).unwrap_or(LATE_MS.len())] += 1;
+        let bucket = LATE_MS.iter().position(|ms| late <= Duration::from_millis(*ms));
+        self.late[bucket.unwrap_or(LATE_MS.len())] += 1;
         while let Some((door, hearing)) = seat.media.poll_hearing() {
             self.give(seat, door, hearing);
         }

@@ -72,7 +72,7 @@ fn ms(span: Option<Millis>) -> Option<f64> {
 }
 
 /// Every number of an option that has limits. Times in seconds and `waitInputTimeout` have the longest that any span
-/// has, a year, and keys without effect have none.
+/// has, a year.
 pub const LIMITS: &[Limit] = &[
     rate("sampleRate", |own| own.sample_rate.map(f64::from)),
     between("vad.voiceThreshold", 0.0, 1.0, |own| own.vad.as_ref()?.voice_threshold.map(f64::from)),

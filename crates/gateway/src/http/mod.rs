@@ -3,8 +3,8 @@
 //! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket. `query`
 //! reads the parameters of the WebSocket endpoints, `call_ws` decides what a connection is for, `socket` carries
 //! commands, events and sound, `no_call` answers where no call can be. `rest`, `calls`, `events`, `playbooks`,
-//! `records`, `tickets` and `metrics` are requests, `address` and `body` read what they hold; `openapi` and `reference` describe all of it, and `pages`
-//! are for people.
+//! `records`, `tickets` and `metrics` are requests, `address` and `body` read what they hold; `openapi` and `reference`
+//! describe all of it, and `pages` are for people.
 
 mod address;
 mod body;

@@ -75,8 +75,8 @@ impl Resolver {
     /// name that the URI says.
     ///
     /// # Errors
-    /// [`SipError::NoTarget`] if the name has no address or says that it has no such service, the servers do not answer in time, or the
-    /// URI is a telephone number.
+    /// [`SipError::NoTarget`] if the name has no address or says that it has no such service, the servers do not answer
+    /// in time, or the URI is a telephone number.
     pub async fn targets(&self, uri: &str) -> Result<Vec<Hop>, SipError> {
         let lead = lead(uri).ok_or(SipError::NoTarget)?;
         let mut hops = timeout(PATIENCE, self.follow(lead)).await.unwrap_or_default();
