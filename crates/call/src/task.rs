@@ -23,7 +23,7 @@ use crate::core::clock::Clock;
 use crate::core::{Background, Core, Effect, Facts, Input};
 use crate::end::StopReason;
 use crate::handle::{COMMANDS, CallHandle, CallInfo, Client, Phase, ToCall};
-use crate::legs::{Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOut};
+use crate::legs::{Asked, Failed, Leg, LegError, LegEvent, LegId, LegRequest, TransferOut};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
 use crate::media_thread::{EVENTS, Order, Seat, SeatId, Wire};
 use crate::observers::Observers;
@@ -437,8 +437,9 @@ impl Task {
             None if leg == LegId::MAIN => self.leg.request(request).await,
             None => return None,
         };
-        let Err(error) = asked else {
-            return answers.then_some(Input::AnswerSent(leg));
+        let error = match asked {
+            Ok(done) => return (answers && done == Asked::Done).then_some(Input::AnswerSent(leg)),
+            Err(error) => error,
         };
         let failed = match (answers, &error) {
             _ if invites => Failed::Invite,

@@ -99,9 +99,11 @@ pub enum EndCause {
     Lost,
     /// The peer had promised to refresh the session and has not (RFC 4028 section 10); we have sent BYE.
     Expired,
-    /// Our 200 was never acknowledged, and we have sent BYE as RFC 3261 section 13.3.1.4 asks; or a
-    /// provisional response that has to be was not, and we have refused the call with 504.
+    /// Our 200 was never acknowledged, and we have sent BYE as RFC 3261 section 13.3.1.4 asks.
     AckTimeout,
+    /// A provisional response that has to be acknowledged was not for 64 T1, and we have refused the call with 504
+    /// (RFC 3262 section 3).
+    PrackTimeout,
 }
 
 /// Which request offered new media inside a dialog.
@@ -128,6 +130,11 @@ pub enum SipEvent {
     },
     /// The caller hung up before we answered, or the time is over that its INVITE gave (`Expires`). 487 has been sent.
     Canceled {
+        /// The dialog.
+        dialog: DialogId,
+    },
+    /// The 200 that waited for the PRACK of early media ([`Answering::Waits`](crate::Answering::Waits)) has gone out.
+    AnswerSent {
         /// The dialog.
         dialog: DialogId,
     },
@@ -285,6 +292,7 @@ impl SipEvent {
         match self {
             Self::Invited { dialog, .. }
             | Self::Canceled { dialog }
+            | Self::AnswerSent { dialog }
             | Self::Established { dialog, .. }
             | Self::AckTimeout { dialog }
             | Self::Reoffered { dialog, .. }

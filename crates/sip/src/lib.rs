@@ -53,5 +53,5 @@ pub use event::{
 };
 pub use hop::{ConnectionId, Hop, Transport};
 pub use message::sendable;
-pub use order::{InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError};
+pub use order::{Answering, InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError};
 pub use registration::{Account, RegistrationId, RegistrationState};

@@ -115,6 +115,16 @@ impl Rejection {
     }
 }
 
+/// What has become of an answer to a call ([`Endpoint::answer`](crate::Endpoint::answer)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    /// The 200 has gone out.
+    Sent,
+    /// It waits for the PRACK of early media (RFC 3262 section 3): [`SipEvent::AnswerSent`](crate::SipEvent::AnswerSent)
+    /// tells that it has gone out.
+    Waits,
+}
+
 /// Why a verb was refused. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SipError {

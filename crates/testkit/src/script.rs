@@ -25,7 +25,9 @@
 //!   0.0        client sends {"command":"invite","option":{}}
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
-//!                                           vanishes, returns, gives up while we answer
+//!                                           vanishes, returns, gives up while we answer,
+//!                                           lets our answer wait, lets our answer go,
+//!                                           never lets our answer go
 //!   5.0        caller sends us to sip:c@d      or: bob takes over (from the second; gives up while he
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here,
@@ -315,6 +317,9 @@ fn act(what: &str) -> Result<Act, String> {
         "caller hangs up" => Act::Leg(LegEvent::Ended { remote: true, message: None }),
         "caller cancels" => Act::Leg(LegEvent::Canceled),
         "caller gives up while we answer" => Act::GiveUp,
+        "caller lets our answer wait" => Act::HoldBack,
+        "caller lets our answer go" => Act::Leg(LegEvent::AnswerSent),
+        "caller never lets our answer go" => Act::Leg(LegEvent::Unreached),
         "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
         "caller holds" => Act::Hold(true),
         "caller resumes" => Act::Hold(false),

@@ -32,6 +32,7 @@ use crate::caller::{ADDRESS, Caller, DIGIT_PAYLOAD, Line as Wire, Said, codec_na
 use crate::cast::{Cast, RATE};
 use crate::report;
 use crate::terms::{Manner, Terms};
+use parties::Fate;
 pub use parties::Party;
 pub use speech_model::Doing;
 use speech_model::SpeechModel;
@@ -86,6 +87,8 @@ pub enum Act {
     TakeOver(LegId, bool),
     /// The caller gives up in the moment in which it is answered.
     GiveUp,
+    /// The caller does not acknowledge our early media, so that our answer has to wait.
+    HoldBack,
     /// The caller holds us, or takes us back.
     Hold(bool),
     /// The caller's network dies, or comes back.
@@ -119,8 +122,8 @@ pub struct World {
     ours: String,
     cast: Cast,
     silent_ack: bool,
-    /// Whoever calls, or takes a place, gives up in the moment in which it is answered.
-    gives_up: bool,
+    /// What becomes of our next answer.
+    fate: Fate,
     undialled: Option<Undialled>,
     asked: usize,
     fetched: usize,
@@ -222,7 +225,7 @@ impl World {
             ours: String::new(),
             cast,
             silent_ack,
-            gives_up: false,
+            fate: Fate::Taken,
             undialled,
             asked: 0,
             fetched: 0,
@@ -429,12 +432,13 @@ impl World {
             }
             Act::Press(digit, way) => self.caller.press(digit, way),
             Act::TakeOver(place, gives_up) => {
-                self.gives_up = gives_up;
+                self.fate = if gives_up { Fate::GivenUp } else { Fate::Taken };
                 let (caller, offer) = ("sip:bob@example.com".into(), Some(self.terms.offer("sendrecv", 9)));
                 let source = ADDRESS.ip();
                 self.feed(Input::Leg(place, LegEvent::TakenOver { caller, offer, source }));
             }
-            Act::GiveUp => self.gives_up = true,
+            Act::GiveUp => self.fate = Fate::GivenUp,
+            Act::HoldBack => self.fate = Fate::Waits,
             Act::Hold(on) => {
                 self.terms.holds = on;
                 let direction = if on { "sendonly" } else { "sendrecv" };
@@ -521,9 +525,10 @@ impl World {
             self.offered(sdp);
         }
         let answers = matches!(request, LegRequest::Answer { .. });
-        if answers && self.gives_up {
+        if answers && self.fate == Fate::GivenUp {
             return Some(Input::LegFailed(leg, Failed::Gone, "the leg is over".into()));
         }
+        let answers = answers && self.fate == Fate::Taken;
         if answers && !self.silent_ack {
             let event = LegEvent::Established { sdp: None };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));

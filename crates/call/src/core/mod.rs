@@ -423,8 +423,7 @@ impl Core {
             Input::NoTape(why) => self.recording_failed(now, &why),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
-            Input::AnswerSent(leg) if leg == LegId::MAIN => self.answered_sip(now),
-            Input::AnswerSent(leg) => self.answer_sent(now, leg),
+            Input::AnswerSent(leg) => self.leg(now, leg, LegEvent::AnswerSent),
             Input::Stop(reason) => {
                 let end = reason.end(self.answered.is_some());
                 self.end(now, end);

@@ -111,6 +111,7 @@ impl Core {
             LegEvent::Ringing { sdp, .. } => self.callee_rings(now, sdp.as_deref()),
             LegEvent::Answered { sdp } => self.callee_answers(now, sdp.as_deref()),
             LegEvent::Refused { code, reason } => self.dial_failed(now, code, &reason),
+            LegEvent::AnswerSent => self.answered_sip(now),
             LegEvent::Established { sdp } => {
                 if let Some(answer) = sdp {
                     self.answered_late(now, &answer);
@@ -140,6 +141,10 @@ impl Core {
                     now,
                     End::new(HangupReason::Failed, 408).because("the answer was never acknowledged"),
                 );
+            }
+            LegEvent::Unreached => {
+                let end = End::new(HangupReason::Failed, 504);
+                self.end(now, end.because("the caller acknowledged no early media (no PRACK)"));
             }
             LegEvent::Ended { remote, message } => {
                 let reason = match (remote, self.dialled) {

@@ -182,7 +182,10 @@ impl Core {
             }
             LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
             LegEvent::Refused { code, reason } => self.not_succeeded(now, code, &reason),
-            LegEvent::Ended { .. } | LegEvent::Canceled => self.not_succeeded(now, 487, "given up"),
+            LegEvent::AnswerSent => self.answer_sent(now),
+            LegEvent::Ended { .. } | LegEvent::Canceled | LegEvent::Unreached => {
+                self.not_succeeded(now, 487, "given up");
+            }
             // Nobody takes the place of who is still being called to take one.
             LegEvent::TakenOver { .. } => {
                 if let Some(place) = self.succession.as_ref().and_then(Succession::leg) {
@@ -342,12 +345,9 @@ impl Core {
 
     /// Our answer to the new call has gone out: it takes the place it wants. The endpoint ends the dialog in whose
     /// place it comes.
-    pub(crate) fn answer_sent(&mut self, now: CallTime, leg: LegId) {
-        if !self.succeeds(leg) {
-            return;
-        }
+    fn answer_sent(&mut self, now: CallTime) {
         let Some(Succession::Answering(answering)) = self.succession.take() else { return };
-        let Answering { newcomer: Newcomer { place, caller, offer, .. }, media, plan } = *answering;
+        let Answering { newcomer: Newcomer { leg, place, caller, offer, .. }, media, plan } = *answering;
         if place == LegId::MAIN {
             self.step_in(now, leg, media);
         } else {

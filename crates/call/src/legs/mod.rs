@@ -34,6 +34,8 @@ impl LegId {
 /// What happens on a leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LegEvent {
+    /// The answer that had to wait ([`Asked::Waits`]) has gone out.
+    AnswerSent,
     /// The far end is told of the answer and has confirmed it. With the far end's answer when we offered.
     Established {
         /// SDP.
@@ -118,6 +120,9 @@ pub enum LegEvent {
     Canceled,
     /// The far end never confirmed the answer.
     Unconfirmed,
+    /// The caller never confirmed what it was told before the answer, so that no answer could go out. It is refused
+    /// with 504; the leg is over.
+    Unreached,
     /// The leg is over.
     Ended {
         /// By the far end, and not by us.
@@ -224,6 +229,16 @@ pub enum LegRequest {
     },
 }
 
+/// What has become of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It has been carried out.
+    Done,
+    /// The answer has to wait until the caller has confirmed what it was told before; [`LegEvent::AnswerSent`] tells
+    /// that it has gone out.
+    Waits,
+}
+
 /// A request could not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LegError {
@@ -262,7 +277,7 @@ pub trait Leg: Send {
     ///
     /// # Errors
     /// When the leg is in no state for it.
-    async fn request(&mut self, request: LegRequest) -> Result<(), LegError>;
+    async fn request(&mut self, request: LegRequest) -> Result<Asked, LegError>;
 
     /// The leg of who takes the far end's place, once after [`LegEvent::TakenOver`]; `None` when that has given up.
     async fn successor(&mut self) -> Option<Box<dyn Leg>> {

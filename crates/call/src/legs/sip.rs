@@ -9,12 +9,12 @@ use protocol::Headers;
 use protocol::event::TransferState;
 use sip::driver::SipHandle;
 use sip::{
-    Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, Outbound, Refer, Rejection,
-    SipError, SipEvent, TransferProgress,
+    Answering, Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, Outbound, Refer,
+    Rejection, SipError, SipEvent, TransferProgress,
 };
 use tokio::sync::mpsc;
 
-use super::{CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferOut};
+use super::{Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferOut};
 
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
@@ -88,6 +88,7 @@ impl SipLeg {
         self.over |= event.is_last();
         match event {
             SipEvent::Canceled { .. } => Some(LegEvent::Canceled),
+            SipEvent::AnswerSent { .. } => Some(LegEvent::AnswerSent),
             SipEvent::Established { sdp, .. } => Some(LegEvent::Established { sdp }),
             SipEvent::AckTimeout { .. } => Some(LegEvent::Unconfirmed),
             SipEvent::Reoffered { sdp, .. } => Some(LegEvent::Reoffered { sdp }),
@@ -98,6 +99,7 @@ impl SipLeg {
                 sip::info_digit(&content_type, &body).map(|(digit, _)| LegEvent::Digit(digit))
             }
             SipEvent::Responded { code, .. } => Some(LegEvent::DigitAnswered { code }),
+            SipEvent::Ended { cause: EndCause::PrackTimeout, .. } => Some(LegEvent::Unreached),
             SipEvent::Ended { headers, cause, .. } => {
                 let message = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("reason"));
                 let message = message.map(|(_, value)| value.clone());
@@ -198,20 +200,26 @@ impl Leg for SipLeg {
         }
     }
 
-    async fn request(&mut self, request: LegRequest) -> Result<(), LegError> {
+    async fn request(&mut self, request: LegRequest) -> Result<Asked, LegError> {
         if let LegRequest::Invite(call) = request {
-            return self.invite(*call).await.map_err(|error| LegError::Refused(error.to_string()));
+            let placed = self.invite(*call).await;
+            return placed.map(|()| Asked::Done).map_err(|error| LegError::Refused(error.to_string()));
         }
         // A leg on which nobody was called yet has nothing to end.
-        let Some((dialog, _)) = self.dialog else { return Ok(()) };
+        let Some((dialog, _)) = self.dialog else { return Ok(Asked::Done) };
         if matches!(request, LegRequest::Ring { sdp: Some(_) } | LegRequest::Answer { .. }) {
             self.told.store(true, Ordering::Relaxed);
         }
         let sip = &self.sip;
+        let mut asked = Asked::Done;
         let done = match request {
             LegRequest::Invite(_) => Ok(()),
             LegRequest::Ring { sdp } => sip.ring(dialog, sdp).await,
-            LegRequest::Answer { sdp } => sip.answer(dialog, sdp, Vec::new()).await,
+            LegRequest::Answer { sdp } => sip.answer(dialog, sdp, Vec::new()).await.map(|answering| {
+                if answering == Answering::Waits {
+                    asked = Asked::Waits;
+                }
+            }),
             LegRequest::Reject { code, reason } => {
                 let headers =
                     if code == 503 { vec![("Retry-After".into(), RETRY_AFTER.into())] } else { Vec::new() };
@@ -241,7 +249,7 @@ impl Leg for SipLeg {
                 Ok(())
             }
         };
-        done.map_err(|error| match error {
+        done.map(|()| asked).map_err(|error| match error {
             SipError::NoSuchDialog(_) => LegError::Gone,
             other => LegError::Refused(other.to_string()),
         })
@@ -302,7 +310,8 @@ fn words_for(cause: EndCause) -> Option<&'static str> {
         | EndCause::LocalReject
         | EndCause::Unanswered
         | EndCause::Replaced
-        | EndCause::AckTimeout => None,
+        | EndCause::AckTimeout
+        | EndCause::PrackTimeout => None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use super::{Leg, LegError, LegEvent, LegRequest};
+use super::{Asked, Leg, LegError, LegEvent, LegRequest};
 
 /// A leg on which nothing happens and everything succeeds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,7 +15,7 @@ impl Leg for NoSignalling {
         std::future::pending().await
     }
 
-    async fn request(&mut self, _request: LegRequest) -> Result<(), LegError> {
-        Ok(())
+    async fn request(&mut self, _request: LegRequest) -> Result<Asked, LegError> {
+        Ok(Asked::Done)
     }
 }

@@ -17,6 +17,8 @@ scripts! {
     accept_timeout
     ambiance_that_cannot_be_played
     another_may_not_take_over
+    answer_never_goes
+    answer_waits_and_goes
     another_takes_over
     another_takes_over_only_where_allowed
     another_takes_the_second_s_place

@@ -60,7 +60,7 @@ impl RawPhone {
     pub(crate) async fn send(&self, method: &str, (branch, to_tag): (&str, &str), lines: &str, body: &str) {
         let here = self.socket.local_addr().unwrap();
         let (server, call) = (self.server, &self.call);
-        let sequence = if method == "BYE" { 2 } else { 1 };
+        let sequence = ["PRACK", "BYE"].iter().position(|later| *later == method).map_or(1, |at| at + 2);
         let text = format!(
             "{method} sip:agent@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{call}{branch};rport\r\n\
              Max-Forwards: 70\r\nFrom: <sip:raw@{here}>;tag={call}\r\nTo: <sip:agent@{server}>{to_tag}\r\n\
@@ -205,5 +205,30 @@ async fn what_proves_who_calls_is_not_for_the_webhook() {
     assert!(headers.contains("X-Token: t"), "what a trunk says of its call is the webhook's: {headers}");
     phone.send("CANCEL", ("i", ""), "", "").await;
     assert_eq!(phone.end().await, 487);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_answered_for_its_client_when_the_200_has_gone_out_and_not_before() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let phone = RawPhone::new(&rig, "early").await;
+    phone.invite("Supported: 100rel\r\n").await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "ringing", "earlyMedia": true})).await;
+    let early = phone.heard(|text| status(text) == Some(183)).await;
+    client.send(json!({"command": "accept", "option": {}})).await;
+    // What is told of this one comes after all that is told of the first.
+    client.send(json!({"command": "accept", "option": {}})).await;
+    assert_eq!(client.event("error").await["code"], 409);
+    assert!(!client.seen.iter().any(|event| event == "answer"), "{:?}", client.seen);
+    let confirmed = format!("RAck: {} 1 INVITE\r\n", value(&early, "RSeq"));
+    phone.send("PRACK", ("p", &tag(&early)), &confirmed, "").await;
+    let answer = phone.answered().await;
+    assert_eq!(status(&answer), Some(200));
+    client.event("answer").await;
+    phone.hang_up(&answer).await;
+    client.event("hangup").await;
     rig.server.stop().await;
 }

@@ -9,7 +9,7 @@ use super::tls::Identity;
 use crate::config::Admission;
 use crate::event::{Counters, DialogId, SipEvent};
 use crate::hop::Hop;
-use crate::order::{InDialog, Outbound, Refer, Rejection, SipError};
+use crate::order::{Answering, InDialog, Outbound, Refer, Rejection, SipError};
 use crate::registration::{Account, RegistrationId, RegistrationState};
 
 /// The callers' side of the driver. Clones share it.
@@ -44,7 +44,7 @@ type Placed = (DialogId, mpsc::Receiver<SipEvent>);
 #[derive(Debug)]
 pub(super) enum Order {
     Ring(DialogId, Option<String>, Reply<()>),
-    Answer(DialogId, String, Headers, Reply<()>),
+    Answer(DialogId, String, Headers, Reply<Answering>),
     Reject(DialogId, Rejection, Reply<()>),
     Bye(DialogId, Headers, Reply<()>),
     Hangup(DialogId, Headers, Reply<()>),
@@ -281,7 +281,12 @@ impl SipHandle {
     ///
     /// # Errors
     /// Those of the endpoint's function of this name; [`SipError::Stopped`] when the driver has ended.
-    pub async fn answer(&self, dialog: DialogId, sdp: String, headers: Headers) -> Result<(), SipError> {
+    pub async fn answer(
+        &self,
+        dialog: DialogId,
+        sdp: String,
+        headers: Headers,
+    ) -> Result<Answering, SipError> {
         self.ask(|reply| Order::Answer(dialog, sdp, headers, reply)).await
     }
 

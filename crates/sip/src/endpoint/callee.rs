@@ -15,7 +15,7 @@ use crate::message::{
     ALLOW, Draft, Extra, Refusal, SUPPORTED, check_extra, cseq, from_tag, header_list, response, sdp, text,
     value,
 };
-use crate::order::{Rejection, SipError};
+use crate::order::{Answering, Rejection, SipError};
 use crate::schedule::Chore;
 use crate::transactions::TxId;
 
@@ -82,8 +82,7 @@ impl Endpoint {
     }
 
     /// 200 to the INVITE, sent again until its ACK comes. It waits while early media has to be
-    /// acknowledged. `sdp` is the answer, or our offer if the
-    /// INVITE had none.
+    /// acknowledged, which the return value tells. `sdp` is the answer, or our offer if the INVITE had none.
     ///
     /// # Errors
     /// [`SipError::WrongState`] after the answer or in a call of ours; [`SipError::NoSuchDialog`]
@@ -94,13 +93,13 @@ impl Endpoint {
         dialog: DialogId,
         sdp: &str,
         headers: &Extra,
-    ) -> Result<(), SipError> {
+    ) -> Result<Answering, SipError> {
         check_extra(headers)?;
         let (tx, offered) = self.unanswered(dialog, "answer")?;
         if let Some(early) = self.dialog(dialog)?.early.as_mut() {
             if early.waiting.as_ref().is_some_and(|waiting| waiting.answers) {
                 early.next = Some(Next::Answer(sdp.to_owned(), headers.to_vec()));
-                return Ok(());
+                return Ok(Answering::Waits);
             }
             early.waiting = None;
         }
@@ -116,7 +115,7 @@ impl Endpoint {
         }
         self.send_answer(now, dialog, tx, Answered200 { bytes, first: true, offers: !offered });
         self.take_place(now, dialog);
-        Ok(())
+        Ok(Answering::Sent)
     }
 
     /// Refuses the INVITE; `Ended` follows at once.

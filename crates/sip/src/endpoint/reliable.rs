@@ -7,7 +7,7 @@ use super::Endpoint;
 use super::inbound::Arrival;
 use crate::config::Time;
 use crate::dialog::{Early, Next, Reliably, State};
-use crate::event::{DialogId, EndCause};
+use crate::event::{DialogId, EndCause, SipEvent};
 use crate::message::{Draft, Refusal, cseq, response, sdp, text, to_tag};
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
@@ -102,7 +102,7 @@ impl Endpoint {
         if now >= waiting.until {
             let tag = dialog.path.local_tag.clone();
             self.refuse_invite(now, tx, &tag, &Rejection::new(504));
-            return self.end(id, Vec::new(), EndCause::AckTimeout);
+            return self.end(id, Vec::new(), EndCause::PrackTimeout);
         }
         waiting.interval = waiting.interval.saturating_mul(2);
         let next = now.saturating_add(waiting.interval).min(waiting.until);
@@ -130,11 +130,13 @@ impl Endpoint {
         let bytes = response(&arrival.request, code, "", &self.local_tag(id)).finish();
         self.accept(now, arrival, bytes);
         // What waited was looked at when it was ordered.
-        let _ = match next {
-            Some(Next::Ring(sdp)) => self.ring(now, id, sdp.as_deref()),
-            Some(Next::Answer(sdp, headers)) => self.answer(now, id, &sdp, &headers),
-            None => Ok(()),
-        };
+        match next {
+            Some(Next::Ring(sdp)) => drop(self.ring(now, id, sdp.as_deref())),
+            Some(Next::Answer(sdp, headers)) if self.answer(now, id, &sdp, &headers).is_ok() => {
+                self.wire.tell(SipEvent::AnswerSent { dialog: id });
+            }
+            _ => {}
+        }
     }
 }
 

@@ -119,7 +119,7 @@ fn a_verb_at_the_wrong_time_is_a_readable_error_and_sends_nothing() {
     let now = desk.now;
     let errors = [
         desk.endpoint.ring(now, dialog, None),
-        desk.endpoint.answer(now, dialog, SDP, &[]),
+        desk.endpoint.answer(now, dialog, SDP, &[]).map(drop),
         desk.endpoint.reject(now, dialog, &sip::Rejection::new(486)),
         desk.endpoint.cancel(now, dialog),
         desk.endpoint.answer_reoffer(now, dialog, Ok(SDP)),

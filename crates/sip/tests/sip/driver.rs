@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{Admission, Config, Driver, Incoming, Outbound, SipError, SipEvent, SipHandle};
+use sip::{Admission, Answering, Config, Driver, Incoming, Outbound, SipError, SipEvent, SipHandle};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
@@ -47,9 +47,12 @@ async fn two_drivers_talk_and_the_channels_close_with_the_call() {
     let mut call = within(bob.calls.recv()).await.unwrap();
     assert_eq!(call.invite.source, alice.handle.local_addr());
     bob.handle.ring(call.dialog, Some(SDP.into())).await.unwrap();
-    bob.handle.answer(call.dialog, SDP.into(), vec![]).await.unwrap();
+    let answering = bob.handle.answer(call.dialog, SDP.into(), vec![]).await.unwrap();
     assert_eq!(next(&mut events).await, "Provisional 183");
     assert_eq!(next(&mut events).await, "Answered");
+    if answering == Answering::Waits {
+        assert_eq!(next(&mut call.events).await, "AnswerSent");
+    }
     assert_eq!(next(&mut call.events).await, "Established");
     alice.handle.hangup(dialog, vec![]).await.unwrap();
     assert_eq!(next(&mut call.events).await, "Ended Bye");

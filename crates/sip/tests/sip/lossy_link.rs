@@ -32,7 +32,7 @@ fn every_call_ends_on_both_sides_whatever_is_lost() {
             }
             let _ = match roll() % 4 {
                 0 => world.ends[CALLEE].hangup(world.now, callee, &[]),
-                _ => world.ends[CALLEE].answer(world.now, callee, SDP, &[]),
+                _ => world.ends[CALLEE].answer(world.now, callee, SDP, &[]).map(drop),
             };
         }
         world.run(Duration::from_millis(roll() % 2_000));

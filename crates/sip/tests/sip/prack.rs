@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sip::Answering;
+
 use crate::desk::{Desk, Phone, SDP, header};
 use crate::world::{CALLEE, CALLER, World};
 
@@ -26,13 +28,14 @@ fn early_media_is_repeated_until_it_is_acknowledged_and_the_answer_waits_for_tha
     desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
     let early = desk.sent().remove(0).1;
     assert!(early.starts_with("SIP/2.0 183 ") && header(&early, "Require") == Some("100rel"));
-    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
+    assert_eq!(desk.endpoint.answer(desk.now, dialog, SDP, &[]), Ok(Answering::Waits));
     let copies = desk.wait(Duration::from_secs(4));
     assert_eq!(copies.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [500, 1_500, 3_500]);
     assert!(copies.iter().all(|(_, copy)| *copy == early));
     let sent = desk.hear(prack(&mut phone, &early));
     assert!(sent[0].starts_with("SIP/2.0 200 ") && header(&sent[0], "CSeq") == Some("2 PRACK"));
     assert!(sent[1].starts_with("SIP/2.0 200 ") && header(&sent[1], "CSeq") == Some("1 INVITE"));
+    assert_eq!(desk.story(), ["Invited", "AnswerSent"]);
     let again = prack(&mut phone, &early);
     assert_eq!(desk.status(again), 481);
 }
@@ -44,7 +47,7 @@ fn without_media_only_a_caller_that_insists_gets_it_so() {
         desk.endpoint.ring(desk.now, dialog, None).unwrap();
         let ringing = desk.sent().remove(0).1;
         assert_eq!(header(&ringing, "RSeq").is_some(), reliable);
-        assert!(desk.endpoint.answer(desk.now, dialog, SDP, &[]).is_ok());
+        assert_eq!(desk.endpoint.answer(desk.now, dialog, SDP, &[]), Ok(Answering::Sent));
         assert_eq!(desk.sent().len(), 1, "the 200 does not wait for a response that answers nothing");
     }
 }
@@ -66,10 +69,11 @@ fn a_second_response_waits_for_the_first_ones_prack() {
 fn a_caller_that_never_acknowledges_is_refused_after_32_seconds() {
     let (mut desk, _, dialog) = invited("Supported");
     desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
     desk.sent();
     let sent = desk.wait(Duration::from_secs(33));
     assert!(sent.iter().any(|(at, m)| *at == 32_000 && m.starts_with("SIP/2.0 504 ")), "{sent:#?}");
-    assert_eq!(desk.story(), ["Invited", "Ended AckTimeout"]);
+    assert_eq!(desk.story(), ["Invited", "Ended PrackTimeout"]);
 }
 
 #[test]
@@ -88,5 +92,5 @@ fn two_of_us_agree_on_a_bad_line() {
     world.ends[CALLEE].answer(world.now, callee, SDP, &[]).unwrap();
     world.run(Duration::from_secs(10));
     assert_eq!(world.story(CALLER), ["Provisional 183", "Answered"]);
-    assert_eq!(world.story(CALLEE), ["Invited", "Established"]);
+    assert_eq!(world.story(CALLEE), ["Invited", "AnswerSent", "Established"]);
 }

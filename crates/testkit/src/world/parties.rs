@@ -27,6 +27,17 @@ pub enum Party {
     HangsUp,
 }
 
+/// What becomes of an answer of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes out.
+    Taken,
+    /// Whoever calls, or takes a place, has given up in this moment.
+    GivenUp,
+    /// It waits.
+    Waits,
+}
+
 impl World {
     /// The far end answers an offer of ours, or refuses it; one that took its place before is not answered.
     pub(super) fn offered(&mut self, ours: &str) {
