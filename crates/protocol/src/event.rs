@@ -201,16 +201,28 @@ pub enum Event {
     LlmFinal { timestamp: u64, text: String },
     /// A piece of the model's answer.
     LlmDelta { timestamp: u64, word: String },
-    /// The remote party asks to be transferred (SIP REFER in the dialog).
+    /// A party asks to be replaced by someone else (SIP REFER in its dialog): the remote party, or, with `refer`, the
+    /// second party of a `refer`.
     TransferRequest {
         track_id: String,
         timestamp: u64,
+        /// The URI to call.
         refer_to: String,
+        /// `Referred-By` as it came.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         referred_by: Option<String>,
+        /// Whether our call is to take the place of one that the target has already (`Replaces`): it was consulted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<bool>,
+        /// SIP status with which it was answered at once: 202, or a refusal. Absent while `accept` or `reject` decides.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
+        /// Whether the second party asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refer: Option<bool>,
     },
-    /// How a transfer of the remote party goes: ours by SIP REFER, one that it asked for, or another party that took
-    /// its place (`Replaces`). `target` is the URI of whom it goes to.
+    /// How a transfer of the remote party goes, or, with `refer`, of the second party: ours by SIP REFER, one that it
+    /// asked for, or another party that took its place (`Replaces`). `target` is the URI of whom it goes to.
     Transfer {
         track_id: String,
         timestamp: u64,
@@ -220,6 +232,9 @@ pub enum Event {
         code: Option<u16>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// Whether it is the second party's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refer: Option<bool>,
     },
     /// What a `record` command has done to the recording.
     Recording { track_id: String, timestamp: u64, state: RecordingState },

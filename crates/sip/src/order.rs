@@ -29,6 +29,10 @@ pub struct Outbound {
     /// The call at the callee that this one is to take the place of: `replaces` of a
     /// [`TransferRequested`](crate::SipEvent::TransferRequested).
     pub replaces: Option<String>,
+    /// Who has sent us to the callee: `referred_by` of a
+    /// [`TransferRequested`](crate::SipEvent::TransferRequested). Its URI goes into `Referred-By` (RFC 3892); a value
+    /// that cannot be read is left out.
+    pub referred_by: Option<String>,
     /// What answers a challenge to this INVITE and to the later requests of its dialog.
     pub credentials: Option<Credentials>,
     /// How long the callee may leave the call unanswered before it is cancelled.
@@ -48,6 +52,7 @@ impl Outbound {
             call_id: None,
             headers: Vec::new(),
             replaces: None,
+            referred_by: None,
             credentials: None,
             patience: Duration::from_secs(180),
         }

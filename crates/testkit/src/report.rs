@@ -87,7 +87,10 @@ fn to_model(input: &RealtimeInput) -> String {
 
 fn leg(request: &LegRequest) -> String {
     match request {
-        LegRequest::Invite(call) => format!("calls {} with {}", call.callee, media(&call.sdp)),
+        LegRequest::Invite(call) => {
+            let by = call.referred_by.as_ref().map_or_else(String::new, |by| format!(", referred by {by}"));
+            format!("calls {} with {}{by}", call.callee, media(&call.sdp))
+        }
         LegRequest::Ring { sdp: None } => "rings".into(),
         LegRequest::Ring { sdp: Some(_) } => "rings with sound".into(),
         LegRequest::Answer { sdp } => format!("answers {}", media(sdp)),

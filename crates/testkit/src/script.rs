@@ -28,11 +28,11 @@
 //!                                           vanishes, returns, gives up while we answer,
 //!                                           lets our answer wait, lets our answer go,
 //!                                           never lets our answer go
-//!   5.0        caller sends us to sip:c@d      or: bob takes over (from the second; gives up while he
+//!   5.0        caller sends us to sip:c@d      in place of another call; or: bob takes over (from the second; gives up while he
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here,
 //!                                           answers without description, presses 5 by info, holds,
-//!                                           resumes, wants an offer;
+//!                                           resumes, wants an offer, sends us to sip:c@d;
 //!                                           second and third: whom `refer` calls
 //!   1.0        model says "At nine."             a speech-to-speech model: or says for 70s "..."; hears the caller
 //!                                            begin, or end; understands "hours?"; calls goto_scene {"scene":"a"};
@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::StopReason;
-use call::legs::{LegEvent, LegId};
+use call::legs::{LegEvent, LegId, TransferIn};
 use call::media::order::Way;
 use call::setup::{TransferRequests, Undialled};
 use playbook::Playbook;
@@ -295,8 +295,7 @@ fn act(what: &str) -> Result<Act, String> {
         return key_and_way(press).map(|(key, way)| Act::Press(key, way));
     }
     if let Some(to) = what.strip_prefix("caller sends us to ") {
-        let (to, referred_by) = (to.to_owned(), Some("<sip:alice@example.com>".to_owned()));
-        return Ok(Act::Leg(LegEvent::TransferRequested { to, referred_by, replaces: None }));
+        return Ok(Act::Leg(sends_on("alice", to)));
     }
     if let Some(told) = what.strip_prefix("caller tells ") {
         return told_of_transfer(told).map(Act::Leg);
@@ -330,6 +329,16 @@ fn act(what: &str) -> Result<Act, String> {
         "caller returns" => Act::Network(true),
         other => return Err(unknown(other)),
     })
+}
+
+/// `sip:c@d`, or `sip:c@d in place of another call`
+fn sends_on(who: &str, words: &str) -> LegEvent {
+    let (to, replaces) = match words.strip_suffix(" in place of another call") {
+        Some(to) => (to, Some("other;to-tag=1;from-tag=2".to_owned())),
+        None => (words, None),
+    };
+    let referred_by = Some(format!("<sip:{who}@example.com>"));
+    LegEvent::TransferRequested(TransferIn { to: to.to_owned(), referred_by, replaces })
 }
 
 /// `says "..."`, `says for 70s "..."`, `hears the caller begin`, `understands "..."`, `calls name {}`, `breaks "..."`
@@ -377,6 +386,9 @@ fn party(what: &str) -> Result<Party, String> {
     if let Some(why) = what.strip_prefix("refuses ") {
         let (code, reason) = refusal(why)?;
         return Ok(Party::Refuses(code, reason));
+    }
+    if let Some(to) = what.strip_prefix("sends us to ") {
+        return Ok(Party::Says(sends_on("desk", to)));
     }
     if let Some(press) = what.strip_prefix("presses ") {
         return key_and_way(press).map(|(key, way)| Party::Presses(key, way));

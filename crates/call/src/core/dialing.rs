@@ -89,6 +89,7 @@ impl Core {
                     headers: sip.headers.unwrap_or_default(),
                     patience: self.callee_patience(),
                     replaces: None,
+                    referred_by: None,
                 };
                 self.request(LegRequest::Invite(Box::new(invite)));
             }

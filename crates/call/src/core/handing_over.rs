@@ -30,6 +30,20 @@ pub(crate) enum Afterwards {
     Listen,
 }
 
+/// A step of a transfer, as clients are told of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passage<'a> {
+    /// Whose place it is about.
+    pub(crate) party: LegId,
+    pub(crate) state: TransferState,
+    /// Whom it goes to.
+    pub(crate) target: &'a str,
+    /// SIP status that says the same.
+    pub(crate) code: u16,
+    /// In words; may be empty.
+    pub(crate) reason: &'a str,
+}
+
 impl Core {
     /// Asks the far end to call `target`: in our place on `with`, where that is given.
     pub(crate) fn hand_over(
@@ -53,7 +67,7 @@ impl Core {
     /// The far end tells how the transfer goes, or could not be asked for it.
     pub(crate) fn handed_over(&mut self, now: CallTime, state: TransferState, code: u16, reason: &str) {
         let Some(target) = self.handover.as_ref().map(|handover| handover.target.clone()) else { return };
-        self.tell_transfer(now, state, &target, (code, reason));
+        self.tell_transfer(now, Passage { party: LegId::MAIN, state, target: &target, code, reason });
         match state {
             TransferState::Succeeded => {
                 let stays = self.handover.take().is_some_and(|handover| handover.stay);
@@ -83,21 +97,27 @@ impl Core {
         }
     }
 
-    pub(crate) fn tell_transfer(
-        &mut self,
-        now: CallTime,
-        state: TransferState,
-        target: &str,
-        (code, reason): (u16, &str),
-    ) {
+    /// Tells how a transfer goes.
+    pub(crate) fn tell_transfer(&mut self, now: CallTime, passage: Passage<'_>) {
+        let Passage { party, state, target, code, reason } = passage;
+        let (track_id, refer) = self.track_of(party);
         let event = Event::Transfer {
-            track_id: self.facts.id.clone(),
+            track_id,
             timestamp: self.unix_ms(now),
             state,
             target: target.to_owned(),
             code: Some(code),
             reason: (!reason.is_empty()).then(|| reason.to_owned()),
+            refer,
         };
         self.emit(event);
+    }
+
+    /// Under which names events tell of a party: the track, and whether it is the second.
+    pub(crate) fn track_of(&self, party: LegId) -> (String, Option<bool>) {
+        match party {
+            LegId::MAIN => (self.facts.id.clone(), None),
+            _ => (self.facts.rules.server_track.clone(), Some(true)),
+        }
     }
 }

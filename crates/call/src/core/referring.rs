@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use protocol::event::{Attendee, Event, HangupEvent};
-use protocol::option::ReferOption;
+use protocol::option::{ReferOption, SipOption};
 use protocol::reason::Initiator;
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
@@ -143,7 +143,7 @@ impl Core {
             headers.entry(name.to_owned()).or_insert(value);
         }
         let (caller, callee) = (referred.caller.clone(), referred.callee.clone());
-        let invite = CallOut { caller, callee, sdp, headers, patience, replaces: None };
+        let invite = CallOut { caller, callee, sdp, headers, patience, replaces: None, referred_by: None };
         self.effect(Effect::Request(leg, LegRequest::Invite(Box::new(invite))));
     }
 
@@ -163,12 +163,9 @@ impl Core {
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::Ended { remote, message } => {
                 let end = End::new(if remote { HangupReason::Callee } else { HangupReason::System }, 200);
-                self.second_ended(now, &End { message, ..end });
+                self.party_left(now, leg, End { message, ..end });
             }
-            // It is not the one who decides where this call goes.
-            LegEvent::TransferRequested { .. } => {
-                self.effect(Effect::Request(leg, LegRequest::AnswerTransfer(Err(603))));
-            }
+            LegEvent::TransferRequested(transfer) => self.sent_on(now, leg, transfer),
             LegEvent::TakenOver { caller, offer, source } => {
                 self.taken_over(now, leg, (caller, offer), source);
             }
@@ -201,6 +198,16 @@ impl Core {
     pub(crate) fn second_party(&self) -> Option<(LegId, String)> {
         let up = self.referred.as_ref().filter(|referred| referred.answered.is_some());
         up.map(|referred| (referred.leg, referred.callee.clone()))
+    }
+
+    /// Who we are to the second party, and its URI.
+    pub(super) fn second_ends(&self) -> Option<(&str, &str)> {
+        self.referred.as_ref().map(|referred| (referred.caller.as_str(), referred.callee.as_str()))
+    }
+
+    /// What the second party's servers are told.
+    pub(super) fn second_sip(&self) -> Option<&SipOption> {
+        self.referred.as_ref()?.option.sip.as_ref()
     }
 
     /// Another party has taken the second's place; `leg` is who was there.
@@ -362,7 +369,7 @@ impl Core {
         }
     }
 
-    fn second_ended(&mut self, now: CallTime, end: &End) {
+    pub(super) fn second_ended(&mut self, now: CallTime, end: &End) {
         let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
         self.order(ToMedia::Remove(leg));
         self.effect(Effect::Drop(leg));
@@ -382,6 +389,7 @@ impl Core {
     /// Asks the leg to end, takes its sound out, and forgets its connection once it has ended.
     fn let_go_of_second(&mut self) {
         let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
+        self.end_succession_of(leg);
         // What of them cannot be sent is told when the call ends.
         let (headers, _) = self.bye_headers();
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));

@@ -128,9 +128,7 @@ impl Core {
             LegEvent::OfferRefused { code, reason } => self.hold_refused(now, code, &reason),
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
-            LegEvent::TransferRequested { to, referred_by, replaces } => {
-                self.sent_on(now, &to, referred_by, replaces);
-            }
+            LegEvent::TransferRequested(transfer) => self.sent_on(now, leg, transfer),
             LegEvent::Transferred { state, code, reason } => self.handed_over(now, state, code, &reason),
             LegEvent::TakenOver { caller, offer, source } => {
                 self.taken_over(now, leg, (caller, offer), source);
@@ -159,7 +157,7 @@ impl Core {
                 };
                 let mut end = End::new(reason, status);
                 end.message = message;
-                self.far_end_left(now, end);
+                self.party_left(now, leg, end);
             }
         }
     }

@@ -10,11 +10,12 @@ use protocol::option::SipOption;
 use rtp::sdp::KeyRing;
 
 use super::dialing::{host, uri};
+use super::handing_over::Passage;
 use super::keys::Keys;
 use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::legs::sip_media::{Agreed, SipMedia};
-use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
+use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, TransferIn};
 use crate::media::order::{RtpPlan, ToMedia};
 use crate::setup::{TransferRequests, Undialled};
 
@@ -26,18 +27,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DECLINE: u16 = 603;
 /// Refusal while another transfer is under way.
 const BUSY_WITH_ANOTHER: u16 = 491;
+/// Refusal of a target that is neither `sip:`, `sips:` nor `tel:`.
+const UNSUPPORTED_SCHEME: u16 = 416;
 
 /// Who is to take the far end's place.
 #[derive(Debug)]
 pub(crate) enum Succession {
-    /// The far end wants to send us on, and a client is asked.
-    Asked { to: String, replaces: Option<String> },
+    /// A party wants to send us on, and a client is asked.
+    Asked(Wish),
     /// The target is being called on this leg.
     Called(Called),
     /// A new call waits on this leg.
     Calling(Newcomer),
     /// Our answer to it is on its way; only when that has gone out is it known that it was not given up.
     Answering(Box<Answering>),
+}
+
+/// What a party wants that sends us on.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// Who it is.
+    place: LegId,
+    to: String,
+    replaces: Option<String>,
+    referred_by: Option<String>,
 }
 
 /// A call that wants to take the place of a party of ours.
@@ -51,6 +64,28 @@ pub(crate) struct Newcomer {
     source: IpAddr,
 }
 
+/// What the rules say to a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    /// It is done.
+    Agreed,
+    /// It is not, with this status.
+    Refused(u16),
+    /// A client decides.
+    Asked,
+}
+
+impl Judged {
+    /// SIP status of the answer that is given at once.
+    fn code(self) -> Option<u16> {
+        match self {
+            Judged::Agreed => Some(202),
+            Judged::Refused(code) => Some(code),
+            Judged::Asked => None,
+        }
+    }
+}
+
 /// Such a call that is being answered.
 #[derive(Debug)]
 pub(crate) struct Answering {
@@ -59,23 +94,31 @@ pub(crate) struct Answering {
     plan: Option<RtpPlan>,
 }
 
-/// A target that the far end has sent us to.
+/// A target that a party has sent us to.
 #[derive(Debug)]
 pub(crate) struct Called {
     leg: LegId,
-    to: String,
-    replaces: Option<String>,
+    wish: Wish,
     media: Option<Box<SipMedia>>,
-    /// How the call ends if the target does not answer: the far end has not waited for that.
+    /// How the party's part ends if the target does not answer: it has not waited for that.
     left: Option<End>,
 }
 
 impl Succession {
     fn leg(&self) -> Option<LegId> {
         match self {
-            Succession::Asked { .. } => None,
+            Succession::Asked(_) => None,
             Succession::Called(Called { leg, .. }) | Succession::Calling(Newcomer { leg, .. }) => Some(*leg),
             Succession::Answering(answering) => Some(answering.newcomer.leg),
+        }
+    }
+
+    /// Whose place it is about.
+    fn place(&self) -> LegId {
+        match self {
+            Succession::Asked(wish) | Succession::Called(Called { wish, .. }) => wish.place,
+            Succession::Calling(newcomer) => newcomer.place,
+            Succession::Answering(answering) => answering.newcomer.place,
         }
     }
 }
@@ -86,72 +129,110 @@ impl Core {
         self.succession.as_ref().and_then(Succession::leg) == Some(leg)
     }
 
-    /// The far end wants to send us on to `to`.
-    pub(crate) fn sent_on(&mut self, now: CallTime, to: &str, by: Option<String>, replaces: Option<String>) {
-        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
-        self.emit(Event::TransferRequest { track_id, timestamp, refer_to: to.to_owned(), referred_by: by });
-        if !self.is_up() || self.referred.is_some() || self.handover.is_some() || self.succession.is_some() {
-            return self.request(LegRequest::AnswerTransfer(Err(BUSY_WITH_ANOTHER)));
+    /// The party on `place` wants to send us on to someone else.
+    pub(crate) fn sent_on(&mut self, now: CallTime, place: LegId, transfer: TransferIn) {
+        let judged = self.judge_wish(place, &transfer.to);
+        let ((track_id, refer), timestamp) = (self.track_of(place), self.unix_ms(now));
+        let TransferIn { to, referred_by, replaces } = transfer;
+        self.emit(Event::TransferRequest {
+            track_id,
+            timestamp,
+            refer_to: to.clone(),
+            referred_by: referred_by.clone(),
+            replaces: replaces.is_some().then_some(true),
+            code: judged.code(),
+            refer,
+        });
+        let wish = Wish { place, to: uri(&to).unwrap_or(to), replaces, referred_by };
+        match judged {
+            Judged::Refused(code) => {
+                self.effect(Effect::Request(place, LegRequest::AnswerTransfer(Err(code))));
+            }
+            Judged::Agreed => self.send_on(now, wish),
+            Judged::Asked => {
+                self.succession = Some(Succession::Asked(wish));
+                self.deadlines.set(now + THINKING, Due::Succession);
+            }
         }
-        let Ok(to) = uri(to) else { return self.request(LegRequest::AnswerTransfer(Err(416))) };
-        let agreed = match (self.facts.rules.transfer_requests, &self.playbook) {
-            (TransferRequests::Refuse, _) => Some(false),
-            (TransferRequests::Accept, _) => Some(true),
-            (TransferRequests::Ask, Some(playbook)) => Some(playbook.allowed.permits(&to)),
-            (TransferRequests::Ask, None) => None,
-        };
-        self.succession = Some(Succession::Asked { to, replaces });
-        match agreed {
-            Some(agreed) => self.answer_sending_on(now, if agreed { Ok(()) } else { Err(DECLINE) }),
-            None => self.deadlines.set(now + THINKING, Due::Succession),
+    }
+
+    /// What the rules say to the party on `place` that wants to send us to `to`.
+    fn judge_wish(&self, place: LegId, to: &str) -> Judged {
+        let up = if place == LegId::MAIN { self.is_up() } else { self.second_party().is_some() };
+        if !up || self.handover.is_some() || self.succession.is_some() {
+            return Judged::Refused(BUSY_WITH_ANOTHER);
+        }
+        let Ok(to) = uri(to) else { return Judged::Refused(UNSUPPORTED_SCHEME) };
+        match (self.facts.rules.transfer_requests, &self.playbook) {
+            (TransferRequests::Accept, _) => Judged::Agreed,
+            (TransferRequests::Ask, Some(playbook)) if playbook.allowed.permits(&to) => Judged::Agreed,
+            (TransferRequests::Ask, None) => Judged::Asked,
+            (TransferRequests::Refuse | TransferRequests::Ask, _) => Judged::Refused(DECLINE),
         }
     }
 
     /// Whether a client is asked about a transfer.
     pub(crate) fn is_asked_to_go(&self) -> bool {
-        matches!(self.succession, Some(Succession::Asked { .. }))
+        matches!(self.succession, Some(Succession::Asked(_)))
     }
 
-    /// Takes the transfer that the far end wants, or refuses it.
+    /// Takes the transfer that a party wants, or refuses it.
     pub(crate) fn answer_sending_on(&mut self, now: CallTime, answer: Result<(), u16>) {
-        let Some(Succession::Asked { to, replaces }) = self.succession.take() else { return };
+        let Some(Succession::Asked(wish)) = self.succession.take() else { return };
         self.deadlines.drop_where(|due| *due == Due::Succession);
-        self.request(LegRequest::AnswerTransfer(answer));
-        if answer.is_err() {
-            return;
+        match answer {
+            Ok(()) => self.send_on(now, wish),
+            Err(code) => self.effect(Effect::Request(wish.place, LegRequest::AnswerTransfer(Err(code)))),
         }
+    }
+
+    /// Calls whom a party wants in its place.
+    fn send_on(&mut self, now: CallTime, wish: Wish) {
+        self.effect(Effect::Request(wish.place, LegRequest::AnswerTransfer(Ok(()))));
         let leg = self.next_leg();
-        let own = if self.dialled { self.caller() } else { self.callee() };
-        let own = uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned());
-        let dial = self.dial_for(own, to.clone(), self.sip_option_at(&to));
-        self.succession = Some(Succession::Called(Called { leg, to, replaces, media: None, left: None }));
+        let dial = self.dial_for(self.own_uri_on(wish.place), wish.to.clone(), self.sip_option_at(&wish));
+        self.succession = Some(Succession::Called(Called { leg, wish, media: None, left: None }));
         self.deadlines.set(now + PATIENCE + Duration::from_secs(2), Due::Succession);
         self.effect(Effect::Dial(leg, Box::new(dial)));
+    }
+
+    /// Who we are to the party on `place`, and so to whom it sends us.
+    fn own_uri_on(&self, place: LegId) -> String {
+        let second = self.second_ends().filter(|_| place != LegId::MAIN);
+        let own = match second {
+            Some((caller, _)) => caller.to_owned(),
+            None if self.dialled => self.caller(),
+            None => self.callee(),
+        };
+        uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned())
     }
 
     /// Nobody has decided, or the target's leg has told nothing for longer than it may ring.
     pub(crate) fn succession_timed_out(&mut self, now: CallTime) {
         match &self.succession {
-            Some(Succession::Asked { .. }) => self.answer_sending_on(now, Err(DECLINE)),
+            Some(Succession::Asked(_)) => self.answer_sending_on(now, Err(DECLINE)),
             Some(Succession::Called(_)) => self.not_succeeded(now, 408, "no answer"),
             _ => {}
         }
     }
 
-    /// What this call says to servers of its far end, and to no others: a far end that sends us on must not learn a
-    /// password or have it used elsewhere.
-    fn sip_option_at(&self, to: &str) -> SipOption {
-        let far = if self.dialled { self.callee() } else { self.caller() };
-        let sip = self.option.sip.as_ref().filter(|_| host(to).is_some() && host(to) == host(&far));
-        sip.cloned().unwrap_or_default()
+    /// What this call says to servers of the party that sends us on, and to no others: it must not learn a password or
+    /// have it used elsewhere.
+    fn sip_option_at(&self, wish: &Wish) -> SipOption {
+        let (sip, far) = match self.second_ends().filter(|_| wish.place != LegId::MAIN) {
+            Some((_, callee)) => (self.second_sip(), callee.to_owned()),
+            None => (self.option.sip.as_ref(), if self.dialled { self.callee() } else { self.caller() }),
+        };
+        let to = host(&wish.to);
+        sip.filter(|_| to.is_some() && to == host(&far)).cloned().unwrap_or_default()
     }
 
     /// A line to the target is there, or there is none.
     pub(crate) fn successor_line(&mut self, now: CallTime, line: Result<Box<SipMedia>, Undialled>) {
-        let encryption = self.encryption(None);
-        let Some(Succession::Called(Called { to, .. })) = &self.succession else { return };
-        let headers = self.sip_option_at(to).headers.unwrap_or_default();
-        let own = if self.dialled { self.caller() } else { self.callee() };
+        let Some(Succession::Called(Called { wish, .. })) = &self.succession else { return };
+        let encryption = self.encryption(self.second_sip().filter(|_| wish.place != LegId::MAIN));
+        let headers = self.sip_option_at(wish).headers.unwrap_or_default();
+        let caller = self.own_uri_on(wish.place);
         let Some(Succession::Called(called)) = &mut self.succession else { return };
         let mut media = match line {
             Ok(media) => media,
@@ -159,12 +240,13 @@ impl Core {
         };
         media.encrypt(encryption);
         let invite = CallOut {
-            caller: uri(&own).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned()),
-            callee: called.to.clone(),
+            caller,
+            callee: called.wish.to.clone(),
             sdp: media.make_offer(),
             headers,
             patience: PATIENCE,
-            replaces: called.replaces.clone(),
+            replaces: called.wish.replaces.clone(),
+            referred_by: called.wish.referred_by.clone(),
         };
         called.media = Some(media);
         let leg = called.leg;
@@ -176,9 +258,11 @@ impl Core {
         match event {
             LegEvent::Ringing { code, .. } => {
                 let Some(Succession::Called(called)) = &self.succession else { return };
-                let to = called.to.clone();
-                self.request(LegRequest::TransferProgress { code, reason: String::new() });
-                self.tell_transfer(now, TransferState::Ringing, &to, (code, ""));
+                let (party, target) = (called.wish.place, called.wish.to.clone());
+                let progress = LegRequest::TransferProgress { code, reason: String::new() };
+                self.effect(Effect::Request(party, progress));
+                let state = TransferState::Ringing;
+                self.tell_transfer(now, Passage { party, state, target: &target, code, reason: "" });
             }
             LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
             LegEvent::Refused { code, reason } => self.not_succeeded(now, code, &reason),
@@ -207,7 +291,8 @@ impl Core {
     }
 
     fn target_answers(&mut self, now: CallTime, answer: &str) {
-        let start = self.start();
+        let Some(place) = self.succession.as_ref().map(Succession::place) else { return };
+        let Some((_, start)) = self.media_of(place) else { return self.not_succeeded(now, 487, "given up") };
         let Some(Succession::Called(Called { media: Some(media), .. })) = &mut self.succession else {
             return;
         };
@@ -216,19 +301,29 @@ impl Core {
             Err(error) => return self.not_succeeded(now, error.status(), &error.to_string()),
         };
         self.deadlines.drop_where(|due| *due == Due::Succession);
-        let Some(Succession::Called(Called { leg, to, media: Some(media), .. })) = self.succession.take()
+        let Some(Succession::Called(Called { leg, wish, media: Some(media), .. })) = self.succession.take()
         else {
             return;
         };
-        self.step_in(now, leg, *media);
-        self.agreed(now, LegId::MAIN, plan);
+        self.step_in_on(now, place, (leg, *media));
+        self.agreed(now, place, plan);
         // The two legs have changed their names: `leg` is who has sent us on.
         self.effect(Effect::Request(leg, LegRequest::TransferProgress { code: 200, reason: String::new() }));
         // As with a second party.
         let (headers, _) = self.bye_headers();
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
         self.effect(Effect::Drop(leg));
-        self.tell_transfer(now, TransferState::Succeeded, &to, (200, ""));
+        let (state, target) = (TransferState::Succeeded, wish.to.as_str());
+        self.tell_transfer(now, Passage { party: place, state, target, code: 200, reason: "" });
+    }
+
+    /// The leg takes the place of that of the party on `place`, which gets its name.
+    fn step_in_on(&mut self, now: CallTime, place: LegId, (leg, media): (LegId, SipMedia)) {
+        if place == LegId::MAIN {
+            self.step_in(now, leg, media);
+        } else {
+            self.second_steps_in(leg, media);
+        }
     }
 
     /// The leg becomes the main one, and the main one becomes `leg`.
@@ -248,13 +343,18 @@ impl Core {
     fn not_succeeded(&mut self, now: CallTime, code: u16, reason: &str) {
         self.deadlines.drop_where(|due| *due == Due::Succession);
         match self.succession.take() {
-            Some(Succession::Called(Called { leg, to, left, .. })) => {
+            Some(Succession::Called(Called { leg, wish, left, .. })) => {
                 self.let_successor_go(leg);
+                let (party, state, target) = (wish.place, TransferState::Failed, wish.to.as_str());
+                self.tell_transfer(now, Passage { party, state, target, code, reason });
                 let reason = reason.to_owned();
-                self.tell_transfer(now, TransferState::Failed, &to, (code, &reason));
                 match left {
-                    Some(end) => self.end(now, end),
-                    None => self.request(LegRequest::TransferProgress { code, reason }),
+                    Some(end) if party == LegId::MAIN => self.end(now, end),
+                    Some(end) => self.second_ended(now, &end),
+                    None => {
+                        let progress = LegRequest::TransferProgress { code, reason };
+                        self.effect(Effect::Request(party, progress));
+                    }
                 }
             }
             Some(succession) => {
@@ -275,6 +375,14 @@ impl Core {
     pub(crate) fn end_succession(&mut self) {
         if let Some(leg) = self.succession.take().and_then(|succession| succession.leg()) {
             self.let_successor_go(leg);
+        }
+    }
+
+    /// The second party is no longer there to be replaced.
+    pub(super) fn end_succession_of(&mut self, place: LegId) {
+        if self.succession.as_ref().is_some_and(|succession| succession.place() == place) {
+            self.deadlines.drop_where(|due| *due == Due::Succession);
+            self.end_succession();
         }
     }
 
@@ -348,16 +456,13 @@ impl Core {
     fn answer_sent(&mut self, now: CallTime) {
         let Some(Succession::Answering(answering)) = self.succession.take() else { return };
         let Answering { newcomer: Newcomer { leg, place, caller, offer, .. }, media, plan } = *answering;
-        if place == LegId::MAIN {
-            self.step_in(now, leg, media);
-        } else {
-            self.second_steps_in(leg, media);
-        }
+        self.step_in_on(now, place, (leg, media));
         self.effect(Effect::Drop(leg));
         if let Some(plan) = plan {
             self.agreed(now, place, plan);
         }
-        self.tell_transfer(now, TransferState::TakenOver, &caller, (200, ""));
+        let (state, target) = (TransferState::TakenOver, caller.as_str());
+        self.tell_transfer(now, Passage { party: place, state, target, code: 200, reason: "" });
         self.picked_up(now, place, &offer.unwrap_or_default());
     }
 
@@ -372,11 +477,16 @@ impl Core {
         }
     }
 
-    /// The far end has left. Where it has sent us to someone who is still being called, the call goes on for now.
-    pub(crate) fn far_end_left(&mut self, now: CallTime, end: End) {
+    /// The party on `place` has left. Where it has sent us to someone who is still being called, its part goes on for
+    /// now.
+    pub(crate) fn party_left(&mut self, now: CallTime, place: LegId, end: End) {
         match &mut self.succession {
-            Some(Succession::Called(called)) => called.left = Some(end),
-            _ => self.end(now, end),
+            Some(Succession::Called(called)) if called.wish.place == place => called.left = Some(end),
+            _ if place == LegId::MAIN => self.end(now, end),
+            _ => {
+                self.end_succession_of(place);
+                self.second_ended(now, &end);
+            }
         }
     }
 }

@@ -90,14 +90,7 @@ pub enum LegEvent {
         reason: String,
     },
     /// The far end wants to send us on to someone else. Answered with [`LegRequest::AnswerTransfer`].
-    TransferRequested {
-        /// The URI to call.
-        to: String,
-        /// Who says so.
-        referred_by: Option<String>,
-        /// The call of the target's that ours is to take the place of.
-        replaces: Option<String>,
-    },
+    TransferRequested(TransferIn),
     /// How the transfer goes that [`LegRequest::Transfer`] asked for. After success or failure nothing follows of it.
     Transferred {
         /// How far it is.
@@ -146,6 +139,19 @@ pub struct CallOut {
     /// How long it may ring.
     pub patience: Duration,
     /// The call of the callee's whose place it takes.
+    pub replaces: Option<String>,
+    /// Who has sent us there, as that was told to us (`Referred-By`).
+    pub referred_by: Option<String>,
+}
+
+/// The far end wants us to call someone else in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferIn {
+    /// The URI to call.
+    pub to: String,
+    /// Who says so.
+    pub referred_by: Option<String>,
+    /// The call of the target's that ours is to take the place of.
     pub replaces: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use sip::{
 };
 use tokio::sync::mpsc;
 
-use super::{Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferOut};
+use super::{Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferIn, TransferOut};
 
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
@@ -118,7 +118,7 @@ impl SipLeg {
                 Some(LegEvent::Refused { code: status_of(why), reason: why.to_string() })
             }
             SipEvent::TransferRequested { to, referred_by, replaces, .. } => {
-                Some(LegEvent::TransferRequested { to, referred_by, replaces })
+                Some(LegEvent::TransferRequested(TransferIn { to, referred_by, replaces }))
             }
             SipEvent::Transfer { progress, .. } => Some(transferred(progress)),
             SipEvent::TakenOver { by, invite, .. } => {
@@ -145,6 +145,7 @@ impl SipLeg {
             credentials: route.credentials.clone(),
             patience: call.patience,
             replaces: call.replaces,
+            referred_by: call.referred_by,
         };
         self.dialog = Some(self.sip.invite(outbound).await?);
         Ok(())

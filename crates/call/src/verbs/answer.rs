@@ -36,7 +36,12 @@ impl Core {
             return self.answer_sending_on(now, Ok(()));
         }
         if self.is_up() || matches!(self.state, State::Answering(_)) {
-            return self.error(now, "accept", "the call is already answered", 409);
+            return self.error(
+                now,
+                "accept",
+                "the call is already answered, and no transferRequest waits for an answer",
+                409,
+            );
         }
         let event = Event::Reject {
             track_id: self.facts.id.clone(),

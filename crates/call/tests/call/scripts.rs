@@ -97,10 +97,14 @@ scripts! {
     second_answers_without_description
     second_party_holds_and_renegotiates
     second_picked_up_while_it_rings
+    second_s_wish_ends_with_it
+    second_sends_us_on
+    second_sends_us_on_in_vain
     sent_on_and_left_alone
     sent_on_by_the_caller
     sent_on_in_vain
     sent_on_where_the_playbook_allows
+    sent_on_while_bridged
     sound_files_and_pause
     stopped_where_a_word_ends_estimated
     stopped_where_a_word_ends_timed

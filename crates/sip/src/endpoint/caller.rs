@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use sipx_sip::{
-    CSeq, HeaderName, Method, Response, Scheme, TransactionKey, TuEvent, Uri, rel, validate_response,
+    Address, CSeq, HeaderName, Method, Response, Scheme, TransactionKey, TuEvent, Uri, rel, validate_response,
 };
 
 use super::outgoing::Again;
@@ -21,6 +21,8 @@ use crate::transactions::{Errand, Happening, Job, Owner};
 
 /// Most callees of one call that are told apart; the events of further ones still come.
 const MAX_FORKS: usize = 16;
+/// Longest URI of a `Referred-By` that is passed on.
+const MAX_REFERRER: usize = 512;
 
 impl Endpoint {
     /// Places a call.
@@ -78,6 +80,9 @@ impl Endpoint {
         if let Some(replaces) = &call.replaces {
             draft.line("Replaces", replaces);
             draft.line("Require", "replaces");
+        }
+        if let Some(by) = call.referred_by.as_deref().and_then(referrer) {
+            draft.line("Referred-By", by);
         }
         // An offer in a reliable provisional response would have to be answered in its PRACK.
         let reliable = |tag: &&str| call.sdp.is_some() || *tag != rel::OPTION_TAG;
@@ -378,6 +383,15 @@ pub(super) fn callable(uri: &str) -> Result<Bytes, SipError> {
         .filter(|uri| matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) && !uri.has_headers())
         .map(|uri| uri.to_bytes())
         .ok_or_else(|| SipError::BadUri(uri.to_owned()))
+}
+
+/// The URI of a `Referred-By`, as it is passed on. What it may have beside that points to a body part of the REFER,
+/// which does not come along (RFC 3892 section 2.1).
+fn referrer(value: &str) -> Option<Vec<u8>> {
+    let parsed = Address::parse(value.as_bytes(), "Referred-By").ok()?;
+    let uri = parsed.uri.to_bytes();
+    let sound = uri.len() <= MAX_REFERRER && !uri.iter().any(|b| b.is_ascii_control() || b"<> ".contains(b));
+    sound.then(|| [b"<", &uri[..], b">"].concat())
 }
 
 /// A route to a proxy that keeps the Request-URI as it is.

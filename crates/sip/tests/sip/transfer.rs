@@ -231,3 +231,34 @@ fn replaces_of_nothing_is_refused_and_of_an_answered_call_taken_unless_only_a_ri
     let Some(SipEvent::Invited { invite, .. }) = desk.events.last() else { panic!() };
     assert!(invite.replaces.is_some());
 }
+
+#[test]
+fn the_target_is_told_who_has_sent_us_and_nothing_that_could_be_another_line() {
+    let mut world = World::new();
+    let mut told = |by: &str| {
+        let call = Outbound {
+            referred_by: Some(by.into()),
+            ..Outbound::new("sip:carol@192.0.2.3", "sip:agent@192.0.2.1", address(CALLEE))
+        };
+        let end = &mut world.ends[CALLER];
+        end.invite(world.now, &call).unwrap();
+        let sent = std::iter::from_fn(|| end.poll()).find_map(|output| match output {
+            sip::Output::Send { bytes, .. } => Some(String::from_utf8(bytes).unwrap()),
+            _ => None,
+        });
+        let invite = sent.expect("an INVITE");
+        assert!(!invite.lines().any(|line| line.starts_with("X-")), "{invite}");
+        header(&invite, "Referred-By").map(str::to_owned)
+    };
+    let bob = Some("<sip:bob@192.0.2.2>".to_owned());
+    assert_eq!(told("<sip:bob@192.0.2.2>"), bob);
+    assert_eq!(told("sip:bob@192.0.2.2"), bob);
+    let signed = "\"Bob\" <sip:bob@192.0.2.2>;cid=\"2UWQFN309shb3@ref.example\"";
+    assert_eq!(told(signed), bob, "the body part that `cid` names does not come along");
+    let long = format!("<sip:{}@192.0.2.2>", "b".repeat(600));
+    for hostile in
+        ["", "bob", "<sip:bob@192.0.2.2", "<sip:b@h>\r\nX-Evil: 1", "<sip:b\r\nX-Evil: 1@h>", &long]
+    {
+        assert_eq!(told(hostile), None, "{hostile:?}");
+    }
+}

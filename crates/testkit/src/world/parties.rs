@@ -25,6 +25,8 @@ pub enum Party {
     WantsAnOffer,
     /// It hangs up.
     HangsUp,
+    /// Something else happens on its leg.
+    Says(LegEvent),
 }
 
 /// What becomes of an answer of ours.
@@ -73,6 +75,7 @@ impl World {
                 self.feed(Input::Leg(leg, LegEvent::Reoffered { sdp: None }));
                 LegEvent::ReofferAnswered { sdp: Some(self.terms.answer(&self.ours)) }
             }
+            Party::Says(event) => event,
             Party::HangsUp => LegEvent::Ended { remote: true, message: None },
         };
         self.feed(Input::Leg(leg, event));
