@@ -4,6 +4,7 @@ use audio::ogg_opus::{self, OggError, OggOpus, RATE};
 use audio::recording::format;
 use proptest::prelude::*;
 
+use crate::probes::stamp;
 use crate::sound::{amplitude, tone};
 
 /// Made by ffmpeg: 1.5 s of 440 Hz on the left and 1000 Hz on the right.
@@ -39,23 +40,6 @@ fn recorded(rate: u32, samples: usize) -> Vec<u8> {
 
 fn page_starts(file: &[u8]) -> Vec<usize> {
     (0..file.len()).filter(|at| file[*at..].starts_with(MARK)).collect()
-}
-
-/// Gives every page the checksum of what it holds now.
-fn stamp(file: &mut [u8]) {
-    for start in page_starts(file) {
-        let Some(count) = file.get(start + 26).map(|count| usize::from(*count)) else { continue };
-        let Some(lacing) = file.get(start + 27..start + 27 + count) else { continue };
-        let length = 27 + count + lacing.iter().map(|lace| usize::from(*lace)).sum::<usize>();
-        let Some(page) = file.get_mut(start..start + length) else { continue };
-        page[22..26].fill(0);
-        let checksum = page.iter().fold(0_u32, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte) << 24, |crc, _| {
-                if crc >> 31 == 1 { crc << 1 ^ 0x04c1_1db7 } else { crc << 1 }
-            })
-        });
-        page[22..26].copy_from_slice(&checksum.to_le_bytes());
-    }
 }
 
 #[test]

@@ -164,3 +164,25 @@ pub(crate) fn digest(data: &[u8]) {
     );
     hear(&mut endpoint, response.as_bytes());
 }
+
+/// A body of several parts, behind a line with its `Content-Type`: a description that is found in it stands in it.
+pub(crate) fn multipart(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (kind, body) = data.split_at(end);
+    let kind = String::from_utf8_lossy(kind).replace(['\r', '\n'], " ");
+    let body = body.get(1..).unwrap_or_default();
+    let head = format!(
+        "INVITE sip:bob@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=y\r\n\
+         To: <sip:b@c>\r\nContact: <sip:a@192.0.2.1>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContent-Type: {kind}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let events = hear(&mut endpoint(), &[head.as_bytes(), body].concat());
+    let invites = events.iter().filter_map(|event| match event {
+        SipEvent::Invited { invite, .. } => invite.sdp.as_ref(),
+        _ => None,
+    });
+    for sdp in invites.filter(|_| std::str::from_utf8(body).is_ok()) {
+        assert!(String::from_utf8_lossy(body).contains(sdp.as_str()), "{sdp:?} is not of the body");
+    }
+}

@@ -26,3 +26,8 @@ fn uris_of_the_fuzzer_do_no_harm() {
 fn digests_of_the_fuzzer_do_no_harm() {
     replay("sip_digest", probes::digest);
 }
+
+#[test]
+fn bodies_of_the_fuzzer_do_no_harm() {
+    replay("sip_multipart", probes::multipart);
+}
