@@ -22,8 +22,8 @@ use providers::Hearing;
 use tokio::sync::mpsc;
 
 use crate::legs::LegId;
-use crate::media::{Took, Transmit};
 use crate::media::order::{DoorId, FromMedia, ToMedia};
+use crate::media::{Took, Transmit};
 use crate::setup::TapePiece;
 use crate::tally::Tally;
 use reports::Reports;

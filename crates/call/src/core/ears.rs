@@ -10,7 +10,7 @@ use providers::Heard;
 
 use super::realtime::Broken;
 use super::{Core, Due, Effect};
-use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia};
+use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia, UtteranceId};
 use crate::media::raw_leg::MOST_HELD_S;
 
 /// After a final transcript the caller's last breath does not stop the reply.
@@ -30,6 +30,10 @@ pub(crate) struct Ears {
     begun: Option<CallTime>,
     /// The last stretch of speech: its beginning and, once known, its end.
     speech: Option<(CallTime, Option<CallTime>)>,
+    /// The end of speech whose words are still to come.
+    unfinished: Option<CallTime>,
+    /// When the words that were completed last ended, and when they were complete.
+    words: Option<(CallTime, CallTime)>,
     protected_until: CallTime,
     /// What the playbook wants of the call's sound when the caller is heard.
     pub(crate) arming: Option<Arming>,
@@ -125,6 +129,13 @@ impl Core {
         self.order(ToMedia::Arm(Some(armed)));
     }
 
+    /// An answer of the playbook waits for a caller who goes on before anything of it was heard, where speech alone stops
+    /// the agent.
+    pub(crate) fn yield_to_caller(&mut self, id: UtteranceId) {
+        let Some((since, _)) = self.ears.words.filter(|_| self.ears.arming.is_some()) else { return };
+        self.order(ToMedia::Yield(id, since));
+    }
+
     /// What the recognizer heard.
     pub(crate) fn heard(&mut self, now: CallTime, door: DoorId, heard: Heard) {
         if self.ears.door != Some(door) {
@@ -175,6 +186,9 @@ impl Core {
         self.ears.restarts = 0;
         self.ears.begun = None;
         self.draft.caller(now, &words.text, ended);
+        // Who speaks again before the words are there has begun something new.
+        let words_end = self.ears.unfinished.take().or(ended).unwrap_or(now);
+        self.ears.words = Some((words_end, now));
         self.ears.protected_until = now + PROTECTED;
         self.deadlines.drop_where(|due| *due == Due::Rearm);
         self.deadlines.set(now + PROTECTED, Due::Rearm);
@@ -229,6 +243,9 @@ impl Core {
             VadEvent::Silence { start, duration } => {
                 let start_time = self.unix_ms(start);
                 self.ears.speech = Some((start, Some(start + duration)));
+                if self.ears.words.is_none_or(|(_, complete)| complete < start) {
+                    self.ears.unfinished = Some(start + duration);
+                }
                 let duration = duration.as_millis() as u64;
                 self.emit(Event::Silence { track_id, timestamp, start_time, duration });
                 self.caller_pauses(now);

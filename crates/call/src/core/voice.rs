@@ -150,6 +150,9 @@ impl Core {
         });
         self.deadlines.drop_where(|due| matches!(due, Due::Input { .. }));
         self.tell_beginnings(now);
+        if answers_turn {
+            self.yield_to_caller(id);
+        }
         id
     }
 

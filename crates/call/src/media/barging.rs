@@ -1,11 +1,14 @@
 //! The armed rule: what happens to the agent's voice in the tick in which the caller is heard.
 
+mod yielding;
+
 use std::time::Duration;
 
 use audio::vad::VadEvent;
 use protocol::CallTime;
 
-use super::order::BargeIn;
+use self::yielding::Yielding;
+use super::order::{BargeIn, UtteranceId};
 use super::speaking::Speaking;
 
 /// A lowered voice waits so long after speech for the words that would stop it. Recognizers give them within half a
@@ -22,6 +25,8 @@ pub(crate) struct Barging {
     dismissed: bool,
     /// Since when nobody speaks.
     quiet: Option<CallTime>,
+    /// What is not said while the caller goes on.
+    yielding: Yielding,
 }
 
 impl Barging {
@@ -30,13 +35,20 @@ impl Barging {
         self.rule = rule;
     }
 
+    /// This utterance does not begin over a caller who has gone on since the words it answers.
+    pub(crate) fn give_way(&mut self, id: UtteranceId, since: CallTime) {
+        self.yielding.give_way(id, since);
+    }
+
     /// Takes what the detector says.
     pub(crate) fn heard(&mut self, event: &VadEvent) {
+        self.yielding.heard(event);
         self.dismissed = matches!(event, VadEvent::Dismissed { .. });
     }
 
     /// Lowers, brings back or stops the voice; `voice` tells since when the caller is heard.
     pub(crate) fn tick(&mut self, now: CallTime, voice: Option<CallTime>, speaking: &mut Speaking) {
+        self.yielding.tick(now, voice, speaking);
         let Some(rule) = self.rule else { return self.release(speaking) };
         let Some(since) = voice else { return self.wait(now, speaking) };
         self.quiet = None;

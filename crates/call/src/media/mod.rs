@@ -334,6 +334,7 @@ impl Media {
             ToMedia::Cut { utterance, at } => self.speaking.cut(utterance, at),
             ToMedia::Pause(on) => self.speaking.pause(on),
             ToMedia::Arm(rule) => self.barging.arm(rule),
+            ToMedia::Yield(id, since) => self.barging.give_way(id, since),
             ToMedia::Mute { server: true, on } => self.mute_server = on,
             ToMedia::Mute { server: false, on } => self.mute_heard = on,
             ToMedia::Digits(id, dialled) => {
@@ -589,10 +590,8 @@ impl Media {
 
     /// Whether the main leg hears what we say: not while it holds us, or we hold it.
     fn is_heard(&self) -> bool {
-        if self.held.is_some() {
-            return false;
-        }
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
+            _ if self.held.is_some() => false,
             Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.sends(),
             Some(_) | None => true,
         }

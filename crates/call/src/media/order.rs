@@ -170,6 +170,9 @@ pub enum ToMedia {
     Pause(bool),
     /// Arm or disarm barge-in.
     Arm(Option<BargeIn>),
+    /// An utterance answers words that ended at this time: it does not begin while the caller, who began to speak behind
+    /// them, speaks on.
+    Yield(UtteranceId, CallTime),
     /// Silence what a side sends into the call.
     Mute {
         /// What the server plays, instead of what the leg says.

@@ -37,6 +37,8 @@ pub(crate) struct Speaking {
     /// Utterances before this id are no longer wanted.
     below: UtteranceId,
     paused: bool,
+    /// The utterance that must not begin yet.
+    held_back: Option<UtteranceId>,
     /// Loudness of what is said now.
     gain: Gain,
     stopping: Option<Stopping>,
@@ -75,6 +77,7 @@ impl Speaking {
             queue: VecDeque::new(),
             below: UtteranceId(0),
             paused: false,
+            held_back: None,
             gain: Gain::new(1.0),
             stopping: None,
             events: Vec::new(),
@@ -202,6 +205,16 @@ impl Speaking {
         self.queue.back().map_or(self.below, |last| UtteranceId(last.id.0 + 1))
     }
 
+    /// Keeps an utterance from beginning, or none any more. One that has begun goes on.
+    pub(crate) fn hold_back(&mut self, id: Option<UtteranceId>) {
+        self.held_back = id;
+    }
+
+    /// The utterance whose sound is to go out next, if it has not begun.
+    pub(crate) fn next(&self) -> Option<UtteranceId> {
+        self.queue.front().filter(|front| !front.started && !front.sound.is_empty()).map(|front| front.id)
+    }
+
     /// What plays now, with how much of it has been played.
     pub(crate) fn playing(&self) -> Option<(UtteranceId, Duration)> {
         let front = self.queue.front().filter(|u| u.started && self.stopping.is_none())?;
@@ -236,6 +249,9 @@ impl Speaking {
     fn draw(&mut self, now: CallTime, out: &mut [i16]) -> Option<usize> {
         let (refill, low) = (self.samples(REFILL), self.samples(LOW));
         let front = self.queue.front_mut()?;
+        if !front.started && self.held_back == Some(front.id) {
+            return None;
+        }
         if front.dry && !front.ended && front.sound.len() < refill {
             return None;
         }

@@ -25,6 +25,7 @@ scripts! {
     auto_hangup_after_speech
     bad_headers_of_a_bye_are_told
     barge_in_stops_within_a_frame
+    caller_goes_on_as_the_answer_begins
     caller_hangs_up_mid_reply
     cancel_before_accept
     cancel_while_we_answer
