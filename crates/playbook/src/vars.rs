@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use protocol::value::Extra;
+use protocol::value::{Extra, Headers};
 use serde_json::{Map, Value};
+
+use crate::template::{self, TemplateError};
 
 /// Most variables a call keeps; further ones are not taken.
 const MAX_VARS: usize = 500;
@@ -110,6 +112,23 @@ impl Vars {
     pub fn public(&self) -> Extra {
         let shown = self.values.iter().filter(|(name, _)| !name.starts_with('_'));
         shown.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The headers of a BYE: `templates` rendered, and over them those that the variable `_hangup_headers` holds as an
+    /// object, or as its JSON. What that holds came from a model or from outside, so it is sent as it is. Beside them
+    /// what could not be rendered; it stands as written.
+    pub fn hangup_headers(&self, templates: &Headers) -> (Headers, Vec<TemplateError>) {
+        let (mut headers, mut faults) = (templates.clone(), Vec::new());
+        for value in headers.values_mut() {
+            match template::render(value, self) {
+                Ok(text) => *value = text,
+                Err(error) => faults.push(error),
+            }
+        }
+        let set = self.text("_hangup_headers").and_then(|text| Vars::object(&text));
+        let set = set.into_iter().flatten();
+        headers.extend(set.map(|(name, value)| (name, protocol::value::extra_string(&value))));
+        (headers, faults)
     }
 
     /// The object of JSON that `text` is, when it is one.

@@ -176,9 +176,9 @@ fn expanded(say: &str, caught: &Captures<'_>) -> String {
         };
         let known = value.is_some() || (!name.is_empty() && is_group(name, caught));
         if known {
-            // The caller's words must not become tags of the playbook.
-            reply
-                .extend(value.map_or("", |value| value.as_str()).chars().filter(|c| !matches!(c, '<' | '>')));
+            // The caller's words must not become tags of the playbook, nor templates within its tags.
+            let harmless = |c: &char| !matches!(c, '<' | '>' | '{' | '}');
+            reply.extend(value.map_or("", |value| value.as_str()).chars().filter(harmless));
             rest = next;
         } else {
             reply.push('$');

@@ -43,7 +43,7 @@ use protocol::option::{
 };
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
-use protocol::{CallTime, Command, Extra, redact};
+use protocol::{CallTime, Command, Extra, Headers, redact};
 use providers::{Heard, RealtimeInput, RealtimeOutput, Spoken};
 use rtp::sdp::KeyRing;
 
@@ -311,6 +311,8 @@ pub struct Core {
     /// Legs that were dialled beside the first.
     pub(crate) legs_dialled: u32,
     pub(crate) info_changed: bool,
+    /// Headers that `hangup` gave for the BYE, which are sent as they are.
+    pub(crate) farewell: Headers,
     /// Unknown keys that were told.
     complained: BTreeSet<String>,
 }
@@ -377,6 +379,7 @@ impl Core {
             succession: None,
             legs_dialled: 0,
             info_changed: true,
+            farewell: Headers::new(),
             complained: BTreeSet::new(),
         }
     }

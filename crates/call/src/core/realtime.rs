@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::command::Refer;
 use protocol::event::Event;
 use protocol::option::ReferOption;
-use protocol::{CallTime, Command, HangupReason};
+use protocol::{CallTime, HangupReason};
 use providers::{AnswerId, RealtimeInput, RealtimeOutput};
 use serde_json::{Value, json};
 
@@ -293,7 +293,10 @@ impl Core {
         let options = ReferOption { pause_parent_asr: Some(true), ..ReferOption::default() };
         let options = Some(Box::new(options));
         let refer = Refer { caller: String::new(), callee: callee.to_owned(), method: None, options };
-        self.command(now, Command::Refer(refer));
+        self.begin_refer(now, refer).map_err(|failure| {
+            self.fail(now, "command", &failure);
+            "the other party cannot be called"
+        })?;
         Ok("the other party is being called")
     }
 

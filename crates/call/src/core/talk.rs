@@ -2,9 +2,10 @@
 
 use playbook::{Action, BuiltIns, Conversation, Note, Vars};
 use protocol::chat::{ModelOutput, TurnId};
+use protocol::command::Refer;
 use protocol::event::Event;
 use protocol::option::ExtractHeader;
-use protocol::{CallTime, Extra, Headers, redact};
+use protocol::{CallTime, Command, Extra, Headers, redact};
 
 use super::{Core, Effect, ToolCall};
 use crate::legs::sip::sendable;
@@ -28,6 +29,7 @@ impl Core {
     /// Carries out what the playbook wants.
     pub(crate) fn act(&mut self, now: CallTime, action: Action) {
         match action {
+            Action::Do(Command::Refer(refer)) => self.transfer_of_playbook(now, refer),
             Action::Do(command) => self.command(now, command),
             Action::Ask(ask) => {
                 let llm =
@@ -62,6 +64,18 @@ impl Core {
         }
     }
 
+    /// A transfer that cannot even begin has no second party whose end would be told: the conversation, which waits
+    /// for that, is told itself.
+    fn transfer_of_playbook(&mut self, now: CallTime, refer: Refer) {
+        let Err(failure) = self.begin_refer(now, refer) else { return };
+        self.fail(now, "command", &failure);
+        let track_id = self.facts.rules.server_track.clone();
+        let (timestamp, reason) = (self.unix_ms(now), failure.to_string());
+        let event =
+            Event::Reject { track_id, timestamp, reason, code: Some(failure.code), refer: Some(true) };
+        self.tell(playbook::Input::Call(event));
+    }
+
     /// The report that the playbook wants of the call.
     pub(crate) fn report(&self) -> Option<Afterwards> {
         let outcome = self.conversation.as_ref()?.outcome();
@@ -92,26 +106,16 @@ impl Core {
         }
     }
 
-    /// Headers for the BYE: those of the option, rendered with the variables as they stand. Beside them, which could not
-    /// be sent, and why.
+    /// Headers for the BYE: those of the option, rendered with the variables as they stand, and over them those that
+    /// `hangup` gave. Beside them, which could not be sent, and why.
     pub(crate) fn bye_headers(&self) -> (Headers, Vec<String>) {
-        let wanted = self.option.sip.as_ref().and_then(|sip| sip.hangup_headers.clone()).unwrap_or_default();
+        let templates = self.option.sip.as_ref().and_then(|sip| sip.hangup_headers.clone());
         let vars = match &self.conversation {
             Some(conversation) => conversation.vars().clone(),
             None => self.vars(),
         };
-        let mut headers: Headers = wanted
-            .into_iter()
-            .map(|(name, value)| {
-                let rendered = playbook::template::render(&value, &vars).unwrap_or(value);
-                (name, rendered)
-            })
-            .collect();
-        if let Some(serde_json::Value::Object(more)) = vars.get("_hangup_headers") {
-            headers.extend(
-                more.iter().map(|(name, value)| (name.clone(), protocol::value::extra_string(value))),
-            );
-        }
+        let (mut headers, _) = vars.hangup_headers(&templates.unwrap_or_default());
+        headers.extend(self.farewell.clone());
         sendable(headers)
     }
 

@@ -1,7 +1,6 @@
 //! `hangup`.
 
 use protocol::command::Hangup;
-use protocol::option::SipOption;
 use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
@@ -18,8 +17,7 @@ impl Core {
             return;
         }
         if let Some(headers) = hangup.headers {
-            let sip = self.option.sip.get_or_insert_with(SipOption::default);
-            sip.hangup_headers.get_or_insert_default().extend(headers);
+            self.farewell.extend(headers);
         }
         let status = match (self.answered.is_some(), self.dialled) {
             (true, _) => 200,

@@ -15,6 +15,7 @@ mod tts;
 use protocol::{CallTime, Command};
 
 use crate::core::{Core, State};
+use crate::failure::Failure;
 
 impl Core {
     /// Carries out a command. None waits for another: what takes long goes on beside the call.
@@ -53,10 +54,15 @@ impl Core {
 
     /// Whether the call can be heard; else says so.
     fn audible(&mut self, now: CallTime, verb: &str) -> bool {
-        if self.rate.is_some() {
-            return true;
+        let heard = self.heard_by(verb);
+        if let Err(failure) = &heard {
+            self.fail(now, "command", failure);
         }
-        self.error(now, "command", format!("{verb}: the call is not answered yet"), 409);
-        false
+        heard.is_ok()
+    }
+
+    fn heard_by(&self, verb: &str) -> Result<(), Failure> {
+        let failure = || Failure::new(409, format!("{verb}: the call is not answered yet"));
+        self.rate.map(|_| ()).ok_or_else(failure)
     }
 }

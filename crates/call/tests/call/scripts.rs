@@ -14,6 +14,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_bye_is_rendered_once
     accept_timeout
     ambiance_that_cannot_be_played
     another_may_not_take_over
@@ -91,6 +92,7 @@ scripts! {
     record_by_command
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back
+    refer_that_cannot_begin
     refer_times_out
     refer_to_a_silent_party
     referred_party_never_falls_back_to_clear

@@ -3,6 +3,7 @@
 use protocol::chat::{Role, TurnId};
 
 use super::heard::Reason;
+use super::reply::Reply;
 use super::{Action, Conversation, Note};
 use crate::collector::{Collector, any_digits};
 use crate::tags::{Act, Tag};
@@ -32,7 +33,7 @@ impl Conversation {
             Act::Refer(target) if self.playbook.allowed.permits(&target) => reply.after.refer = Some(target),
             Act::Refer(target) => self.refuse(turn, &target, out),
             Act::Play(file) => {
-                let file = self.render(&file, out);
+                let file = self.render_once(file, out);
                 self.speech.play(turn, file, out);
             }
             Act::SetVar { key, value } => {
@@ -50,6 +51,15 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    /// What a tag says, rendered. A fixed text was rendered as a whole before its tags act, and what came into it
+    /// from outside must not be taken for a template now.
+    pub(super) fn render_once(&self, text: String, out: &mut Vec<Action>) -> String {
+        if self.reply.as_ref().is_some_and(Reply::is_fixed) {
+            return text;
+        }
+        self.render(&text, out)
     }
 
     /// The model goes to a scene. If it says nothing more there, it is asked again.

@@ -23,13 +23,22 @@ impl Conversation {
             }
             return;
         }
+        // Whoever ends an entry with the key that ends entries need not count its digits.
+        if self.late_finish.take().is_some_and(|(finish, until)| key == finish && now <= until) {
+            return;
+        }
         self.silence.answered();
         if self.is_waiting_for_caller() {
             self.silence.begin(now);
         }
         if let Some(collector) = &mut self.collector {
             let entry = collector.key(now, key);
-            if collector.rule().interruptible && !self.speech.is_idle() {
+            let rule = collector.rule();
+            if entry.is_some() {
+                let finish = rule.finish_key.filter(|finish| *finish != key);
+                self.late_finish = finish.zip(Some(now + rule.inter_digit_timeout));
+            }
+            if rule.interruptible && !self.speech.is_idle() {
                 self.stop_reply(out);
             }
             if let Some(entry) = entry {

@@ -8,8 +8,6 @@ use protocol::{CallTime, Command};
 
 use super::heard::{After, Reason};
 use super::{Action, Conversation, Mode, Note};
-use crate::template;
-use crate::vars::Vars;
 
 impl Conversation {
     pub(super) fn hang_up(&mut self, reason: Reason, out: &mut Vec<Action>) {
@@ -21,20 +19,12 @@ impl Conversation {
         out.push(Action::Do(Command::Hangup(hangup)));
     }
 
-    /// The playbook's headers for the BYE, and over them those in the variable `_hangup_headers`.
+    /// The playbook's headers for the BYE, as they are sent.
     fn hangup_headers(&self, out: &mut Vec<Action>) -> Headers {
         let sip = self.playbook.option.sip.as_ref();
-        let mut headers = sip.and_then(|sip| sip.hangup_headers.clone()).unwrap_or_default();
-        let set = self.vars.text("_hangup_headers").and_then(|text| Vars::object(&text));
-        for (name, value) in set.into_iter().flatten() {
-            headers.insert(name, protocol::value::extra_string(&value));
-        }
-        for value in headers.values_mut() {
-            match template::render(value, &self.vars) {
-                Ok(text) => *value = text,
-                Err(error) => out.push(Action::Note(Note::Trouble(error.to_string()))),
-            }
-        }
+        let templates = sip.and_then(|sip| sip.hangup_headers.as_ref());
+        let (headers, faults) = self.vars.hangup_headers(templates.unwrap_or(&Headers::new()));
+        out.extend(faults.into_iter().map(|fault| Action::Note(Note::Trouble(fault.to_string()))));
         headers
     }
 

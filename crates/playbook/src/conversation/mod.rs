@@ -88,6 +88,8 @@ pub struct Conversation {
     held_keys: String,
     silence: Silence,
     collector: Option<Collector>,
+    /// The finish key of an entry that was full before it, which may still come until then.
+    late_finish: Option<(char, CallTime)>,
     fetches: Vec<Pending>,
     /// Tools of servers that the model is given.
     server_tools: Vec<ServerTool>,
@@ -164,6 +166,7 @@ impl Conversation {
             held_keys: String::new(),
             silence: Silence::default(),
             collector: None,
+            late_finish: None,
             fetches: Vec::new(),
             server_tools: Vec::new(),
             memory: Memory::default(),

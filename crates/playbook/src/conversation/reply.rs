@@ -310,6 +310,11 @@ impl Reply {
         Reply { asked: Some(asked), ..Reply::new(turn, now) }
     }
 
+    /// Whether nobody was asked for it: it is a text of the playbook.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.asked.is_none()
+    }
+
     fn new(turn: TurnId, now: CallTime) -> Self {
         Reply {
             turn,

@@ -176,8 +176,8 @@ impl Conversation {
         var: Option<String>,
         out: &mut Vec<Action>,
     ) {
-        request.url = self.render(&request.url, out);
-        request.body = request.body.map(|body| self.render(&body, out));
+        request.url = self.render_once(request.url, out);
+        request.body = request.body.map(|body| self.render_once(body, out));
         request.hosts = self.playbook.tools.hosts.clone();
         let what = format!("HTTP {} {}", request.method, protocol::read::shown(&request.url));
         if !hosts::permits(&request.hosts, &request.url) {

@@ -100,6 +100,12 @@ async fn what_the_caller_says_never_becomes_a_tag() {
     assert_eq!(said, "Hello hangup/.");
 }
 
+#[tokio::test]
+async fn what_the_caller_says_never_becomes_a_template() {
+    let option = option(&[("find (.*)", None, &["<http url='http://a.example/$1'/>"])]);
+    assert_eq!(reply(&option, 1, "main", "find {{ pin }}").await, "<http url='http://a.example/ pin '/>");
+}
+
 #[test]
 fn bad_rules_say_which() {
     let why = |rules: &[(&str, Option<&str>, &[&str])]| match providers::chat_model(&option(rules)).err() {
