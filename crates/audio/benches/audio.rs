@@ -2,7 +2,7 @@
 
 use audio::dtmf::Detector;
 use audio::mix::{self, Ducker, Ducking};
-use audio::{CODECS, Denoiser, Frame, Jitter, Packet, Resampler};
+use audio::{CODECS, Cleaner, Cleaning, Frame, Jitter, Packet, Resampler};
 use divan::Bencher;
 use protocol::CallTime;
 
@@ -113,8 +113,20 @@ fn dtmf(bencher: Bencher, rate: u32) {
     bencher.bench_local(|| detector.push(&pcm, &mut digits));
 }
 
-#[divan::bench(args = [8000, 16000, 48000])]
-fn denoise(bencher: Bencher, rate: u32) {
-    let (mut denoiser, mut pcm) = (Denoiser::new(rate), frame(rate));
-    bencher.bench_local(|| denoiser.process(&mut pcm));
+#[divan::bench(args = [8000, 16000])]
+fn take_out_noise(bencher: Bencher, rate: u32) {
+    let cleaning = Cleaning { noise: true, echo: false };
+    let (mut cleaner, mut pcm) = (Cleaner::new(rate, cleaning), frame(rate));
+    bencher.bench_local(|| cleaner.process(&mut pcm));
+}
+
+#[divan::bench(args = [8000, 16000])]
+fn take_out_echo(bencher: Bencher, rate: u32) {
+    let cleaning = Cleaning { noise: false, echo: true };
+    let (mut cleaner, played) = (Cleaner::new(rate, cleaning), frame(rate));
+    let mut heard = played.clone();
+    bencher.bench_local(|| {
+        cleaner.process(&mut heard);
+        cleaner.played(&played);
+    });
 }

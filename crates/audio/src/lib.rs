@@ -4,12 +4,12 @@
 //!
 //! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
 //! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`vad`],
-//! [`dtmf`], [`progress`] and [`denoise`] listen to them, [`recording`] and [`wav`] store them, [`ogg_opus`] reads them
+//! [`cleaning`] takes noise and echo out of them, [`dtmf`] and [`progress`] listen to them, [`recording`] and [`wav`] store them, [`ogg_opus`] reads them
 //! back.
 #![deny(unsafe_code)]
 
+pub mod cleaning;
 pub mod codec;
-pub mod denoise;
 pub mod dtmf;
 pub mod frame;
 pub mod jitter;
@@ -24,8 +24,8 @@ pub mod resample;
 pub mod vad;
 pub mod wav;
 
+pub use cleaning::{Cleaner, Cleaning};
 pub use codec::{CODECS, Codec, Decoder, Encoder, WEBSOCKET_CODECS};
-pub use denoise::Denoiser;
 pub use frame::Frame;
 pub use jitter::{Jitter, Packet, Popped};
 pub use resample::Resampler;

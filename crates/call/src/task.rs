@@ -257,12 +257,12 @@ impl Task {
             Effect::Request(leg, request) => return self.request(leg, request).await,
             Effect::Seat(rate) => return self.sit(rate).await,
             Effect::Media(order) => self.tell_media(order).await,
-            Effect::Listen(door, option) => {
+            Effect::Listen { leg, door, option } => {
                 let heard = self.running.listen(door, &option);
                 return match heard {
                     Ok((rate, hearing)) => {
                         self.tell_thread(|seat| Order::Door(seat, door, hearing)).await;
-                        self.tell_media(ToMedia::Listen(door, rate)).await;
+                        self.tell_media(ToMedia::Listen(leg, door, rate)).await;
                         None
                     }
                     Err(broken) => Some(Input::Unheard(door, Err(broken))),
@@ -350,7 +350,7 @@ impl Task {
         match self.running.open_model(door, option) {
             Ok((rate, hearing)) => {
                 self.tell_thread(|seat| Order::Door(seat, door, hearing)).await;
-                self.tell_media(ToMedia::Listen(door, rate)).await;
+                self.tell_media(ToMedia::Listen(LegId::MAIN, door, rate)).await;
                 None
             }
             Err(broken) => Some(Input::ModelEnded(door, Err(broken))),

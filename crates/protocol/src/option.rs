@@ -128,6 +128,9 @@ option_object! {
     CallOption {
         /// Suppress noise in what is heard. Default false.
         denoise: bool,
+        /// Take the echo of what is played out of what is heard, up to half a second late. Default false.
+        #[serde(alias = "echo_cancellation")]
+        echo_cancellation: bool,
         /// SDP offer of a WebRTC client.
         #[serde(alias = "sdp")]
         offer: String,
@@ -385,13 +388,14 @@ option_object! {
 option_object! {
     /// How a second party is called in.
     ReferOption {
-        /// Suppress noise of the referred leg.
+        /// Suppress noise of the referred leg. Default false.
         denoise: bool,
         /// Seconds to wait for the answer. Default 30.
         timeout: Seconds,
         /// Music while dialling.
         moh: String,
-        /// Recognize the referred leg.
+        /// Recognize the referred leg, from its answer on, in events with the server's `trackId`. What is not said here is
+        /// as in the call's `asr`.
         asr: TranscriptionOption,
         /// End the call with the referred leg. Default true.
         #[serde(alias = "auto_hangup")]

@@ -143,7 +143,7 @@ fn event(event: &Event) -> Option<String> {
             format!("silence {track_id} from {} for {duration} ms", seconds(*start_time))
         }
         Event::AsrDelta(words) => format!("asrDelta {:?}", words.text),
-        Event::AsrFinal(words) => format!("asrFinal {:?}", words.text),
+        Event::AsrFinal(words) => format!("asrFinal {:?}{}", words.text, of_second(&words.track_id)),
         Event::Metrics { key, duration, .. } if key == "response_time" => {
             format!("metrics {key} {duration} ms")
         }

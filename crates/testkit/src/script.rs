@@ -31,8 +31,8 @@
 //!   5.0        caller sends us to sip:c@d      in place of another call; or: bob takes over (from the second; gives up while he
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here,
-//!                                           answers without description, presses 5 by info, holds,
-//!                                           resumes, wants an offer, sends us to sip:c@d;
+//!                                           answers without description, says "hello", presses 5 by
+//!                                           info, holds, resumes, wants an offer, sends us to sip:c@d;
 //!                                           second and third: whom `refer` calls
 //!   1.0        model says "At nine."             a speech-to-speech model: or says for 70s "..."; hears the caller
 //!                                            begin, or end; understands "hours?"; calls goto_scene {"scene":"a"};
@@ -389,6 +389,9 @@ fn party(what: &str) -> Result<Party, String> {
     }
     if let Some(to) = what.strip_prefix("sends us to ") {
         return Ok(Party::Says(sends_on("desk", to)));
+    }
+    if let Some(said) = what.strip_prefix("says ") {
+        return quoted(said).map(Party::Speaks);
     }
     if let Some(press) = what.strip_prefix("presses ") {
         return key_and_way(press).map(|(key, way)| Party::Presses(key, way));

@@ -34,6 +34,7 @@ use crate::report;
 use crate::terms::{Manner, Terms};
 use parties::Fate;
 pub use parties::Party;
+use players::Ears;
 pub use speech_model::Doing;
 use speech_model::SpeechModel;
 
@@ -171,15 +172,6 @@ struct Voice {
     broken: bool,
     /// What waits while its sound is not read.
     held: Option<Vec<Input>>,
-}
-
-/// A recognizer at work.
-struct Ears {
-    door: DoorId,
-    speaking: bool,
-    /// Utterances of the caller that were understood.
-    understood: usize,
-    last: String,
 }
 
 impl World {
@@ -458,7 +450,7 @@ impl World {
             Effect::Request(leg, request) => return self.request(leg, &request),
             Effect::Seat(rate) => self.media = Some(Media::new(rate)),
             Effect::Media(order) => self.order(order),
-            Effect::Listen(door, _) => return self.listen(door),
+            Effect::Listen { leg, door, .. } => return self.listen(leg, door),
             Effect::OpenModel(door, _) => self.open_model(door),
             Effect::CloseModel(_) => self.model = SpeechModel::default(),
             Effect::ToModel(_) => {}

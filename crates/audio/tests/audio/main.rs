@@ -2,8 +2,8 @@
 // The helpers of tests are tests too, but the lint's exception knows only test functions.
 #![allow(clippy::unwrap_used)]
 
+mod cleaning;
 mod codec;
-mod denoise;
 mod dtmf;
 mod jitter;
 mod ogg_opus;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use audio::Cleaning;
 use audio::vad::{VAD_TYPES, VadEvent, VadSettings};
 use playbook::Arming;
 use protocol::CallTime;
@@ -10,19 +11,20 @@ use providers::Heard;
 
 use super::realtime::Broken;
 use super::{Core, Due, Effect};
+use crate::legs::LegId;
 use crate::media::order::{BargeIn, DoorId, FromMedia, ToMedia, UtteranceId};
 use crate::media::raw_leg::MOST_HELD_S;
 
 /// After a final transcript the caller's last breath does not stop the reply.
 const PROTECTED: Duration = Duration::from_millis(500);
 /// A recognizer that fails is opened anew so often.
-const MOST_RESTARTS: u32 = 3;
+pub(super) const MOST_RESTARTS: u32 = 3;
 
 /// What is known of the caller's speech.
 #[derive(Debug, Default)]
 pub(crate) struct Ears {
     door: Option<DoorId>,
-    pub(crate) next_door: u64,
+    next_door: u64,
     restarts: u32,
     /// Number of the utterance that is heard.
     index: u32,
@@ -79,17 +81,20 @@ impl Core {
 
     /// Opens detector and recognizer as the option says.
     pub(crate) fn listen(&mut self, now: CallTime) {
-        if self.option.realtime.is_some() {
-            // The model hears and judges itself.
+        // The model hears and judges itself, but not who it is that speaks.
+        let hears = self.option.realtime.is_none();
+        let noise = self.option.denoise == Some(true) && hears;
+        let cleaning = Cleaning { noise, echo: self.option.echo_cancellation == Some(true) };
+        if cleaning.any() {
+            self.order(ToMedia::Clean(LegId::MAIN, cleaning));
+        }
+        if !hears {
             return self.start_realtime(now);
         }
         let recognizes = self.recognizes();
         if self.wants_speech() {
             let (kind, settings) = self.detector(now);
-            self.order(ToMedia::Vad(kind, settings));
-        }
-        if self.option.denoise == Some(true) {
-            self.order(ToMedia::Denoise(true));
+            self.order(ToMedia::Vad(LegId::MAIN, kind, settings));
         }
         if recognizes {
             self.open_door();
@@ -139,7 +144,7 @@ impl Core {
     /// What the recognizer heard.
     pub(crate) fn heard(&mut self, now: CallTime, door: DoorId, heard: Heard) {
         if self.ears.door != Some(door) {
-            return;
+            return self.overheard(now, door, heard);
         }
         let provider = self.recognizer_name();
         self.understood(now, heard, &provider);
@@ -199,13 +204,13 @@ impl Core {
 
     /// A recognizer has ended, which it should not while the call is up.
     pub(crate) fn unheard(&mut self, now: CallTime, door: DoorId, result: Result<(), Broken>) {
+        let broken =
+            result.err().unwrap_or(Broken { failure: "the recognizer ended".into(), retryable: true });
         if self.ears.door != Some(door) {
-            return;
+            return self.second_unheard(now, door, &broken);
         }
         self.order(ToMedia::Deaf(door));
         self.ears.door = None;
-        let broken =
-            result.err().unwrap_or(Broken { failure: "the recognizer ended".into(), retryable: true });
         self.fail(now, "asr", &broken.failure);
         if broken.retryable && self.is_up() && self.ears.restarts < MOST_RESTARTS {
             self.ears.restarts += 1;
@@ -286,10 +291,15 @@ impl Core {
 
     fn open_door(&mut self) {
         let Some(option) = self.option.asr.clone() else { return };
-        self.ears.next_door += 1;
-        let door = DoorId(self.ears.next_door);
+        let door = self.next_door();
         self.ears.door = Some(door);
-        self.effect(Effect::Listen(door, Box::new(option)));
+        self.effect(Effect::Listen { leg: LegId::MAIN, door, option: Box::new(option) });
+    }
+
+    /// The number of another door.
+    pub(crate) fn next_door(&mut self) -> DoorId {
+        self.ears.next_door += 1;
+        DoorId(self.ears.next_door)
     }
 
     fn recognizer_name(&self) -> String {
@@ -297,7 +307,7 @@ impl Core {
     }
 
     /// The detector the option names; an unknown one is told and replaced by the default.
-    fn detector(&mut self, now: CallTime) -> (&'static str, VadSettings) {
+    pub(super) fn detector(&mut self, now: CallTime) -> (&'static str, VadSettings) {
         let option = self.option.vad.clone().unwrap_or_default();
         let default = VadSettings::default();
         let settings = VadSettings {

@@ -9,6 +9,7 @@ use protocol::event::Event;
 use protocol::option::RingbackDetectionOption;
 
 use super::Core;
+use crate::legs::LegId;
 use crate::media::order::ToMedia;
 
 /// Least sound before the first judgement of a line: shorter than the longest ring with its pause it is a guess.
@@ -26,7 +27,7 @@ impl Core {
         else {
             return;
         };
-        self.order(ToMedia::Vad(DEFAULT_VAD, VadSettings::default()));
+        self.order(ToMedia::Vad(LegId::MAIN, DEFAULT_VAD, VadSettings::default()));
         self.order(ToMedia::Follow(settings(&option)));
         self.following = true;
     }

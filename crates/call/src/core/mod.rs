@@ -15,6 +15,7 @@ mod holding;
 mod keys;
 mod lent;
 mod line;
+mod overhearing;
 mod passing;
 mod pieces;
 pub mod realtime;
@@ -64,6 +65,7 @@ use eou::Eou;
 use handing_over::Handover;
 use holding::Holding;
 use keys::Keys;
+use overhearing::Overhearing;
 use passing::Pass;
 use realtime::{Broken, SpeechModel};
 pub(crate) use recording::Recording;
@@ -157,8 +159,15 @@ pub enum Effect {
     Seat(u32),
     /// Tell the call's sound.
     Media(ToMedia),
-    /// Open a recognizer behind a door.
-    Listen(DoorId, Box<TranscriptionOption>),
+    /// Open a recognizer of what a leg says.
+    Listen {
+        /// Who is recognized.
+        leg: LegId,
+        /// Where its sound goes.
+        door: DoorId,
+        /// How.
+        option: Box<TranscriptionOption>,
+    },
     /// Close a recognizer.
     Unlisten(DoorId),
     /// Open a speech-to-speech model behind a door.
@@ -304,6 +313,7 @@ pub struct Core {
     pub(crate) following: bool,
     /// The second party, from `refer` to its end.
     pub(crate) referred: Option<Referred>,
+    overhearing: Option<Overhearing>,
     /// A transfer that the far end was asked for.
     pub(crate) handover: Option<Handover>,
     /// Who is to take the far end's place.
@@ -375,6 +385,7 @@ impl Core {
             dialled: false,
             following: false,
             referred: None,
+            overhearing: None,
             handover: None,
             succession: None,
             legs_dialled: 0,

@@ -52,8 +52,7 @@ impl Core {
         }
         let utterance = self.begin_utterance(now, None, true);
         let Some(voice) = self.open_source(now, utterance, "mediaPass.url") else { return };
-        self.ears.next_door += 1;
-        let door = DoorId(self.ears.next_door);
+        let door = self.next_door();
         self.pass = Some(Pass { utterance, door });
         self.effect(Effect::MediaPass(voice, door, Box::new(pass)));
     }

@@ -80,8 +80,7 @@ impl Core {
             // The call is under way: nobody is greeted twice.
             extra.remove("greeting");
         }
-        self.ears.next_door += 1;
-        let door = DoorId(self.ears.next_door);
+        let door = self.next_door();
         self.model.door = Some(door);
         // Another connection counts its answers anew.
         self.model.stale = None;

@@ -194,6 +194,11 @@ impl Core {
         self.refer_failed(now, 408, "Timeout when refer");
     }
 
+    /// How the second party was called in.
+    pub(super) fn referred_option(&self) -> Option<&ReferOption> {
+        self.referred.as_ref().map(|referred| &referred.option)
+    }
+
     /// The second party, once it has answered: its leg and its URI.
     pub(crate) fn second_party(&self) -> Option<(LegId, String)> {
         let up = self.referred.as_ref().filter(|referred| referred.answered.is_some());
@@ -313,6 +318,9 @@ impl Core {
             referred.answered = Some(now);
             referred.untold = Some(sdp.to_owned());
         }
+        if let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) {
+            self.overhear(now, leg);
+        }
         self.stop_music(now);
         if self.referred.as_ref().is_some_and(|referred| referred.music.playing.is_none()) {
             self.tell_second_up(now);
@@ -335,6 +343,7 @@ impl Core {
         match media.answered(answer, start) {
             Ok(plan) => {
                 self.agreed(now, leg, plan);
+                self.clean_second(leg);
                 true
             }
             Err(error) => {
@@ -371,6 +380,7 @@ impl Core {
 
     pub(super) fn second_ended(&mut self, now: CallTime, end: &End) {
         let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
+        self.overhear_no_more();
         self.order(ToMedia::Remove(leg));
         self.effect(Effect::Drop(leg));
         let Some(referred) = self.referred.take() else { return };
@@ -390,6 +400,7 @@ impl Core {
     fn let_go_of_second(&mut self) {
         let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
         self.end_succession_of(leg);
+        self.overhear_no_more();
         // What of them cannot be sent is told when the call ends.
         let (headers, _) = self.bye_headers();
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));

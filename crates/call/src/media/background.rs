@@ -1,5 +1,6 @@
 //! Sound that goes on by itself: what lies under everything that is said, and what a held party hears.
 
+use audio::Resampler;
 use audio::mix::{self, Ducker};
 
 /// Sound that is repeated for ever.
@@ -23,11 +24,18 @@ impl Loop {
 
 /// Background sound, lower while the agent speaks.
 pub(super) struct Ambience {
-    pub(super) sound: Loop,
-    pub(super) ducker: Ducker,
+    sound: Loop,
+    ducker: Ducker,
 }
 
 impl Ambience {
+    /// `sound` is at the first of `rates` in Hz, the call's sound at the second. `None` without sound.
+    pub(super) fn new(sound: &[i16], rates: (u32, u32), ducker: Ducker) -> Option<Self> {
+        let mut converted = Vec::new();
+        Resampler::new(rates.0, rates.1).process(sound, &mut converted);
+        Loop::new(converted.into()).map(|sound| Ambience { sound, ducker })
+    }
+
     /// Adds the next 20 ms to `said`.
     pub(super) fn add(&mut self, speaking: bool, said: &mut [i16]) {
         let mut piece = self.sound.next(said.len());

@@ -1,21 +1,165 @@
-//! What the agent hears: the voice detector and the doors to recognizers.
+//! How a party is heard: what is taken out of its sound, the voice detector and the doors to recognizers.
 
 use std::collections::VecDeque;
 
-use audio::Resampler;
 use audio::frame::FRAME_MS;
 use audio::level;
 use audio::vad::{Scorer, Vad, VadEvent, VadSettings};
+use audio::{Cleaner, Cleaning, Resampler};
 use protocol::CallTime;
 use providers::Hearing;
 
+use crate::legs::LegId;
 use crate::media::order::DoorId;
 
 /// Frames of one chunk for a recognizer: 100 ms, so that another thread is woken ten times a second and not
 /// fifty.
 pub(crate) const CHUNK_FRAMES: usize = 5;
 
-/// The detector of one call with its memory of whether someone speaks.
+/// How one party is heard.
+pub(crate) struct Listening {
+    leg: LegId,
+    /// Tens of kilobytes, which calls without it do not hold.
+    cleaner: Option<Box<Cleaner>>,
+    detector: Option<Detector>,
+    doors: Vec<Door>,
+}
+
+impl Listening {
+    /// A party that nothing is done about yet.
+    pub(crate) fn new(leg: LegId) -> Self {
+        Listening { leg, cleaner: None, detector: None, doors: Vec::new() }
+    }
+
+    /// Takes this out of what the party says, at `rate` Hz. What was learned of its line is forgotten when it is something
+    /// else than before.
+    pub(crate) fn clean_of(&mut self, cleaning: Cleaning, rate: u32) {
+        let same = self.cleaner.as_ref().map(|cleaner| cleaner.cleaning()).unwrap_or_default() == cleaning;
+        if !same {
+            self.cleaner = cleaning.any().then(|| Box::new(Cleaner::new(rate, cleaning)));
+        }
+    }
+
+    pub(crate) fn detect(&mut self, detector: Option<Detector>) {
+        self.detector = detector;
+    }
+
+    pub(crate) fn open(&mut self, door: Door) {
+        self.doors.push(door);
+    }
+
+    pub(crate) fn close(&mut self, door: DoorId) {
+        self.doors.retain(|open| open.id != door);
+    }
+
+    /// Takes out of a frame what is not to be heard.
+    pub(crate) fn clean(&mut self, frame: &mut [i16]) {
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.process(frame);
+        }
+    }
+
+    /// What the party is sent, whose echo may come back.
+    pub(crate) fn played(&mut self, frame: &[i16]) {
+        if let Some(cleaner) = &mut self.cleaner {
+            cleaner.played(frame);
+        }
+    }
+
+    /// Takes a clean frame that ended at `now`; sound for recognizers goes to `out`.
+    pub(crate) fn hear(
+        &mut self,
+        now: CallTime,
+        frame: &[i16],
+        out: &mut VecDeque<(DoorId, Hearing)>,
+    ) -> Option<VadEvent> {
+        let ended = self.detector.as_mut().and_then(|detector| detector.hear(frame));
+        for door in &mut self.doors {
+            door.hear(now.back(FRAME), frame, out);
+        }
+        self.mark(ended, out)
+    }
+
+    fn scorer(&mut self) -> Option<&mut Scorer> {
+        self.detector.as_mut()?.ready()
+    }
+
+    fn scored(&mut self, speech: f32, out: &mut VecDeque<(DoorId, Hearing)>) -> Option<VadEvent> {
+        let event = self.detector.as_mut()?.scored(speech);
+        self.mark(event, out)
+    }
+
+    /// Tells the recognizers what the detector found.
+    fn mark(&mut self, event: Option<VadEvent>, out: &mut VecDeque<(DoorId, Hearing)>) -> Option<VadEvent> {
+        let found = event.as_ref()?;
+        for door in &mut self.doors {
+            door.mark(found, out);
+        }
+        event
+    }
+
+    /// Whose sound it is.
+    pub(crate) fn leg(&self) -> LegId {
+        self.leg
+    }
+
+    /// Since when there is a voice, if there is one.
+    pub(crate) fn voice(&self) -> Option<CallTime> {
+        self.detector.as_ref().and_then(Detector::voice)
+    }
+}
+
+/// Those who are listened to: the main leg and, where it is to be, the second.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    all: Vec<Listening>,
+    /// Which of them waits for a score.
+    scoring: usize,
+}
+
+impl Listeners {
+    /// How this party is heard; from now on, where nothing was done about it.
+    pub(crate) fn of(&mut self, leg: LegId) -> &mut Listening {
+        let known = self.all.iter().position(|listening| listening.leg == leg);
+        let at = known.unwrap_or_else(|| {
+            self.all.push(Listening::new(leg));
+            self.all.len() - 1
+        });
+        &mut self.all[at]
+    }
+
+    /// How this party is heard, if anything is done about it.
+    pub(crate) fn known(&mut self, leg: LegId) -> Option<&mut Listening> {
+        self.all.iter_mut().find(|listening| listening.leg == leg)
+    }
+
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Listening> {
+        self.all.iter_mut()
+    }
+
+    /// Nobody listens to this party any more.
+    pub(crate) fn forget(&mut self, leg: LegId) {
+        self.all.retain(|listening| listening.leg != leg);
+    }
+
+    /// The next scorer with a full window to score.
+    pub(crate) fn scorer(&mut self) -> Option<&mut Scorer> {
+        self.scoring = self.all.iter_mut().position(|listening| listening.scorer().is_some())?;
+        self.all.get_mut(self.scoring)?.scorer()
+    }
+
+    /// The score of that window; answers what it says and of whom.
+    pub(crate) fn scored(
+        &mut self,
+        speech: f32,
+        out: &mut VecDeque<(DoorId, Hearing)>,
+    ) -> Option<(LegId, VadEvent)> {
+        let listening = self.all.get_mut(self.scoring)?;
+        Some((listening.leg, listening.scored(speech, out)?))
+    }
+}
+
+/// The detector of one party with its memory of whether someone speaks.
 pub(crate) struct Detector {
     scorer: Scorer,
     vad: Vad,

@@ -7,6 +7,7 @@ mod background;
 mod barging;
 mod guard;
 mod keys;
+mod leg;
 mod listening;
 pub mod order;
 mod pace;
@@ -21,7 +22,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use audio::Frame;
-use audio::denoise::Denoiser;
 use audio::mix::{self, Ducker};
 use audio::progress::Progress;
 use audio::vad::{Scorer, VadEvent};
@@ -34,8 +34,9 @@ use crate::legs::LegId;
 use background::{Ambience, Held, Loop};
 use barging::Barging;
 use keys::Ear;
+use leg::{Leg, LegSound};
 pub(crate) use listening::CHUNK_FRAMES;
-use listening::{Detector, Door, FRAME};
+use listening::{Detector, Door, Listeners};
 use order::{DoorId, FromMedia, LegPlan, ToMedia, Way};
 pub use pace::Took;
 use raw_leg::RawLeg;
@@ -64,11 +65,8 @@ pub struct Media {
     /// Where the party was that spoke on a leg until another took its place.
     former: Option<(LegId, SocketAddr)>,
     speaking: Speaking,
-    detector: Option<Detector>,
-    doors: Vec<Door>,
+    listeners: Listeners,
     progress: Option<Box<Progress>>,
-    /// 20 kB, which calls without it do not hold.
-    denoiser: Option<Box<Denoiser>>,
     ambience: Option<Ambience>,
     /// We hold the main leg.
     held: Option<Held>,
@@ -107,22 +105,6 @@ impl Transmit {
     }
 }
 
-struct Leg {
-    sound: LegSound,
-    /// What it says in this tick.
-    heard: Vec<i16>,
-    /// Listens for tones, where no telephone-event is agreed on.
-    ear: Option<Ear>,
-    fresh: bool,
-    /// When its quality was told last.
-    told: CallTime,
-}
-
-enum LegSound {
-    Rtp(Box<RtpLeg>),
-    Raw(Box<RawLeg>),
-}
-
 /// Moves the oldest sound of `from` into `to`; both hold enough.
 fn take(from: &mut VecDeque<i16>, to: &mut [i16]) {
     let (first, second) = from.as_slices();
@@ -142,10 +124,8 @@ impl Media {
             legs: Vec::new(),
             former: None,
             speaking: Speaking::new(rate),
-            detector: None,
-            doors: Vec::new(),
+            listeners: Listeners::default(),
             progress: None,
-            denoiser: None,
             ambience: None,
             held: None,
             barging: Barging::default(),
@@ -200,58 +180,81 @@ impl Media {
         }
     }
 
-    /// First half of a tick: takes 20 ms of every leg, cleans it, and shows it to the detector.
+    /// First half of a tick: takes 20 ms of every leg, cleans it, and shows it to the detectors.
     pub fn hear(&mut self, now: CallTime) {
         let alone = self.legs.len() == 1;
         for (id, leg) in &mut self.legs {
+            let main = *id == LegId::MAIN;
             // Nobody else hears a main leg that is alone: no copy of it is needed.
-            let heard = if alone && *id == LegId::MAIN { &mut self.heard } else { &mut leg.heard };
+            let heard = if alone && main { &mut self.heard } else { &mut leg.heard };
             match &mut leg.sound {
                 LegSound::Rtp(rtp) => rtp.hear(now, heard),
                 LegSound::Raw(raw) => self.events.extend(raw.hear(heard).map(FromMedia::Overrun)),
             }
-            if *id == LegId::MAIN && self.held.is_some() {
+            if main && self.held.is_some() {
                 heard.fill(0);
             }
             if let Some(ear) = &mut leg.ear {
                 let tones = ear.hear(heard);
                 self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
             }
+            if main && self.mute_heard {
+                heard.fill(0);
+            }
+            // Before it is cleaned: the tones of a line are steady, and would be taken for noise.
+            if let Some(progress) = self.progress.as_mut().filter(|_| main) {
+                progress.hear(heard);
+            }
+            if let Some(listening) = self.listeners.known(*id) {
+                listening.clean(heard);
+            }
         }
         match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
-            Some(_) if alone && !self.mute_heard => {}
-            Some((_, main)) if !self.mute_heard => self.heard.copy_from_slice(&main.heard),
-            _ => self.heard.fill(0),
+            Some(_) if alone => {}
+            Some((_, main)) => self.heard.copy_from_slice(&main.heard),
+            None => self.hear_nothing(),
         }
+        self.show(now);
+    }
+
+    /// Nobody is there on the main leg.
+    fn hear_nothing(&mut self) {
+        self.heard.fill(0);
         if let Some(progress) = &mut self.progress {
             progress.hear(&self.heard);
         }
-        if let Some(denoiser) = &mut self.denoiser {
-            denoiser.process(&mut self.heard);
+    }
+
+    /// Shows what was heard to the detectors and recognizers.
+    fn show(&mut self, now: CallTime) {
+        let mut found = None;
+        for listening in self.listeners.all() {
+            let leg = listening.leg();
+            let second = self.legs.iter().find(|(id, _)| *id == leg && leg != LegId::MAIN);
+            let heard = second.map_or(&self.heard, |(_, leg)| &leg.heard);
+            let event = listening.hear(now, heard, &mut self.hearing);
+            found = found.or(event.filter(|_| leg == LegId::MAIN));
         }
-        let ended = self.detector.as_mut().and_then(|detector| detector.hear(&self.heard));
-        for door in &mut self.doors {
-            door.hear(now.back(FRAME), &self.heard, &mut self.hearing);
-        }
-        if let Some(event) = ended {
+        if let Some(event) = found {
             self.tell_speech(event);
         }
     }
 
-    /// The detector, when it has a window to score. After scoring, [`Media::scored`] takes the number.
+    /// A detector that has a window to score. After scoring, [`Media::scored`] takes the number.
     pub fn scorer(&mut self) -> Option<&mut Scorer> {
-        self.detector.as_mut()?.ready()
+        self.listeners.scorer()
     }
 
     /// Takes the score of the window that was ready.
     pub fn scored(&mut self, speech: f32) {
-        let Some(event) = self.detector.as_mut().and_then(|detector| detector.scored(speech)) else { return };
-        self.tell_speech(event);
+        if let Some((LegId::MAIN, event)) = self.listeners.scored(speech, &mut self.hearing) {
+            self.tell_speech(event);
+        }
     }
 
     /// Second half of a tick: barge-in, what the server says, the mix for every leg, the recording.
     pub fn speak(&mut self, now: CallTime) {
-        let voice = self.detector.as_ref().and_then(Detector::voice);
+        let voice = self.listeners.known(LegId::MAIN).and_then(|main| main.voice());
         self.barging.tick(now, voice, &mut self.speaking);
         if let Some(progress) = &mut self.progress {
             progress.tick(now, voice);
@@ -302,13 +305,18 @@ impl Media {
                 self.say_bye(now, |leg| leg == id);
                 self.tell_quality(now, Duration::ZERO);
                 self.legs.retain(|(leg, _)| *leg != id);
+                if id != LegId::MAIN {
+                    self.listeners.forget(id);
+                }
             }
             ToMedia::Renew(id) => self.renew(id),
             ToMedia::Settle => {
                 self.tell_quality(now, Duration::ZERO);
                 self.events.push_back(FromMedia::Settled);
             }
-            ToMedia::Vad(kind, settings) => self.detector = Detector::new(kind, settings, self.rate, now),
+            ToMedia::Vad(id, kind, settings) => {
+                self.listeners.of(id).detect(Detector::new(kind, settings, self.rate, now));
+            }
             ToMedia::Follow(settings) => {
                 self.progress = Some(Box::new(Progress::new(settings, self.rate, now)));
             }
@@ -317,12 +325,13 @@ impl Media {
                     progress.answered(now);
                 }
             }
-            ToMedia::Denoise(on) => self.denoiser = on.then(|| Box::new(Denoiser::new(self.rate))),
-            ToMedia::Listen(id, rate) => self.doors.push(Door::new(id, self.rate, rate)),
+            ToMedia::Clean(id, cleaning) => self.listeners.of(id).clean_of(cleaning, self.rate),
+            ToMedia::Listen(id, door, rate) => self.listeners.of(id).open(Door::new(door, self.rate, rate)),
             ToMedia::Pass { door, rate, frames } => {
-                self.doors.push(Door::new(door, self.rate, rate).in_chunks_of(frames));
+                let door = Door::new(door, self.rate, rate).in_chunks_of(frames);
+                self.listeners.of(LegId::MAIN).open(door);
             }
-            ToMedia::Deaf(id) => self.doors.retain(|door| door.id != id),
+            ToMedia::Deaf(door) => self.listeners.all().for_each(|listening| listening.close(door)),
             ToMedia::Play(id, rate, samples) => self.speaking.push(id, rate, &samples),
             ToMedia::WordEnds(id, ends) => self.speaking.words_end(id, &ends),
             ToMedia::End(id) => self.speaking.end(id),
@@ -338,9 +347,8 @@ impl Media {
             ToMedia::Mute { server: true, on } => self.mute_server = on,
             ToMedia::Mute { server: false, on } => self.mute_heard = on,
             ToMedia::Digits(id, dialled) => {
-                if let Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) =
-                    self.legs.iter_mut().find(|l| l.0 == id)
-                {
+                let leg = self.legs.iter_mut().find(|(leg, _)| *leg == id);
+                if let Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) = leg {
                     rtp.dial(&dialled);
                 }
             }
@@ -352,10 +360,7 @@ impl Media {
                 (self.watch, self.sign) = (Some(watch), now);
             }
             ToMedia::Ambience(rate, sound, ducking) => {
-                let mut converted = Vec::new();
-                audio::Resampler::new(rate, self.rate).process(&sound, &mut converted);
-                let ducker = Ducker::new(ducking);
-                self.ambience = Loop::new(converted.into()).map(|sound| Ambience { sound, ducker });
+                self.ambience = Ambience::new(&sound, (rate, self.rate), Ducker::new(ducking));
             }
             ToMedia::Hold(number) => self.held = number.map(|number| Held { number, music: None }),
             ToMedia::Music(number, sound) => {
@@ -365,9 +370,7 @@ impl Media {
             }
             ToMedia::Record => self.recording = Some(Recording::new(self.rate)),
             ToMedia::PauseRecording(on) => {
-                if let Some(recording) = &mut self.recording {
-                    recording.pause(on);
-                }
+                self.recording.iter_mut().for_each(|recording| recording.pause(on));
             }
             ToMedia::Subscribe => self.tap = Some(Tap::new(self.rate)),
             ToMedia::StopRecording => {
@@ -450,16 +453,17 @@ impl Media {
 
     /// SSRC of what a leg is sent; 0 where there is none.
     pub fn ssrc(&self, leg: LegId) -> u32 {
-        match self.legs.iter().find(|(id, _)| *id == leg) {
-            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.ssrc(),
-            _ => 0,
-        }
+        self.rtp(leg).map_or(0, RtpLeg::ssrc)
     }
 
     /// What the jitter buffer of a leg has seen.
     pub fn stats(&self, leg: LegId) -> Option<audio::jitter::Stats> {
+        self.rtp(leg).map(RtpLeg::stats)
+    }
+
+    fn rtp(&self, leg: LegId) -> Option<&RtpLeg> {
         match self.legs.iter().find(|(id, _)| *id == leg) {
-            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => Some(rtp.stats()),
+            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => Some(rtp),
             _ => None,
         }
     }
@@ -493,12 +497,7 @@ impl Media {
             (_, LegPlan::Raw { heard, sent }) => LegSound::Raw(Box::new(RawLeg::new(heard, sent, self.rate))),
         };
         self.legs.retain(|(leg, _)| *leg != id);
-        let ear = match &sound {
-            LegSound::Rtp(rtp) if !rtp.has_events() => Some(Ear::new(self.rate)),
-            LegSound::Rtp(_) | LegSound::Raw(_) => None,
-        };
-        let heard = vec![0; Frame::len_at(self.rate)];
-        self.legs.push((id, Leg { sound, heard, ear, fresh: false, told: now }));
+        self.legs.push((id, Leg::new(now, sound, self.rate)));
     }
 
     /// Lets go of what was learned of a party whose place another takes.
@@ -509,10 +508,8 @@ impl Media {
         }
     }
 
+    /// Tells what the main leg's detector has found.
     fn tell_speech(&mut self, event: VadEvent) {
-        for door in &mut self.doors {
-            door.mark(&event, &mut self.hearing);
-        }
         self.barging.heard(&event);
         self.events.push_back(FromMedia::Speech(event));
     }
@@ -561,6 +558,9 @@ impl Media {
                 // The client of `/call` gets sound only while there is some.
                 LegSound::Raw(_) => {}
             }
+            if let Some(listening) = self.listeners.known(*id) {
+                listening.played(mixed);
+            }
             if kept && *id == LegId::MAIN {
                 sent.copy_from_slice(mixed);
             }
@@ -590,10 +590,6 @@ impl Media {
 
     /// Whether the main leg hears what we say: not while it holds us, or we hold it.
     fn is_heard(&self) -> bool {
-        match self.legs.iter().find(|(id, _)| *id == LegId::MAIN) {
-            _ if self.held.is_some() => false,
-            Some((_, Leg { sound: LegSound::Rtp(rtp), .. })) => rtp.sends(),
-            Some(_) | None => true,
-        }
+        self.held.is_none() && self.rtp(LegId::MAIN).is_none_or(RtpLeg::sends)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use audio::Codec;
 use audio::mix::Ducking;
 use audio::progress::{Finding, ProgressSettings};
 use audio::vad::{VadEvent, VadSettings};
+use audio::{Cleaning, Codec};
 use protocol::CallTime;
 use rtp::Quality;
 use rtp::sdp::Negotiated;
@@ -125,16 +125,17 @@ pub enum ToMedia {
     /// Another party speaks on a leg from its next plan on: nothing that was learned of the one before holds for it,
     /// and the one before is not heard any more.
     Renew(LegId),
-    /// Listen to the main leg with the detector of this type (`silero`, `webrtc`).
-    Vad(&'static str, VadSettings),
-    /// Judge what the main leg sounds like while it is called. It needs a detector.
+    /// Listen to a leg with the detector of this type (`silero`, `webrtc`). What it finds is told of the main leg only;
+    /// recognizers hear of it for every leg.
+    Vad(LegId, &'static str, VadSettings),
+    /// Judge what the main leg sounds like while it is called. It needs a detector of it.
     Follow(ProgressSettings),
     /// The main leg has answered: judge who it is.
     Answered,
-    /// Suppress noise in what the main leg says.
-    Denoise(bool),
-    /// Give a recognizer what the main leg says, at this rate.
-    Listen(DoorId, u32),
+    /// Take this out of what a leg says.
+    Clean(LegId, Cleaning),
+    /// Give a recognizer what a leg says, at this rate.
+    Listen(LegId, DoorId, u32),
     /// Give a program outside what the main leg says, at this rate, in chunks of so many frames.
     Pass {
         /// Its door.

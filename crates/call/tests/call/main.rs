@@ -6,6 +6,7 @@ mod digits;
 mod fence;
 mod field;
 mod heard;
+mod hearing;
 mod live;
 mod measured;
 mod pair;

@@ -133,7 +133,9 @@ fn a_model_takes_the_place_of_detector_and_recognizer() {
     let (_, effects) = Rig::new(None);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::OpenModel(DOOR, _))));
     assert!(
-        !effects.iter().any(|effect| matches!(effect, Effect::Listen(..) | Effect::Media(ToMedia::Vad(..))))
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Listen { .. } | Effect::Media(ToMedia::Vad(..))))
     );
     assert!(!events(&effects).iter().any(|event| matches!(event, Event::Error { .. })));
 }

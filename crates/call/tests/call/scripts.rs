@@ -93,6 +93,7 @@ scripts! {
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back
     refer_that_cannot_begin
+    refer_recognizes_the_second_party
     refer_times_out
     refer_to_a_silent_party
     referred_party_never_falls_back_to_clear

@@ -156,7 +156,7 @@ impl Phone {
         let plan = RtpPlan { media, learning: Learning::Off, signalling: None, start };
         let settings = VadSettings { speech_padding: Duration::from_millis(90), ..VadSettings::default() };
         line.media.handle(CallTime::ZERO, ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
-        line.media.handle(CallTime::ZERO, ToMedia::Vad("silero", settings));
+        line.media.handle(CallTime::ZERO, ToMedia::Vad(LegId::MAIN, "silero", settings));
         line.media.handle(CallTime::ZERO, ToMedia::Record);
         Ok(line)
     }

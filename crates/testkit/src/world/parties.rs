@@ -3,6 +3,7 @@
 use call::core::Input;
 use call::legs::{LegEvent, LegId};
 use call::media::order::{FromMedia, Way};
+use providers::{Heard, Words};
 
 use super::{ACK, Act, From, What, World};
 
@@ -17,6 +18,8 @@ pub enum Party {
     Refuses(u16, String),
     /// It answers without a description.
     AnswersBare,
+    /// It says something, which its recognizer understands.
+    Speaks(String),
     /// It presses a key, which travels so.
     Presses(char, Way),
     /// It holds us, or takes us back.
@@ -63,6 +66,12 @@ impl World {
             Party::Answers => LegEvent::Answered { sdp: Some(sdp()) },
             Party::Refuses(code, reason) => LegEvent::Refused { code, reason },
             Party::AnswersBare => LegEvent::Answered { sdp: None },
+            Party::Speaks(text) => {
+                let Some(door) = self.ears.iter().find(|ears| ears.leg == leg).map(|ears| ears.door) else {
+                    return;
+                };
+                return self.feed(Input::Heard(door, Heard::Final(Words { text, ..Words::default() })));
+            }
             Party::Presses(digit, Way::Signalling) => LegEvent::Digit(digit),
             Party::Presses(digit, way) => {
                 return self.feed(Input::Media(FromMedia::Digit(leg, digit, way)));

@@ -5,26 +5,37 @@ use call::Failure;
 use call::core::realtime::Broken;
 use call::core::voice::VoiceId;
 use call::core::{Background, Input};
+use call::legs::LegId;
 use call::media::order::{DoorId, ToMedia};
 use call::setup::Sound;
 use protocol::chat::{Ask, ModelOutput};
 use providers::{Heard, Hearing, Spoken, Words};
 
-use super::{Due, Ears, From, Voice, What, World};
+use super::{Due, From, Voice, What, World};
 use crate::cast::{Fault, Fetch, RATE, Reply, tone, tone_of};
 
 /// Sound that a file gives at once: a second.
 const FILE_CHUNK: usize = RATE as usize;
 
+/// A recognizer at work.
+pub(super) struct Ears {
+    pub(super) leg: LegId,
+    pub(super) door: DoorId,
+    speaking: bool,
+    /// Utterances of the caller that were understood.
+    understood: usize,
+    last: String,
+}
+
 impl World {
-    pub(super) fn listen(&mut self, door: DoorId) -> Option<Input> {
+    pub(super) fn listen(&mut self, leg: LegId, door: DoorId) -> Option<Input> {
         if let Some(Fault::Refuses(why)) = &self.cast.recognizer.fault {
             let broken = Broken { failure: why.as_str().into(), retryable: false };
             return Some(Input::Unheard(door, Err(broken)));
         }
         let understood = self.caller.said.iter().filter(|said| said.to <= self.now).count();
-        self.ears.push(Ears { door, speaking: false, understood, last: String::new() });
-        self.order(ToMedia::Listen(door, RATE));
+        self.ears.push(Ears { leg, door, speaking: false, understood, last: String::new() });
+        self.order(ToMedia::Listen(leg, door, RATE));
         None
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use call::core::Input;
 use call::core::realtime::Broken;
+use call::legs::LegId;
 use call::media::order::{DoorId, ToMedia};
 use protocol::chat::Usage;
 use providers::{AnswerId, Heard, RealtimeOutput, Words};
@@ -42,7 +43,7 @@ pub(super) struct SpeechModel {
 impl World {
     pub(super) fn open_model(&mut self, door: DoorId) {
         self.model = SpeechModel { door: Some(door), ..SpeechModel::default() };
-        self.order(ToMedia::Listen(door, RATE));
+        self.order(ToMedia::Listen(LegId::MAIN, door, RATE));
     }
 
     pub(super) fn speech_model(&mut self, doing: Doing) {
