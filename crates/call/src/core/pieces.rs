@@ -5,13 +5,15 @@ use std::time::Duration;
 use providers::WordTime;
 
 use super::Core;
-use super::voice::Utterance;
+use super::voice::{Utterance, span};
 use crate::media::order::{ToMedia, UtteranceId};
 
 /// Speech of one character where nothing better is known: about 15 characters a second.
 const CHARACTER: Duration = Duration::from_millis(65);
 /// Times of words taken of one piece; its later words are estimated.
 const MOST_WORDS: usize = 1024;
+/// Samples below this are silence: it belongs to no word.
+const QUIET: u16 = 60;
 /// A word that is estimated to end within this time of a position ends there: what is rounded on the way there and
 /// back must not lose it.
 const ROUNDING: Duration = Duration::from_millis(1);
@@ -24,6 +26,8 @@ pub(crate) struct Piece {
     pub(crate) from: Option<Duration>,
     /// How much sound of it there is.
     pub(crate) length: Duration,
+    /// Where in it something is heard, where that was looked for: from the first to behind the last loud sample so far.
+    pub(crate) loud: Option<(Duration, Duration)>,
     /// All its sound is there.
     pub(crate) done: bool,
     /// Where its words end, where the voice tells, in order.
@@ -80,10 +84,31 @@ impl Utterance {
 }
 
 impl Piece {
-    /// How long its sound is, or will be by the length of its text.
+    /// Takes the next sound of it, at `rate` Hz.
+    pub(crate) fn take_sound(&mut self, samples: &[i16], rate: u32) {
+        let is_loud = |sample: &i16| sample.unsigned_abs() > QUIET;
+        if let Some(last) = samples.iter().rposition(is_loud) {
+            let begin = self
+                .loud
+                .map(|(begin, _)| begin)
+                .unwrap_or_else(|| self.length + span(samples.iter().position(is_loud).unwrap_or(0), rate));
+            self.loud = Some((begin, self.length + span(last + 1, rate)));
+        }
+        self.length += span(samples.len(), rate);
+    }
+
+    /// Where its words begin.
+    fn begin(&self) -> Duration {
+        self.loud.map_or(Duration::ZERO, |(begin, _)| begin)
+    }
+
+    /// Where its words end in its sound, or will by the length of its text.
     fn whole(&self) -> Duration {
+        if self.done {
+            return self.loud.map_or(self.length, |(_, end)| end);
+        }
         let estimate = CHARACTER * u32::try_from(self.text.chars().count()).unwrap_or(u32::MAX);
-        if self.done { self.length } else { self.length.max(estimate) }
+        self.length.max(self.begin().saturating_add(estimate))
     }
 
     /// Where its sound ends in the utterance, once all of it is there.
@@ -116,7 +141,8 @@ impl Piece {
             return &self.text;
         }
         let known = self.words.partition_point(|word| word.sound <= sound);
-        let last = known.checked_sub(1).and_then(|at| self.words.get(at)).copied().unwrap_or_default();
+        let first = WordEnd { text: 0, sound: self.begin() };
+        let last = known.checked_sub(1).and_then(|at| self.words.get(at)).copied().unwrap_or(first);
         let end = WordEnd { text: self.text.len(), sound: whole };
         let next = self.words.get(known).copied().unwrap_or(end);
         let between = self.text.get(last.text..next.text).unwrap_or_default();
@@ -132,15 +158,17 @@ impl Piece {
             return self.words.iter().map(|word| from.saturating_add(word.sound)).collect();
         }
         let count = self.text.chars().count().max(1) as f64;
+        let (begin, whole) = (self.begin(), self.whole());
+        let spoken = whole.saturating_sub(begin);
         let mut ends: Vec<Duration> = Vec::new();
         let mut before = ' ';
         for (at, c) in self.text.trim_end().chars().enumerate().take(super::voice::MOST_TEXT) {
             if c.is_whitespace() && !before.is_whitespace() && ends.len() < MOST_WORDS {
-                ends.push(from + self.length.mul_f64(at as f64 / count) + ROUNDING);
+                ends.push(from + begin + spoken.mul_f64(at as f64 / count) + ROUNDING);
             }
             before = c;
         }
-        ends.push(from + self.length);
+        ends.push(from + whole);
         ends
     }
 }
@@ -201,6 +229,24 @@ mod tests {
         assert_eq!(within(800), "We open at nine,");
         assert_eq!(within(1000), "We open at nine, daily.");
         assert_eq!(piece.word_ends().len(), 4);
+    }
+
+    #[test]
+    fn silence_around_the_words_is_no_word() {
+        let mut piece =
+            Piece { text: "One more sentence".into(), from: Some(Duration::ZERO), ..Piece::default() };
+        let silence = [0; 1600];
+        piece.take_sound(&[&silence[..], &silence[..], &[900; 8000], &silence[..]].concat(), 8000);
+        piece.take_sound(&silence, 8000);
+        piece.done = true;
+        let within = |ms| piece.within(Duration::from_millis(ms));
+        assert_eq!(piece.length, Duration::from_millis(1800));
+        assert_eq!(within(399), "");
+        assert_eq!(within(700), "One");
+        assert_eq!(within(900), "One more");
+        assert_eq!(within(1400), "One more sentence");
+        let ends: Vec<u128> = piece.word_ends().iter().map(Duration::as_millis).collect();
+        assert_eq!(ends, [577, 871, 1400]);
     }
 
     #[test]

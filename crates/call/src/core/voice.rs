@@ -264,11 +264,11 @@ impl Core {
         let given = utterance.given;
         match spoken {
             Spoken::Audio { piece, samples } => {
-                let (length, number) = (span(samples.len(), rate), piece as usize);
+                let number = piece as usize;
                 let mut first = false;
                 if let Some(piece) = utterance.pieces.get_mut(number) {
                     first = piece.from.replace(piece.from.unwrap_or(given)).is_none();
-                    piece.length += length;
+                    piece.take_sound(&samples, rate);
                 }
                 if let Some(running) = utterance.running.as_mut().filter(|r| r.first_sound.is_none()) {
                     running.first_sound = Some(now);
@@ -526,6 +526,6 @@ impl Core {
     }
 }
 
-fn span(samples: usize, rate: u32) -> Duration {
+pub(super) fn span(samples: usize, rate: u32) -> Duration {
     Duration::from_micros(samples as u64 * 1_000_000 / u64::from(rate.max(1)))
 }

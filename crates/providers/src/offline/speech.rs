@@ -55,13 +55,11 @@ impl Synthesizer for SpeechProgram {
         let mut text = Some(text);
         let mut waiting: VecDeque<Part> = VecDeque::new();
         let mut working: VecDeque<Work> = VecDeque::new();
-        let mut begun = false;
         loop {
             while working.len() < AHEAD
                 && let Some(part) = waiting.pop_front()
             {
-                working.push_back(self.start(part, begun).await?);
-                begun = true;
+                working.push_back(self.start(part).await?);
             }
             if text.is_none() && waiting.is_empty() && working.is_empty() {
                 return Ok(());
@@ -83,9 +81,9 @@ impl Synthesizer for SpeechProgram {
 }
 
 impl SpeechProgram {
-    /// Starts the program on a part, which `follows` another.
-    async fn start(&self, part: Part, follows: bool) -> Result<Work, ProviderError> {
-        let sound = Sound::new(Seam::new(&part.text, RATE, follows));
+    /// Starts the program on a part.
+    async fn start(&self, part: Part) -> Result<Work, ProviderError> {
+        let sound = Sound::new(Seam::new(&part.text, RATE));
         let silent = !part.text.chars().any(char::is_alphanumeric);
         if silent {
             return Ok(Work { part, program: None, sound });
