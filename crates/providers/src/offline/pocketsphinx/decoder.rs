@@ -58,8 +58,19 @@ impl Decoder {
         let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         match timeout(STALL, self.sound.write_all(&bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(failed("it ended early; a grammar must be valid JSGF")),
+            Ok(Err(_)) => Err(self.early().await),
             Err(_) => Err(ProviderError::Timeout { what: "attention to its input", after: STALL }),
+        }
+    }
+
+    /// Why it takes no more sound.
+    async fn early(&mut self) -> ProviderError {
+        match timeout(STALL, self.child.wait()).await {
+            Ok(Ok(status)) if status.code().is_none() => {
+                failed(&format!("it was ended from outside, {status}"))
+            }
+            Ok(Ok(status)) => failed(&format!("it ended early, {status}; a grammar must be valid JSGF")),
+            Ok(Err(_)) | Err(_) => failed("it takes no more sound"),
         }
     }
 
@@ -123,7 +134,28 @@ fn word_line(line: &str) -> Option<(&str, f32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::found;
+    use tokio::process::Command;
+
+    use super::{Decoder, found};
+
+    /// What is told when a program that is over is given sound.
+    async fn told(command: &mut Command, kill: bool) -> String {
+        let mut child = crate::offline::start(command).unwrap();
+        let sound = child.stdin.take().unwrap();
+        if kill {
+            child.start_kill().unwrap();
+        }
+        child.wait().await.unwrap();
+        Decoder { child, sound }.give(&[0; 160]).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_program_that_was_killed_is_told_apart_from_one_that_refused_its_grammar() {
+        let killed = told(Command::new("sleep").arg("60"), true).await;
+        assert!(killed.contains("signal: 9") && !killed.contains("grammar"), "{killed}");
+        let refused = told(&mut Command::new("false"), false).await;
+        assert!(refused.contains("exit status: 1; a grammar must be"), "{refused}");
+    }
 
     #[test]
     fn words_with_times_are_not_part_of_the_text() {
