@@ -1,5 +1,6 @@
 //! Where an inbound call goes: pure rules by caller and callee.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::words::{HandlerKind, Pattern};
@@ -94,9 +95,28 @@ impl Routes {
 }
 
 /// Whether the pattern is found in the URI or in its user part: `^\+1` is meant for the number, and
-/// `^sip:support@` for the URI.
+/// `^sip:support@` for the URI. Both are looked at without escapes too, since `%2B1` is `+1` (RFC 3261 section 19.1.4).
 fn fits(pattern: Option<&Pattern>, uri: &str) -> bool {
-    pattern.is_none_or(|Pattern(regex)| regex.is_match(uri) || regex.is_match(user_part(uri)))
+    let found = |Pattern(regex): &Pattern| {
+        let written = [uri, user_part(uri)];
+        written.iter().any(|part| regex.is_match(part) || regex.is_match(&unescaped(part)))
+    };
+    pattern.is_none_or(found)
+}
+
+/// `text` with the characters that its escapes stand for.
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((byte, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        let escaped = digit(0).zip(digit(1)).filter(|_| *byte == b'%');
+        bytes.push(escaped.map_or(*byte, |(high, low)| (high * 16 + low) as u8));
+        rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// User part of a SIP URI without parameters and password; the number of a `tel:` URI.
@@ -168,6 +188,23 @@ mod tests {
         assert_eq!(routes.route("sip:anna@h", "sip:support@h"), playbook("support.md"));
         assert_eq!(routes.route("sip:anna@h", "sip:sales@h"), playbook("hello.md"));
         assert_eq!(routes.route("tel:+15551234567", "sip:x@h"), playbook("us.md"));
+    }
+
+    #[test]
+    fn an_escaped_character_is_the_character() {
+        let routes = Routes::Playbooks {
+            rules: vec![
+                rule(Some(r"^\+1\d{10}$"), None, "us.md"),
+                rule(None, Some("^sip:jürgen@"), "names.md"),
+                rule(None, Some("^100%$"), "written.md"),
+            ],
+            default: None,
+        };
+        assert_eq!(routes.route("sip:%2B15551234567@h", "sip:x@h"), playbook("us.md"));
+        assert_eq!(routes.route("sip:%2b1555123456%37@h", "sip:x@h"), playbook("us.md"));
+        assert_eq!(routes.route("sip:a@h", "sip:j%C3%BCrgen@h"), playbook("names.md"));
+        assert_eq!(routes.route("sip:a@h", "sip:100%@h"), playbook("written.md"));
+        assert!(matches!(routes.route("sip:%2", "sip:%ff%zz%@h"), Route::Refuse(_)));
     }
 
     #[test]
