@@ -74,5 +74,6 @@ pub(crate) fn summary_of(hook: &Posthook, history: &[Message], scene: &str) -> O
         scene: scene.to_owned(),
         tools: Vec::new(),
         rules: Vec::new(),
+        otherwise: None,
     })
 }

@@ -102,6 +102,8 @@ pub struct Ask {
     pub tools: Vec<ToolSpec>,
     /// Rules in place of those of the model's option, with their templates rendered; empty: those of the option.
     pub rules: Vec<Rule>,
+    /// What is said where no rule fits, with its templates rendered; absent: what the option says.
+    pub otherwise: Option<String>,
 }
 
 /// What comes back from a language model, piece by piece.

@@ -44,6 +44,19 @@ pub enum ProviderError {
         /// The vendor's message, cut short and without secrets.
         body: String,
     },
+    /// The vendor has no room for the question now.
+    #[error("the provider answered with status {code}: {body}; it is to be asked again in {again:?}")]
+    Busy {
+        /// HTTP status.
+        code: u16,
+        /// The vendor's message, cut short and without secrets.
+        body: String,
+        /// How long it wants to be left alone.
+        again: Duration,
+    },
+    /// What answers is another kind of server than was looked for.
+    #[error("that is no {0}")]
+    Foreign(String),
     /// The vendor took too long.
     #[error("the provider gave no {what} for {after:?}")]
     Timeout {
@@ -65,10 +78,13 @@ impl ProviderError {
     pub fn retryable(&self) -> bool {
         match self {
             ProviderError::Connect(_) | ProviderError::Timeout { .. } | ProviderError::Protocol(_) => true,
-            ProviderError::Status { code, .. } => matches!(code, 408 | 409 | 425 | 429 | 500..=599),
+            ProviderError::Status { code, .. } | ProviderError::Busy { code, .. } => {
+                matches!(code, 408 | 409 | 425 | 429 | 500..=599)
+            }
             ProviderError::MissingProgram { .. }
             | ProviderError::UnknownProvider { .. }
             | ProviderError::Option { .. }
+            | ProviderError::Foreign(_)
             | ProviderError::Gone => false,
         }
     }

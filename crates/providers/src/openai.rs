@@ -3,6 +3,7 @@
 //! `baseUrl` is the address up to `/chat/completions`, which is added where it is missing.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use eventsource_stream::Eventsource;
@@ -10,14 +11,16 @@ use futures::StreamExt;
 use protocol::Secret;
 use protocol::chat::{Ask, ModelOutput};
 use protocol::option::LlmOption;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Serialize;
 use tokio::sync::mpsc::Sender;
 
+use self::shape::Shape;
 use self::wire::{Answer, Chunk};
 use crate::options::{LONGEST_MESSAGE, plain, redacted, secret_or, text_or};
 use crate::{ChatModel, ProviderError, rules};
 
+mod shape;
 mod wire;
 
 /// Environment variables read where an option is absent.
@@ -33,7 +36,7 @@ const LONGEST_ANSWER: usize = 4 << 20;
 /// Longest part of an error's body that is looked at.
 const LONGEST_ERROR: usize = 8 << 10;
 /// A server that cannot be reached within this time is not there.
-const CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// A model behind an OpenAI-compatible server.
 pub struct OpenAi {
@@ -100,6 +103,7 @@ impl OpenAi {
     /// The vendor's message of a refusal, without our key.
     async fn refused(&self, response: reqwest::Response) -> ProviderError {
         let code = response.status().as_u16();
+        let again = again(response.headers());
         let mut body = Vec::new();
         let mut stream = response.bytes_stream();
         while let Some(Ok(bytes)) = stream.next().await {
@@ -109,7 +113,19 @@ impl OpenAi {
             }
         }
         body.truncate(LONGEST_ERROR);
-        ProviderError::Status { code, body: self.redacted(&wire::message(&body)) }
+        let body = self.redacted(&wire::message(&body));
+        match again.filter(|_| matches!(code, 429 | 503)) {
+            Some(again) => ProviderError::Busy { code, body, again },
+            None => ProviderError::Status { code, body },
+        }
+    }
+
+    /// Reads an event, or the whole of an answer that does not stream.
+    fn read(&self, data: &str) -> Result<Chunk, ProviderError> {
+        Chunk::read(data).map_err(|why| match why {
+            wire::Bad::Shape(why) => ProviderError::Protocol(why),
+            wire::Bad::Vendor(code, message) => ProviderError::Status { code, body: self.redacted(&message) },
+        })
     }
 
     fn redacted(&self, message: &str) -> String {
@@ -121,6 +137,7 @@ impl OpenAi {
 impl ChatModel for OpenAi {
     async fn run(&self, ask: Ask, answer: Sender<ModelOutput>) -> Result<(), ProviderError> {
         let response = self.ask(&ask).await?;
+        let kind = shape::kind(response.headers());
         let mut taken = 0usize;
         let bytes = response.bytes_stream().map(move |bytes| {
             let bytes = bytes.map_err(|error| broken(&error))?;
@@ -130,22 +147,31 @@ impl ChatModel for OpenAi {
             }
             Ok(bytes)
         });
-        let mut events = std::pin::pin!(bytes.eventsource());
         let mut whole = Answer::default();
+        let events = match shape::of(bytes.boxed()).await? {
+            Shape::Events(bytes) => bytes.eventsource(),
+            Shape::Json(text) => {
+                for output in whole.take(self.read(&text)?).into_iter().chain(whole.finish()?) {
+                    answer.send(output).await.map_err(|_| ProviderError::Gone)?;
+                }
+                return Ok(());
+            }
+            Shape::Foreign => return Err(shape::foreign(&kind)),
+        };
+        let mut events = std::pin::pin!(events);
+        let mut any = false;
         while let Some(event) = events.next().await {
             let event = event.map_err(of_stream)?;
+            any = true;
             if event.data.trim() == "[DONE]" {
                 break;
             }
-            let chunk = Chunk::read(&event.data).map_err(|why| match why {
-                wire::Bad::Shape(why) => ProviderError::Protocol(why),
-                wire::Bad::Vendor(code, message) => {
-                    ProviderError::Status { code, body: self.redacted(&message) }
-                }
-            })?;
-            for output in whole.take(chunk) {
+            for output in whole.take(self.read(&event.data)?) {
                 answer.send(output).await.map_err(|_| ProviderError::Gone)?;
             }
+        }
+        if !any && !kind.starts_with(shape::EVENTS) {
+            return Err(shape::foreign(&kind));
         }
         // A server that closes without [DONE] has finished if it said why it stopped.
         for output in whole.finish()? {
@@ -168,6 +194,14 @@ fn client() -> Result<reqwest::Client, ProviderError> {
         .build()
         .map_err(|error| ProviderError::Connect(error.to_string()))?;
     Ok(CLIENT.get_or_init(|| client).clone())
+}
+
+/// How long the vendor wants to be left alone, where it tells it in seconds (RFC 9110 section 10.2.3) or, as OpenAI does,
+/// in milliseconds. A date says nothing to us, who read no clock.
+fn again(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 fn of_stream(error: eventsource_stream::EventStreamError<ProviderError>) -> ProviderError {

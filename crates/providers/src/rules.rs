@@ -64,7 +64,10 @@ impl First {
 #[async_trait]
 impl ChatModel for Rules {
     async fn run(&self, ask: Ask, answer: Sender<ModelOutput>) -> Result<(), ProviderError> {
-        let reply = self.rules.reply(&ask)?.unwrap_or_else(|| self.otherwise.clone());
+        let reply = self
+            .rules
+            .reply(&ask)?
+            .unwrap_or_else(|| ask.otherwise.unwrap_or_else(|| self.otherwise.clone()));
         stream(&reply, &answer).await
     }
 }

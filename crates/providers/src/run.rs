@@ -18,6 +18,8 @@ use crate::{ChatModel, Heard, Hearing, ProviderError, Recognizer, Spoken, Synthe
 
 /// Between the wrapper and the provider, both ways; whoever writes waits when it is full.
 const INNER_QUEUE: usize = 8;
+/// Longest wait that a vendor may ask for before another attempt.
+const LONGEST_AGAIN: Duration = Duration::from_secs(5);
 /// Inputs kept for another attempt: 20 s of sound in chunks of 100 ms. The oldest are forgotten.
 const REPLAY: usize = 200;
 
@@ -28,7 +30,7 @@ pub struct Limits {
     pub attempts: u32,
     /// Wait before the second attempt; doubled for each further one, and half to all of it is waited.
     pub backoff: Duration,
-    /// Longest wait for the first output of what was asked.
+    /// Longest wait for the first output of what was asked; for that of a question all attempts together have so much.
     pub first: Duration,
     /// Longest wait for each further output while some is due.
     pub idle: Duration,
@@ -37,14 +39,17 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Two retries; 15 s to the first token and 20 s between tokens.
+    /// Two retries; 8 s to the first token and 6 s between tokens, since a caller who hears nothing hangs up.
     pub const CHAT: Limits = Limits {
         attempts: 3,
         backoff: Duration::from_millis(250),
-        first: Duration::from_secs(15),
-        idle: Duration::from_secs(20),
+        first: Duration::from_secs(8),
+        idle: Duration::from_secs(6),
         stall: Duration::from_secs(20),
     };
+    /// Questions that no caller waits for: 30 s to the first token and 20 s between tokens.
+    pub const ASIDE: Limits =
+        Limits { first: Duration::from_secs(30), idle: Duration::from_secs(20), ..Limits::CHAT };
     /// Two retries; 10 s to the first sound of a piece and between sounds.
     pub const SPEAK: Limits = Limits {
         attempts: 3,
@@ -186,24 +191,37 @@ impl<I: Clone, O> Relay<'_, I, O> {
                     tracing::debug!(provider = name, ?first, attempts, "provider cancelled");
                     return Err(ProviderError::Gone);
                 }
-                Err(error)
-                    if error.retryable() && progress.first.is_none() && attempts < self.limits.attempts =>
-                {
-                    tracing::warn!(provider = name, %error, attempts, "provider failed, trying again");
-                    self.wait(attempts).await?;
-                }
                 Err(error) => {
-                    tracing::warn!(provider = name, %error, ?first, attempts, "provider failed");
-                    return Err(error);
+                    let again = self.again(&error, attempts, &progress);
+                    let Some(wait) = again else {
+                        tracing::warn!(provider = name, %error, ?first, attempts, "provider failed");
+                        return Err(error);
+                    };
+                    tracing::warn!(provider = name, %error, attempts, "provider failed, trying again");
+                    self.wait(wait).await?;
                 }
             }
         }
     }
 
-    /// Waits before another attempt, unless the caller goes away.
-    async fn wait(&self, attempts: u32) -> Result<(), ProviderError> {
+    /// How long to wait before another attempt, if there is to be one: not when something was delivered, and not of a
+    /// question whose time would be over by then.
+    fn again(&self, error: &ProviderError, attempts: u32, progress: &Progress<I>) -> Option<Duration> {
+        if !error.retryable() || progress.first.is_some() || attempts >= self.limits.attempts {
+            return None;
+        }
         let full = self.limits.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(6));
-        let wait = full.mul_f64(rand::random_range(0.5..1.0));
+        let mut wait = full.mul_f64(rand::random_range(0.5..1.0));
+        if let ProviderError::Busy { again, .. } = error {
+            wait = wait.max(*Some(again).filter(|again| **again <= LONGEST_AGAIN)?);
+        }
+        let spent = progress.asked.filter(|_| self.due.at_start > 0).map(|asked| asked.elapsed());
+        let in_time = spent.is_none_or(|spent| spent + wait < self.limits.first);
+        in_time.then_some(wait)
+    }
+
+    /// Waits before another attempt, unless the caller goes away.
+    async fn wait(&self, wait: Duration) -> Result<(), ProviderError> {
         tokio::select! {
             () = tokio::time::sleep_until(Instant::now() + wait) => Ok(()),
             () = self.output.closed() => Err(ProviderError::Gone),
@@ -221,7 +239,8 @@ impl<I: Clone, O> Relay<'_, I, O> {
         let mut work = pin!(provider(input, output));
         let mut to_provider = Some(to_provider);
         let mut replay: VecDeque<I> = progress.given.clone();
-        let mut due = Clock { due: self.due.at_start, since: Instant::now(), any: false };
+        let since = progress.asked.filter(|_| self.due.at_start > 0).unwrap_or_else(Instant::now);
+        let mut due = Clock { due: self.due.at_start, since, any: false };
         let mut waiting: Option<(I, Instant)> = None;
         let mut ended: Option<Result<(), ProviderError>> = None;
         let mut deaf = false;

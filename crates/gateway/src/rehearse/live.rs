@@ -45,7 +45,7 @@ impl Live {
                 }
             }
         };
-        let asking = run::chat(&self.name, self.model.as_ref(), &Limits::CHAT, ask.clone(), pieces);
+        let asking = run::chat(&self.name, self.model.as_ref(), &Limits::ASIDE, ask.clone(), pieces);
         let (asked, ()) = tokio::join!(asking, gathering);
         if let Err(error) = asked {
             outputs.push(ModelOutput::Failed { error: error.to_string() });

@@ -180,7 +180,7 @@ impl Reports {
             text
         };
         let asked =
-            async { tokio::join!(run::chat(&name, model.as_ref(), &Limits::CHAT, ask, answer), gather) };
+            async { tokio::join!(run::chat(&name, model.as_ref(), &Limits::ASIDE, ask, answer), gather) };
         match tokio::time::timeout(SUMMARY, asked).await {
             Ok((Ok(_), text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
             Ok((Err(error), _)) => {

@@ -60,6 +60,7 @@ impl Conversation {
             scene: self.scene().to_owned(),
             tools: Vec::new(),
             rules: Vec::new(),
+            otherwise: None,
         }));
     }
 

@@ -48,8 +48,8 @@ use reply::{After, Question, Reply};
 use speculate::Speculation;
 use tools::{Pending, ServerTool};
 
-/// A model that says nothing for so long has failed.
-const MODEL_PATIENCE: Duration = Duration::from_secs(20);
+/// A model that says nothing for so long has failed. Providers give up before.
+const MODEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Turns in a row that the agent may take without the caller: after a `goto`, after fetched news. A scene
 /// that goes to itself for ever ends here.

@@ -99,7 +99,14 @@ impl Conversation {
         }
         out.push(Action::Note(Note::Metric { key: "llm_call_start", duration: Duration::ZERO, data }));
         let (scene, tools) = (self.scene().to_owned(), self.functions());
-        out.push(Action::Ask(Ask { turn, messages, scene, tools, rules: self.rules() }));
+        out.push(Action::Ask(Ask {
+            turn,
+            messages,
+            scene,
+            tools,
+            rules: self.rules(),
+            otherwise: self.otherwise(),
+        }));
     }
 
     /// The rules as the variables have it; none where no rule has a template.
@@ -110,6 +117,13 @@ impl Conversation {
         }
         let render = |say: &String| template::render_words(say, &self.vars).unwrap_or_else(|_| say.clone());
         own.iter().map(|rule| Rule { say: rule.say.iter().map(render).collect(), ..rule.clone() }).collect()
+    }
+
+    /// What is said where no rule fits, as the variables have it; none where it has no template.
+    fn otherwise(&self) -> Option<String> {
+        let own = self.playbook.llm.as_ref().and_then(|llm| llm.otherwise.as_ref());
+        let own = own.filter(|text| template::is_template(text))?;
+        Some(template::render_words(own, &self.vars).unwrap_or_else(|_| own.clone()))
     }
 
     /// Whether the caller has an answer, only rules give answers, and none of them is for this scene: nothing can be
@@ -266,6 +280,16 @@ impl Conversation {
         self.speech.manner = Manner::default();
     }
 
+    /// The text broke off: what is no sentence yet is not said.
+    fn drop_open_sentence(&mut self, out: &mut Vec<Action>) {
+        if let Some(reply) = &mut self.reply {
+            reply.scanner = Scanner::default();
+            reply.sentences = Sentences::default();
+        }
+        self.speech.close(out);
+        self.speech.manner = Manner::default();
+    }
+
     fn complete(&mut self, now: CallTime, out: &mut Vec<Action>) {
         let shape = self.reply.as_mut().map(|reply| std::mem::take(&mut reply.shape));
         if let Some(Shape::Json(text)) = shape {
@@ -285,7 +309,7 @@ impl Conversation {
     /// The model failed: the caller hears an apology, and after several in a row a goodbye.
     pub(super) fn fail(&mut self, now: CallTime, why: &str, out: &mut Vec<Action>) {
         out.push(Action::Note(Note::Trouble(format!("no answer from the model: {why}"))));
-        self.finish_words(out);
+        self.drop_open_sentence(out);
         self.failures = self.failures.saturating_add(1);
         self.question = None;
         let give_up = self.failures >= MAX_FAILURES;

@@ -170,7 +170,16 @@ impl<'a> Passage<'a> {
 fn passages<'a>(playbook: &'a Playbook, yaml: &Yaml) -> Vec<Passage<'a>> {
     let line = yaml.line_of("greeting");
     let greeting = playbook.greeting.iter().map(|text| Passage { text, line, lines: &[] });
-    greeting.chain(playbook.scenes.iter().map(Passage::of)).collect()
+    let rules = playbook.llm.iter().flat_map(|llm| llm.rules.iter().flatten()).enumerate();
+    let said = rules.flat_map(|(index, rule)| {
+        let line = yaml.line_of(&format!("llm.rules.{index}.say"));
+        rule.say.iter().map(move |text| Passage { text, line, lines: &[] })
+    });
+    let line = yaml.line_of("llm.otherwise");
+    let otherwise = playbook.llm.iter().filter_map(|llm| llm.otherwise.as_ref());
+    let otherwise = otherwise.map(|text| Passage { text, line, lines: &[] });
+    let scenes = playbook.scenes.iter().map(Passage::of);
+    greeting.chain(said).chain(otherwise).chain(scenes).collect()
 }
 
 /// Files that the playbook names, with their lines.

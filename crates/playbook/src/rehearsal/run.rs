@@ -258,6 +258,7 @@ impl<'a> Rehearsal<'a> {
             scene: String::new(),
             tools: Vec::new(),
             rules: Vec::new(),
+            otherwise: None,
         };
         let mut verdict = String::new();
         for output in self.models.judges.as_mut().map(|model| model(&ask)).unwrap_or_default() {

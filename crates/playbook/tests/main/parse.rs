@@ -242,6 +242,15 @@ fn a_scene_that_is_missing_is_told_at_the_line_that_names_it() {
 }
 
 #[test]
+fn templates_of_rules_are_looked_at_too() {
+    let text = "---\nllm:\n  provider: rules\n  rules:\n    - when: hours\n      say: At {{ opening }}.\n  \
+        otherwise: \"I heard {{ nosuch }}.\"\ngreeting: Hi.\nextra: { opening: nine }\n---\nHelp.";
+    let told =
+        ["line 7: nothing in this playbook sets `nosuch`; a call may bring it, or give it under `extra`"];
+    assert_eq!(warnings(text), told);
+}
+
+#[test]
 fn values_that_no_call_can_use_are_told_with_line_and_key() {
     for (front, told) in [
         ("vad: { voiceThreshold: 7 }", "line 2: `vad.voiceThreshold`: expected 0 to 1, got 7"),

@@ -46,6 +46,7 @@ const GUARDS: &[(&str, &str)] = &[
     // Files.
     ("three dashes in a text end the settings", "three_dashes_in_a_text_end_no_settings"),
     ("templates stay as written until the scene changes", "variables_are_rendered_again_at_each_scene"),
+    ("what no rule fits is answered with braces", "what_no_rule_fits_is_rendered"),
     ("a playbook without a chat model is refused", "no_model"),
     ("taking headers removes built-in variables", "built_ins_stay_beside_extracted_headers"),
     ("a strategy must be named", "an_interruption_without_strategy_is_both"),

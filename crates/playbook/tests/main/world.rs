@@ -114,6 +114,9 @@ impl World {
             format!("{} \"{}\"", message.role.as_str(), first_line(&message.content))
         });
         self.tell(now, &format!("ask turn {} in {}: {last}", ask.turn.0, ask.scene));
+        if let Some(text) = &ask.otherwise {
+            self.tell(now, &format!("what no rule fits is answered \"{text}\""));
+        }
     }
 
     fn happen(&mut self, line: &Line, now: u64) {

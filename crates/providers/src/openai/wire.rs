@@ -25,6 +25,8 @@ pub(super) struct Chunk {
 struct Choice {
     index: u32,
     delta: Delta,
+    /// The whole of an answer that does not stream.
+    message: Option<Delta>,
     finish_reason: Option<String>,
 }
 
@@ -122,7 +124,13 @@ impl Answer {
             self.usage = Usage { prompt: usage.prompt_tokens, completion: usage.completion_tokens };
         }
         // One answer is asked for; others would be mixed into it.
-        let Some(choice) = chunk.choices.into_iter().find(|choice| choice.index == 0) else { return outputs };
+        let Some(mut choice) = chunk.choices.into_iter().find(|choice| choice.index == 0) else {
+            return outputs;
+        };
+        self.finished |= choice.finish_reason.is_some() || choice.message.is_some();
+        if let Some(message) = choice.message.take() {
+            choice.delta = message;
+        }
         if let Some(text) = choice.delta.reasoning_content.filter(|text| !text.is_empty()) {
             outputs.push(ModelOutput::Reasoning(text));
         }
@@ -133,7 +141,6 @@ impl Answer {
             self.add(part);
         }
         self.any |= !outputs.is_empty();
-        self.finished |= choice.finish_reason.is_some();
         outputs
     }
 

@@ -35,6 +35,12 @@ pub(crate) enum Manner {
     ErrorInStream,
     /// So many events without end.
     Endless,
+    /// 429 once, with this `Retry-After`, then an answer.
+    Busy(&'static str),
+    /// The whole answer at once, as JSON.
+    Whole,
+    /// A page for people.
+    Page,
 }
 
 pub(crate) struct Server {
@@ -103,6 +109,18 @@ async fn completions(State(shared): State<Shared>, headers: HeaderMap, body: Byt
         let body = r#"{"error":{"message":"The server had an error","type":"server_error"}}"#;
         return (StatusCode::INTERNAL_SERVER_ERROR, body).into_response();
     }
+    match shared.manner {
+        Manner::Busy(again) if count == 1 => {
+            return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, again)], "slow down")
+                .into_response();
+        }
+        Manner::Whole => return ([(header::CONTENT_TYPE, "application/json")], WHOLE).into_response(),
+        Manner::Page => {
+            let page = "<html><body>Please log in</body></html>";
+            return ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response();
+        }
+        _ => {}
+    }
     if matches!(shared.manner, Manner::Hang) {
         std::future::pending::<()>().await;
     }
@@ -114,6 +132,11 @@ fn event(delta: &str, finish: &str) -> String {
         "data: {{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-test\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
     )
 }
+
+const WHOLE: &str = r#"{"id":"c1","object":"chat.completion","created":1,"model":"gpt-test","choices":[{"index":0,
+    "message":{"role":"assistant","content":"Guten Morgen, schön.","tool_calls":[{"id":"t1","type":"function",
+    "function":{"name":"end","arguments":"{}"}}]},"finish_reason":"stop"}],
+    "usage":{"prompt_tokens":11,"completion_tokens":4,"total_tokens":15}}"#;
 
 fn answer() -> String {
     [
@@ -181,6 +204,11 @@ fn streamed(manner: Manner) -> Body {
             let word = Bytes::from(word.repeat(100));
             Body::from_stream(futures::stream::repeat_with(move || Ok::<_, std::io::Error>(word.clone())))
         }
-        Manner::Answer | Manner::FailFirst(_) | Manner::Hang => whole(answer() + done),
+        Manner::Answer
+        | Manner::FailFirst(_)
+        | Manner::Hang
+        | Manner::Busy(_)
+        | Manner::Whole
+        | Manner::Page => whole(answer() + done),
     }
 }

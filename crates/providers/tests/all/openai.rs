@@ -13,14 +13,21 @@ use crate::chat_server::{KEY, Manner, Server, server};
 
 const QUICK: Limits = Limits {
     backoff: Duration::from_millis(5),
-    first: Duration::from_millis(500),
+    first: Duration::from_secs(2),
     idle: Duration::from_millis(500),
     ..Limits::CHAT
 };
 
 fn ask(words: &str) -> Ask {
     let messages = vec![Message::new(Role::System, "You are short."), Message::new(Role::User, words)];
-    Ask { turn: TurnId(1), messages, scene: "main".to_owned(), tools: Vec::new(), rules: Vec::new() }
+    Ask {
+        turn: TurnId(1),
+        messages,
+        scene: "main".to_owned(),
+        tools: Vec::new(),
+        rules: Vec::new(),
+        otherwise: None,
+    }
 }
 
 async fn answered(option: &LlmOption) -> (Vec<ModelOutput>, Result<Measured, ProviderError>) {
@@ -139,12 +146,48 @@ async fn a_server_that_hangs_is_left_in_time() {
     let (server, outputs, result) = outcome(Manner::Hang).await;
     assert_eq!(outputs, []);
     assert_eq!(result, Err(ProviderError::Timeout { what: "first output", after: QUICK.first }));
-    assert_eq!(server.count.load(Ordering::SeqCst), 3);
+    assert_eq!(server.count.load(Ordering::SeqCst), 1, "its time was all that the question had");
 
     let (server, outputs, result) = outcome(Manner::HangInAnswer).await;
     assert_eq!(text(&outputs), "Guten ");
     assert_eq!(result, Err(ProviderError::Timeout { what: "further output", after: QUICK.idle }));
     assert_eq!(server.count.load(Ordering::SeqCst), 1, "what was begun is not asked again");
+}
+
+#[tokio::test]
+async fn a_busy_server_is_left_alone_for_as_long_as_it_says_and_no_longer_than_a_caller_waits() {
+    let begin = tokio::time::Instant::now();
+    let (_server, outputs, result) = outcome(Manner::Busy("0.3")).await;
+    assert_eq!((text(&outputs).as_str(), result.unwrap().attempts), ("Guten Morgen, schön.", 2));
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+
+    let (server, outputs, result) = outcome(Manner::Busy("30")).await;
+    assert_eq!(outputs, []);
+    let again = Duration::from_secs(30);
+    assert_eq!(result, Err(ProviderError::Busy { code: 429, body: "slow down".to_owned(), again }));
+    assert_eq!(server.count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_answer_of_a_server_that_does_not_stream_is_taken() {
+    let (server, outputs, result) = outcome(Manner::Whole).await;
+    let call = ModelOutput::ToolCall { id: "t1".to_owned(), name: "end".to_owned(), arguments: json!({}) };
+    let usage = Usage { prompt: 11, completion: 4 };
+    assert_eq!(
+        outputs,
+        [ModelOutput::Text("Guten Morgen, schön.".to_owned()), call, ModelOutput::Done(usage)]
+    );
+    result.unwrap();
+    assert_eq!(server.count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_page_is_told_as_what_it_is_and_not_asked_for_again() {
+    let (server, outputs, result) = outcome(Manner::Page).await;
+    assert_eq!(outputs, []);
+    let told = result.unwrap_err().to_string();
+    assert!(told.contains("status 200 and text/html"), "{told}");
+    assert_eq!(server.count.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

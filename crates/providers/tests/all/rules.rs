@@ -33,6 +33,7 @@ async fn reply(option: &LlmOption, turn: u64, scene: &str, words: &str) -> Strin
                 scene: scene.to_owned(),
                 tools: Vec::new(),
                 rules: Vec::new(),
+                otherwise: None,
             },
             sender,
         )
@@ -125,13 +126,22 @@ async fn a_question_may_bring_its_rules_and_what_was_answered_is_not_answered_ag
     let asked = Message::new(Role::User, "hours");
     let hinted =
         vec![asked.clone(), Message::new(Role::Assistant, "At nine."), Message::new(Role::System, "Go on.")];
+    let stranger = Message::new(Role::User, "fines");
     for (messages, scene, rules, said) in [
+        (vec![stranger], "main", Vec::new(), "Pardon, Ada?"),
         (vec![asked], "main", rules, "Ada."),
-        (hinted.clone(), "main", Vec::new(), "Pardon?"),
+        (hinted.clone(), "main", Vec::new(), "Pardon, Ada?"),
         (hinted, "desk", Vec::new(), "At the desk."),
     ] {
         let (sender, mut receiver) = channel(100);
-        let ask = Ask { turn: TurnId(1), messages, scene: scene.to_owned(), tools: Vec::new(), rules };
+        let ask = Ask {
+            turn: TurnId(1),
+            messages,
+            scene: scene.to_owned(),
+            tools: Vec::new(),
+            rules,
+            otherwise: Some("Pardon, Ada?".into()),
+        };
         model.run(ask, sender).await.unwrap();
         let mut reply = String::new();
         while let Some(ModelOutput::Text(text)) = receiver.recv().await {
