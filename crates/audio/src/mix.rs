@@ -80,7 +80,7 @@ pub struct Ducking {
     pub normal_level: f32,
     /// Level while someone speaks.
     pub duck_level: f32,
-    /// Largest change of the level per 20 ms.
+    /// Largest change of the level per 20 ms; 0: it never changes.
     pub transition_speed: f32,
 }
 
@@ -98,14 +98,16 @@ pub struct Ducker {
 }
 
 impl Ducker {
-    /// A ducker that begins in silence, for a background that is there at once is a click. Levels outside 0 to 4 and values that are no numbers are corrected.
+    /// A ducker that begins in silence, for a background that is there at once is a click; one whose level never
+    /// changes begins with the normal one. Levels outside 0 to 4 and values that are no numbers are corrected.
     pub fn new(levels: Ducking) -> Self {
         let levels = Ducking {
             normal_level: sane(levels.normal_level),
             duck_level: sane(levels.duck_level),
             transition_speed: sane(levels.transition_speed),
         };
-        Ducker { levels, gain: Gain::new(0.0) }
+        let first = if levels.transition_speed > 0.0 { 0.0 } else { levels.normal_level };
+        Ducker { levels, gain: Gain::new(first) }
     }
 
     /// Sets the loudness of one frame (20 ms) of background at any rate, one step nearer to the level that
@@ -134,6 +136,14 @@ fn sane(level: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_background_whose_level_never_changes_is_heard_at_the_normal_one() {
+        let mut ducker = Ducker::new(Ducking { transition_speed: 0.0, normal_level: 0.5, duck_level: 0.1 });
+        let mut frame = [1000; 160];
+        ducker.apply(true, &mut frame);
+        assert_eq!(frame, [500; 160]);
+    }
 
     #[test]
     fn loud_sums_stay_at_the_limit() {

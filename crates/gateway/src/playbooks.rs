@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use call::setup::Playbooks;
 use playbook::phrases::Fillers;
 use playbook::{Playbook, PlaybookError};
-use providers::tables;
+use providers::{ProviderError, tables};
 
 use crate::config::read::process_environment;
 use crate::files;
@@ -260,16 +260,43 @@ fn found(name: &str, folder: &Path, roots: &[PathBuf]) -> Option<PathBuf> {
     files::find_in(folder, name).or_else(|_| files::find_under(roots, name)).ok()
 }
 
-/// Everything odd about `playbook` in `folder`, by line: what its text tells, providers that there are not, and local
-/// files that are not there, neither sounds under `roots` nor words beside the playbook.
+/// Everything odd about `playbook` in `folder`, by line: what its text tells, providers that there are not or that cannot
+/// be had as they are wanted, and local files that are not there, neither sounds under `roots` nor words beside the
+/// playbook.
 pub fn odd(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> Vec<playbook::Warning> {
     let words = playbook.filler_file.as_deref();
     let mut odd = odd_text(playbook);
     odd.extend(playbook.missing_files(&|name| {
         files::find_under(roots, name).is_ok() || words == Some(name) && found(name, folder, roots).is_some()
     }));
+    odd.extend(unusable(playbook));
     odd.sort_by_key(|warning| warning.line);
     odd
+}
+
+/// Why calls of `playbook` would be mute or deaf on this machine: no voice is named, or a program is missing, has no such
+/// voice or does not know a word it is to hear. Options with templates are not known before a call.
+fn unusable(playbook: &Playbook) -> Vec<playbook::Warning> {
+    let option = playbook.option();
+    let templates = |texts: [&Option<String>; 2]| {
+        texts.into_iter().flatten().any(|text| playbook::template::is_template(text))
+    };
+    let voice = option.tts.filter(|tts| tts.provider.is_some() && !templates([&tts.speaker, &tts.language]));
+    let ear = option.asr.filter(|asr| asr.provider.is_some() && !templates([&asr.language, &None]));
+    let voice = voice.and_then(|tts| tables::synthesizer(&tts).err()).map(|error| ("tts", error));
+    let ear = ear.and_then(|asr| tables::recognizer(&asr).err()).map(|error| ("asr", error));
+    let told = |(key, error): (&'static str, ProviderError)| match error {
+        // It is told with the names that there are.
+        ProviderError::UnknownProvider { .. } => None,
+        ProviderError::Option { field, why } => Some((key, format!("`{key}.{field}`: {why}"))),
+        error => Some((key, format!("`{key}.provider`: {error}"))),
+    };
+    let mute = playbook.is_mute().then(|| {
+        let why = "`tts.provider`: missing; the caller hears nothing unless the call's client names one";
+        ("tts", why.to_owned())
+    });
+    let found = voice.into_iter().chain(ear).filter_map(told).chain(mute);
+    found.map(|(key, message)| playbook.at(&format!("{key}.provider"), message)).collect()
 }
 
 /// The same for a text that has no place yet: files are not looked for.

@@ -148,6 +148,19 @@ impl Playbook {
         self.named.iter().filter_map(warn).collect()
     }
 
+    /// What stands at a key of [`Playbook::unknown_names`] is of no use, for this reason: a warning with its line.
+    pub fn at(&self, key: &str, message: String) -> Warning {
+        let line = self.named.iter().find(|named| named.key == key).map_or(1, |named| named.line);
+        Warning { line, message, nearest: None }
+    }
+
+    /// Whether its agent has words to say and names no voice for them: calls would be mute, unless their client names one.
+    pub fn is_mute(&self) -> bool {
+        let voiced = self.option.tts.as_ref().is_some_and(|tts| tts.provider.is_some());
+        let words = self.greeting.is_some() || self.llm.is_some();
+        words && !voiced && self.option.realtime.is_none()
+    }
+
     /// Takes the text of a file of filler words, one on each line, in place of those of the language.
     pub fn set_fillers(&mut self, text: &str) {
         self.fillers = Fillers::from_file(text, self.language());

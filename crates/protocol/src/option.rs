@@ -203,7 +203,7 @@ option_object! {
 option_object! {
     /// Voice activity detection.
     VadOption {
-        /// `silero` (default) or `webrtc`.
+        /// `silero` (default), `webrtc`, or `nop`, which finds no speech.
         #[serde(rename = "type", alias = "provider")]
         kind: VadType,
         /// Accepted for compatibility; the detector runs at the call's own rate.

@@ -4,7 +4,7 @@
 //! Must not: wait, read a clock, start a task. Time comes from sample counts alone.
 //!
 //! Rooms, in reading order: [`decision`] (numbers to events), [`silero`] (our inference of Silero VAD),
-//! [`light`] (the small detector behind the type `webrtc`).
+//! [`light`] (the small detector behind the type `webrtc`), [`nop`] (none).
 //!
 //! ```
 //! use audio::vad::{Scorer, Vad, VadSettings};
@@ -24,6 +24,7 @@
 
 pub mod decision;
 pub mod light;
+pub mod nop;
 pub mod silero;
 
 pub use decision::{Vad, VadEvent, VadSettings};
@@ -36,6 +37,7 @@ pub type MakeScorer = fn(u32) -> Scorer;
 pub static VAD_TYPES: &[(&str, MakeScorer)] = &[
     ("silero", |rate| Scorer::Silero(Box::new(Stream::new(rate)))),
     ("webrtc", |rate| Scorer::Light(Box::new(light::Stream::new(rate)))),
+    ("nop", |rate| Scorer::Nop(nop::Stream::new(rate))),
 ];
 
 /// The detector used when none is named, or when the named one is unknown.
@@ -55,7 +57,7 @@ fn known() -> String {
 
 /// One call's detector: gathers samples into windows and scores them.
 ///
-/// Both kinds answer the same questions, so that [`Vad`] does not know which one it listens to. A server
+/// All kinds answer the same questions, so that [`Vad`] does not know which one it listens to. A server
 /// scores many calls at once with [`score_all`].
 #[derive(Debug)]
 pub enum Scorer {
@@ -63,6 +65,8 @@ pub enum Scorer {
     Silero(Box<Stream>),
     /// The detector of [`light`].
     Light(Box<light::Stream>),
+    /// The detector of [`nop`], which finds nothing.
+    Nop(nop::Stream),
 }
 
 impl Scorer {
@@ -84,6 +88,7 @@ impl Scorer {
         match self {
             Scorer::Silero(stream) => stream.rate(),
             Scorer::Light(stream) => stream.rate(),
+            Scorer::Nop(stream) => stream.rate(),
         }
     }
 
@@ -92,6 +97,7 @@ impl Scorer {
         match self {
             Scorer::Silero(stream) => stream.window(),
             Scorer::Light(stream) => stream.window(),
+            Scorer::Nop(stream) => stream.window(),
         }
     }
 
@@ -103,6 +109,10 @@ impl Scorer {
         match self {
             Scorer::Silero(stream) => stream.push(samples),
             Scorer::Light(stream) => stream.push(samples),
+            Scorer::Nop(stream) => {
+                stream.push(samples);
+                &[]
+            }
         }
     }
 
@@ -111,6 +121,7 @@ impl Scorer {
         match self {
             Scorer::Silero(stream) => stream.ready(),
             Scorer::Light(stream) => stream.ready(),
+            Scorer::Nop(stream) => stream.ready(),
         }
     }
 
@@ -121,6 +132,7 @@ impl Scorer {
         match self {
             Scorer::Silero(stream) => stream.score(),
             Scorer::Light(stream) => stream.score(),
+            Scorer::Nop(stream) => stream.score(),
         }
     }
 
@@ -129,6 +141,7 @@ impl Scorer {
         match self {
             Scorer::Silero(stream) => stream.reset(),
             Scorer::Light(stream) => stream.reset(),
+            Scorer::Nop(stream) => stream.reset(),
         }
     }
 }
@@ -140,14 +153,16 @@ impl Scorer {
 /// many are scored.
 pub fn score_all(scorers: &mut [&mut Scorer], out: &mut [f32]) {
     for (scorer, score) in scorers.iter_mut().zip(out.iter_mut()) {
-        if let Scorer::Light(stream) = &mut **scorer {
-            *score = stream.score();
+        match &mut **scorer {
+            Scorer::Light(stream) => *score = stream.score(),
+            Scorer::Nop(stream) => *score = stream.score(),
+            Scorer::Silero(_) => {}
         }
     }
     silero::score_each(scorers.iter_mut().zip(out.iter_mut()).filter_map(
         |(scorer, score)| match &mut **scorer {
             Scorer::Silero(stream) => Some((&mut **stream, score)),
-            Scorer::Light(_) => None,
+            Scorer::Light(_) | Scorer::Nop(_) => None,
         },
     ));
 }
@@ -159,7 +174,7 @@ mod tests {
     #[test]
     fn an_unknown_type_names_the_known_ones() {
         let error = Scorer::new("ten", 16_000).unwrap_err();
-        assert_eq!(error.to_string(), "vad.type \"ten\" is unknown; write one of: silero, webrtc");
+        assert_eq!(error.to_string(), "vad.type \"ten\" is unknown; write one of: silero, webrtc, nop");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) enum Due {
     },
     /// Who is to take the far end's place has not answered, or nobody has said whether it may.
     Succession,
+    /// The goodbye at the end of the server has had its time.
+    Leave,
     /// The sound has not said in time what was heard last.
     Settle,
 }

@@ -8,7 +8,7 @@ use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason};
 
 use super::{Core, Due, Effect, State};
-use crate::end::End;
+use crate::end::{End, StopReason};
 use crate::legs::LegRequest;
 use crate::media::order::ToMedia;
 
@@ -18,12 +18,40 @@ const SETTLE: Duration = Duration::from_millis(60);
 /// Most headers of a BYE that are told of one by one.
 const MOST_FAULTS: usize = 20;
 
+/// How long the agent may say goodbye to a caller when the server stops.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 impl Core {
+    /// Someone outside ends the call. When the server stops, the agent says goodbye first; a second order waits for
+    /// nothing.
+    pub(super) fn stop(&mut self, now: CallTime, reason: StopReason) {
+        let polite = reason == StopReason::Shutdown && self.leaving.is_none() && self.is_up();
+        let end = reason.end(self.answered.is_some());
+        // A party that was called in talks with the caller: the agent does not break in.
+        if !polite || self.conversation.is_none() || self.referred.is_some() {
+            self.leaving = None;
+            return self.end(now, end);
+        }
+        let why = end.message.clone().unwrap_or_default();
+        self.leaving = Some(end);
+        self.deadlines.set(now + GOODBYE, Due::Leave);
+        self.tell(playbook::Input::Leave(why));
+    }
+
+    pub(super) fn left_late(&mut self, now: CallTime) {
+        if let Some(end) = self.leaving.take() {
+            self.end(now, end);
+        }
+    }
+
     /// Ends the call. The first end counts.
     pub(crate) fn end(&mut self, now: CallTime, end: End) {
         if matches!(self.state, State::Ending(_) | State::Over) {
             return;
         }
+        // The agent has said goodbye for this reason, unless the caller was faster.
+        let by_us = !matches!(end.initiator, Some(Initiator::Caller | Initiator::Callee));
+        let end = self.leaving.take().filter(|_| by_us).unwrap_or(end);
         self.end_referred(now);
         self.end_succession();
         let gone = matches!(end.reason, HangupReason::Canceled | HangupReason::Caller);
@@ -69,7 +97,7 @@ impl Core {
         self.effects.retain(|effect| matches!(effect, Effect::Finish(_)));
         self.inbox.clear();
         self.conversation = None;
-        self.end(now, crate::StopReason::MediaLost("internal error".into()).end(true));
+        self.end(now, StopReason::MediaLost("internal error".into()).end(true));
         self.finish(now);
     }
 

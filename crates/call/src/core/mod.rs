@@ -321,6 +321,8 @@ pub struct Core {
     /// Legs that were dialled beside the first.
     pub(crate) legs_dialled: u32,
     pub(crate) info_changed: bool,
+    /// How the call ends when the agent has said goodbye.
+    pub(crate) leaving: Option<End>,
     /// Headers that `hangup` gave for the BYE, which are sent as they are.
     pub(crate) farewell: Headers,
     /// Unknown keys that were told.
@@ -390,6 +392,7 @@ impl Core {
             succession: None,
             legs_dialled: 0,
             info_changed: true,
+            leaving: None,
             farewell: Headers::new(),
             complained: BTreeSet::new(),
         }
@@ -438,10 +441,7 @@ impl Core {
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
             Input::AnswerSent(leg) => self.leg(now, leg, LegEvent::AnswerSent),
-            Input::Stop(reason) => {
-                let end = reason.end(self.answered.is_some());
-                self.end(now, end);
-            }
+            Input::Stop(reason) => self.stop(now, reason),
         }
         self.converse(now);
     }
@@ -566,6 +566,7 @@ impl Core {
             Due::Gathered => self.gathered_late(now),
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),
+            Due::Leave => self.left_late(now),
             Due::Callee => self.callee_timed_out(now),
             Due::Refer { surely } => self.refer_timed_out(now, surely),
             Due::Succession => self.succession_timed_out(now),

@@ -25,6 +25,8 @@ use crate::setup::{Dial, Undialled};
 const GIVING_UP: Duration = Duration::from_secs(2);
 /// How long the second party may let it ring where `timeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What is told of a second party that has not answered in time.
+const TIMEOUT: &str = "Timeout when refer";
 /// Music where the file that was asked for cannot be played.
 const OTHER_MUSIC: &str = "./config/sounds/refer_moh.wav";
 
@@ -154,6 +156,10 @@ impl Core {
         match event {
             LegEvent::Ringing { sdp, .. } if !up => self.second_rings(now, sdp.as_deref()),
             LegEvent::Answered { sdp } if !up => self.second_answers(now, sdp.as_deref()),
+            // Its leg gives it up by CANCEL, which it obeys with 487.
+            LegEvent::Refused { code: 408 | 487, .. } if now.since(referred.began) >= self.patience() => {
+                self.refer_failed(now, 408, TIMEOUT);
+            }
             LegEvent::Refused { code, reason } => self.refer_failed(now, code, &reason),
             LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
             // A party that has taken its place confirms our answer, with its own where we had made the offer.
@@ -191,7 +197,7 @@ impl Core {
         if referred.rang.is_some() && !surely {
             return self.deadlines.set(now + GIVING_UP, Due::Refer { surely: true });
         }
-        self.refer_failed(now, 408, "Timeout when refer");
+        self.refer_failed(now, 408, TIMEOUT);
     }
 
     /// How the second party was called in.

@@ -22,6 +22,7 @@ pub(super) struct Running {
     /// Number of the first piece the voice makes.
     pub(super) first: usize,
     pub(super) provider: String,
+    speaker: Option<String>,
     /// The key that named it, where a failure tells no other; empty where there is none.
     pub(super) field: &'static str,
     /// When its sound was first wanted.
@@ -41,6 +42,7 @@ impl Running {
             voice,
             first,
             provider,
+            speaker: None,
             field: "",
             asked: now,
             first_sound: None,
@@ -172,9 +174,9 @@ impl Core {
 
     fn open_voice(&mut self, now: CallTime, first: usize, option: SynthesisOption) -> Running {
         let voice = self.voice.new_voice();
-        let provider = option.provider.clone().unwrap_or_default();
+        let (provider, speaker) = (option.provider.clone().unwrap_or_default(), option.speaker.clone());
         self.effect(Effect::OpenVoice(voice, Box::new(option)));
-        Running::new(voice, first, provider, now)
+        Running { speaker, ..Running::new(voice, first, provider, now) }
     }
 
     /// A synthesizer or file has ended.
@@ -200,7 +202,7 @@ impl Core {
                 let data = serde_json::json!({
                     "playId": play_id, "length": made.as_millis() as u64, "cached": running.cached,
                     "ttfb": ttfb.as_millis() as u64, "duration": (now - running.asked).as_millis() as u64,
-                    "provider": running.provider,
+                    "provider": running.provider, "speaker": running.speaker, "cmdSeq": running.first,
                 });
                 self.metric(now, &format!("completed.tts.{}", running.provider), now - running.asked, data);
             }

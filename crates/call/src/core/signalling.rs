@@ -50,6 +50,7 @@ impl Core {
     /// Answers: the waiting inbound call, or the client of `/call`.
     pub(crate) fn accept(&mut self, now: CallTime, option: CallOption) {
         self.take_option(option);
+        self.stop_ringtone(now);
         match self.facts.kind {
             CallKind::WebSocket => self.answer_socket(now),
             _ => self.answer_sip(now),

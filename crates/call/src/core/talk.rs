@@ -2,7 +2,7 @@
 
 use playbook::{Action, BuiltIns, Conversation, Note, Vars};
 use protocol::chat::{ModelOutput, TurnId};
-use protocol::command::Refer;
+use protocol::command::{Hangup, Refer};
 use protocol::event::Event;
 use protocol::option::ExtractHeader;
 use protocol::{CallTime, Command, Extra, Headers, redact};
@@ -30,6 +30,11 @@ impl Core {
     pub(crate) fn act(&mut self, now: CallTime, action: Action) {
         match action {
             Action::Do(Command::Refer(refer)) => self.transfer_of_playbook(now, refer),
+            // The reason that a playbook gives stands beside whom it names, which for a client overrides it.
+            Action::Do(Command::Hangup(hangup)) => {
+                let named = hangup.initiator.filter(|who| !who.eq_ignore_ascii_case("system"));
+                self.command(now, Command::Hangup(Hangup { initiator: named, ..hangup }));
+            }
             Action::Do(command) => self.command(now, command),
             Action::Ask(ask) => {
                 let llm =

@@ -25,7 +25,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 /// seconds each.
 const FILE_AHEAD: Duration = Duration::from_millis(400);
 /// Requests and bytes of text of one utterance that may wait. More is refused with an `error` event.
-pub(super) const MOST_WAITING: usize = 256;
+pub(super) const MOST_WAITING: usize = 2048;
 pub(crate) const MOST_TEXT: usize = 256 * 1024;
 /// Texts of one utterance in all; a streaming reply of a model has some dozens. More is refused with an `error`
 /// event.
@@ -40,6 +40,8 @@ pub struct VoiceId(pub u64);
 #[derive(Debug, Default)]
 pub(crate) struct Voice {
     pub(crate) utterances: Vec<Utterance>,
+    /// The file that `ringing` plays until the call is answered.
+    pub(crate) ringtone: Option<UtteranceId>,
     next_utterance: u64,
     next_voice: u64,
 }
@@ -483,11 +485,12 @@ impl Core {
             return;
         }
         self.draft.talk.interruptions += 1;
+        let (text, heard) = utterance.current(played).unwrap_or(("", heard));
         let event = Event::Interruption {
             track_id: self.facts.rules.server_track.clone(),
             timestamp: self.unix_ms(now),
             play_id: utterance.play_id.clone(),
-            subtitle: Some(utterance.text()),
+            subtitle: Some(text.to_owned()),
             position: Some(u32::try_from(heard.chars().count()).unwrap_or(u32::MAX)),
             total_duration: utterance.given.max(played).as_millis() as u64,
             current: played.as_millis() as u64,

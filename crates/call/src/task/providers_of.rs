@@ -15,6 +15,7 @@ use providers::run::{self, Limits};
 use providers::{Heard, Hearing, ProviderError, RealtimeInput, Spoken, Text};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use super::flow::Flow;
 use crate::core::realtime::Broken;
@@ -462,5 +463,6 @@ async fn fenced<T, E, F: for<'a> From<&'a str>>(
     reason = "the task's end is kept by the call, which aborts it with itself"
 )]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-    tokio::spawn(task).abort_handle()
+    // What a provider logs is told with the call's id.
+    tokio::spawn(task.in_current_span()).abort_handle()
 }

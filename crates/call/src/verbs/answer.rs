@@ -1,5 +1,7 @@
 //! `invite`, `accept`, `reject`, `ringing`.
 
+use std::time::Duration;
+
 use protocol::CallTime;
 use protocol::command::{Invite, Reject, Ringing};
 use protocol::event::Event;
@@ -91,6 +93,15 @@ impl Core {
         {
             let id = self.begin_utterance(now, Some(url.clone()), true);
             self.say_file(now, id, ("ringtone", url));
+            self.voice.ringtone = Some(id);
+        }
+    }
+
+    /// Nothing rings in a call that is answered.
+    pub(crate) fn stop_ringtone(&mut self, now: CallTime) {
+        let rings = self.voice.ringtone.take().is_some_and(|id| self.voice.utterance(id).is_some());
+        if rings {
+            self.interrupt_voice(now, false, Duration::ZERO);
         }
     }
 }

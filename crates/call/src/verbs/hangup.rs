@@ -28,10 +28,7 @@ impl Core {
         let end = match hangup.initiator.as_deref().and_then(ending_initiator) {
             Some(Initiator::Caller) => End::new(HangupReason::Caller, status),
             Some(Initiator::Callee) => End::new(HangupReason::Callee, status),
-            Some(Initiator::System) => End {
-                initiator: Some(Initiator::System),
-                ..End::new(reason.unwrap_or(HangupReason::Autohangup), status)
-            },
+            Some(Initiator::System) => End::new(HangupReason::Autohangup, status),
             None => {
                 let end = End::new(reason.unwrap_or(HangupReason::System), status);
                 // Whoever commands the call ends it, whatever it says about why.

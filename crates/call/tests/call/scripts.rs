@@ -15,6 +15,7 @@ macro_rules! scripts {
 
 scripts! {
     a_bye_is_rendered_once
+    a_ringtone_ends_with_the_answer
     accept_timeout
     ambiance_that_cannot_be_played
     another_may_not_take_over
@@ -46,6 +47,8 @@ scripts! {
     eou_by_a_model_that_runs_here
     eou_by_an_endpoint
     eou_fails_and_silence_ends_the_turn
+    goodbye_when_the_server_stops
+    goodbye_that_takes_too_long
     graceful_interrupt
     greeting_then_answer
     handover_fails_after_the_second_party_left
@@ -67,6 +70,7 @@ scripts! {
     keys_reach_a_second_party
     late_provider_output_is_dropped
     late_sound_is_dropped
+    no_detector_finds_no_speech
     no_first_packet_hangs_up
     offer_without_codec_is_488
     outbound_call_answers
@@ -95,6 +99,7 @@ scripts! {
     refer_that_cannot_begin
     refer_recognizes_the_second_party
     refer_times_out
+    refer_times_out_and_the_cancel_is_obeyed
     refer_to_a_silent_party
     referred_party_never_falls_back_to_clear
     required_encryption_refuses_a_clear_offer

@@ -288,6 +288,31 @@ fn a_playbook_that_calls_things_by_names_there_are_not_is_no_good_one_but_is_ser
 }
 
 #[test]
+fn a_playbook_whose_calls_would_be_mute_or_deaf_is_told_with_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (front, line, told) in [
+        ("greeting: Hi.", 1, "`tts.provider`: missing"),
+        (
+            "greeting: Hi.\ntts: { provider: flite, voice: nosuch }",
+            3,
+            "`tts.speaker`: flite has no such voice",
+        ),
+        (
+            "greeting: Hi.\ntts: { provider: flite }\nasr: { provider: pocketsphinx, extra: { words: [xyzzyfoo] } }",
+            4,
+            "`asr.extra.words`: ",
+        ),
+    ] {
+        let path = folder.path().join("odd.md");
+        std::fs::write(&path, format!("---\n{front}\n---\nHello.\n")).unwrap();
+        let mut out = Vec::new();
+        let faults = check::run(&[&path], &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(faults >= 1 && text.contains(&format!("line {line}: {told}")), "{front}: {text}");
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_told_with_its_place_before_a_call_loses_anything() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.toml");

@@ -19,6 +19,23 @@ impl Conversation {
         out.push(Action::Do(Command::Hangup(hangup)));
     }
 
+    /// Says goodbye, which the caller cannot cut off, and ends the call for `reason`.
+    pub(super) fn take_leave(&mut self, now: CallTime, reason: &str, out: &mut Vec<Action>) {
+        let leaves = self.reply.as_ref().is_some_and(|reply| reply.after.hangup.is_some());
+        if leaves || self.mode == Mode::Over {
+            return;
+        }
+        let after = After::hangup(reason);
+        if self.mode != Mode::Talking {
+            return self.hang_up(after.hangup.unwrap_or_default(), out);
+        }
+        self.waiting = None;
+        self.stop_reply(out);
+        let goodbye = self.phrases.goodbye.clone();
+        self.speech.manner.protected = true;
+        self.say_fixed(now, &goodbye, after, out);
+    }
+
     /// The playbook's headers for the BYE, as they are sent.
     fn hangup_headers(&self, out: &mut Vec<Action>) -> Headers {
         let sip = self.playbook.option.sip.as_ref();

@@ -203,6 +203,7 @@ impl Conversation {
                     self.silence.begin(now);
                 }
             }
+            Input::Leave(reason) => self.take_leave(now, &reason, out),
             Input::Tick => {}
         }
         self.expire(now, out);
@@ -379,12 +380,7 @@ impl Conversation {
         let due = |deadline: Option<CallTime>| deadline.is_some_and(|deadline| deadline <= now);
         if due(self.too_long) {
             self.too_long = None;
-            self.waiting = None;
-            self.stop_reply(out);
-            let goodbye = self.phrases.goodbye.clone();
-            self.speech.manner.protected = true;
-            self.say_fixed(now, &goodbye, After::hangup("call is too long"), out);
-            return;
+            return self.take_leave(now, "call is too long", out);
         }
         if due(self.model_deadline()) {
             if let Some(reply) = &self.reply {

@@ -50,6 +50,8 @@ pub enum Input {
         /// Which.
         speaks: bool,
     },
+    /// The call has to end soon: the agent says goodbye and hangs up, for this reason.
+    Leave(String),
     /// The time of [`crate::Conversation::timeout`] has come.
     Tick,
 }
