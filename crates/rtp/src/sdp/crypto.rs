@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::SdpError;
 use super::error::excerpt;
 use super::parse::Media;
-use crate::srtp::{Keys, Master, SUITES, Suite};
+use crate::srtp::{Keys, Master, Mki, SUITES, Suite};
 
 /// Random bytes that a [`KeyRing`] is made of.
 pub const RING_BYTES: usize = 184;
@@ -93,7 +93,7 @@ pub(super) struct Ours {
 impl fmt::Display for Ours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = BASE64.encode(self.master.bytes());
-        write!(f, "{} {} inline:{key}", self.tag, self.suite.name)
+        write!(f, "{} {} inline:{key}{}", self.tag, self.suite.name, self.master.mki())
     }
 }
 
@@ -104,7 +104,10 @@ pub(super) fn offered(security: Security, previous: Option<&Media>) -> Vec<Ours>
         .into_iter()
         .flat_map(Media::crypto)
         .filter_map(|line| Line::parse(line).ok())
-        .filter_map(|line| Some(Ours { tag: line.tag, suite: line.suite, master: ring.of(line.suite)? }))
+        .filter_map(|line| {
+            let master = ring.of(line.suite)?.named(*line.theirs.mki());
+            Some(Ours { tag: line.tag, suite: line.suite, master })
+        })
         .collect();
     if !before.is_empty() || matches!(security, Security::Answered(_)) {
         return before;
@@ -120,6 +123,8 @@ pub(super) fn answer(security: Security, media: &Media) -> Result<Option<(Ours, 
     for line in media.crypto() {
         let met = Line::parse(line).and_then(|line| {
             let master = ring.of(line.suite).ok_or_else(|| unknown(line.suite.name))?;
+            // Who names its key in packets gets packets that name theirs, by the same name.
+            let master = master.named(*line.theirs.mki());
             Ok((Ours { tag: line.tag, suite: line.suite, master }, line.theirs))
         });
         match met {
@@ -195,9 +200,9 @@ struct Line {
 }
 
 impl Line {
-    /// Reads `tag suite inline:key[|lifetime] [parameters]`. A life time is not kept account of: the
-    /// shortest that is seen in the field outlasts any call. A key with a master key identifier, or a
-    /// parameter that changes what is protected, is not for us.
+    /// Reads `tag suite inline:key[|lifetime][|mki:length] [parameters]` (RFC 4568 section 9.2). A life time is not kept
+    /// account of: the shortest that is seen in the field outlasts any call. Several keys, or a parameter that changes
+    /// what is protected, are not for us.
     fn parse(value: &str) -> Result<Line, SdpError> {
         let mut words = value.split_ascii_whitespace();
         let form = || mismatch("a key line is `a=crypto:<tag> <suite> inline:<key>`");
@@ -209,17 +214,33 @@ impl Line {
         if !method.eq_ignore_ascii_case("inline") {
             return Err(mismatch("the key method is not inline"));
         }
-        if info.contains(';') || info.split('|').skip(1).any(|part| part.contains(':')) {
-            return Err(mismatch("master key identifiers (MKI) are not spoken here"));
+        if info.contains(';') {
+            return Err(mismatch("a=crypto with several keys is not spoken here"));
         }
-        let key = info.split('|').next().unwrap_or_default();
+        let (key, behind) = info.split_once('|').unwrap_or((info, ""));
+        let mki = identifier(behind)?;
         let wrong = || mismatch("the inline key is not base64 of the length that its suite has");
         let bytes = BASE64.decode(key).map_err(|_| wrong())?;
         let theirs = Master::new(suite, &bytes).ok_or_else(wrong)?;
         match words.find(|word| !is_harmless(word)) {
             Some(_) => Err(mismatch("a session parameter of a=crypto is not spoken here")),
-            None => Ok(Line { tag, suite, theirs }),
+            None => Ok(Line { tag, suite, theirs: theirs.named(mki) }),
         }
+    }
+}
+
+/// The identifier in what stands behind a key: `lifetime`, `mki:length`, both in this order, or nothing.
+fn identifier(behind: &str) -> Result<Mki, SdpError> {
+    let last = behind.rsplit('|').next().unwrap_or_default();
+    let before = behind.strip_suffix(last).unwrap_or_default();
+    let wrong =
+        || mismatch("a master key identifier (MKI) is `value:length`, with a length of 1 to 16 bytes");
+    match last.contains(':') {
+        false if !before.contains('|') => Ok(Mki::default()),
+        true if !before.contains(':') && before.matches('|').count() <= 1 => {
+            Mki::parse(last).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
     }
 }
 

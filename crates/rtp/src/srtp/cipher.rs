@@ -7,7 +7,7 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 
-use super::suite::{Cipher, Master, Suite};
+use super::suite::{Cipher, Master, Mki, Suite};
 
 /// Where in a stream a packet stands: what makes its nonce unique.
 #[derive(Clone, Copy)]
@@ -25,10 +25,11 @@ pub(super) struct Shape {
     pub(super) clear: usize,
 }
 
-/// The session keys of sound and of reports in one direction.
+/// The session keys of sound and of reports in one direction, and what names their master key in packets.
 pub(super) struct Session {
     pub(super) sound: Transform,
     pub(super) reports: Transform,
+    pub(super) mki: Mki,
 }
 
 impl Session {
@@ -38,6 +39,7 @@ impl Session {
         Ok(Session {
             sound: Transform::new(suite, suite.tag_len, &derivation, 0)?,
             reports: Transform::new(suite, suite.report_tag_len, &derivation, 3)?,
+            mki: *master.mki(),
         })
     }
 }
@@ -112,6 +114,34 @@ impl Transform {
             Transform::Counter { tag_len, .. } => *tag_len,
             Transform::Galois { .. } => 16,
         }
+    }
+
+    /// Bytes at the end of a protected packet or report that stand behind the name of the key: the tag of counter mode
+    /// (RFC 3711 sections 3.1 and 3.4). That of Galois/counter mode is part of what is encrypted (RFC 7714 section 8.2).
+    fn behind_mki(&self) -> usize {
+        match self {
+            Transform::Counter { tag_len, .. } => *tag_len,
+            Transform::Galois { .. } => 0,
+        }
+    }
+
+    /// Puts the name of the key into a protected packet or report.
+    pub(super) fn name(&self, mki: &Mki, packet: &mut Vec<u8>) {
+        let at = packet.len().saturating_sub(self.behind_mki());
+        packet.splice(at..at, mki.bytes().iter().copied());
+    }
+
+    /// Takes the name of the key out of a protected packet or report; gives the length that is left. The name is not
+    /// authenticated.
+    pub(super) fn unname(&self, mki: &Mki, packet: &mut [u8]) -> Result<usize, Unspecified> {
+        let (end, named) = (packet.len(), mki.bytes());
+        let behind = end.checked_sub(self.behind_mki()).ok_or(Unspecified)?;
+        let at = behind.checked_sub(named.len()).ok_or(Unspecified)?;
+        if packet.get(at..behind) != Some(named) {
+            return Err(Unspecified);
+        }
+        packet.copy_within(behind..end, at);
+        Ok(end - named.len())
     }
 
     /// Protects a packet of sound; its tag is appended.

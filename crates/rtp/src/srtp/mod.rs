@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use cipher::{Place, Session, Shape};
 pub use suite::{
-    AEAD_AES_128_GCM, AEAD_AES_256_GCM, AES_CM_128_HMAC_SHA1_32, AES_CM_128_HMAC_SHA1_80, Keys, Master,
+    AEAD_AES_128_GCM, AEAD_AES_256_GCM, AES_CM_128_HMAC_SHA1_32, AES_CM_128_HMAC_SHA1_80, Keys, Master, Mki,
     SUITES, Suite,
 };
 use window::{Windows, nearest};
@@ -78,7 +78,7 @@ impl Srtp {
         Ok(())
     }
 
-    /// Protects one RTP packet in place; it grows by [`Suite::tag_len`].
+    /// Protects one RTP packet in place; it grows by [`Suite::tag_len`] and the name of the key, where it has one.
     ///
     /// # Errors
     /// [`SrtpError::Malformed`] for what is no RTP packet, [`SrtpError::Reused`] for a sequence number that
@@ -87,11 +87,14 @@ impl Srtp {
         let front = Front::of_sound(packet)?;
         let index = self.outbound.index(&front)?;
         let place = Place { ssrc: front.ssrc, index };
-        self.outbound.session.sound.seal(Shape { place, clear: front.clear }, packet)?;
+        let Session { sound, mki, .. } = &self.outbound.session;
+        sound.seal(Shape { place, clear: front.clear }, packet)?;
+        sound.name(mki, packet);
         Ok(())
     }
 
-    /// Protects one compound RTCP datagram in place; it grows by [`Suite::report_tag_len`] and four bytes.
+    /// Protects one compound RTCP datagram in place; it grows by [`Suite::report_tag_len`], four bytes and the name
+    /// of the key, where it has one.
     ///
     /// # Errors
     /// [`SrtpError::Malformed`] for fewer than eight bytes, [`SrtpError::Exhausted`] after 2^31 reports.
@@ -105,7 +108,9 @@ impl Srtp {
         let place = Place { ssrc, index: u64::from(index) };
         let word = (index | ENCRYPTED).to_be_bytes();
         let shape = Shape { place, clear: REPORT_CLEAR };
-        self.outbound.session.reports.seal_report(shape, word, report)?;
+        let Session { reports, mki, .. } = &self.outbound.session;
+        reports.seal_report(shape, word, report)?;
+        reports.name(mki, report);
         Ok(())
     }
 
@@ -210,6 +215,9 @@ impl Inbound {
 
     fn open(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let front = Front::of_sound(packet)?;
+        let Session { sound, mki, .. } = &self.session;
+        let named = sound.unname(mki, packet).map_err(|_| SrtpError::Unauthentic)?;
+        let packet = packet.get_mut(..named).ok_or(SrtpError::Malformed)?;
         if packet.len() < front.clear + self.session.sound.tag_len() {
             return Err(SrtpError::Malformed);
         }
@@ -253,6 +261,9 @@ impl Inbound {
 
     fn open_report(&mut self, report: &mut [u8]) -> Result<usize, SrtpError> {
         let ssrc = reporter(report)?;
+        let Session { reports, mki, .. } = &self.session;
+        let named = reports.unname(mki, report).map_err(|_| SrtpError::Unauthentic)?;
+        let report = report.get_mut(..named).ok_or(SrtpError::Malformed)?;
         let at = self.session.reports.word_at(report.len()).filter(|at| *at >= REPORT_CLEAR);
         let word = at.and_then(|at| report.get(at..)?.first_chunk::<4>()).ok_or(SrtpError::Malformed)?;
         let (word, number) = (*word, u32::from_be_bytes(*word));

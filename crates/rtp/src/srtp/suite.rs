@@ -73,6 +73,8 @@ pub static SUITES: &[&Suite] =
 
 /// The longest key and salt of [`SUITES`].
 pub(super) const LONGEST: usize = 46;
+/// The longest identifier of a key.
+const LONGEST_MKI: usize = 16;
 
 impl Suite {
     /// The suite called `name`, in any case.
@@ -86,12 +88,13 @@ impl Suite {
     }
 }
 
-/// A master key with its salt. Never written out: [`fmt::Debug`] gives `***`.
+/// A master key with its salt, and how packets name it. Never written out: [`fmt::Debug`] gives `***`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Master {
     bytes: [u8; LONGEST],
     key_len: u8,
     salt_len: u8,
+    mki: Mki,
 }
 
 impl Master {
@@ -104,9 +107,21 @@ impl Master {
             bytes: [0; LONGEST],
             key_len: u8::try_from(suite.key_len).ok()?,
             salt_len: u8::try_from(suite.salt_len).ok()?,
+            mki: Mki::default(),
         };
         master.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(master)
+    }
+
+    /// The same key, named by `mki` in every packet that it protects.
+    #[must_use]
+    pub fn named(self, mki: Mki) -> Master {
+        Master { mki, ..self }
+    }
+
+    /// What names it in packets.
+    pub fn mki(&self) -> &Mki {
+        &self.mki
     }
 
     /// The key.
@@ -128,6 +143,51 @@ impl Master {
 impl fmt::Debug for Master {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// A master key identifier: bytes in every packet that say which key protects it (RFC 3711 section 3.1). By default there
+/// are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mki {
+    bytes: [u8; LONGEST_MKI],
+    len: u8,
+}
+
+impl Mki {
+    /// Reads `value:length`, a decimal number and how many bytes of a packet it takes (RFC 4568 section 6.1). `None`
+    /// where the value does not fit, or the length is not 1 to 16: the RFC allows 128, of which nobody has use.
+    pub fn parse(text: &str) -> Option<Mki> {
+        let (value, len) = text.split_once(':')?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(value) || !digits(len) {
+            return None;
+        }
+        let len: u8 = len.parse().ok().filter(|len| (1..=LONGEST_MKI).contains(&usize::from(*len)))?;
+        let all = value.parse::<u128>().ok()?.to_be_bytes();
+        let (beyond, bytes) = all.split_at_checked(LONGEST_MKI - usize::from(len))?;
+        if beyond.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        let mut mki = Mki { bytes: [0; LONGEST_MKI], len };
+        mki.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(mki)
+    }
+
+    /// As packets carry it; empty where they carry none.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// `|value:length`, as it stands behind a key in `a=crypto`; nothing where there is none.
+impl fmt::Display for Mki {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.len == 0 {
+            return Ok(());
+        }
+        let value = self.bytes().iter().fold(0u128, |value, byte| value << 8 | u128::from(*byte));
+        write!(f, "|{value}:{}", self.len)
     }
 }
 

@@ -127,8 +127,16 @@ fn the_peers_first_line_that_can_be_met_is_taken() {
         (&["2 AES_256_CM_HMAC_SHA1_80 inline:x", "3 AES_CM_128_HMAC_SHA1_32 inline:KEY"], Some("3")),
         (
             &["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|2^20|1:4", "9 AES_CM_128_HMAC_SHA1_32 inline:KEY"],
-            Some("9"),
+            Some("1"),
         ),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|1:17", "9 AES_CM_128_HMAC_SHA1_32 inline:KEY"], Some("9")),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|340282366920938463463374607431768211455:16"], Some("1")),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|256:1"], None),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|1:0"], None),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|+1:1"], None),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|:"], None),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|1:1|2^20"], None),
+        (&["1 AES_CM_128_HMAC_SHA1_32 inline:KEY|1:1|2:1"], None),
         (
             &[
                 "1 AES_CM_128_HMAC_SHA1_32 inline:KEY|2^31 UNENCRYPTED_SRTCP",
@@ -244,4 +252,21 @@ proptest! {
         prop_assert!(required.is_err());
         prop_assert!(!redacted(&text).contains("inline:a"));
     }
+}
+
+#[test]
+fn who_names_its_key_is_spoken_to_with_a_named_key_and_so_in_every_later_description() {
+    let (mine, other) = (ring(1), ring(2));
+    let plain = offer(&with(Security::Required(&other)));
+    let crypto = plain.lines().find(|line| line.starts_with("a=crypto:1 ")).unwrap();
+    let theirs = plain.replace(crypto, &format!("{crypto}|2^31|258:4"));
+    let required = with(Security::Required(&mine));
+    let Answer { sdp, media } = answer(&theirs, &required).unwrap();
+    assert_eq!(sdp.matches("|258:4\r\n").count(), 1, "{sdp}");
+    let keys = media.keys.unwrap();
+    assert_eq!((keys.theirs.mki().bytes(), keys.ours.mki().bytes()), (&[0, 0, 1, 2][..], &[0, 0, 1, 2][..]));
+    let later = offer(&Local { previous: Some(&sdp), ..required });
+    assert_eq!(later.matches("a=crypto:").count(), 1, "{later}");
+    assert_eq!(later.matches("|258:4\r\n").count(), 1, "{later}");
+    assert_eq!(redacted(&sdp).matches("inline:***\r\n").count(), 1, "{}", redacted(&sdp));
 }

@@ -1,7 +1,9 @@
 //! Encrypted sound: what is heard, and what never is.
 
 use proptest::prelude::*;
-use rtp::srtp::{AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_32, AES_CM_128_HMAC_SHA1_80, Master, SUITES, Suite};
+use rtp::srtp::{
+    AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_32, AES_CM_128_HMAC_SHA1_80, Master, Mki, SUITES, Suite,
+};
 use rtp::{Header, Keys, Rtp, Srtp, SrtpError};
 
 fn master(suite: &Suite, seed: u8) -> Master {
@@ -308,5 +310,55 @@ proptest! {
             let result = opened(&mut b, packets[usize::from(n)].clone());
             prop_assert_eq!(result.is_ok(), heard.insert(n));
         }
+    }
+}
+
+/// Two ends of a call whose keys have these names.
+fn named(suite: &'static Suite, ours: &str, theirs: &str) -> (Srtp, Srtp) {
+    let name = |name: &str| Mki::parse(name).unwrap_or_default();
+    let (one, other) = (master(suite, 1).named(name(ours)), master(suite, 2).named(name(theirs)));
+    let keys = Keys { suite, ours: one, theirs: other };
+    let mirrored = Keys { suite, ours: other, theirs: one };
+    (Srtp::new(&keys).unwrap(), Srtp::new(&mirrored).unwrap())
+}
+
+#[test]
+fn a_key_with_a_name_is_named_in_every_packet_before_the_tag_of_counter_mode_and_at_the_end_of_the_other() {
+    for suite in SUITES {
+        let (mut plain, _) = pair(suite);
+        let (mut a, mut b) = named(suite, "258:4", "7:1");
+        let galois = suite.tag_len == 16;
+        for sequence in 0..3 {
+            let datagram = sealed(&mut a, 7, sequence);
+            let mut without = datagram.clone();
+            let at = if galois { datagram.len() - 4 } else { datagram.len() - suite.tag_len - 4 };
+            assert_eq!(without.drain(at..at + 4).collect::<Vec<_>>(), [0, 0, 1, 2], "{}", suite.name);
+            assert_eq!(without, sealed(&mut plain, 7, sequence), "the rest is as ever: {}", suite.name);
+            assert_eq!(opened(&mut b, datagram), Ok(packet(7, sequence)), "{}", suite.name);
+        }
+        let (mut datagram, mut without) = (report(), report());
+        a.protect_report(&mut datagram).unwrap();
+        plain.protect_report(&mut without).unwrap();
+        let at = if galois { datagram.len() - 4 } else { datagram.len() - suite.report_tag_len - 4 };
+        assert_eq!([&datagram[..at], &datagram[at + 4..]].concat(), without, "{}", suite.name);
+        let left = b.unprotect_report(&mut datagram).unwrap();
+        assert_eq!(datagram[..left], report());
+    }
+}
+
+#[test]
+fn a_packet_under_another_name_or_none_is_not_heard() {
+    for suite in SUITES {
+        let (_, mut b) = named(suite, "258:4", "");
+        for name in ["", "2:4", "258:3", "258:5", "66050:4"] {
+            let (mut a, _) = named(suite, name, "");
+            let refused = opened(&mut b, sealed(&mut a, 7, 1));
+            assert_eq!(refused, Err(SrtpError::Unauthentic), "{name} {}", suite.name);
+            let mut datagram = report();
+            a.protect_report(&mut datagram).unwrap();
+            assert!(b.unprotect_report(&mut datagram).is_err(), "{name} {}", suite.name);
+        }
+        let (mut a, _) = named(suite, "258:4", "");
+        assert!(opened(&mut b, sealed(&mut a, 7, 1)).is_ok());
     }
 }
