@@ -11,6 +11,7 @@ use crate::config::Time;
 use crate::digest::{Authentication, Credentials};
 use crate::hop::{ConnectionId, Hop};
 use crate::random::Random;
+use crate::transactions::TxId;
 
 /// Shortest distance of two tries.
 const PACE: Duration = Duration::from_secs(1);
@@ -107,6 +108,8 @@ pub(crate) struct Registration {
     /// Who has granted last, and until when.
     held: Option<(IpAddr, Time)>,
     target: usize,
+    /// The REGISTER to which nothing has been said yet.
+    pub(crate) unheard: Option<TxId>,
     failures: u32,
     tried: Time,
 }
@@ -142,6 +145,7 @@ impl Registration {
             flow: None,
             held: None,
             target: 0,
+            unheard: None,
             failures: 0,
             tried: Time::ZERO,
             account,
@@ -151,6 +155,18 @@ impl Registration {
     pub(crate) fn next_seq(&mut self) -> u32 {
         self.seq = self.seq.saturating_add(1);
         self.seq
+    }
+
+    /// Passes over targets that have `failed` lately, if others have not; whether there is another that has not.
+    pub(crate) fn pass_over(&mut self, failed: impl Fn(&Hop) -> bool) -> bool {
+        let targets = &self.account.targets;
+        let live = |at: &usize| targets.get(*at).is_some_and(|target| !failed(target));
+        let from = self.target;
+        let turns = (0..targets.len()).map(move |step| from.saturating_add(step) % targets.len());
+        let mut live = turns.filter(live);
+        let (next, another) = (live.next(), live.next().is_some());
+        self.target = next.unwrap_or(from);
+        another
     }
 
     /// Where the next REGISTER goes; the time is noted.

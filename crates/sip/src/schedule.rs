@@ -25,6 +25,8 @@ pub(crate) enum Due {
     Dialog(DialogId, Chore),
     Registration(RegistrationId, u32),
     KeepAlive(RegistrationId, u32),
+    /// The registrar that was asked by this transaction has said nothing.
+    Registrar(RegistrationId, TxId),
 }
 
 /// What a dialog wants to do later.

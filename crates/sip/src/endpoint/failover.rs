@@ -19,8 +19,8 @@ const AVOIDED: Duration = Duration::from_secs(60);
 /// Targets that are remembered. When full, those whose time is over are forgotten, and if none is, no more is kept.
 const MOST: usize = 1_024;
 /// How long a target may say nothing while there are others, in T1: a live one says 100 within 200 ms (RFC 3261 section
-/// 17.2.1), and four datagrams have been sent by then.
-const SILENCE: u32 = 8;
+/// 17.2.1) and a registrar its challenge, and four datagrams have been sent by then.
+pub(super) const SILENCE: u32 = 8;
 
 /// Targets that have failed, and until when they come last.
 #[derive(Debug, Default)]
@@ -43,18 +43,21 @@ impl Avoided {
         }
     }
 
+    /// Whether it has failed lately.
+    pub(super) fn holds(&self, now: Time, target: &Hop) -> bool {
+        self.0.get(&(target.transport, target.address)).is_some_and(|until| now < *until)
+    }
+
     /// The targets in the order in which they are tried.
     pub(super) fn last(&self, now: Time, targets: &[Hop]) -> VecDeque<Hop> {
-        let failed =
-            |target: &Hop| self.0.get(&(target.transport, target.address)).is_some_and(|until| now < *until);
         let mut order: Vec<Hop> = targets.to_vec();
-        order.sort_by_key(failed);
+        order.sort_by_key(|target| self.holds(now, target));
         order.into()
     }
 }
 
 impl Endpoint {
-    /// A target of a call did not answer, or could not be reached.
+    /// A target of a call or an account did not answer, or could not be reached.
     pub(super) fn avoid(&mut self, now: Time, target: &Hop) {
         self.avoided.add(now, target);
     }

@@ -184,6 +184,7 @@ impl Endpoint {
                 Due::Dialog(dialog, chore) => self.chore(now, dialog, chore),
                 Due::Registration(id, alarm) => self.register_due(now, id, alarm),
                 Due::KeepAlive(id, alarm) => self.keep_alive(now, id, alarm),
+                Due::Registrar(id, tx) => self.registrar_silent(now, id, tx),
             }
         }
         self.sweep_schedule();
@@ -392,7 +393,7 @@ impl Endpoint {
             let (transactions, dialogs) = (&self.transactions, &self.dialogs);
             let registrations = &self.registrations;
             self.wire.schedule.retain(|due| match due {
-                Due::Transaction(tx, _) => transactions.contains(*tx),
+                Due::Transaction(tx, _) | Due::Registrar(_, tx) => transactions.contains(*tx),
                 Due::Dialog(dialog, chore) => dialogs.by_id.get(dialog).is_some_and(|d| d.awaits(*chore)),
                 Due::Registration(id, alarm) | Due::KeepAlive(id, alarm) => {
                     registrations.get(*id).is_some_and(|r| r.alarm == *alarm)

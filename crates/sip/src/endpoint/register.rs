@@ -9,6 +9,7 @@ use sipx_sip::{HeaderName, Headers, Response, TuEvent, Uri};
 
 use super::Endpoint;
 use super::caller::{callable, loose, quoted};
+use super::failover::SILENCE;
 use crate::config::Time;
 use crate::event::Output;
 use crate::hop::{Hop, Transport};
@@ -16,11 +17,13 @@ use crate::message::{Draft, text};
 use crate::order::SipError;
 use crate::registration::{Account, Registration, RegistrationId, RegistrationState, Setback};
 use crate::schedule::Due;
-use crate::transactions::{Errand, Happening, Job, Owner};
+use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 use crate::uris::same_contact;
 
 /// Silence after which a NAT may forget a way: it keeps datagrams' for 30 s at least, mostly.
 const KEEP_ALIVE: Time = Time::from_secs(25);
+/// What a registration that failed without an answer says.
+const SILENT: &str = "the registrar is silent";
 
 impl Endpoint {
     /// Registers an account and keeps it registered until [`unregister`](Self::unregister). Each
@@ -90,6 +93,7 @@ impl Endpoint {
 
     fn send_register(&mut self, now: Time, id: RegistrationId) {
         let Some(registration) = self.registrations.get_mut(id) else { return };
+        let others = registration.pass_over(|target| self.avoided.holds(now, target));
         let Some(to) = registration.aim(now) else { return };
         registration.alarm = registration.alarm.wrapping_add(1);
         let seq = registration.next_seq();
@@ -115,7 +119,26 @@ impl Endpoint {
                 draft.line(&text(name.canonical()), value);
             }
         }
-        self.dispatch(now, (draft.finish(), to), Job::new(Owner::Registration(id), Errand::Register));
+        let sent =
+            self.dispatch(now, (draft.finish(), to), Job::new(Owner::Registration(id), Errand::Register));
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        registration.unheard = sent;
+        if let Some(tx) = sent.filter(|_| others && !registration.leaving) {
+            let at = now.saturating_add(self.config.t1.saturating_mul(SILENCE));
+            self.wire.schedule.set(at, Due::Registrar(id, tx));
+        }
+    }
+
+    /// A registrar has said nothing for a while, and there is another: that one's turn comes (RFC 3263 section 4.3).
+    pub(super) fn registrar_silent(&mut self, now: Time, id: RegistrationId, tx: TxId) {
+        let unheard = self.registrations.get(id).is_some_and(|it| it.unheard == Some(tx) && !it.leaving);
+        if !unheard || !self.transactions.contains(tx) {
+            return;
+        }
+        for given_up in self.transactions.fail(now, &mut self.wire, tx) {
+            self.avoid(now, &given_up.to);
+        }
+        self.register_failed(now, id, (408, SILENT.to_owned()), None);
     }
 
     pub(super) fn register_happened(&mut self, now: Time, id: RegistrationId, happening: &Happening) {
@@ -125,6 +148,10 @@ impl Endpoint {
         if registration.leaving && over {
             return self.registration_over(id);
         }
+        registration.unheard = None;
+        if matches!(&happening.event, TuEvent::Timeout | TuEvent::TransportError) {
+            self.avoid(now, &happening.to);
+        }
         match &happening.event {
             TuEvent::Response(response) if response.status.is_success() => {
                 self.registered(now, id, happening, response);
@@ -132,7 +159,7 @@ impl Endpoint {
             TuEvent::Response(response) if response.status.is_final() => {
                 self.register_refused(now, id, response);
             }
-            TuEvent::Timeout => self.register_failed(now, id, (408, "the registrar is silent".into()), None),
+            TuEvent::Timeout => self.register_failed(now, id, (408, SILENT.to_owned()), None),
             TuEvent::TransportError => {
                 self.register_failed(now, id, (503, "the registrar cannot be reached".into()), None);
             }

@@ -206,7 +206,7 @@ fn the_next_target_is_tried_at_once_after_silence_and_a_second_later_after_a_ref
         sent.extend(desk.sent().into_iter().map(|(to, _)| (to, at)));
     }
     let other = sent.iter().find(|(to, _)| to.to_string() == OTHER).expect("the other target");
-    assert_eq!(other.1, Duration::from_secs(32));
+    assert_eq!(other.1, Duration::from_secs(4), "as long as one that lives may take");
     desk.endpoint.unreachable(desk.now, &OTHER.parse::<SocketAddr>().unwrap().into());
     desk.sent();
     let Some(RegistrationState::Failed { code: 503, next, .. }) = desk.registrations.last() else { panic!() };
@@ -236,7 +236,7 @@ fn a_registrar_that_dies_is_left_for_the_next_whatever_order_its_name_then_gives
         let (to, refresh) = next_try(&mut desk, Duration::from_secs(46));
         assert_eq!(to.to_string(), PHONE);
         // It is dead: its copies go to it, until it is given up and the name looked up again.
-        let given_up = desk.now + Duration::from_secs(32);
+        let given_up = desk.now + Duration::from_secs(4);
         let other = loop {
             let (to, register) = next_try(&mut desk, Duration::from_secs(34));
             if matches!(desk.registrations.last(), Some(RegistrationState::Failed { code: 408, .. })) {
@@ -253,6 +253,44 @@ fn a_registrar_that_dies_is_left_for_the_next_whatever_order_its_name_then_gives
         let (to, _) = next_try(&mut desk, Duration::from_secs(46));
         assert_eq!(to.to_string(), OTHER, "it stays with the one that lives");
     }
+}
+
+#[test]
+fn a_dead_registrar_is_passed_over_for_a_minute_by_every_account() {
+    let mut desk = Desk::new();
+    begin(&mut desk, &[PHONE, OTHER]);
+    let (to, at) = loop {
+        let (to, _) = next_try(&mut desk, Duration::from_secs(5));
+        if to.to_string() == OTHER {
+            break (to, desk.now);
+        }
+    };
+    assert_eq!((to.to_string().as_str(), at.as_secs()), (OTHER, 4));
+    let asked = |desk: &mut Desk| {
+        desk.endpoint.register(desk.now, &account(&[PHONE, OTHER])).unwrap();
+        desk.sent().remove(0).0.to_string()
+    };
+    assert_eq!(asked(&mut desk), OTHER);
+    desk.now += Duration::from_secs(61);
+    assert_eq!(asked(&mut desk), PHONE, "it may be back");
+}
+
+#[test]
+fn a_registrar_that_says_that_it_tries_is_waited_for_and_so_is_the_last_one() {
+    let mut desk = Desk::new();
+    let (_, first) = begin(&mut desk, &[PHONE, OTHER]);
+    desk.hear(respond(&first, 100));
+    let silent =
+        |desk: &Desk| matches!(desk.registrations.last(), Some(RegistrationState::Failed { code: 408, .. }));
+    desk.wait(Duration::from_secs(31));
+    assert!(!silent(&desk));
+    desk.wait(Duration::from_secs(1));
+    assert!(silent(&desk));
+    desk.registrations.clear();
+    desk.wait(Duration::from_secs(31));
+    assert!(desk.registrations.is_empty(), "nobody else is left, so that it has all its time");
+    desk.wait(Duration::from_secs(2));
+    assert!(silent(&desk));
 }
 
 #[test]
