@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::option::CallOption;
 use protocol::record::Quality;
 use protocol::rest::CallKind;
-use protocol::{Command, Event};
+use protocol::{Command, Event, Extra};
 use tokio::sync::{mpsc, watch};
 
 use crate::end::StopReason;
@@ -86,6 +86,8 @@ pub struct CallInfo {
     pub caller: String,
     /// To.
     pub callee: String,
+    /// Its variables, as its record would have them.
+    pub extras: Extra,
     /// How good the main leg's sound was so far.
     pub quality: Option<Quality>,
     /// Files that it is or was recorded into.

@@ -1,6 +1,7 @@
 //! What a call begins with, and what it needs of the world around it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -62,6 +63,8 @@ pub struct EventLog {
     pub path: String,
     /// The lines. When full a line is lost and counted: a log never holds up a call.
     pub lines: mpsc::Sender<LogLine>,
+    /// Set by whoever writes them while there is no file; the record does not name it then.
+    pub missing: Arc<AtomicBool>,
 }
 
 /// Times and switches that hold for every call.

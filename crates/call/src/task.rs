@@ -4,9 +4,11 @@
 mod complaints;
 mod flow;
 mod providers_of;
+mod taping;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -31,6 +33,7 @@ use crate::setup::{EventLog, Line, Services, Setup, Tape, Undialled};
 use complaints::Complaints;
 use flow::voice_of;
 use providers_of::Running;
+use taping::torn;
 
 /// How long the end of a recording is waited for before the record goes without its size.
 const TAPE_END: Duration = Duration::from_secs(10);
@@ -59,6 +62,7 @@ struct Task {
     kind: CallKind,
     id: String,
     services: Services,
+    clock: Clock,
     started: Instant,
     leg: Box<dyn Leg>,
     /// Legs beside the first.
@@ -97,13 +101,14 @@ impl Task {
         info: watch::Sender<CallInfo>,
     ) -> Self {
         let Setup { id, kind, leg, wire, sip, playbook, client, log, defaults, .. } = setup;
+        let clock = Clock { began_unix_ms: unix_ms() };
         let facts = Facts {
             id: id.clone(),
             reference: if sip.is_some() { format!("{:016x}", rand::random::<u64>()) } else { id.clone() },
             kind,
             caller: setup.caller,
             callee: setup.callee,
-            clock: Clock { began_unix_ms: unix_ms() },
+            clock,
             rules: setup.rules,
             vars: setup.vars,
             random: rand::random(),
@@ -122,6 +127,7 @@ impl Task {
             id,
             running: Running::new(input, services.providers.clone(), services.library.clone()),
             services,
+            clock,
             started: now(),
             leg,
             others: Vec::new(),
@@ -151,7 +157,7 @@ impl Task {
         tracing::info!(kind = self.kind.as_str(), "call begins");
         if AssertUnwindSafe(self.live()).catch_unwind().await.is_err() {
             tracing::error!("internal error: the call ends");
-            self.core.break_off(CallTime(now().saturating_duration_since(self.started)));
+            self.core.break_off(self.time());
             while let Some(effect) = self.core.poll() {
                 if matches!(
                     effect,
@@ -234,7 +240,7 @@ impl Task {
         let voice = voice_of(&input);
         let mut inputs = std::collections::VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            let time = CallTime(now().saturating_duration_since(self.started));
+            let time = self.time();
             self.core.handle(time, input);
             while let Some(effect) = self.core.poll() {
                 inputs.extend(self.carry_out(effect).await);
@@ -476,36 +482,6 @@ impl Task {
         }
     }
 
-    async fn record(&mut self, rate: u32, option: &protocol::option::RecorderOption) -> Input {
-        match self.services.studio.open(&self.id, rate, option) {
-            Ok(tape) => {
-                let pieces = tape.pieces.clone();
-                self.tell_thread(|seat| Order::Tape(seat, Some(pieces))).await;
-                self.tell_media(ToMedia::Record).await;
-                self.info.send_modify(|info| info.recordings.push(tape.path.clone()));
-                self.tape = Some(tape);
-                Input::Taped
-            }
-            Err(why) => Input::NoTape(why),
-        }
-    }
-
-    /// Ends the recording; its writer closes it while the call goes on.
-    async fn end_record(&mut self) {
-        self.tell_media(ToMedia::StopRecording).await;
-        self.tell_thread(|seat| Order::Tape(seat, None)).await;
-        self.closing.extend(self.tape.take().map(|tape| tape.done));
-    }
-
-    /// A recording has ended while its call goes on: its disk has failed.
-    fn tape_torn(&mut self, written: Option<Recording>) -> Input {
-        self.tape = None;
-        let told = written.as_ref().and_then(|written| written.extra.as_ref()?.get("error")?.as_str());
-        let why = told.unwrap_or("its writer has ended").to_owned();
-        self.written.extend(written);
-        Input::NoTape(why)
-    }
-
     /// Tells the log, observers and the client. A client that does not read is dropped, and the call ends by
     /// its rule; a log that does not keep up loses lines.
     fn emit(&mut self, event: Event) {
@@ -522,10 +498,17 @@ impl Task {
         }
     }
 
+    /// Time since the call began.
+    fn time(&self) -> CallTime {
+        CallTime(now().saturating_duration_since(self.started))
+    }
+
     fn log_line(&mut self, kind: &str, content: &impl serde::Serialize) {
         let Some(log) = &self.log else { return };
         let content = redact::message(content).to_string();
-        let line = LogLine { kind: kind.into(), timestamp: unix_ms(), content };
+        // The call's own clock: that of the wall may be set while it is up.
+        let timestamp = self.clock.unix_ms(self.time());
+        let line = LogLine { kind: kind.into(), timestamp, content };
         if log.lines.try_send(line).is_err() {
             self.lost_lines += 1;
         }
@@ -539,6 +522,9 @@ impl Task {
         self.running.stop();
         let Some(mut record) = self.over.take() else { return };
         record.recorder.append(&mut self.written);
+        if self.log.as_ref().is_some_and(|log| log.missing.load(Ordering::Relaxed)) {
+            record.dump_event_file = None;
+        }
         self.closing.extend(self.tape.take().map(|tape| tape.done));
         for done in self.closing.drain(..) {
             record.recorder.extend(tokio::time::timeout(TAPE_END, done).await.ok().and_then(Result::ok));
@@ -559,14 +545,6 @@ impl Task {
             info.recorded = recorded;
         });
         // Clients and log see their channels close after the record is on its way.
-    }
-}
-
-/// What was written of a recording that ends by itself; `None` when its writer has died.
-async fn torn(tape: &mut Option<Tape>) -> Option<Recording> {
-    match tape {
-        Some(tape) => (&mut tape.done).await.ok(),
-        None => std::future::pending().await,
     }
 }
 

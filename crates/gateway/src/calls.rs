@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::{Arc, PoisonError};
 
-use call::CallHandle;
+use call::{CallHandle, StopReason};
 use tokio::sync::watch;
 
 /// Every call of this server. Clones share it.
@@ -110,6 +110,12 @@ impl Calls {
         })?;
         self.count.send_replace(count);
         Ok(Place { calls: self.clone(), id: id.to_owned() })
+    }
+
+    /// Tells every call that the server stops. One that does not take its order holds up none of the others.
+    pub async fn hang_up(&self) {
+        let all = self.all();
+        futures::future::join_all(all.iter().map(|call| call.stop(StopReason::Shutdown))).await;
     }
 
     /// The call with this id.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::config::check::findings;
 use crate::config::read::{self, process_environment};
 use crate::files;
 use crate::inbound::Routes;
@@ -60,11 +61,18 @@ fn configuration(path: &Path) -> Vec<String> {
     }
 }
 
+/// The first thing in `config` that stops the start, with its key: for what did not come from a file alone.
+pub fn refused(config: &Config) -> Option<String> {
+    let finding = findings(config).into_iter().find(|finding| finding.fatal)?;
+    let help = finding.help.map(|help| format!("; {help}")).unwrap_or_default();
+    Some(format!("{}: {}{help}", finding.path.join("."), finding.message))
+}
+
 /// Where the files of playbooks lie: as the first configuration says that can be read, else the default one.
 pub(crate) fn roots_of(named: &[&Path]) -> Vec<PathBuf> {
     let mut configurations =
         named.iter().filter(|path| !is_playbook(path)).copied().chain([Path::new(DEFAULT_CONF)]);
-    let config = configurations.find_map(|path| read::file(path, &process_environment).ok());
+    let config = configurations.find_map(|path| read::of_any_machine(path, &process_environment).ok());
     config.map_or_else(Config::default, |loaded| loaded.config).media_roots
 }
 

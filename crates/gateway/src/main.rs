@@ -2,13 +2,15 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use active_call::access::keys;
 use active_call::check;
 use active_call::cli::{Chat, Cli, Command, Demo, Explain, Key, Openapi, Serve, Test};
-use active_call::config::Config;
 use active_call::config::read::{self, Loaded, process_environment};
+use active_call::config::{Config, ConfigError};
 use active_call::logging;
 use active_call::originate;
 use active_call::server::Server;
@@ -56,13 +58,13 @@ fn rehearsed(flags: &Test) -> Result<(), String> {
 }
 
 fn chatted(flags: &Chat) -> Result<(), String> {
-    let config = load(flags.conf.as_deref())?.config;
+    let config = load(flags.conf.as_deref(), read::of_any_machine)?.config;
     let playbook = playbooks::read(&flags.playbook, &config.media_roots, &process_environment)?;
     rehearse::chat(playbook, &config, &mut io::stdin().lock(), &mut io::stdout()).map(|_| ())
 }
 
 fn explained(flags: &Explain) -> Result<(), String> {
-    let config = load(flags.conf.as_deref())?.config;
+    let config = load(flags.conf.as_deref(), read::of_any_machine)?.config;
     explain::print(&config.recording.path, &flags.id, &mut io::stdout().lock())
 }
 
@@ -104,8 +106,12 @@ fn serve(flags: &Serve) -> Result<(), String> {
     if let Some(missing) = flags.not_built() {
         return Err(missing.into());
     }
-    let mut loaded = load(flags.conf.as_deref())?;
+    let mut loaded = load(flags.conf.as_deref(), read::file)?;
     flags.apply(&mut loaded.config);
+    // What flags say is looked at as what files say.
+    if let Some(wrong) = check::refused(&loaded.config) {
+        return Err(wrong);
+    }
     let _log = logging::start(&loaded.config, process_environment("RUST_LOG"))
         .map_err(|e| format!("the log: {e}"))?;
     for warning in &loaded.warnings {
@@ -115,15 +121,18 @@ fn serve(flags: &Serve) -> Result<(), String> {
     runtime.block_on(run(loaded, flags.call.clone()))
 }
 
+/// Reads a configuration from its file.
+type Reader = fn(&Path, read::Environment<'_>) -> Result<Loaded, Box<ConfigError>>;
+
 /// A file that was named must be there; the one in the working folder may be.
-fn load(named: Option<&Path>) -> Result<Loaded, String> {
+fn load(named: Option<&Path>, reader: Reader) -> Result<Loaded, String> {
     let default = Path::new(check::DEFAULT_CONF);
     let path = match named {
         Some(path) => path,
         None if default.exists() => default,
         None => return Ok(read::defaults()),
     };
-    read::file(path, &process_environment).map_err(|error| {
+    reader(path, &process_environment).map_err(|error| {
         let mut shown = String::new();
         let report = Report::new(*error);
         match GraphicalReportHandler::new().render_report(&mut shown, report.as_ref()) {
@@ -144,12 +153,46 @@ async fn run(loaded: Loaded, call: Option<String>) -> Result<(), String> {
     tracing::info!(
         "stopping: new calls are refused, those that are up may end; a second signal stops at once"
     );
+    stop(server).await
+}
+
+/// Signals that come together are one: some send theirs to a process and to its group.
+const TOGETHER: Duration = Duration::from_millis(300);
+/// How long goodbyes may take when the server is to stop at once. They are said in a fraction of it.
+const HASTE: Duration = Duration::from_secs(2);
+
+/// Stops `server`; a second signal hangs up every call, and a third waits for nothing.
+async fn stop(server: Server) -> Result<(), String> {
+    let calls = server.app().calls.clone();
+    let mut stopping = pin!(server.stop());
     tokio::select! {
-        hung_up = server.stop() => {
+        hung_up = &mut stopping => {
             tracing::info!(hung_up, "stopped");
-            Ok(())
+            return Ok(());
         }
-        () = stopped() => Err("stopped at once by a second signal".into()),
+        () = again() => {}
+    }
+    // A far end that hears nothing would go on talking to nobody.
+    let goodbye = async {
+        calls.hang_up().await;
+        stopping.await
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(HASTE, goodbye) => {}
+        () = stopped() => {}
+    }
+    Err("stopped at once by a second signal".into())
+}
+
+/// Waits for a further signal that is one of its own.
+#[allow(clippy::disallowed_methods, reason = "signals come in real time")]
+async fn again() {
+    let first = Instant::now();
+    loop {
+        stopped().await;
+        if first.elapsed() >= TOGETHER {
+            return;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::setup::Vendors;
-use call::{MediaThreads, Services, StopReason};
+use call::{MediaThreads, Services};
 use protocol::record::CallRecord;
 use sip::{Admission, Bound, Driver, Resolver, SipHandle};
 use tokio::net::TcpListener;
@@ -267,14 +267,12 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
     if timeout(patience, calls.empty()).await.is_ok() {
         return 0;
     }
-    let left = calls.all();
-    // One call that does not take its order holds up none of the others.
-    let told = futures::future::join_all(left.iter().map(|call| call.stop(StopReason::Shutdown)));
-    let ended = async { tokio::join!(told, calls.empty()) };
+    let left = calls.counts().now;
+    let ended = async { tokio::join!(calls.hang_up(), calls.empty()) };
     if timeout(GOODBYE, ended).await.is_err() {
         tracing::error!(calls = calls.counts().now, "calls did not end in time");
     }
-    left.len()
+    left
 }
 
 fn dialer(

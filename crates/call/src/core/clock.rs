@@ -18,16 +18,21 @@ impl Clock {
         self.began_unix_ms.saturating_add(at.as_ms())
     }
 
-    /// RFC 3339 with milliseconds, UTC.
+    /// RFC 3339 with milliseconds and `+00:00`, as events have it.
     pub(crate) fn rfc3339(self, at: CallTime) -> String {
-        rfc3339(self.unix_ms(at))
+        rfc3339(self.unix_ms(at), false)
+    }
+
+    /// RFC 3339 with milliseconds and `Z`, as records have it.
+    pub(crate) fn recorded(self, at: CallTime) -> String {
+        rfc3339(self.unix_ms(at), true)
     }
 }
 
-/// `unix_ms` as RFC 3339 with milliseconds, UTC.
-fn rfc3339(unix_ms: u64) -> String {
+/// `unix_ms` as RFC 3339 with milliseconds, UTC, with a `Z` or in digits.
+fn rfc3339(unix_ms: u64, letter: bool) -> String {
     let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
-    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, false)
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, letter)
 }
 
 /// What is due at a deadline.

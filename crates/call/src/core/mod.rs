@@ -478,6 +478,7 @@ impl Core {
             option: redact::option(&self.option),
             caller: redact::text(&self.caller()).into_owned(),
             callee: redact::text(&self.callee()).into_owned(),
+            extras: self.public_vars(),
             recordings: Vec::new(),
             recorded: false,
         })

@@ -448,10 +448,10 @@ impl Core {
         self.draft.referred = Some(Box::new(CallRecord {
             call_type: CallKind::B2bua,
             call_id: call_id.unwrap_or_else(|| format!("ref-{}-{}", referred.leg.0, self.facts.id)),
-            start_time: clock.rfc3339(referred.began),
-            ring_time: referred.rang.map(|at| clock.rfc3339(at)),
-            answer_time: referred.answered.map(|at| clock.rfc3339(at)),
-            end_time: clock.rfc3339(now),
+            start_time: clock.recorded(referred.began),
+            ring_time: referred.rang.map(|at| clock.recorded(at)),
+            answer_time: referred.answered.map(|at| clock.recorded(at)),
+            end_time: clock.recorded(now),
             caller: redact::text(&referred.caller).into_owned(),
             callee: redact::text(&referred.callee).into_owned(),
             // It was told to the second party.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use protocol::limits;
+use protocol::option::CallOption;
 use protocol::value::Headers;
 
 use crate::access::keys;
 use crate::egress::guard::Allowed;
-use crate::files;
 use crate::inbound::relative;
 use crate::logging::level;
 use crate::outbound;
@@ -35,27 +36,20 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn new(path: &str, message: impl Into<String>) -> Self {
+    pub(super) fn new(path: &str, message: impl Into<String>) -> Self {
         let path = path.split('.').map(str::to_owned).collect();
         Finding { path, message: message.into(), help: None, fatal: true }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    fn only_warn(mut self) -> Self {
+    pub(super) fn only_warn(mut self) -> Self {
         self.fatal = false;
         self
     }
-}
-
-/// Everything wrong with `config` on this machine: with folders that cannot be written, which do not stop the start.
-pub(crate) fn findings_here(config: &Config) -> Vec<Finding> {
-    let mut findings = findings(config);
-    folders(config, &mut findings);
-    findings
 }
 
 /// Everything wrong with `config`, what stops the start first.
@@ -68,9 +62,12 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     handler(config.handler.as_ref(), &mut findings);
     call_record(config, &mut findings);
     recording(config, &mut findings);
+    sounds(config, &mut findings);
+    names(config, &mut findings);
     accounts(config, &mut findings);
     inbound_policy(config, &mut findings);
     transports(config, &mut findings);
+    ports_apart(config, &mut findings);
     codecs(config, &mut findings);
     ice_servers(config, &mut findings);
     findings.sort_by_key(|finding| !finding.fatal);
@@ -233,6 +230,9 @@ fn call_record(config: &Config, findings: &mut Vec<Finding>) {
                 findings.push(Finding::new("callrecord", "records to an object store need \"bucket\""));
             } else if let Some(Err(why)) = object_address(table) {
                 findings.push(Finding::new("callrecord.endpoint", why));
+            } else if let Some(missing) = missing_key(table) {
+                let finding = Finding::new("callrecord", format!("the object store needs \"{missing}\""));
+                findings.push(finding.help("write it as \"${NAME}\", from the environment"));
             } else if let Err(error) = Objects::new(table) {
                 findings.push(Finding::new("callrecord", format!("the object store: {error}")));
             }
@@ -248,6 +248,14 @@ fn call_record(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The key that an object store asks for and that is not there.
+fn missing_key(table: &RecordTable) -> Option<&'static str> {
+    let both = [("access_key", &table.access_key), ("secret_key", &table.secret_key)];
+    let needed = if table.vendor == Some(Vendor::Gcp) { &both[1..] } else { &both[..] };
+    let missing = needed.iter().find(|(_, key)| key.as_ref().is_none_or(|key| key.expose().is_empty()));
+    missing.map(|(name, _)| *name)
+}
+
 /// Whether the endpoint of an object store is an address; two vendors also take its host alone.
 fn object_address(table: &RecordTable) -> Option<Result<(), String>> {
     let endpoint = table.endpoint.as_deref()?;
@@ -256,6 +264,11 @@ fn object_address(table: &RecordTable) -> Option<Result<(), String>> {
 }
 
 fn recording(config: &Config, findings: &mut Vec<Finding>) {
+    if config.recording.auto_start && !config.recording.enabled {
+        let finding =
+            Finding::new("recording.auto_start", "counts for nothing: recording.enabled is not set");
+        findings.push(finding.help("write enabled = true beside it, or leave it out").only_warn());
+    }
     let Some(pattern) = config.recording.filename_pattern.as_deref().filter(|own| !own.is_empty()) else {
         return;
     };
@@ -264,30 +277,29 @@ fn recording(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Tries every folder that calls write to. What a folder is for is not there without it, calls go on.
-fn folders(config: &Config, findings: &mut Vec<Finding>) {
-    let mut used = vec![
-        ("recording.path", "recordings and event logs are lost", config.recording.path.as_path()),
-        ("spool_path", "reports of calls do not outlive a crash", &config.spool_path),
-    ];
-    if config.media_cache_bytes > 0 {
-        used.push(("media_cache_path", "speech is rendered anew each time", &config.media_cache_path));
+/// The numbers of the options that every call gets from here.
+fn sounds(config: &Config, findings: &mut Vec<Finding>) {
+    let option = CallOption { ambiance: config.ambiance.clone(), ..CallOption::default() };
+    for outside in limits::outside(&option) {
+        findings.push(Finding::new(outside.key, outside.to_string()));
     }
-    if let Some(table) = &config.callrecord {
-        if table.r#type == Some(RecordSink::Local) {
-            used.push(("callrecord.root", "call records are lost", &table.root));
-        }
-        if let Database::File(file) = &table.database {
-            let folder = file.parent().unwrap_or(file);
-            used.push(("callrecord.database", "/api/records is empty", folder));
-        }
+}
+
+/// What we call ourselves, and what others are called instead.
+fn names(config: &Config, findings: &mut Vec<Finding>) {
+    if reqwest::header::HeaderValue::from_str(&config.useragent).is_err() {
+        let finding = Finding::new("useragent", "holds a character that no header may hold");
+        findings.push(finding.help("write letters, digits and signs of ASCII on one line"));
     }
-    for (key, loss, folder) in used {
-        if let Err(error) = files::can_be_written(folder) {
-            let message = format!("\"{}\" cannot be written ({error}): {loss}", folder.display());
-            findings.push(
-                Finding::new(key, message).help("write a folder that this user may write to").only_warn(),
-            );
+    for (index, rule) in config.rewrites.iter().enumerate() {
+        let path = format!("rewrites.{index}");
+        if rule.r#match.is_none() {
+            let finding = Finding::new(&path, "a rule without \"match\" is never used");
+            findings.push(finding.help("write match = \"^sip:0\" or another regular expression"));
+        }
+        if rule.rewrite.is_empty() {
+            let finding = Finding::new(&path, "a rule without \"rewrite\" leads nowhere");
+            findings.push(finding.help("write rewrite = \"sip:gateway.example.com\""));
         }
     }
 }
@@ -360,6 +372,32 @@ fn transports(config: &Config, findings: &mut Vec<Finding>) {
     {
         let finding = Finding::new("outbound_proxy", format!("\"{proxy}\" is no SIP URI"));
         findings.push(finding.help("write one such as \"sip:proxy.example.com;transport=tcp\""));
+    }
+}
+
+/// TCP ports that are asked for twice. HTTP may be sent elsewhere by a flag, so that is only warned about.
+fn ports_apart(config: &Config, findings: &mut Vec<Finding>) {
+    let tcp = if config.tcp_port.is_some() { "tcp_port" } else { "udp_port" };
+    let ports = [
+        (tcp, config.tcp_port.or(Some(config.udp_port))),
+        ("tls_port", config.tls_port),
+        ("ws_port", config.ws_port),
+        ("wss_port", config.wss_port),
+    ];
+    let asked: Vec<(&str, u16)> =
+        ports.iter().filter_map(|(key, port)| Some((*key, port.filter(|port| *port != 0)?))).collect();
+    for (nth, (key, port)) in asked.iter().enumerate() {
+        if let Some((other, _)) = asked.iter().take(nth).find(|(_, taken)| taken == port) {
+            let finding = Finding::new(key, format!("{port} is the TCP port of \"{other}\" already"));
+            findings.push(finding.help("write another port"));
+        }
+    }
+    let http = config.http_addr;
+    let ours = config.addr.unwrap_or(http.ip());
+    let overlap = http.ip() == ours || http.ip().is_unspecified() || ours.is_unspecified();
+    if let Some((other, port)) = asked.iter().find(|(_, port)| overlap && *port == http.port()) {
+        let finding = Finding::new("http_addr", format!("{port} is the TCP port of \"{other}\" too"));
+        findings.push(finding.help("write another port").only_warn());
     }
 }
 

@@ -1,10 +1,12 @@
 //! The configuration file: every key with its default, where a value is wrong, and what was meant.
 //!
 //! Reading order: this file and [`sections`] are the keys; [`words`] the values that are words or patterns;
-//! [`read`] goes from text to [`Config`]; [`check`] holds what a type cannot say; [`problem`] shows the line.
+//! [`read`] goes from text to [`Config`]; [`check`] holds what a type cannot say, `machine` what is named on this
+//! machine; [`problem`] shows the line.
 
 pub mod check;
 mod keys;
+mod machine;
 pub mod problem;
 pub mod read;
 pub mod sections;

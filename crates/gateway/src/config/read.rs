@@ -12,7 +12,7 @@ use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
 use super::{
     ApiKey, Auth, Config, EgressTable, HandlerTable, IceServerTable, RecordTable, Recording, RegisterUser,
-    Rewrite, Rule, SipTable, SipUser, UserCredential, check,
+    Rewrite, Rule, SipTable, SipUser, UserCredential, check, machine,
 };
 
 /// Largest file that is read.
@@ -30,11 +30,29 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads the file at `path`, and tries the folders that it names: one that cannot be written is warned about.
+/// Reads the file at `path` for a server on this machine, and looks at what it names here: a folder that cannot be
+/// written is warned about.
 ///
 /// # Errors
 /// When the file is missing, too large, no TOML, or holds a value that is wrong.
 pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<ConfigError>> {
+    read(path, environment, machine::findings_here)
+}
+
+/// Reads the file at `path` for a command that serves no calls: the addresses and files that it names may be those of
+/// another machine.
+///
+/// # Errors
+/// As [`file`], without what is wrong on this machine.
+pub fn of_any_machine(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<ConfigError>> {
+    read(path, environment, check::findings)
+}
+
+fn read(
+    path: &Path,
+    environment: Environment<'_>,
+    findings: fn(&Config) -> Vec<check::Finding>,
+) -> Result<Loaded, Box<ConfigError>> {
     let name = path.display().to_string();
     let unreadable = |why: String| {
         let source = Source { name: name.clone(), text: String::new() };
@@ -45,13 +63,13 @@ pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<Con
         return Err(unreadable(format!("has {size} bytes; a configuration has at most {MAX_FILE}")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(format!("cannot be read: {e}")))?;
-    parsed(&Source { name: name.clone(), text }, environment, check::findings_here)
+    parsed(&Source { name: name.clone(), text }, environment, findings)
 }
 
 /// What counts without a file: the defaults, with warnings for folders that cannot be written.
 pub fn defaults() -> Loaded {
     let source = Source { name: "the default configuration".into(), text: String::new() };
-    parsed(&source, &|_| None, check::findings_here).unwrap_or_default()
+    parsed(&source, &|_| None, machine::findings_here).unwrap_or_default()
 }
 
 /// Reads a configuration from its text.
@@ -206,7 +224,7 @@ fn place(root: &Spanned<DeTable<'_>>, path: &[String]) -> Option<Range<usize>> {
     let mut value: Option<&DeValue<'_>> = None;
     for (depth, step) in path.iter().enumerate() {
         let table = if depth == 0 { Some(root.get_ref()) } else { value.and_then(|v| v.as_table()) };
-        if let Some((key, inner)) = table.and_then(|table| table.get_key_value(step.as_str())) {
+        if let Some((key, inner)) = table.and_then(|table| entry(table, step)) {
             span = Some(key.span());
             value = Some(inner.get_ref());
         } else if let Some(inner) = value
@@ -220,6 +238,14 @@ fn place(root: &Spanned<DeTable<'_>>, path: &[String]) -> Option<Range<usize>> {
         }
     }
     span
+}
+
+/// Some tables are read in both spellings.
+fn entry<'t, 'a>(
+    table: &'t DeTable<'a>,
+    key: &str,
+) -> Option<(&'t Spanned<std::borrow::Cow<'a, str>>, &'t Spanned<DeValue<'a>>)> {
+    table.get_key_value(key).or_else(|| table.get_key_value(snake(key).as_str()))
 }
 
 /// serde_ignored also counts the `Option`s it passes through.

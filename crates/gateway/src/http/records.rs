@@ -14,6 +14,7 @@ use protocol::rest::{CallKind, ListedRecord, Records};
 
 use super::address::{Path, Query};
 use super::{Door, problem, problem_at};
+use crate::sinks::records::ABORTED;
 use crate::sinks::store::{Found, MOST, Question};
 
 /// Records of an answer when nothing is said.
@@ -152,6 +153,7 @@ fn listed_record(record: &CallRecord) -> ListedRecord {
         _ => 0,
     };
     let status = match (record.status_code, &record.hangup_reason) {
+        (_, Some(HangupReason::Other(word))) if word == ABORTED => ABORTED,
         (200, _) => "completed",
         (_, Some(reason)) => HangupReason::wire(reason),
         (_, None) => "failed",

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use call::setup::EventLog;
@@ -27,24 +29,30 @@ static WRITES: Gate = Gate::new(4);
 pub struct Writer {
     path: PathBuf,
     lines: mpsc::Receiver<LogLine>,
+    missing: Arc<AtomicBool>,
 }
 
 /// The event log of the call `id`, in `folder`.
 pub fn open(folder: &Path, id: &str) -> (EventLog, Writer) {
     let path = folder.join(format!("{}.events.jsonl", files::stem(id)));
     let (sender, lines) = mpsc::channel(LINES);
-    (EventLog { path: path.display().to_string(), lines: sender }, Writer { path, lines })
+    let missing = Arc::new(AtomicBool::new(false));
+    let log = EventLog { path: path.display().to_string(), lines: sender, missing: missing.clone() };
+    (log, Writer { path, lines, missing })
 }
 
 impl Writer {
-    /// Writes until the call closes its end. A disk that fails is logged once and the lines are dropped.
+    /// Writes until the call closes its end. A disk that fails is logged once and the lines are dropped. The first lines
+    /// are written at once: whether there is a file has to be known before the record names it.
     #[allow(clippy::disallowed_methods, reason = "a sink is a driver: it waits for a second of real time")]
     pub async fn run(mut self) {
         let mut healthy = true;
+        let mut begun = false;
         while let Some(first) = self.lines.recv().await {
             let mut text = Vec::new();
             push(&mut text, &first);
-            let until = Instant::now() + FLUSH;
+            let until = Instant::now() + if begun { FLUSH } else { Duration::ZERO };
+            begun = true;
             while text.len() < GATHER {
                 match tokio::time::timeout_at(until, self.lines.recv()).await {
                     Ok(Some(line)) => push(&mut text, &line),
@@ -53,6 +61,9 @@ impl Writer {
             }
             let path = self.path.clone();
             let written = WRITES.pass(move || append(&path, &text)).await;
+            if matches!(written, Ok(Err(_))) {
+                self.missing.store(!self.path.exists(), Ordering::Relaxed);
+            }
             if let Ok(Err(error)) = written
                 && std::mem::replace(&mut healthy, false)
             {

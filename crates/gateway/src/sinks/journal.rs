@@ -170,6 +170,11 @@ impl Journal {
         })
     }
 
+    /// Whether the record of a call that has ended is in the journal.
+    pub(super) fn holds_record(&self, note: &Note) -> bool {
+        self.with(|book| matches!(book.up.get(&note.call), Some((_, Some(_)))))
+    }
+
     /// Notes the record of a call that has ended, and the path it is about to be written to.
     ///
     /// # Errors

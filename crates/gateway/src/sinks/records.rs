@@ -11,7 +11,7 @@ use call::{CallHandle, CallInfo, Phase};
 use chrono::{DateTime, SecondsFormat, Utc};
 use protocol::record::{CallRecord, HangupMessage, Recording};
 use protocol::rest::CallKind;
-use protocol::{HangupReason, redact};
+use protocol::{Extra, HangupReason, redact};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::archive::Archive;
 pub use super::journal::Note;
 use super::journal::{self, Abandoned, Journal};
+use super::talk;
 use crate::files;
 use crate::gate::Gate;
 
@@ -33,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Tries of each record once the server stops.
 const LAST_TRIES: u32 = 3;
 /// Hang-up reason of a call that a crash cut off.
-const ABORTED: &str = "aborted";
+pub const ABORTED: &str = "aborted";
 
 /// The folder of records, written to by one task at a time.
 #[derive(Clone, Debug)]
@@ -138,7 +139,8 @@ impl Local {
     /// into. A call that leaves no record takes its note back.
     pub async fn follow(self, note: Note, beginning: Arc<CallRecord>, call: &CallHandle) {
         let mut watch = call.watch();
-        let mut noted = (None, 0, beginning.caller.clone(), beginning.callee.clone());
+        let parties = (beginning.caller.clone(), beginning.callee.clone());
+        let mut noted = ((None, 0), parties, Extra::default());
         loop {
             // Boxed, since every call waits here as long as it is up.
             let info = Box::new(watch.borrow_and_update().clone());
@@ -151,7 +153,11 @@ impl Local {
                 }
                 return;
             }
-            let known = (info.answered_ms, info.recordings.len(), info.caller.clone(), info.callee.clone());
+            let known = (
+                (info.answered_ms, info.recordings.len()),
+                (info.caller.clone(), info.callee.clone()),
+                info.extras.clone(),
+            );
             // Before its first news a call shows nothing.
             if info.started_ms > 0 && known != noted {
                 noted = known;
@@ -173,6 +179,25 @@ impl Local {
         if let Some(journal) = &self.journal {
             journal.over(id, note);
         }
+    }
+
+    /// What the journal has of a call whose record cannot be written: whether the record, or only that the call was up.
+    fn kept(&self, record: &CallRecord) -> Option<bool> {
+        let journal = self.journal.as_ref()?;
+        Some(journal.holds_record(&journal.of(record)?))
+    }
+
+    /// Tells what the next start makes of a record that cannot be written before this process ends.
+    fn tell_kept(&self, record: &CallRecord) {
+        let reason = record.hangup_reason.as_ref().map_or("", HangupReason::wire);
+        let told = match self.kept(record) {
+            Some(true) => "a call record is kept in the journal; the next start writes it",
+            Some(false) => {
+                "a call record is lost; the next start writes one that says aborted, by the journal"
+            }
+            None => "a call record is lost",
+        };
+        tracing::error!(call = ?record.call_id, ?reason, root = %self.root.display(), "{told}");
     }
 
     /// Writes a record for every call that a crash cut off, and gives them. Calls of other servers that are up are
@@ -225,6 +250,9 @@ fn cut_off(standing: CallRecord, now: &str) -> CallRecord {
         size.is_some()
     });
     record.dump_event_file = record.dump_event_file.filter(|path| metadata(path).is_some());
+    if let Some(path) = &record.dump_event_file {
+        record.transcript = talk::said(Path::new(path), &record.start_time);
+    }
     let paths = record.recorder.iter().map(|recording| &recording.path).chain(&record.dump_event_file);
     let last = paths.filter_map(|path| Some(DateTime::<Utc>::from(metadata(path)?.modified().ok()?))).max();
     let began = DateTime::parse_from_rfc3339(&record.start_time).ok();
@@ -253,6 +281,7 @@ fn standing(beginning: CallRecord, info: CallInfo) -> CallRecord {
     });
     CallRecord {
         option: Some(info.option),
+        extras: Some(info.extras),
         ring_time: time(info.rang_ms),
         answer_time: time(info.answered_ms),
         status_code: if info.answered_ms.is_some() { 200 } else { beginning.status_code },
@@ -354,8 +383,8 @@ async fn keep_trying(archive: &Archive, record: CallRecord, stop: &CancellationT
     let mut pause = PAUSE;
     let mut last_tries = 0;
     loop {
-        let (archive, tried) = (archive.clone(), record.clone());
-        let written = tokio::task::spawn_blocking(move || archive.write(&tried)).await;
+        let (writing, tried) = (archive.clone(), record.clone());
+        let written = tokio::task::spawn_blocking(move || writing.write(&tried)).await;
         let error = match written {
             Ok(Ok(path)) => return tracing::debug!(path = %path.display(), "call record written"),
             Ok(Err(error)) => error.to_string(),
@@ -365,7 +394,7 @@ async fn keep_trying(archive: &Archive, record: CallRecord, stop: &CancellationT
         if stop.is_cancelled() {
             last_tries += 1;
             if last_tries >= LAST_TRIES {
-                return tracing::error!(record = ?serde_json::to_string(&record), "a call record is lost");
+                return archive.local.tell_kept(&record);
             }
         }
         wait(pause, stop).await;
@@ -513,6 +542,20 @@ mod tests {
         assert_eq!(Local::open(folder.path()).recover("2025-10-09T09:00:00Z").len(), 0);
         living.write(&record("up")).unwrap();
         assert_eq!(records(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_is_kept_where_its_call_was_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::open(folder.path());
+        let own = record("s1");
+        assert_eq!(local.kept(&own), None);
+        local.note(&own).unwrap();
+        assert_eq!(local.kept(&own), Some(false));
+        // A file stands where the folder of its day has to be.
+        std::fs::write(folder.path().join(day_and_time(&own, "").0), "").unwrap();
+        assert!(local.write(&own).is_err());
+        assert_eq!(local.kept(&own), Some(true));
     }
 
     #[test]

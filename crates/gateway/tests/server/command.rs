@@ -145,17 +145,33 @@ async fn a_second_signal_ends_at_once_and_no_record_is_lost() {
         other.send(json!({"command": "hangup"})).await;
         other.event("hangup").await;
         running.signal(signals[1]);
+        assert_eq!(client.event("hangup").await["reason"], "serverUnavailable");
         let status = timeout(PATIENCE, running.child.wait()).await.expect("it ends at once").unwrap();
         assert_eq!(status.code(), Some(1), "{signals:?}");
         let _again = Running::start(folder.path()).await;
         let records = records_under(&folder.path().join("config/cdr"));
-        // The record of a call that has just ended may not be written yet; it is made up for at the next start too.
+        // A record that may not have been written yet is made up for at the next start.
         let mut ids: Vec<_> = records.iter().map(|record| record.call_id.as_str()).collect();
         ids.sort_unstable();
         assert_eq!(ids, ["done", "up"], "{signals:?}");
-        let cut_off = records.iter().find(|record| record.call_id == "up").unwrap();
-        assert_eq!(cut_off.hangup_reason.as_ref().unwrap().wire(), "aborted");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_that_come_together_are_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = CONF.replace("shutdown_timeout = 1", "shutdown_timeout = 600");
+    let mut running = Running::start_as_said(folder.path(), &text, &[]).await;
+    let mut client = running.recorded_call(folder.path(), "up").await;
+    // One signal to the process and one to its group; the kernel joins some of them by itself.
+    let id = running.child.id().unwrap();
+    let twice = format!("kill -TERM {id}; kill -INT {id}");
+    assert!(Command::new("bash").args(["-c", &twice]).status().unwrap().success());
+    until_draining(&format!("http://{}/health", running.http)).await;
+    client.send(json!({"command": "hangup"})).await;
+    assert_eq!(client.event("hangup").await["reason"], "system");
+    let status = timeout(PATIENCE, running.child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
 }
 
 /// Waits until a server says that it is being stopped.
@@ -174,6 +190,8 @@ async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() 
         let wav = audio::wav::Wav::parse(&std::fs::read(&recording).ok()?).ok()?;
         Some(wav.samples.len() as f64 / 2.0 / f64::from(wav.rate))
     };
+    client.send(json!({"command": "history", "speaker": "assistant", "text": "Good day."})).await;
+    client.event("addHistory").await;
     let mut heard = 2.0 * SECOND;
     client.heard(heard as usize).await;
     // Most is lost just before a piece is written, so the time is counted from the last piece on, by what the caller
@@ -191,9 +209,17 @@ async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() 
     let (kept, heard) = (kept().unwrap(), heard / SECOND);
     assert!(kept >= heard, "{kept} s are left; {heard} s had been heard 1.8 s before the crash");
     assert!(records_under(&folder.path().join("config/cdr")).is_empty());
-    let _again = Running::start(folder.path()).await;
+    let again = Running::start(folder.path()).await;
+    let listed =
+        reqwest::get(format!("http://{}/api/records", again.http)).await.unwrap().text().await.unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["status"], "aborted", "{listed}");
     let records = records_under(&folder.path().join("config/cdr"));
     assert_eq!(records.len(), 1);
+    assert_eq!(records[0].transcript[0].text, "Good day.", "by its event log");
+    assert!(records[0].extras.as_ref().unwrap().contains_key("session_id"), "{:?}", records[0].extras);
+    let times = [Some(&records[0].start_time), records[0].answer_time.as_ref(), Some(&records[0].end_time)];
+    assert!(times.iter().flatten().all(|time| time.ends_with('Z')), "{times:?}");
     assert_eq!(records[0].call_id, "cut");
     assert_eq!(records[0].hangup_reason.as_ref().unwrap().wire(), "aborted");
     assert_eq!(records[0].status_code, 200, "it had been answered");
@@ -242,7 +268,10 @@ async fn a_folder_that_cannot_be_written_is_told_and_the_call_goes_on() {
     client.event("hangup").await;
     let cdr = folder.path().join("config/cdr");
     let record = until("a record", || records_under(&cdr).pop()).await;
-    assert!(record.recorder.is_empty());
+    let [recording] = record.recorder.as_slice() else { panic!("{:?}", record.recorder) };
+    let told = recording.extra.as_ref().unwrap()["error"].as_str().unwrap();
+    assert!(told.starts_with("/proc") && recording.size == 0 && recording.path.is_empty(), "{recording:?}");
+    assert_eq!(record.dump_event_file, None, "there is none");
 }
 
 #[test]
@@ -255,6 +284,8 @@ fn mistakes_exit_with_1_and_say_where() {
         (&["--conf", "missing.toml"], "missing.toml"),
         (&["check", "bad.toml"], "bad.toml:2:12"),
         (&["check", "odd.toml"], "odd.toml:1:1"),
+        (&["--codecs", "telephone_event"], "codecs: holds no codec"),
+        (&["--external-ip", "0.0.0.0"], "external_ip: no peer"),
         (&["--download-models", "all"], "not built"),
     ] {
         let done = Command::new(ACTIVE_CALL).args(arguments).current_dir(folder.path()).output().unwrap();

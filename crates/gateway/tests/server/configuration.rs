@@ -172,6 +172,64 @@ fn what_does_not_fit_together_is_told_at_its_key() {
     wrong(&format!("{turn}credential = \"c\""), "1:3", "a fixed one");
     wrong(&format!("{turn}ttl = 5"), "1:3", "longer");
     wrong("udpPort = 1\nudp_port = 2", "2:1", "twice");
+    wrong("useragent = \"a\\r\\nX: y\"", "1:1", "no header");
+    wrong("[[rewrites]]\nmatch = \"a\"", "1:1", "without \"rewrite\"");
+    wrong("[[rewrites]]\nrewrite = \"sip:a\"", "1:1", "without \"match\"");
+    wrong("udp_port = 5060\nws_port = 5060", "2:1", "TCP port of \"udp_port\"");
+    wrong("tls_cert_file = \"a\"\ntls_key_file = \"a\"\ntls_port = 1\nwss_port = 1", "4:1", "\"tls_port\"");
+    wrong("[callrecord]\ntype = \"s3\"\nbucket = \"b\"\naccess_key = \"a\"", "1:2", "\"secret_key\"");
+}
+
+#[test]
+fn numbers_of_options_have_the_limits_that_commands_have() {
+    for key in ["duckLevel", "duck_level"] {
+        wrong(&format!("[ambiance]\npath = \"a.wav\"\n{key} = 7"), "3:1", "expected 0 to 1, got 7");
+    }
+    wrong("[ambiance]\npath = \"a.wav\"\ntransitionSpeed = -1", "3:1", "got -1");
+}
+
+#[test]
+fn what_has_no_effect_is_warned_about() {
+    for (text, place, part) in [
+        ("[recording]\nauto_start = true", "2:1", "enabled = true"),
+        ("http_addr = \"127.0.0.1:5060\"\nudp_port = 5060", "1:1", "udp_port"),
+    ] {
+        let told: Vec<String> = read(text).unwrap().warnings.iter().map(ToString::to_string).collect();
+        let [own] = told.as_slice() else { panic!("{told:?}") };
+        assert!(own.starts_with(&format!("a.toml:{place}: ")) && own.contains(part), "{own}");
+    }
+}
+
+#[test]
+fn addresses_and_files_that_are_not_there_are_told_before_a_call_needs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    let told = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        read::file(&path, &environment).map_err(|error| error.problem().to_string())
+    };
+    let pair =
+        |kind: &str, file: &str| format!("{kind}_cert_file = \"{file}\"\n{kind}_key_file = \"{file}\"\n");
+    let no_pem = folder.path().join("a.toml").display().to_string();
+    for (text, place, part) in [
+        ("rtp_bind_ip = \"192.0.2.77\"".to_owned(), "1:1", "no address of this machine"),
+        (pair("http_tls", "/nowhere.pem"), "1:1", "/nowhere.pem"),
+        (pair("http_tls", &no_pem), "1:1", "cannot be used"),
+        (pair("tls", "/nowhere.pem") + "tls_port = 1", "1:1", "cannot be read"),
+        (pair("tls", &no_pem) + "tls_port = 1", "1:1", "cannot be used"),
+        ("tls_ca_file = \"/nowhere.pem\"".to_owned(), "1:1", "cannot be read"),
+        ("log_file = \"/proc/nowhere/a.log\"".to_owned(), "1:1", "cannot be written"),
+        ("log_file = \"/proc\"".to_owned(), "1:1", "cannot be written"),
+    ] {
+        let why = told(&text).map(|loaded| loaded.warnings).expect_err(&text);
+        assert!(why.contains(&format!("a.toml:{place}: ")) && why.contains(part), "{why}");
+        assert!(read::of_any_machine(&path, &environment).is_ok(), "{text} may be right elsewhere");
+    }
+    let later = told("addr = \"192.0.2.77\"\n[ambiance]\npath = \"nowhere.wav\"").unwrap().warnings;
+    let later: Vec<String> = later.iter().map(ToString::to_string).collect();
+    for begin in ["a.toml:1:1: 192.0.2.77 is no address", "a.toml:3:1: "] {
+        assert!(later.iter().any(|own| own.contains(begin)), "{later:?}");
+    }
 }
 
 #[test]
@@ -318,7 +376,7 @@ fn a_folder_that_cannot_be_written_is_told_with_its_place_before_a_call_loses_an
     let path = folder.path().join("a.toml");
     let free = folder.path().join("made/later").display().to_string();
     let text = format!(
-        "spool_path = \"{free}\"\nmedia_cache_bytes = 0\n[recording]\nauto_start = true\npath = \"/proc/recorders\"\n\
+        "spool_path = \"{free}\"\nmedia_cache_bytes = 0\n[recording]\nenabled = true\npath = \"/proc/recorders\"\n\
          [callrecord]\ntype = \"local\"\nroot = \"/proc/a/cdr\"\ndatabase = \"/proc/b/records.db\"\n"
     );
     std::fs::write(&path, text).unwrap();
