@@ -237,8 +237,8 @@ pub trait Studio: Send + Sync {
     /// Opens the recording of call `id`, whose pieces come at `rate` Hz.
     ///
     /// # Errors
-    /// A text for the `error` event, when the path is not allowed or the file cannot be made.
-    fn open(&self, id: &str, rate: u32, option: &RecorderOption) -> Result<Tape, String>;
+    /// When the name of the file is none that may be, or the file cannot be made.
+    fn open(&self, id: &str, rate: u32, option: &RecorderOption) -> Result<Tape, Failure>;
 }
 
 /// An open recording.

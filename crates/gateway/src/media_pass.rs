@@ -27,8 +27,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 /// How long a program may take to answer our goodbye.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Largest message of the program: a second of sound at 48 kHz and some.
-const MAX_MESSAGE: usize = 128 * 1024;
+/// Largest message of the program, as of a client of `/call`: half a minute of sound at 16 kHz. It is read as fast as it is
+/// played: while the call has four seconds to play, the program waits.
+const MAX_MESSAGE: usize = 1024 * 1024;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -138,7 +139,7 @@ async fn exchange(
                         }
                     }
                 }
-                Message::Close(_) => return Ok(()),
+                Message::Close(frame) => return ending(frame),
                 _ => {}
             }
         }
@@ -147,6 +148,18 @@ async fn exchange(
     tokio::select! {
         ended = speak => ended,
         ended = listen => ended,
+    }
+}
+
+/// Whether a program that closes has ended its work. One that closes for another reason, such as a restart, has not:
+/// the connection is lost then (RFC 6455 section 7.4.1).
+fn ending(frame: Option<CloseFrame>) -> Result<(), String> {
+    match frame {
+        Some(frame) if frame.code != CloseCode::Normal => {
+            let (code, reason) = (u16::from(frame.code), protocol::read::shown(&frame.reason));
+            Err(format!("the program closed the connection with {code} {reason}").trim_end().to_owned())
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -179,6 +192,15 @@ fn samples(half: &mut Option<u8>, bytes: &[u8]) -> Vec<i16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_restarts_is_lost_and_one_that_has_done_is_done() {
+        let closed = |code: u16| ending(Some(CloseFrame { code: code.into(), reason: "busy".into() }));
+        assert_eq!((closed(1000), ending(None)), (Ok(()), Ok(())));
+        for code in [1001, 1011, 1012, 4000] {
+            assert!(closed(code).unwrap_err().contains(&format!("{code} busy")));
+        }
+    }
 
     #[test]
     fn a_sample_that_is_cut_by_messages_stays_whole() {

@@ -11,12 +11,14 @@ use call::{CallHandle, Phase, Setup, StopReason};
 use playbook::Playbook;
 use protocol::command::Invite;
 use protocol::rest::CallKind;
+use protocol::value::Headers;
 use protocol::{CallOption, Command, Extra};
 use tokio::time::timeout;
 
 use crate::app::{App, Beginning};
 use crate::calls::NoPlace;
 use crate::inbound::Route;
+use crate::outbound;
 
 /// A call to be placed.
 #[derive(Clone, Debug)]
@@ -35,10 +37,10 @@ pub enum Unplaced {
     /// There is no place for it.
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
-    /// An address is none.
+    /// An address is none, or a header none that can be sent.
     #[error("{field}: {why}")]
     Address {
-        /// `to` or `caller`.
+        /// `to`, `caller`, or the path of headers.
         field: &'static str,
         /// What is wrong and what to write instead.
         why: String,
@@ -62,6 +64,16 @@ pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, Unplaced>
     address("to", option.callee.as_deref().unwrap_or_default())?;
     if let Some(caller) = option.caller.as_deref().filter(|caller| !caller.is_empty()) {
         address("caller", caller)?;
+    }
+    let wrong = |field, why| Unplaced::Address { field, why };
+    if let Some(why) = outbound::leads_nowhere(&app.config, option.callee.as_deref().unwrap_or_default()) {
+        return Err(wrong("to", why));
+    }
+    for (field, headers) in headers_of(&option) {
+        if let Some(name) = headers.iter().find_map(unsendable) {
+            let why = format!("{:?} is no header that can be sent on one line", protocol::read::shown(name));
+            return Err(wrong(field, why));
+        }
     }
     let place = app.reserve(&id)?;
     tracing::info!(call = ?id, "a call is placed");
@@ -93,6 +105,22 @@ pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, Unplaced>
     // Nobody holds it who would end it.
     call.stop(StopReason::Killed).await;
     Err(Unplaced::NotBegun)
+}
+
+/// The headers in `option` that SIP messages get, with their paths.
+fn headers_of(option: &CallOption) -> impl Iterator<Item = (&'static str, &Headers)> {
+    let (first, last) =
+        option.sip.as_ref().map_or((None, None), |sip| (sip.headers.as_ref(), sip.hangup_headers.as_ref()));
+    let first = first.map(|headers| ("option.sip.headers", headers));
+    first.into_iter().chain(last.map(|headers| ("option.sip.hangupHeaders", headers)))
+}
+
+/// The name of a header that cannot be one, or whose value is not one line.
+fn unsendable<'a>((name, value): (&'a String, &String)) -> Option<&'a str> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
+    let sound = !name.is_empty() && name.chars().all(token);
+    let line = !value.chars().any(|c| c.is_control() && c != '\t');
+    (!sound || !line).then_some(name.as_str())
 }
 
 /// How long after the start the call of `--call` is placed: accounts are registered by then, mostly.

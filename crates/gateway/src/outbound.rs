@@ -48,22 +48,27 @@ impl Lines {
         tracing::warn!(?callee, "sip.destinations does not allow this call");
         Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() })
     }
+}
 
-    /// The way to a callee: where a rewrite sends it, else through the proxy, else where its URI leads.
-    fn way(&self, callee: &str) -> Result<Way, Undialled> {
-        let rewritten = rewritten(&self.config.rewrites, callee);
-        let uri = rewritten.as_deref().unwrap_or(callee);
-        let host = place(uri).map(|place| place.host.to_owned());
-        let proxy = self.config.outbound_proxy.as_deref().and_then(proxy_uri);
-        match (proxy.filter(|_| rewritten.is_none()), host) {
-            (Some(proxy), host) => {
-                let host = host.or_else(|| place(&proxy).map(|place| place.host.to_owned()));
-                Ok(Way { uri: proxy.clone(), host: host.unwrap_or_default(), proxy: Some(proxy) })
-            }
-            (None, Some(host)) => Ok(Way { uri: uri.to_owned(), host, proxy: None }),
-            (None, None) => Err(Undialled { code: 404, reason: nowhere(uri) }),
+/// The way to a callee: where a rewrite sends it, else through the proxy, else where its URI leads.
+fn way(config: &Config, callee: &str) -> Result<Way, Undialled> {
+    let rewritten = rewritten(&config.rewrites, callee);
+    let uri = rewritten.as_deref().unwrap_or(callee);
+    let host = place(uri).map(|place| place.host.to_owned());
+    let proxy = config.outbound_proxy.as_deref().and_then(proxy_uri);
+    match (proxy.filter(|_| rewritten.is_none()), host) {
+        (Some(proxy), host) => {
+            let host = host.or_else(|| place(&proxy).map(|place| place.host.to_owned()));
+            Ok(Way { uri: proxy.clone(), host: host.unwrap_or_default(), proxy: Some(proxy) })
         }
+        (None, Some(host)) => Ok(Way { uri: uri.to_owned(), host, proxy: None }),
+        (None, None) => Err(Undialled { code: 404, reason: nowhere(uri) }),
     }
+}
+
+/// Why no call can go to `callee` with this configuration, whoever is there.
+pub(crate) fn leads_nowhere(config: &Config, callee: &str) -> Option<String> {
+    way(config, callee).err().map(|undialled| undialled.reason)
 }
 
 /// Where an INVITE goes.
@@ -99,7 +104,7 @@ pub(crate) fn proxy_uri(text: &str) -> Option<String> {
 impl Dialer for Lines {
     async fn open(&self, dial: Dial) -> Result<Line, Undialled> {
         self.check(&dial.callee)?;
-        let way = self.way(&dial.callee)?;
+        let way = way(&self.config, &dial.callee)?;
         let targets = self.names.targets(&way.uri).await.map_err(|error| Undialled {
             code: 503,
             reason: format!("{}: {error}", protocol::read::shown(&way.uri)),

@@ -284,7 +284,7 @@ pub struct FakeStudio;
 
 impl Studio for FakeStudio {
     #[expect(clippy::disallowed_methods, reason = "the task ends when its call closes the tape")]
-    fn open(&self, id: &str, _: u32, _: &RecorderOption) -> Result<Tape, String> {
+    fn open(&self, id: &str, _: u32, _: &RecorderOption) -> Result<Tape, call::Failure> {
         let (pieces, mut written) = mpsc::channel(TAPE_PIECES);
         let (size, done) = oneshot::channel();
         let track_id = id.to_owned();

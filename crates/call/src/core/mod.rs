@@ -128,7 +128,7 @@ pub enum Input {
     /// A recording could be made.
     Taped,
     /// A recording could not be made, or has failed.
-    NoTape(String),
+    NoTape(Failure),
     /// A sound of [`Effect::Ambience`] or [`Effect::Music`] cannot be played.
     NoBackground(Background, Failure),
     /// A line to a party that is to be dialled is there, with our side of its media.
@@ -437,7 +437,7 @@ impl Core {
             Input::Tools(server, tools) => self.tell(playbook::Input::Tools { server, tools }),
             Input::Taped => self.recording_runs(now),
             Input::NoBackground(which, failure) => self.no_background(now, which, failure),
-            Input::NoTape(why) => self.recording_failed(now, &why),
+            Input::NoTape(failure) => self.recording_failed(now, failure),
             Input::Line(leg, line) => self.line(now, leg, line),
             Input::Adopted(leg, keys) => self.adopted(now, leg, keys.map(|keys| *keys)),
             Input::AnswerSent(leg) => self.leg(now, leg, LegEvent::AnswerSent),

@@ -5,6 +5,7 @@ use protocol::event::{Event, RecordingState};
 use protocol::option::RecorderOption;
 
 use super::{Core, Effect};
+use crate::failure::Failure;
 use crate::media::order::ToMedia;
 
 /// How the recording of a call stands.
@@ -54,10 +55,16 @@ impl Core {
     }
 
     /// It could not be made, or its disk has failed.
-    pub(super) fn recording_failed(&mut self, now: CallTime, why: &str) {
-        self.recording = Recording::Off;
+    pub(super) fn recording_failed(&mut self, now: CallTime, failure: Failure) {
+        let before = std::mem::take(&mut self.recording);
         self.order(ToMedia::StopRecording);
-        self.error(now, "media", format!("recording failed: {why}"), 500);
+        let told = Failure { why: format!("recording failed: {}", failure.why), ..failure };
+        // What whoever asked can mend is the name.
+        let key = match before {
+            Recording::Opening { asked: true } => "recorder.recorderFile",
+            _ => "option.recorder.recorderFile",
+        };
+        self.fail(now, "media", &if told.code < 500 { told.at(key) } else { told });
     }
 
     /// Leaves out what follows, or not any more.

@@ -250,7 +250,7 @@ impl Running {
         // Two seconds, whatever the chunks are.
         let (heard, hearing) = mpsc::channel(HEARING * CHUNK_FRAMES / pass.packet_frames().min(CHUNK_FRAMES));
         self.open_sound(voice, move |sound| async move {
-            passes.run(pass, hearing, sound).await.map_err(|why| Failure::from(&*why))
+            passes.run(pass, hearing, sound).await.map_err(|why| Failure::new(502, why))
         });
         heard
     }

@@ -6,6 +6,7 @@ use protocol::record::Recording;
 
 use super::Task;
 use crate::core::Input;
+use crate::failure::Failure;
 use crate::media::order::ToMedia;
 use crate::media_thread::Order;
 use crate::setup::Tape;
@@ -24,13 +25,13 @@ impl Task {
                 self.tape = Some(tape);
                 Input::Taped
             }
-            Err(why) => {
+            Err(failure) => {
                 if self.written.len() < MOST_FAILED {
-                    let extra = Extra::from([("error".to_owned(), why.clone().into())]);
+                    let extra = Extra::from([("error".to_owned(), failure.why.clone().into())]);
                     let track_id = self.id.clone();
                     self.written.push(Recording { track_id, extra: Some(extra), ..Recording::default() });
                 }
-                Input::NoTape(why)
+                Input::NoTape(failure)
             }
         }
     }
@@ -46,9 +47,9 @@ impl Task {
     pub(super) fn tape_torn(&mut self, written: Option<Recording>) -> Input {
         self.tape = None;
         let told = written.as_ref().and_then(|written| written.extra.as_ref()?.get("error")?.as_str());
-        let why = told.unwrap_or("its writer has ended").to_owned();
+        let failure = Failure::from(told.unwrap_or("its writer has ended"));
         self.written.extend(written);
-        Input::NoTape(why)
+        Input::NoTape(failure)
     }
 }
 

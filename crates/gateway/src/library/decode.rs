@@ -36,6 +36,8 @@ pub(super) struct Decoding {
     out: Out,
     /// All of the source is in `out`.
     ended: bool,
+    /// What broke it off: told when what came before is played.
+    fault: Option<String>,
 }
 
 /// Where a file's bytes come from.
@@ -106,15 +108,14 @@ impl Decoding {
                 None => Source::Coded(Box::new(Coded::open(origin.boxed(), extension)?)),
             },
         };
-        Ok(Decoding { source, out: Out::default(), ended: false })
+        Ok(Decoding { source, out: Out::default(), ended: false, fault: None })
     }
 
     /// The next piece: a fifth of a second at first, so that it is soon there, then half a second, and after the first
-    /// second one each, for every piece wakes four tasks. `None` after the last. A file that ends in the middle is played
-    /// as far as it goes.
+    /// second one each, for every piece wakes four tasks. `None` after the last.
     ///
     /// # Errors
-    /// A text that says what is wrong with the file.
+    /// A text that says what is wrong with the file; of one that is damaged in the middle, after what came before that.
     pub(super) fn piece(&mut self) -> Result<Option<Sound>, String> {
         let read = |source: &mut Source, out: &mut Out| match source {
             Source::Pcm(pcm) => pcm.read(out),
@@ -144,9 +145,15 @@ impl Decoding {
         loop {
             let piece = self.out.piece(self.ended);
             if piece.is_some() || self.ended {
-                return Ok(piece);
+                let silent = piece.is_none() && self.out.given == 0;
+                let silent = silent.then(|| "the file holds no sound".to_owned());
+                let fault = self.fault.take_if(|_| piece.is_none()).or(silent);
+                return fault.map_or(Ok(piece), Err);
             }
-            let step = read(&mut self.source, &mut self.out)?;
+            let step = read(&mut self.source, &mut self.out).unwrap_or_else(|fault| {
+                self.fault = Some(fault);
+                Step::End
+            });
             if step == Step::Wait {
                 return Ok(None);
             }
@@ -182,7 +189,9 @@ fn plain_wav(source: &mut dyn MediaSource, extension: &str) -> Result<Option<(Wa
     {
         let (spec, samples) = (reader.spec(), reader.len());
         if spec.sample_format == SampleFormat::Int && spec.bits_per_sample == 16 && spec.channels > 0 {
-            return Ok(Some((spec, u64::from(samples) * 2)));
+            // Whoever writes to a pipe knows no length and writes none: all that is there is sound.
+            let left = if samples == 0 { u64::MAX } else { u64::from(samples) * 2 };
+            return Ok(Some((spec, left)));
         }
     }
     source.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
@@ -264,7 +273,8 @@ impl Coded {
         let packet = match self.format.next_packet() {
             Ok(Some(packet)) if packet.track_id == self.track => packet,
             Ok(Some(_)) => return Ok(Step::More),
-            Ok(None) | Err(_) => return Ok(Step::End),
+            Ok(None) => return Ok(Step::End),
+            Err(error) => return Err(format!("the file is damaged or cut short: {error}")),
         };
         match self.decoder.decode(&packet) {
             Ok(buffer) => out.buffer(&buffer)?,
@@ -449,6 +459,52 @@ mod tests {
         for file in [Vec::new(), b"hello".repeat(1000), b"RIFF\xff\xff\xff\xffWAVEfmt ".to_vec()] {
             assert!(decoded(&file, "wav").unwrap_err().contains("mp3"));
         }
+    }
+
+    #[test]
+    fn a_file_without_sound_is_told() {
+        for (file, ending) in [(audio::wav::header(16_000, 1, 0).to_vec(), "wav"), (Vec::new(), "pcm")] {
+            assert_eq!(decoded(&file, ending).unwrap_err(), "the file holds no sound");
+        }
+    }
+
+    #[test]
+    fn a_header_that_knows_no_length_hides_no_sound() {
+        let mut file = audio::wav::header(16_000, 1, 0).to_vec();
+        file.extend(bytes(&[7; 1000]));
+        assert_eq!(decoded(&file, "wav").unwrap().1.len(), 1000);
+    }
+
+    /// Sound, and then what cannot be read.
+    #[test]
+    fn damage_is_told_when_what_came_before_is_played() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.flac");
+        let noise = "anoisesrc=d=3:r=16000:a=0.3:seed=1";
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-v", "error", "-f", "lavfi", "-i", noise, "-ac", "1", "-sample_fmt", "s16"])
+            .arg(&path)
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("left out: ffmpeg is not there");
+            return;
+        }
+        let good = std::fs::read(&path).unwrap();
+        assert_eq!(decoded(&good, "flac").unwrap().1.len(), 48_000);
+        let (mut heard, mut told) = (0, None);
+        let (pieces_in, pieces) = tokio::sync::mpsc::channel(1);
+        pieces_in.try_send(good[..good.len() / 2].to_vec().into()).unwrap();
+        drop(pieces_in);
+        let mut decoding = Decoding::open(Origin::Arriving(Incoming::new(pieces)), Some("flac")).unwrap();
+        while told.is_none() {
+            match decoding.piece() {
+                Ok(Some(piece)) => heard += piece.samples.len(),
+                Ok(None) => panic!("{heard} samples, and no fault"),
+                Err(fault) => told = Some(fault),
+            }
+        }
+        assert!(heard > 16_000, "{heard}");
+        assert!(told.unwrap().contains("cut short"));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, NoLevel> {
     if !words.iter().any(|word| level(word).is_ok()) {
         directives.push(REST.to_owned());
     }
+    // What decoders say of a client's broken file knows no call; the call tells it.
+    directives.push("symphonia=off".to_owned());
     EnvFilter::try_new(directives.join(",")).map_err(|error| NoLevel {
         message: format!("cannot be read: {error}"),
         help: format!("write a level such as \"{REST}\", or \"{REST},sip=debug\""),

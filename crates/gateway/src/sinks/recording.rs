@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use audio::Resampler;
 use audio::frame::Frame;
 use audio::recording::{self, FORMATS, Format, Writer};
+use call::Failure;
 use call::setup::{Studio, TAPE_PIECES, Tape, TapePiece};
 use protocol::Extra;
 use protocol::option::RecorderOption;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Recording;
 use crate::files;
+use crate::inbound::relative;
 
 /// New recordings waiting for the thread. When full the call goes on without a recording and is told.
 const OPENED: usize = 4096;
@@ -27,6 +29,9 @@ const LONGEST_GAP: u64 = 48_000 * 3600;
 /// The thread looks for sound so often. It is not woken by it: to wake it for each piece of each call costs the media
 /// threads more than to hand the piece over. What a file lacks is a piece and this, together less than a second.
 const ROUND: Duration = Duration::from_millis(50);
+/// Longest name of a client, in bytes, and longest step of it: a file system takes 255, and endings are added.
+const MOST_NAME: usize = 1000;
+const MOST_STEP: usize = 200;
 /// Tries to find a name that is not taken.
 const NAMES: u32 = 1000;
 
@@ -61,21 +66,45 @@ impl Recorder {
         Ok((Recorder { option, opened }, thread))
     }
 
-    fn create(&self, id: &str, option: &RecorderOption, format: &Format) -> Result<(PathBuf, File), String> {
+    fn create(&self, id: &str, option: &RecorderOption, format: &Format) -> Result<(PathBuf, File), Failure> {
         let stem = files::stem(id);
         let pattern = option.recorder_file.as_deref().or(self.option.filename_pattern.as_deref());
         let name = pattern.filter(|name| !name.is_empty()).unwrap_or("{id}").replace("{id}", &stem);
-        let path = files::place_for(&self.option.path, &ending(&name, format))?;
+        let name = under(&self.option.path, &ending(&name, format))?;
+        let path = files::place_for(&self.option.path, &name).map_err(|why| Failure::new(500, why))?;
         for attempt in 0..NAMES {
             let path = numbered(&path, attempt);
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok((path, file)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(format!("{}: {error}", path.display())),
+                Err(error) => return Err(Failure::new(500, format!("{}: {error}", path.display()))),
             }
         }
-        Err(format!("{}: every name like it is taken", path.display()))
+        Err(Failure::new(409, format!("{}: every name like it is taken", path.display())))
     }
+}
+
+/// The name under `folder` that a client's `name` means, which may be absolute when it lies there.
+fn under(folder: &Path, name: &str) -> Result<String, Failure> {
+    let shown = protocol::read::shown(name);
+    if name.contains(['\0', '\\']) {
+        return Err(Failure::new(
+            400,
+            format!("{shown:?} holds a character that no name of a file may hold"),
+        ));
+    }
+    if name.len() > MOST_NAME || name.split('/').any(|step| step.len() > MOST_STEP) {
+        let why = format!("{shown:?} is longer than {MOST_NAME} bytes, or {MOST_STEP} between two slashes");
+        return Err(Failure::new(400, why));
+    }
+    let path = Path::new(name);
+    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let inside = path.strip_prefix(folder).or_else(|_| path.strip_prefix(&real)).unwrap_or(path);
+    relative(folder, &inside.to_string_lossy()).map(|path| path.to_string_lossy().into_owned()).map_err(|_| {
+        let folder = folder.display();
+        let why = format!("{shown:?} leads out of the folder of recordings; write a name such as \"calls/a.wav\", which is one under {folder}");
+        Failure::new(403, why)
+    })
 }
 
 /// `name` with the ending of the format, which takes the place of another format's: the name of a file says what is
@@ -103,23 +132,26 @@ fn numbered(path: &Path, attempt: u32) -> PathBuf {
 }
 
 impl Studio for Recorder {
-    fn open(&self, id: &str, from: u32, option: &RecorderOption) -> Result<Tape, String> {
+    fn open(&self, id: &str, from: u32, option: &RecorderOption) -> Result<Tape, Failure> {
         let name = option.format.unwrap_or(self.option.format).as_str();
-        let format =
-            recording::format(name).ok_or_else(|| format!("recordings as {name:?} are not known"))?;
+        let wrong = |key: &str, why: String| Failure::new(400, why).at(&format!("option.recorder.{key}"));
+        let unknown = || wrong("format", format!("recordings as {name:?} are not known"));
+        let format = recording::format(name).ok_or_else(unknown)?;
         let rate = option.samplerate.unwrap_or(self.option.samplerate);
         if ![8_000, 16_000, 24_000, 48_000].contains(&rate) {
-            return Err(format!("a recording at {rate} Hz is not possible; use 8000, 16000, 24000 or 48000"));
+            let why = format!("a recording at {rate} Hz is not possible; use 8000, 16000, 24000 or 48000");
+            return Err(wrong("samplerate", why));
         }
         let rate = format.rate_near(rate);
-        let writer = (format.writer)(rate).ok_or_else(|| format!("no writer for {name} at {rate} Hz"))?;
+        let no_writer = || wrong("samplerate", format!("no writer for {name} at {rate} Hz"));
+        let writer = (format.writer)(rate).ok_or_else(no_writer)?;
         let (path, file) = self.create(id, option, format)?;
         let reel = Reel::new(file, writer, (from, rate));
         let (sender, pieces) = mpsc::channel(TAPE_PIECES);
         let (done_in, done) = oneshot::channel();
         let name = path.display().to_string();
         let open = Open { id: id.to_owned(), path, reel, pieces, done: done_in, failure: None };
-        self.opened.try_send(open).map_err(|_| "too many recordings begin at once".to_owned())?;
+        self.opened.try_send(open).map_err(|_| Failure::new(503, "too many recordings begin at once"))?;
         Ok(Tape { path: name, pieces: sender, done })
     }
 }
@@ -371,10 +403,26 @@ mod tests {
     fn a_name_that_leads_out_of_the_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let (recorder, _thread) = recorder(folder.path());
-        for name in ["/tmp/x.wav", "../x.wav", "a/../../x.wav", "a\0.wav"] {
+        let long = "x".repeat(300);
+        for (name, code) in [
+            ("/path/to/recording.wav", 403),
+            ("../x.wav", 403),
+            ("a/../../x.wav", 403),
+            ("a\0.wav", 400),
+            (&long, 400),
+        ] {
             let option = RecorderOption { recorder_file: Some(name.into()), ..RecorderOption::default() };
-            assert!(recorder.open("s1", 16_000, &option).is_err(), "{name:?}");
+            assert_eq!(recorder.open("s1", 16_000, &option).unwrap_err().code, code, "{name:?}");
         }
+    }
+
+    #[test]
+    fn an_absolute_name_under_the_folder_is_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, _thread) = recorder(folder.path());
+        let name = folder.path().join("calls/a.wav").display().to_string();
+        let option = RecorderOption { recorder_file: Some(name.clone()), ..RecorderOption::default() };
+        assert_eq!(recorder.open("s1", 16_000, &option).unwrap().path, name);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Client, PATIENCE, Rig};
 
 /// A program that says half a second of a tone and then tells what it was asked and hears.
 async fn program() -> (String, mpsc::Receiver<String>, mpsc::Receiver<usize>) {
@@ -78,6 +80,56 @@ async fn a_program_that_wants_single_frames_gets_single_frames() {
     for _ in 0..50 {
         assert_eq!(timeout(PATIENCE, sizes.recv()).await.unwrap().unwrap(), 640);
     }
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
+}
+
+/// A program that says all it has in one message, and of its connections closes the first as one does that restarts.
+async fn restarting(said: Vec<u8>) -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let (made_in, made) = mpsc::channel(4);
+    #[expect(clippy::disallowed_methods, reason = "the stand-in program lives as long as its test")]
+    tokio::spawn(async move {
+        for nth in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            made_in.try_send(()).unwrap();
+            if nth == 0 {
+                let frame = CloseFrame { code: CloseCode::Restart, reason: "an update".into() };
+                socket.close(Some(frame)).await.unwrap();
+            } else {
+                socket.send(Message::binary(said.clone())).await.unwrap();
+            }
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    });
+    (url, made)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_restarts_is_reached_again_and_may_say_much_at_once() {
+    // Eight seconds.
+    let tone = testkit::cast::tone(400, std::time::Duration::from_secs(8));
+    let said: Vec<u8> = tone.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    assert!(said.len() >= 250_000);
+    let (url, mut made) = restarting(said).await;
+    let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
+    let mut client = rig.connect("/call").await;
+    let pass = json!({"url": url, "inputSampleRate": 16000, "outputSampleRate": 16000});
+    client.send(json!({"command": "invite", "option": {"codec": "pcm", "mediaPass": pass}})).await;
+    for _ in 0..2 {
+        timeout(PATIENCE, made.recv()).await.unwrap().unwrap();
+    }
+    let loud = |client: &Client| {
+        let samples = client.sound.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair));
+        samples.filter(|sample| sample.unsigned_abs() > 1000).count()
+    };
+    while loud(&client) < 16_000 {
+        client.heard(client.sound.len() + 3200).await;
+    }
+    assert!(client.seen.iter().all(|event| event != "error"), "{:?}", client.seen);
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
     rig.server.stop().await;

@@ -71,6 +71,25 @@ async fn a_server_that_leads_to_a_private_address_or_has_no_such_file_is_told_by
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recording_goes_under_the_folder_of_recordings_and_nowhere_else() {
+    let rig = Rig::start().await;
+    let long = "x".repeat(300);
+    for (file, code) in [("/path/to/recording.wav", 403), ("../x.wav", 403), ("a\0.wav", 400), (&long, 400)] {
+        let mut client = rig.connect("/call").await;
+        let option = json!({"recorder": {"recorderFile": file}});
+        client.send(json!({"command": "invite", "option": option})).await;
+        let (came, field, error) = told(&mut client).await;
+        assert_eq!((came, field.as_str()), (code, "option.recorder.recorderFile"), "{error}");
+        let again = json!({"command": "record", "action": "start", "recorder": {"recorderFile": file}});
+        let (came, field, error) = refused(&mut client, again).await;
+        assert_eq!((came, field.as_str()), (code, "recorder.recorderFile"), "{error}");
+        client.send(json!({"command": "hangup"})).await;
+        client.event("hangup").await;
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_voice_that_there_is_not_is_the_clients_mistake() {
     let rig = Rig::start_speaking(|_| {}).await;
     let mut client = rig.connect("/call").await;

@@ -179,6 +179,31 @@ async fn a_command_that_is_wrong_is_told_with_its_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_could_not_be_sent_is_refused_with_its_field() {
+    let rig = Rig::start().await;
+    for (body, field) in [
+        (json!({"to": "tel:+15550100"}), "to"),
+        (
+            json!({"to": "sip:a@127.0.0.1", "option": {"sip": {"headers": {"X-A": "1\r\nX-B: 2"}}}}),
+            "option.sip.headers",
+        ),
+        (
+            json!({"to": "sip:a@127.0.0.1", "option": {"sip": {"headers": {"X A": "1"}}}}),
+            "option.sip.headers",
+        ),
+        (
+            json!({"to": "sip:a@127.0.0.1", "option": {"sip": {"hangup_headers": {"X-A": "1\n2"}}}}),
+            "option.sip.hangupHeaders",
+        ),
+    ] {
+        let (status, told) = posted(&rig, "/api/v1/calls", &body).await;
+        assert_eq!((status, told["field"].as_str()), (400, Some(field)), "{body}: {told}");
+    }
+    assert_eq!(rig.server.app().calls.counts().total, 0);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn playbooks_are_saved_when_they_can_be_used_and_read_and_listed() {
     let rig = Rig::start().await;
     assert_eq!(got(&rig, "/api/playbooks").await, (200, json!([])));
