@@ -23,6 +23,9 @@ const OURS: &[&str] = &["active_call", "audio", "call", "playbook", "protocol", 
 /// What is written where only single rooms are named.
 pub(crate) const REST: &str = "info";
 
+/// What decoders say of a client's broken file is not written: they know no call, and the call tells it.
+const DECODERS: &str = "symphonia=off";
+
 /// Words that are none, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NoLevel {
@@ -53,8 +56,7 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, NoLevel> {
     if !words.iter().any(|word| level(word).is_ok()) {
         directives.push(REST.to_owned());
     }
-    // What decoders say of a client's broken file knows no call; the call tells it.
-    directives.push("symphonia=off".to_owned());
+    directives.push(DECODERS.to_owned());
     EnvFilter::try_new(directives.join(",")).map_err(|error| NoLevel {
         message: format!("cannot be read: {error}"),
         help: format!("write a level such as \"{REST}\", or \"{REST},sip=debug\""),
@@ -104,10 +106,10 @@ mod tests {
     #[test]
     fn levels_are_read_in_any_case_and_rooms_leave_the_rest_as_usual() {
         for (text, read) in [
-            ("DEBUG", "debug"),
-            ("info, sip=Debug", "sip=debug,info"),
-            ("sip=debug", "sip=debug,info"),
-            ("off,sip=trace", "sip=trace,off"),
+            ("DEBUG", "symphonia=off,debug"),
+            ("info, sip=Debug", "symphonia=off,sip=debug,info"),
+            ("sip=debug", "symphonia=off,sip=debug,info"),
+            ("off,sip=trace", "symphonia=off,sip=trace,off"),
         ] {
             assert_eq!(filter(text).unwrap().to_string(), read);
         }
