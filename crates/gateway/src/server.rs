@@ -138,7 +138,7 @@ impl Server {
                 config.media_cache_path.clone(),
                 config.media_cache_bytes,
             ),
-            library: Arc::new(Sounds::new(config.media_roots.clone(), egress.clone())),
+            library: Arc::new(sounds(&config, &egress)),
             studio: Arc::new(recorder),
             playbooks: Arc::new(playbooks.clone()),
             fetcher: Arc::new(egress.clone()),
@@ -358,6 +358,14 @@ fn watch(driver: &mut Driver, app: &App, local: SocketAddr) -> Result<(), StartE
         }
     });
     Ok(())
+}
+
+/// The sound files of clients and playbooks, without what this server writes itself.
+fn sounds(config: &Config, egress: &Egress) -> Sounds {
+    let always = [&config.recording.path, &config.spool_path, &config.media_cache_path];
+    let of_records = config.callrecord.iter().flat_map(|own| [&own.root, &own.spool, &own.database_spool]);
+    let own = always.into_iter().chain(of_records).cloned().collect();
+    Sounds::new(config.media_roots.clone(), egress.clone()).without(own)
 }
 
 fn media_threads(config: &Config) -> usize {

@@ -32,13 +32,22 @@ const PIECES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Sounds {
     roots: Vec<PathBuf>,
+    /// Folders of this server's own: what lies there was not put there to be played.
+    own: Vec<PathBuf>,
     egress: Egress,
 }
 
 impl Sounds {
     /// Files under `roots`, and addresses through `egress`.
     pub fn new(roots: Vec<PathBuf>, egress: Egress) -> Self {
-        Sounds { roots, egress }
+        Sounds { roots, own: Vec::new(), egress }
+    }
+
+    /// The same, but for the files in `folders` which this server writes itself: the voices of other callers are nobody's
+    /// to play, unless a root is one of these folders or lies in it.
+    #[must_use]
+    pub fn without(self, folders: Vec<PathBuf>) -> Self {
+        Sounds { own: folders, ..self }
     }
 
     /// Decoding begins with the first bytes; the rest is fetched meanwhile.
@@ -68,9 +77,13 @@ impl Sounds {
 
     async fn file(&self, name: &str, sound: mpsc::Sender<Sound>) -> Result<(), Failure> {
         let shown = protocol::read::shown(name);
-        let (roots, name) = (self.roots.clone(), name.to_owned());
+        let (roots, own, name) = (self.roots.clone(), self.own.clone(), name.to_owned());
         let open = move || {
             let path = files::find_under(&roots, &name).map_err(|e| path_failure(&e))?;
+            if is_own(&path, &own, &roots) {
+                let why = "lies in a folder that the server writes itself; add that folder to media_roots to play it";
+                return Err(Failure::new(403, why));
+            }
             let file = std::fs::File::open(&path).and_then(Local::new).map_err(|e| file_failure(&e))?;
             let size = file.size();
             if size > MAX_FILE {
@@ -122,6 +135,18 @@ impl Library for Sounds {
             None => self.file(url, sound).await,
         }
     }
+}
+
+/// Whether the file at `path`, which is real, lies in a folder of our `own` that none of `roots` opens.
+fn is_own(path: &Path, own: &[PathBuf], roots: &[PathBuf]) -> bool {
+    let real = |folders: &[PathBuf]| -> Vec<PathBuf> {
+        folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect()
+    };
+    let roots = real(roots);
+    real(own)
+        .iter()
+        .filter(|folder| path.starts_with(folder))
+        .any(|folder| !roots.iter().any(|root| root.starts_with(folder) && path.starts_with(root)))
 }
 
 /// What is no sound file, or a damaged one.

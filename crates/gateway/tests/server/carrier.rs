@@ -167,11 +167,11 @@ async fn a_capture_shows_every_message_of_each_call_with_its_time_and_ends() {
             .await;
         let answer = phone.answered().await;
         phone.hang_up(&answer).await;
-        phone.heard(|text| text.starts_with("SIP/2.0 200 ") && text.contains("CSeq: 2 BYE")).await;
+        phone.heard(|text| text.starts_with("SIP/2.0 200 ") && text.contains("CSeq: 3 BYE")).await;
         phones.push((name, phone.socket.local_addr().unwrap()));
     }
     let whole = |packets: &[(SocketAddr, SocketAddr, String)]| {
-        packets.iter().filter(|(.., text)| text.contains("CSeq: 2 BYE")).count() == 4
+        packets.iter().filter(|(.., text)| text.contains("CSeq: 3 BYE")).count() == 4
     };
     let packets = rig
         .until("both calls in the capture", |_| {

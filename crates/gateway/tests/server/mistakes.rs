@@ -71,6 +71,32 @@ async fn a_server_that_leads_to_a_private_address_or_has_no_such_file_is_told_by
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_recordings_of_others_are_not_played_unless_a_root_opens_them() {
+    for opened in [false, true] {
+        let rig = Rig::start_with(|config| {
+            let folder = config.recording.path.parent().unwrap().to_owned();
+            std::fs::create_dir_all(&config.recording.path).unwrap();
+            let mut wav = audio::wav::header(16_000, 1, 6400).to_vec();
+            wav.resize(wav.len() + 6400, 1);
+            std::fs::write(config.recording.path.join("other.wav"), wav).unwrap();
+            let recordings = config.recording.path.clone();
+            config.media_roots = if opened { vec![recordings] } else { vec![folder] };
+        })
+        .await;
+        let name = rig.path("recorders/other.wav").display().to_string();
+        let mut client = rig.connect("/call").await;
+        client.send(json!({"command": "invite", "option": {}})).await;
+        client.event("answer").await;
+        client.send(json!({"command": "play", "url": name})).await;
+        let end = client.event("trackEnd").await;
+        assert_eq!(end["duration"].as_u64().unwrap() > 0, opened, "{end}");
+        let refused = client.events.iter().any(|event| event["event"] == "error" && event["code"] == 403);
+        assert_eq!(refused, !opened);
+        rig.server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recording_goes_under_the_folder_of_recordings_and_nowhere_else() {
     let rig = Rig::start().await;
     let long = "x".repeat(300);
