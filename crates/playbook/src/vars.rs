@@ -108,10 +108,11 @@ impl Vars {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// What events and records tell: all variables but the internal ones.
+    /// What events and records tell: the headers that were asked for, and all variables but the internal ones.
     pub fn public(&self) -> Extra {
+        let headers = self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
         let shown = self.values.iter().filter(|(name, _)| !name.starts_with('_'));
-        shown.map(|(name, value)| (name.clone(), value.clone())).collect()
+        headers.chain(shown.map(|(name, value)| (name.clone(), value.clone()))).collect()
     }
 
     /// The headers of a BYE: `templates` rendered, and over them those that the variable `_hangup_headers` holds as an

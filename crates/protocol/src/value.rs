@@ -79,9 +79,24 @@ impl Serialize for Secret {
     }
 }
 
+/// How a span may be written: a number, or a text with its unit.
+struct Span;
+
+impl JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["number", "string"], "minimum": 0, "pattern": "^ *[0-9]" })
+    }
+}
+
 /// A span in seconds: a number, or a text such as `"30s"` or `"2min"`. Emitted as a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, JsonSchema)]
-#[schemars(with = "f64")]
+#[schemars(with = "Span")]
 pub struct Seconds(pub Duration);
 
 impl Serialize for Seconds {
@@ -102,7 +117,7 @@ impl<'de> Deserialize<'de> for Seconds {
 
 /// A span in milliseconds: a number, or a text such as `"800ms"`. Emitted as a number of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, JsonSchema)]
-#[schemars(with = "u64")]
+#[schemars(with = "Span")]
 pub struct Millis(pub Duration);
 
 impl Millis {
@@ -129,7 +144,7 @@ impl<'de> Deserialize<'de> for Millis {
 /// The published API counts seconds, deployed clients send milliseconds. A number below 1000 is taken as
 /// seconds, any other as milliseconds; a text carries its unit (`"800ms"`). Emitted in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, JsonSchema)]
-#[schemars(with = "u64")]
+#[schemars(with = "Span")]
 pub struct InputTimeout(pub Duration);
 
 impl Serialize for InputTimeout {

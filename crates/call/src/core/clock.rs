@@ -53,6 +53,8 @@ pub(crate) enum Due {
     TurnEnd,
     /// The model does not say what it was told to.
     Lent,
+    /// The model that was lost is connected anew.
+    Model,
     /// Text that was gathered for a voice waits no longer.
     Gathered,
     /// Barge-in may be armed again.

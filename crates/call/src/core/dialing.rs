@@ -29,10 +29,9 @@ impl Core {
             }
         };
         let sip = self.option.sip.clone().unwrap_or_default();
-        let caller = match self.option.caller.as_deref().filter(|caller| !caller.is_empty()).map(uri) {
-            Some(Ok(caller)) => caller,
-            Some(Err(why)) => return self.wrong(now, "invite", "option.caller", why),
-            None => own_uri(&sip, &callee, &self.facts.rules.accounts),
+        let caller = match self.caller_uri(self.option.caller.as_deref().unwrap_or_default(), &sip, &callee) {
+            Ok(caller) => caller,
+            Err(why) => return self.wrong(now, "invite", "option.caller", why),
         };
         self.option.callee = Some(callee.clone());
         self.option.caller = Some(caller.clone());
@@ -44,6 +43,21 @@ impl Core {
         let dial = Dial { call_id: Some(self.facts.id.clone()), ..self.dial_for(caller, callee, sip) };
         self.deadlines.set(now + self.callee_patience(), Due::Callee);
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
+    }
+
+    /// `caller` as the URI that a call to `callee` comes from: a telephone number calls from where our account is.
+    ///
+    /// # Errors
+    /// A text that says what to write instead.
+    pub(crate) fn caller_uri(&self, caller: &str, sip: &SipOption, callee: &str) -> Result<String, String> {
+        let own = || own_uri(sip, callee, &self.facts.rules.accounts);
+        if caller.trim().is_empty() {
+            return Ok(own());
+        }
+        match telephone_number(address(caller)) {
+            Some(number) => Ok(format!("sip:{number}@{}", own().rsplit('@').next().unwrap_or("127.0.0.1"))),
+            None => uri(caller),
+        }
     }
 
     /// As with a second party, 0 says nothing.
@@ -182,12 +196,29 @@ pub(crate) fn reason_of(code: u16) -> HangupReason {
     }
 }
 
-/// `text` as a URI that can be dialled: `user@host` is a SIP address.
+/// The address in `"Bob" <sip:bob@example.com>`, or all of what has no brackets.
+fn address(text: &str) -> &str {
+    let inside = text.trim().strip_suffix('>').and_then(|text| text.rsplit_once('<'));
+    inside.map_or(text, |(_, address)| address).trim()
+}
+
+/// A telephone number (RFC 3966) without what makes it easier to read.
+fn telephone_number(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '(')
+        && digits.chars().all(|c| c.is_ascii_digit() || " -.()".contains(c));
+    number.then(|| text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect())
+}
+
+/// `text` as a URI that can be dialled: `user@host` is a SIP address, digits are a telephone number.
 ///
 /// # Errors
 /// A text that says what to write instead.
 pub(crate) fn uri(text: &str) -> Result<String, String> {
-    let text = text.trim();
+    let text = address(text);
+    if let Some(number) = telephone_number(text).filter(|_| text.len() <= 64) {
+        return Ok(format!("tel:{number}"));
+    }
     let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
     let known = matches!(scheme.as_deref(), Some("sip" | "sips" | "tel"));
     let shown = protocol::read::shown(text);
@@ -208,7 +239,7 @@ pub(crate) fn uri(text: &str) -> Result<String, String> {
 }
 
 /// `text` as a URI that a call can be placed to, as `invite` takes it in `callee`: a `sip:` or `sips:` URI with a host, a
-/// `tel:` URI with a number, or `user@host`.
+/// `tel:` URI with a number, a number alone, or `user@host`.
 ///
 /// # Errors
 /// A text that says what to write instead.
@@ -282,7 +313,10 @@ mod tests {
         assert_eq!(uri("sip:1001@pbx").unwrap(), "sip:1001@pbx");
         assert_eq!(uri(" 1001@pbx:5070 ").unwrap(), "sip:1001@pbx:5070");
         assert_eq!(uri("tel:+4930").unwrap(), "tel:+4930");
-        for text in ["", "1001", "sip:a b@c", "sip:a@b\r\nX: y", "<sip:a@b>", "http://x"] {
+        assert_eq!(uri("0987654321").unwrap(), "tel:0987654321");
+        assert_eq!(uri("+49 (30) 123-45").unwrap(), "tel:+493012345");
+        assert_eq!(uri("\"Bob\" <sip:bob@b.example>").unwrap(), "sip:bob@b.example");
+        for text in ["", "+", "10a1", "sip:a b@c", "sip:a@b\r\nX: y", "<sip:a@b", "<>", "http://x"] {
             assert!(uri(text).is_err(), "{text:?}");
         }
     }

@@ -444,6 +444,7 @@ impl Core {
             Input::Stop(reason) => self.stop(now, reason),
         }
         self.converse(now);
+        self.go_on_with_music(now);
     }
 
     /// The next thing to do.
@@ -563,6 +564,7 @@ impl Core {
             Due::Input { since, limit } => self.no_input(now, since, limit),
             Due::TurnEnd => self.turn_ends(now),
             Due::Lent => self.lent_in_vain(now),
+            Due::Model => self.start_realtime(now),
             Due::Rearm => self.arm(now),
             Due::Gathered => self.gathered_late(now),
             Due::Digit => self.digit_over(now),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::lent::Lent;
 use super::voice::Utterance;
-use super::{Core, Effect};
+use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::failure::Failure;
 use crate::media::order::{DoorId, ToMedia, UtteranceId};
@@ -20,6 +20,8 @@ use crate::record::Ended;
 
 /// A model whose connection breaks is connected anew so often. It is told what was said before.
 const MOST_RESTARTS: u32 = 3;
+/// Pause before the first time, and twice as long before each further one: who restarts needs a moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Answers that may wait to be heard; sound of more is dropped with an `error` event.
 const MOST_ANSWERS: usize = 16;
 /// Text kept of one answer, in bytes; more of it is heard and not written down.
@@ -93,6 +95,7 @@ impl Core {
 
     /// Lets go of the model, for good or while another party talks with the caller.
     pub(crate) fn stop_realtime(&mut self) {
+        self.deadlines.drop_where(|due| *due == Due::Model);
         if let Some(door) = self.model.door.take() {
             self.order(ToMedia::Deaf(door));
             self.effect(Effect::CloseModel(door));
@@ -117,8 +120,9 @@ impl Core {
             return;
         }
         if broken.retryable && self.model.restarts < MOST_RESTARTS {
+            let pause = FIRST_PAUSE * (1 << self.model.restarts.min(MOST_RESTARTS));
             self.model.restarts += 1;
-            self.start_realtime(now);
+            self.deadlines.set(now + pause, Due::Model);
         } else if self.playbook.is_some() {
             self.end(now, End::new(HangupReason::Failed, 500).because(broken.failure.to_string()));
         }

@@ -265,7 +265,7 @@ impl Core {
         self.tell_second_over(now, &referred, &end);
     }
 
-    /// An utterance is over: music goes on while the second party is dialled.
+    /// An utterance is over, whole or cut off.
     pub(crate) fn music_over(&mut self, now: CallTime, id: UtteranceId, silent: bool) {
         let Some(referred) = self.referred.as_mut() else { return };
         if referred.music.playing != Some(id) {
@@ -279,7 +279,14 @@ impl Core {
             // A file of which nothing was heard would be asked for without end.
             referred.music.files.remove(0);
         }
-        self.play_music(now);
+    }
+
+    /// Music goes on while the second party is dialled, once nothing else is said.
+    pub(super) fn go_on_with_music(&mut self, now: CallTime) {
+        let waits = |referred: &Referred| !referred.music.stopped && referred.music.playing.is_none();
+        if self.voice.utterances.is_empty() && self.referred.as_ref().is_some_and(waits) {
+            self.play_music(now);
+        }
     }
 
     fn play_music(&mut self, now: CallTime) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::CallTime;
 use protocol::option::SynthesisOption;
+use protocol::read::shown;
 
 use super::pieces::Piece;
 use super::voice::{MOST_PIECES, MOST_TEXT, MOST_WAITING, Utterance, VoiceId};
@@ -83,7 +84,12 @@ impl Core {
             utterance.waiting.iter().map(|(text, _)| text.len()).sum::<usize>() + utterance.gathered.len();
         let many = utterance.waiting.len() >= MOST_WAITING || utterance.pieces.len() >= MOST_PIECES;
         if many || queued + text.len() > MOST_TEXT {
-            return self.error(now, "tts", "too much text waits to be spoken; send it as it is heard", 429);
+            let of =
+                utterance.play_id.clone().map_or_else(String::new, |id| format!(" of playId {}", shown(&id)));
+            let why = format!(
+                "too much text{of} waits to be spoken, and this was dropped: {MOST_WAITING} commands and {MOST_TEXT} bytes wait at most; send it as it is heard"
+            );
+            return self.error(now, "tts", why, 429);
         }
         if !utterance.streaming {
             utterance.waiting.push_back((text, option));

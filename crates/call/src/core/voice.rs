@@ -440,7 +440,7 @@ impl Core {
         };
         self.emit(event);
         self.tell_beginnings(now);
-        self.music_over(now, utterance.id, played.is_zero());
+        self.music_over(now, utterance.id, played.is_zero() && ended == Ended::Whole);
         self.pass_over(utterance.id);
         self.answer_over(now, &utterance, (played, &heard), ended);
         self.draft.agent(utterance.started.unwrap_or(now), &heard, ended);

@@ -36,8 +36,11 @@ impl Core {
         let callee = uri(&refer.callee).map_err(wrong_callee)?;
         // Without a caller the number that was called calls on.
         let caller = if refer.caller.trim().is_empty() { self.callee() } else { refer.caller };
-        let caller = uri(&caller).unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned());
-        self.refer_to(now, caller, callee, refer.options.map(|option| *option).unwrap_or_default());
+        let option = refer.options.map(|option| *option).unwrap_or_default();
+        let sip = option.sip.as_ref().or(self.option.sip.as_ref()).cloned().unwrap_or_default();
+        let caller = self.caller_uri(&caller, &sip, &callee);
+        let caller = caller.unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned());
+        self.refer_to(now, caller, callee, option);
         Ok(())
     }
 

@@ -232,9 +232,16 @@ fn going_to_a_scene_gives_the_model_its_prompt() {
 fn a_model_that_breaks_is_connected_anew_and_one_that_refuses_ends_a_playbooks_call() {
     let (mut rig, _) = Rig::new(Some(PLAYBOOK));
     let broken = |retryable| Err(Broken { failure: "gone".into(), retryable });
-    let effects = rig.feed(Input::ModelEnded(DOOR, broken(true)));
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::OpenModel(DoorId(2), _))));
-    let effects = rig.feed(Input::ModelEnded(DoorId(2), broken(false)));
+    for (lost, pause_ms) in [(1, 250), (2, 500), (3, 1_000)] {
+        let opened = rig.feed(Input::ModelEnded(DoorId(lost), broken(true)));
+        assert!(!opened.iter().any(|effect| matches!(effect, Effect::OpenModel(..))), "at once: {opened:?}");
+        rig.now += Duration::from_millis(pause_ms);
+        let opened = rig.feed(Input::Timeout);
+        let anew =
+            |effect: &Effect| matches!(effect, Effect::OpenModel(door, _) if *door == DoorId(lost + 1));
+        assert!(opened.iter().any(anew), "after {pause_ms} ms: {opened:?}");
+    }
+    let effects = rig.feed(Input::ModelEnded(DoorId(4), broken(false)));
     assert!(events(&effects).iter().any(|event| matches!(event, Event::Error { .. })));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Request(..))));
 }

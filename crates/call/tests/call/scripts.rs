@@ -18,6 +18,7 @@ scripts! {
     a_ringtone_ends_with_the_answer
     accept_timeout
     ambiance_that_cannot_be_played
+    announcement_while_the_second_party_is_dialled
     another_may_not_take_over
     answer_never_goes
     answer_waits_and_goes
