@@ -38,6 +38,8 @@ pub(crate) struct Draft {
     pub(crate) quality: Option<Quality>,
     /// And the second party's.
     pub(crate) second_quality: Option<Quality>,
+    /// Where the last redirection of a party leads.
+    pub(crate) moved_to: Vec<String>,
     /// Sound has told everything.
     pub(crate) sound_settled: bool,
 }
@@ -149,6 +151,7 @@ impl Core {
             code: end.status,
             reason: Some(redact::text(&reason).into_owned()),
             target: end.initiator.map(|who| who.as_str().to_owned()),
+            contacts: std::mem::take(&mut self.draft.moved_to),
         });
         let mut referred = self.draft.referred.take();
         if let Some(record) = &mut referred {

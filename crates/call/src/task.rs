@@ -448,6 +448,7 @@ impl Task {
             Err(error) => error,
         };
         let failed = match (answers, &error) {
+            (_, LegError::Unsendable(what, _)) => Failed::Unsendable(*what),
             _ if invites => Failed::Invite,
             _ if transfers => Failed::Transfer,
             (_, LegError::Refused(_)) if offers => Failed::Offer,

@@ -74,9 +74,13 @@ fn event(content: &str) -> String {
     let name = event["event"].as_str().unwrap_or("?");
     if name == "metrics" && event["key"] == "rtp.quality" {
         let data = &event["data"];
+        // Before the first packet, and of a peer that sends no reports, there is none.
+        let figure =
+            |name: &str| Some(&data[name]).filter(|it| !it.is_null()).map_or("-".into(), Value::to_string);
+        let [mos, loss, jitter] = ["mos", "loss", "jitterMs"].map(figure);
+        let (back, packets) = (figure("roundTripMs"), figure("packets"));
         return format!(
-            "quality  mos {}, loss {}, jitter {} ms, round trip {} ms, {} packets",
-            data["mos"], data["loss"], data["jitterMs"], data["roundTripMs"], data["packets"]
+            "quality  mos {mos}, loss {loss}, jitter {jitter} ms, round trip {back} ms, {packets} packets"
         );
     }
     let mut rest = event.clone();
@@ -115,16 +119,24 @@ mod tests {
             "text": "INVITE\nCSeq: 1 INVITE\n\nm=audio 4000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\n"});
         let ok = serde_json::json!({"sent": true, "peer": "udp 192.0.2.1:5060", "summary": "SIP/2.0 200 OK",
             "text": "SIP/2.0 200 OK\nCSeq: 1 INVITE\n"});
+        let quality = serde_json::json!({"event": "metrics", "key": "rtp.quality", "data": {"packets": 0, "loss": 0.0,
+            "jitterMs": 0.0}});
         let digit = serde_json::json!({"event": "dtmf", "trackId": "c", "timestamp": 5, "digit": "\u{1b}5"});
-        let text =
-            [line("event", 1_500, digit), line("sip", 1_000, invite), line("sip", 1_020, ok)].join("\n");
+        let text = [
+            line("event", 1_500, digit),
+            line("event", 1_600, quality),
+            line("sip", 1_000, invite),
+            line("sip", 1_020, ok),
+        ]
+        .join("\n");
         std::fs::write(folder.path().join("c.events.jsonl"), text + "\nhalf a li").unwrap();
         let mut out = Vec::new();
         print(folder.path(), "c", &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "    0.000  sip <--  INVITE sip:a@b  udp 192.0.2.1:5060  [m=audio 4000 RTP/AVP 0 PCMU/8000 sendrecv]\n    \
-             0.020  sip -->  200 OK (1 INVITE)  udp 192.0.2.1:5060\n    0.500  event    dtmf {\"digit\":\"\\u001b5\"}\n"
+             0.020  sip -->  200 OK (1 INVITE)  udp 192.0.2.1:5060\n    0.500  event    dtmf {\"digit\":\"\\u001b5\"}\n    \
+             0.600  quality  mos -, loss 0.0, jitter 0.0 ms, round trip - ms, 0 packets\n"
         );
         assert!(print(folder.path(), "other", &mut Vec::new()).unwrap_err().contains("other.events.jsonl"));
     }

@@ -37,6 +37,9 @@ pub enum Event {
         code: Option<u16>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refer: Option<bool>,
+        /// Where a redirection (`code` 300 to 399) leads, best first: at most 8 URIs. It is not followed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        contacts: Vec<String>,
     },
     /// The callee rings. `early_media`: the provisional answer carried SDP.
     Ringing {

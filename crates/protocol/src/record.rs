@@ -136,6 +136,9 @@ pub struct HangupMessage {
     /// Who said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Where a redirection (`code` 300 to 399) leads: at most 8 URIs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<String>,
 }
 
 /// A recording of a call.

@@ -269,9 +269,10 @@ pub enum SipEvent {
     Rejected {
         /// The dialog.
         dialog: DialogId,
-        /// 300 to 699. 487 after `cancel`. A redirection (3xx) is not followed: `Contact` among the
-        /// header lines says where to.
+        /// 300 to 699. 487 after `cancel`. A redirection (3xx) is not followed.
         code: u16,
+        /// Where a redirection leads: the URIs of its `Contact`, at most 8 of at most 512 bytes.
+        contacts: Vec<String>,
         /// Its reason phrase.
         reason: String,
         /// Header lines of the response.

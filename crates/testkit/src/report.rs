@@ -127,7 +127,10 @@ fn event(event: &Event) -> Option<String> {
     Some(match event {
         Event::Incoming { caller, callee, .. } => format!("incoming from {caller} to {callee}"),
         Event::Answer { .. } => "answer".into(),
-        Event::Reject { reason, code, .. } => format!("reject {} {reason}", code.unwrap_or(0)),
+        Event::Reject { reason, code, contacts, .. } => {
+            let to = if contacts.is_empty() { String::new() } else { format!(" to {}", contacts.join(" ")) };
+            format!("reject {} {reason}{to}", code.unwrap_or(0))
+        }
         Event::TrackStart { track_id, play_id, .. } => format!("trackStart {track_id}{}", id(play_id)),
         Event::TrackEnd { track_id, play_id, duration, .. } => {
             format!("trackEnd {track_id}{} after {duration} ms", id(play_id))

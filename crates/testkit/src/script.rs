@@ -32,7 +32,8 @@
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here,
 //!                                           answers without description, says "hello", presses 5 by
-//!                                           info, holds, resumes, wants an offer, sends us to sip:c@d;
+//!                                           info, holds, resumes, wants an offer, wants clear sound,
+//!                                           sends us to sip:c@d;
 //!                                           second and third: whom `refer` calls
 //!   1.0        model says "At nine."             a speech-to-speech model: or says for 70s "..."; hears the caller
 //!                                            begin, or end; understands "hours?"; calls goto_scene {"scene":"a"};
@@ -55,6 +56,9 @@ use protocol::option::{CallOption, Over};
 use crate::cast::{Fault, Fetch, Reply};
 use crate::world::{Act, Doing, Opening, Party, World};
 
+/// An offer of sound in clear.
+const CLEAR: &str = "v=0\r\no=- 7 99 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+    m=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
 /// Between the halves.
 const DIVIDER: &str = "---\n";
 /// What every script's configuration gives.
@@ -404,6 +408,7 @@ fn party(what: &str) -> Result<Party, String> {
         "holds" => Party::Holds(true),
         "resumes" => Party::Holds(false),
         "wants an offer" => Party::WantsAnOffer,
+        "wants clear sound" => Party::Says(LegEvent::Reoffered { sdp: Some(CLEAR.to_owned()) }),
         "hangs up" => Party::HangsUp,
         other => return Err(unknown(other)),
     })

@@ -9,6 +9,7 @@ use protocol::{CallTime, HangupReason};
 
 use super::{Core, Due, Effect, State};
 use crate::end::End;
+use crate::failure::Failure;
 use crate::legs::sip_media::SipMedia;
 use crate::legs::{CallOut, LegId, LegRequest};
 use crate::setup::{Dial, OwnAddress, Undialled};
@@ -142,8 +143,9 @@ impl Core {
                 .end(now, End::new(HangupReason::Failed, 488).because("the answer has no sound for us"));
         }
         if self.rate.is_none() {
-            return self
-                .end(now, End::new(HangupReason::Failed, 488).because("the answer has no description"));
+            let why = "the answer has no description";
+            self.error(now, "sip", why, 488);
+            return self.end(now, End::new(HangupReason::Failed, 488).because(why));
         }
         self.deadlines = super::Deadlines::default();
         self.up(now, sdp.unwrap_or_default());
@@ -155,10 +157,34 @@ impl Core {
         if !matches!(self.state, State::Dialing) {
             return;
         }
-        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
-        let (said, refer) = (reason.to_owned(), Some(false));
-        self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
+        self.tell_refused(now, code, reason);
         self.error(now, "invite", format!("{code} {reason}"), code);
+        self.end_undialled(now, code, reason);
+    }
+
+    /// The call could not be placed because of what the client asks for.
+    pub(crate) fn undialled(&mut self, now: CallTime, failure: &Failure) {
+        if !matches!(self.state, State::Dialing) {
+            return;
+        }
+        self.tell_refused(now, failure.code, &failure.why);
+        self.fail(now, "invite", failure);
+        self.end_undialled(now, failure.code, &failure.why);
+    }
+
+    fn tell_refused(&mut self, now: CallTime, code: u16, reason: &str) {
+        let event = Event::Reject {
+            track_id: self.facts.id.clone(),
+            timestamp: self.unix_ms(now),
+            reason: reason.to_owned(),
+            code: Some(code),
+            refer: Some(false),
+            contacts: self.draft.moved_to.clone(),
+        };
+        self.emit(event);
+    }
+
+    fn end_undialled(&mut self, now: CallTime, code: u16, reason: &str) {
         let end = End::new(reason_of(code), code).because(reason);
         self.end(now, End { initiator: end.initiator.or(Some(Initiator::System)), ..end });
     }

@@ -80,7 +80,10 @@ impl Core {
                 let track_id = self.facts.rules.server_track.clone();
                 let timestamp = self.unix_ms(now);
                 let (said, refer) = (reason.to_owned(), Some(true));
-                self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
+                let (code_told, contacts) = (Some(code), Vec::new());
+                let event =
+                    Event::Reject { track_id, timestamp, reason: said, code: code_told, refer, contacts };
+                self.emit(event);
                 self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
                 self.after_second(now, afterwards);
             }

@@ -318,6 +318,8 @@ pub struct Core {
     pub(crate) handover: Option<Handover>,
     /// Who is to take the far end's place.
     pub(crate) succession: Option<Succession>,
+    /// The parties whose sound is encrypted.
+    pub(crate) encrypted: BTreeSet<LegId>,
     /// Legs that were dialled beside the first.
     pub(crate) legs_dialled: u32,
     pub(crate) info_changed: bool,
@@ -390,6 +392,7 @@ impl Core {
             overhearing: None,
             handover: None,
             succession: None,
+            encrypted: BTreeSet::new(),
             legs_dialled: 0,
             info_changed: true,
             leaving: None,

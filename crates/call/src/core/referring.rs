@@ -16,8 +16,9 @@ use super::handing_over::Afterwards;
 use super::keys::Presses;
 use super::{Core, Due, Effect};
 use crate::end::End;
+use crate::failure::Failure;
 use crate::legs::sip_media::SipMedia;
-use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest};
+use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, Unsendable};
 use crate::media::order::{Start, ToMedia, UtteranceId, Way};
 use crate::setup::{Dial, Undialled};
 
@@ -160,7 +161,10 @@ impl Core {
             LegEvent::Refused { code: 408 | 487, .. } if now.since(referred.began) >= self.patience() => {
                 self.refer_failed(now, 408, TIMEOUT);
             }
-            LegEvent::Refused { code, reason } => self.refer_failed(now, code, &reason),
+            LegEvent::Refused { code, reason, contacts } => {
+                self.draft.moved_to = contacts;
+                self.refer_failed(now, code, &reason);
+            }
             LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
             // A party that has taken its place confirms our answer, with its own where we had made the offer.
             LegEvent::ReofferAnswered { sdp } | LegEvent::Established { sdp } => {
@@ -181,9 +185,17 @@ impl Core {
 
     /// The second party's leg could not do what was asked of it.
     pub(crate) fn referred_failed(&mut self, now: CallTime, leg: LegId, failed: Failed, why: String) {
+        let here = self.referred.as_ref().is_some_and(|referred| referred.leg == leg);
         match failed {
-            Failed::Invite if self.referred.as_ref().is_some_and(|referred| referred.leg == leg) => {
-                self.refer_failed(now, 500, &why);
+            Failed::Invite if here => self.refer_failed(now, 500, &why),
+            Failed::Unsendable(what) if here => {
+                let field = match what {
+                    Unsendable::Caller => "caller",
+                    Unsendable::Callee => "callee",
+                    Unsendable::CallId => "options.callId",
+                    Unsendable::Header => "options.sip.headers",
+                };
+                self.refer_failed_by(now, field, (400, &why));
             }
             _ => self.error(now, "sip", why, 500),
         }
@@ -376,6 +388,11 @@ impl Core {
 
     /// The transfer has failed; the caller is back with the agent.
     fn refer_failed(&mut self, now: CallTime, code: u16, reason: &str) {
+        self.refer_failed_by(now, "", (code, reason));
+    }
+
+    /// The same, because of what the command has in `field`.
+    fn refer_failed_by(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
         self.let_go_of_second();
         self.stop_music(now);
         let Some(referred) = self.referred.take() else { return };
@@ -383,8 +400,10 @@ impl Core {
         let track_id = self.facts.rules.server_track.clone();
         let timestamp = self.unix_ms(now);
         let (said, refer) = (reason.to_owned(), Some(true));
-        self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer });
-        self.error(now, "command", format!("refer to {}: {code} {reason}", referred.callee), code);
+        let contacts = std::mem::take(&mut self.draft.moved_to);
+        self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer, contacts });
+        let why = format!("refer to {}: {code} {reason}", referred.callee);
+        self.fail(now, "command", &Failure { code, field: field.to_owned(), why });
         self.keep_record(now, &referred, &End::new(reason_of(code), code).because(reason));
         if referred.resume_asr {
             self.listen(now);

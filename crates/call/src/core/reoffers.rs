@@ -2,8 +2,8 @@
 //! harm to the call; and hold is told. When two offers meet (491) and when the session has to be refreshed is the SIP
 //! endpoint's business.
 
-use protocol::CallTime;
 use protocol::event::{Event, Holder};
+use protocol::{CallTime, Extra};
 
 use super::{Core, Effect};
 use crate::legs::sip_media::{Agreed, SipMedia};
@@ -56,11 +56,29 @@ impl Core {
     /// Media were agreed on with a party, first or anew.
     pub(crate) fn agreed(&mut self, now: CallTime, leg: LegId, plan: RtpPlan) {
         let held = plan.media.held;
+        self.tell_clear(now, leg, plan.media.keys.is_some());
         match leg {
             LegId::MAIN => self.sound_begins(plan),
             _ => self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan)))),
         }
         self.tell_hold(now, leg, held);
+    }
+
+    /// Tells that a party whose sound was encrypted is spoken to in clear from now on.
+    fn tell_clear(&mut self, now: CallTime, leg: LegId, encrypted: bool) {
+        if encrypted {
+            self.encrypted.insert(leg);
+            return;
+        }
+        if !self.encrypted.remove(&leg) {
+            return;
+        }
+        let ((track_id, refer), timestamp) = (self.track_of(leg), self.unix_ms(now));
+        let extra = Extra::from([
+            ("encrypted".to_owned(), false.into()),
+            ("refer".to_owned(), refer.unwrap_or(false).into()),
+        ]);
+        self.emit(Event::Other { track_id, timestamp, sender: "sip".into(), extra: Some(extra) });
     }
 
     fn tell_hold(&mut self, now: CallTime, leg: LegId, on_hold: bool) {

@@ -11,8 +11,9 @@ use rtp::sdp::redacted;
 
 use super::{Core, Due, Effect, State};
 use crate::end::End;
+use crate::failure::Failure;
 use crate::legs::sip_media::Agreed;
-use crate::legs::{Failed, LegEvent, LegId, LegRequest};
+use crate::legs::{Failed, LegEvent, LegId, LegRequest, Unsendable};
 use crate::media::order::{LegPlan, ToMedia, Way};
 use crate::record::Ended;
 
@@ -111,7 +112,10 @@ impl Core {
         match event {
             LegEvent::Ringing { sdp, .. } => self.callee_rings(now, sdp.as_deref()),
             LegEvent::Answered { sdp } => self.callee_answers(now, sdp.as_deref()),
-            LegEvent::Refused { code, reason } => self.dial_failed(now, code, &reason),
+            LegEvent::Refused { code, reason, contacts } => {
+                self.draft.moved_to = contacts;
+                self.dial_failed(now, code, &reason);
+            }
             LegEvent::AnswerSent => self.answered_sip(now),
             LegEvent::Established { sdp } => {
                 if let Some(answer) = sdp {
@@ -184,6 +188,15 @@ impl Core {
                 self.end(now, End::new(HangupReason::Failed, 500).because(why));
             }
             Failed::Invite => self.dial_failed(now, 500, &why),
+            Failed::Unsendable(what) => {
+                let field = match what {
+                    Unsendable::Caller => "option.caller",
+                    Unsendable::Callee => "option.callee",
+                    Unsendable::CallId => "id",
+                    Unsendable::Header => "option.sip.headers",
+                };
+                self.undialled(now, &Failure::new(400, why).at(field));
+            }
             Failed::Other => {
                 self.forget_digits();
                 self.error(now, "sip", why, 500);
@@ -338,6 +351,9 @@ impl Core {
 
     pub(crate) fn sound_begins(&mut self, plan: crate::media::order::RtpPlan) {
         self.open_sound(sound_rate(plan.media.codec.rate));
+        if plan.media.keys.is_some() {
+            self.encrypted.insert(LegId::MAIN);
+        }
         self.keys.events = plan.media.telephone_event.is_some();
         self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
     }

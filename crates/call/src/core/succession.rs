@@ -265,7 +265,7 @@ impl Core {
                 self.tell_transfer(now, Passage { party, state, target: &target, code, reason: "" });
             }
             LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
-            LegEvent::Refused { code, reason } => self.not_succeeded(now, code, &reason),
+            LegEvent::Refused { code, reason, .. } => self.not_succeeded(now, code, &reason),
             LegEvent::AnswerSent => self.answer_sent(now),
             LegEvent::Ended { .. } | LegEvent::Canceled | LegEvent::Unreached => {
                 self.not_succeeded(now, 487, "given up");
@@ -284,6 +284,7 @@ impl Core {
     pub(crate) fn successor_failed(&mut self, now: CallTime, failed: Failed, why: &str) {
         match failed {
             Failed::Invite => self.not_succeeded(now, 500, why),
+            Failed::Unsendable(_) => self.not_succeeded(now, 400, why),
             // The new call was given up in the moment in which it was answered; who was there stays.
             Failed::Gone | Failed::Answer => self.not_succeeded(now, 487, why),
             _ => self.error(now, "sip", why, 500),

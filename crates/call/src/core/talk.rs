@@ -76,8 +76,8 @@ impl Core {
         self.fail(now, "command", &failure);
         let track_id = self.facts.rules.server_track.clone();
         let (timestamp, reason) = (self.unix_ms(now), failure.to_string());
-        let event =
-            Event::Reject { track_id, timestamp, reason, code: Some(failure.code), refer: Some(true) };
+        let (code, refer, contacts) = (Some(failure.code), Some(true), Vec::new());
+        let event = Event::Reject { track_id, timestamp, reason, code, refer, contacts };
         self.tell(playbook::Input::Call(event));
     }
 

@@ -88,6 +88,8 @@ pub enum LegEvent {
         code: u16,
         /// In words.
         reason: String,
+        /// Where a redirection (300 to 399) leads.
+        contacts: Vec<String>,
     },
     /// The far end wants to send us on to someone else. Answered with [`LegRequest::AnswerTransfer`].
     TransferRequested(TransferIn),
@@ -254,6 +256,22 @@ pub enum LegError {
     /// The leg is in no state for it, or the request cannot be sent.
     #[error("{0}")]
     Refused(String),
+    /// The call cannot be placed because of what is asked for.
+    #[error("{1}")]
+    Unsendable(Unsendable, String),
+}
+
+/// What of a call to be placed no message can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    /// [`CallOut::caller`].
+    Caller,
+    /// [`CallOut::callee`].
+    Callee,
+    /// The `Call-ID`.
+    CallId,
+    /// One of [`CallOut::headers`].
+    Header,
 }
 
 /// What a failed request means for the call.
@@ -265,6 +283,8 @@ pub enum Failed {
     Answer,
     /// The call could not be placed.
     Invite,
+    /// The call could not be placed because of what is asked for.
+    Unsendable(Unsendable),
     /// The far end could not be asked to call someone else.
     Transfer,
     /// Other media could not be offered.

@@ -14,7 +14,9 @@ use sip::{
 };
 use tokio::sync::mpsc;
 
-use super::{Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferIn, TransferOut};
+use super::{
+    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferIn, TransferOut, Unsendable,
+};
 
 /// Retry-After of a 503, in seconds.
 const RETRY_AFTER: &str = "10";
@@ -113,9 +115,12 @@ impl SipLeg {
             SipEvent::Answered { fork, sdp, .. } => {
                 Some(LegEvent::Answered { sdp: sdp.or_else(|| self.early.take(&fork)) })
             }
-            SipEvent::Rejected { code, reason, .. } => Some(LegEvent::Refused { code, reason }),
+            SipEvent::Rejected { code, reason, contacts, .. } => {
+                Some(LegEvent::Refused { code, reason, contacts })
+            }
             SipEvent::Failed { why, .. } => {
-                Some(LegEvent::Refused { code: status_of(why), reason: why.to_string() })
+                let (code, reason) = (status_of(why), why.to_string());
+                Some(LegEvent::Refused { code, reason, contacts: Vec::new() })
             }
             SipEvent::TransferRequested { to, referred_by, replaces, .. } => {
                 Some(LegEvent::TransferRequested(TransferIn { to, referred_by, replaces }))
@@ -131,8 +136,9 @@ impl SipLeg {
         }
     }
 
-    async fn invite(&mut self, call: CallOut) -> Result<(), SipError> {
-        let Some(route) = &self.route else { return Err(SipError::Stopped) };
+    async fn invite(&mut self, call: CallOut) -> Result<(), LegError> {
+        let Some(route) = &self.route else { return Err(LegError::Refused(SipError::Stopped.to_string())) };
+        let callee = call.callee.clone();
         let outbound = Outbound {
             to: call.callee,
             from: call.caller,
@@ -147,9 +153,21 @@ impl SipLeg {
             replaces: call.replaces,
             referred_by: call.referred_by,
         };
-        self.dialog = Some(self.sip.invite(outbound).await?);
+        self.dialog = Some(self.sip.invite(outbound).await.map_err(|error| unplaced(&error, &callee))?);
         Ok(())
     }
+}
+
+/// Why a call could not be placed to `callee`.
+fn unplaced(error: &SipError, callee: &str) -> LegError {
+    let what = match error {
+        SipError::BadUri(uri) if uri == callee => Unsendable::Callee,
+        SipError::BadUri(_) => Unsendable::Caller,
+        SipError::BadHeader { name, .. } if name == "Call-ID" => Unsendable::CallId,
+        SipError::BadHeader { .. } => Unsendable::Header,
+        other => return LegError::Refused(other.to_string()),
+    };
+    LegError::Unsendable(what, error.to_string())
 }
 
 /// Answers to our offer that came before the 200, which need not repeat them (RFC 3262 section 5): the last one of each
@@ -203,8 +221,7 @@ impl Leg for SipLeg {
 
     async fn request(&mut self, request: LegRequest) -> Result<Asked, LegError> {
         if let LegRequest::Invite(call) = request {
-            let placed = self.invite(*call).await;
-            return placed.map(|()| Asked::Done).map_err(|error| LegError::Refused(error.to_string()));
+            return self.invite(*call).await.map(|()| Asked::Done);
         }
         // A leg on which nobody was called yet has nothing to end.
         let Some((dialog, _)) = self.dialog else { return Ok(Asked::Done) };

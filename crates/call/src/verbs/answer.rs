@@ -51,6 +51,7 @@ impl Core {
             reason: "no pending call".into(),
             code: Some(486),
             refer: Some(false),
+            contacts: Vec::new(),
         };
         self.emit(event);
         self.error(now, "accept", "no pending call", 486);

@@ -21,6 +21,7 @@ scripts! {
     announcement_while_the_second_party_is_dialled
     another_may_not_take_over
     answer_never_goes
+    answer_without_description_is_told
     answer_waits_and_goes
     another_takes_over
     another_takes_over_only_where_allowed
@@ -32,6 +33,7 @@ scripts! {
     caller_hangs_up_mid_reply
     cancel_before_accept
     cancel_while_we_answer
+    clear_sound_after_encrypted
     command_not_built_is_501
     different_play_id_replaces
     dtmf_goto
@@ -78,6 +80,7 @@ scripts! {
     outbound_call_cannot_be_dialled
     outbound_call_is_encrypted
     outbound_call_is_given_up
+    outbound_call_is_redirected
     outbound_call_is_refused
     outbound_call_never_falls_back_to_clear
     outbound_call_to_a_silent_callee

@@ -93,6 +93,7 @@ fn reject(id: &str, code: u16, reason: &str) -> Event {
         reason: reason.into(),
         code: Some(code),
         refer: Some(false),
+        contacts: Vec::new(),
     }
 }
 

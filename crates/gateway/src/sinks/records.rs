@@ -304,7 +304,7 @@ pub fn refused(
         call_id: id.to_owned(),
         status_code: code,
         hangup_reason: Some(HangupReason::Rejected),
-        hangup_messages: vec![HangupMessage { code, reason: Some(why), target: None }],
+        hangup_messages: vec![HangupMessage { code, reason: Some(why), ..HangupMessage::default() }],
         caller: redact::text(&caller).into_owned(),
         callee: redact::text(&callee).into_owned(),
         ..empty(now)

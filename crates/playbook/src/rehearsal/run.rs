@@ -132,7 +132,8 @@ impl<'a> Rehearsal<'a> {
             }
             Step::Refused(reason) => {
                 let (now, track_id, reason) = (self.stage.now_ms(), String::new(), reason.clone());
-                let refused = Event::Reject { track_id, timestamp: 0, reason, code: None, refer: Some(true) };
+                let (refer, contacts) = (Some(true), Vec::new());
+                let refused = Event::Reject { track_id, timestamp: 0, reason, code: None, refer, contacts };
                 self.stage.later(now, Input::Call(refused));
                 self.pass(STEP_MS);
                 Ok(())

@@ -115,8 +115,8 @@ impl Call {
             Step::Fetched => Input::Fetched { id: self.fetch, body: Ok("42".into()) },
             Step::Hold(on_hold) => Input::Call(Event::Hold { track_id, timestamp, on_hold, by: None }),
             Step::Refused => {
-                let (reason, code, refer) = ("busy".into(), None, Some(true));
-                Input::Call(Event::Reject { track_id, timestamp, reason, code, refer })
+                let (reason, code, refer, contacts) = ("busy".into(), None, Some(true), Vec::new());
+                Input::Call(Event::Reject { track_id, timestamp, reason, code, refer, contacts })
             }
         }
     }

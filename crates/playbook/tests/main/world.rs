@@ -157,11 +157,10 @@ impl World {
             "fetch brings" => self.stage.later(now, Input::Fetched { id: self.fetch, body: Ok(text) }),
             "fetch fails" => self.stage.later(now, Input::Fetched { id: self.fetch, body: Err(text) }),
             "transfer fails" => {
-                let (track_id, refer) = (String::new(), Some(true));
-                self.stage.later(
-                    now,
-                    Input::Call(Event::Reject { track_id, timestamp: 0, reason: text, code: None, refer }),
-                );
+                let (track_id, refer, contacts) = (String::new(), Some(true), Vec::new());
+                let refused =
+                    Event::Reject { track_id, timestamp: 0, reason: text, code: None, refer, contacts };
+                self.stage.later(now, Input::Call(refused));
             }
             "caller hangs up" => self.stage.caller_hangs_up(now),
             "the end" => {}

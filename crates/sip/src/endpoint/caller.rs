@@ -2,8 +2,10 @@
 //! Giving it up is in `cancel`.
 
 use bytes::Bytes;
+use sipx_sip::headers::address::ContactValue;
 use sipx_sip::{
-    Address, CSeq, HeaderName, Method, Response, Scheme, TransactionKey, TuEvent, Uri, rel, validate_response,
+    Address, CSeq, HeaderName, Headers, Method, Response, Scheme, TransactionKey, TuEvent, Uri, rel,
+    validate_response,
 };
 
 use super::outgoing::Again;
@@ -21,6 +23,9 @@ use crate::transactions::{Errand, Happening, Job, Owner};
 
 /// Most callees of one call that are told apart; the events of further ones still come.
 const MAX_FORKS: usize = 16;
+/// Most URIs of a redirection that are told, and the longest.
+const MAX_REDIRECTIONS: usize = 8;
+const MAX_REDIRECTION: usize = 512;
 /// Longest URI of a `Referred-By` that is passed on.
 const MAX_REFERRER: usize = 512;
 
@@ -246,7 +251,9 @@ impl Endpoint {
             return self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
         }
         let headers = header_list(&response.headers);
-        self.wire.tell(SipEvent::Rejected { dialog: id, code, reason: text(&response.reason), headers });
+        let contacts = if code < 400 { redirections(&response.headers) } else { Vec::new() };
+        let reason = text(&response.reason);
+        self.wire.tell(SipEvent::Rejected { dialog: id, code, contacts, reason, headers });
     }
 
     fn provisional(&mut self, now: Time, id: DialogId, response: &Response) {
@@ -383,6 +390,15 @@ pub(super) fn callable(uri: &str) -> Result<Bytes, SipError> {
         .filter(|uri| matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) && !uri.has_headers())
         .map(|uri| uri.to_bytes())
         .ok_or_else(|| SipError::BadUri(uri.to_owned()))
+}
+
+/// Where a redirection leads.
+fn redirections(headers: &Headers) -> Vec<String> {
+    let contacts = headers.typed_all::<ContactValue>().filter_map(|contact| match contact {
+        Ok(ContactValue::Address(address)) => Some(text(&address.uri.to_bytes())),
+        _ => None,
+    });
+    contacts.filter(|uri| uri.len() <= MAX_REDIRECTION).take(MAX_REDIRECTIONS).collect()
 }
 
 /// The URI of a `Referred-By`, as it is passed on. What it may have beside that points to a body part of the REFER,

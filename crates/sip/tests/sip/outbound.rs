@@ -129,9 +129,14 @@ fn a_refusal_that_is_meant_is_not_taken_to_the_next_target() {
 fn a_redirection_is_told_with_its_contact_and_not_followed() {
     let mut desk = Desk::new();
     let (_, invite) = place(&mut desk, &to(PHONE));
-    assert_eq!(request(desk.hear(respond(&invite, 302))), None);
-    let Some(SipEvent::Rejected { code: 302, headers, .. }) = desk.events.last() else { panic!() };
-    assert!(headers.contains(&("Contact".into(), "<sip:bob@192.0.2.1:5060>".into())));
+    let more: String = (0..9).map(|n| format!(", \"x\" <sip:bob{n}@192.0.2.9>;q=0.{n}")).collect();
+    let long = format!(", <sip:{}@192.0.2.9>", "b".repeat(600));
+    let contact = "Contact: <sip:bob@192.0.2.1:5060>";
+    let moved = respond(&invite, 302).replace(contact, &format!("{contact}{long}{more}"));
+    assert_eq!(request(desk.hear(moved)), None);
+    let Some(SipEvent::Rejected { code: 302, contacts, .. }) = desk.events.last() else { panic!() };
+    assert_eq!(contacts.len(), 8, "{contacts:?}");
+    assert_eq!(contacts[..2], ["sip:bob@192.0.2.1:5060", "sip:bob0@192.0.2.9"]);
 }
 
 #[test]

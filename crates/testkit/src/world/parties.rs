@@ -14,7 +14,7 @@ pub enum Party {
     Rings(bool),
     /// It answers.
     Answers,
-    /// It refuses.
+    /// It refuses; a redirection leads to Carol.
     Refuses(u16, String),
     /// It answers without a description.
     AnswersBare,
@@ -64,7 +64,11 @@ impl World {
                 LegEvent::Ringing { code: if early { 183 } else { 180 }, sdp: early.then(sdp) }
             }
             Party::Answers => LegEvent::Answered { sdp: Some(sdp()) },
-            Party::Refuses(code, reason) => LegEvent::Refused { code, reason },
+            Party::Refuses(code, reason) => {
+                let leads = (300..400).contains(&code);
+                let contacts = leads.then(|| "sip:carol@example.com".to_owned()).into_iter().collect();
+                LegEvent::Refused { code, reason, contacts }
+            }
             Party::AnswersBare => LegEvent::Answered { sdp: None },
             Party::Speaks(text) => {
                 let Some(door) = self.ears.iter().find(|ears| ears.leg == leg).map(|ears| ears.door) else {
