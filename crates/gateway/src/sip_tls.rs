@@ -34,6 +34,7 @@ pub(crate) fn streams(config: &Config, ip: IpAddr) -> io::Result<Streams> {
         wss: config.wss_port.map(at),
         identity: Certificate::of(config).map(|files| files.identity()).transpose()?,
         trust,
+        origins: config.auth.origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect(),
         ..Streams::default()
     })
 }

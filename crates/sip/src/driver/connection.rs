@@ -2,6 +2,7 @@
 //! messages both ways until one side ends it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -63,15 +64,19 @@ pub(super) struct Over {
     pub(super) result: io::Result<()>,
 }
 
-/// Serves a connection that a peer has opened.
-pub(super) async fn accepted(stream: TcpStream, mut ends: Ends, tls: TlsAcceptor) -> Over {
+/// Serves a connection that a peer has opened; `origins` are those of pages that may open a WebSocket.
+pub(super) async fn accepted(
+    stream: TcpStream,
+    mut ends: Ends,
+    (tls, origins): (TlsAcceptor, Arc<[String]>),
+) -> Over {
     let id = ends.hop.connection;
     let served = async {
         match ends.hop.transport {
             Transport::Udp | Transport::Tcp => carry(stream, &mut ends).await,
             Transport::Tls => carry(within(tls.accept(stream)).await?, &mut ends).await,
-            Transport::Ws => web::serve(stream, &mut ends).await,
-            Transport::Wss => web::serve(within(tls.accept(stream)).await?, &mut ends).await,
+            Transport::Ws => web::serve(stream, &mut ends, &origins).await,
+            Transport::Wss => web::serve(within(tls.accept(stream)).await?, &mut ends, &origins).await,
         }
     };
     Over { id, result: served.await }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -59,6 +60,9 @@ pub struct Streams {
     pub stalled: Duration,
     /// Longest silence of a peer that has said nothing yet; then its connection ends.
     pub silent: Duration,
+    /// Origins of web pages that may open a WebSocket beside those of the host that they ask, such as
+    /// `https://app.example`; `*` is any. Who is no browser names none and passes.
+    pub origins: Vec<String>,
 }
 
 impl Default for Streams {
@@ -75,6 +79,7 @@ impl Default for Streams {
             recent: Duration::from_secs(60),
             stalled: Duration::from_secs(10),
             silent: Duration::from_secs(20),
+            origins: Vec::new(),
         }
     }
 }
@@ -106,6 +111,7 @@ pub(super) struct Pool {
     most_per_source: usize,
     recent: Duration,
     limits: Limits,
+    origins: Arc<[String]>,
     preferred: Option<Preferred>,
 }
 
@@ -161,6 +167,7 @@ impl Pool {
             most_per_source: streams.most_per_source,
             recent: streams.recent,
             limits: Limits { stalled: streams.stalled, silent: streams.silent },
+            origins: streams.origins.into(),
             preferred: None,
         };
         Ok((pool, bound))
@@ -271,7 +278,7 @@ impl Pool {
     fn admit(&mut self, (stream, peer, transport): Arrival) {
         let (_, ends) = self.enter(Hop::new(transport, peer), false);
         let acceptor = self.tls.acceptor();
-        self.tasks.spawn(accepted(stream, ends, acceptor));
+        self.tasks.spawn(accepted(stream, ends, (acceptor, Arc::clone(&self.origins))));
     }
 
     fn enter(&mut self, hop: Hop, ours: bool) -> (ConnectionId, Ends) {

@@ -7,6 +7,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::header::{HOST, ORIGIN};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -17,8 +18,13 @@ use crate::message::MAX_MESSAGE;
 
 const PROTOCOL: &str = "sec-websocket-protocol";
 
-pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, ends: &mut Ends) -> io::Result<()> {
-    let upgraded = accept_hdr_async_with_config(stream, agree, Some(limits()));
+pub(super) async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    ends: &mut Ends,
+    origins: &[String],
+) -> io::Result<()> {
+    let judge = |request: &Request, response: Response| agree(request, response, origins);
+    let upgraded = accept_hdr_async_with_config(stream, judge, Some(limits()));
     let socket = within(async { upgraded.await.map_err(io::Error::other) }).await?;
     carry(socket, ends).await
 }
@@ -45,9 +51,15 @@ fn limits() -> WebSocketConfig {
     config
 }
 
-/// Only a client that speaks SIP gets through.
+/// Only a client that speaks SIP gets through, and of web pages only those of this host and of the listed origins: any
+/// other would call with the address, and so the rights, of whoever looks at it.
 #[allow(clippy::result_large_err, reason = "the trait of the library asks for it")]
-fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+fn agree(request: &Request, mut response: Response, origins: &[String]) -> Result<Response, ErrorResponse> {
+    if !may_open(request, origins) {
+        let mut refusal = ErrorResponse::new(Some("pages of this origin may not call".to_owned()));
+        *refusal.status_mut() = StatusCode::FORBIDDEN;
+        return Err(refusal);
+    }
     let offered = request.headers().get_all(PROTOCOL).iter().filter_map(|row| row.to_str().ok());
     let sip = offered.flat_map(|row| row.split(',')).any(|name| name.trim().eq_ignore_ascii_case("sip"));
     if !sip {
@@ -57,6 +69,29 @@ fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorRes
     }
     response.headers_mut().insert(PROTOCOL, HeaderValue::from_static("sip"));
     Ok(response)
+}
+
+/// Whether the page that asks may: a browser always says which it is.
+fn may_open(request: &Request, origins: &[String]) -> bool {
+    let mut named = request.headers().get_all(ORIGIN).iter();
+    let (origin, host) = match (named.next(), named.next()) {
+        (None, _) => return true,
+        (Some(origin), None) => (origin.to_str(), request.headers().get(HOST).map(HeaderValue::to_str)),
+        (Some(_), Some(_)) => return false,
+    };
+    let Ok(origin) = origin else { return false };
+    let listed = origins.iter().any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin));
+    let place = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let own = matches!((place.map(place_of), host), (Some(page), Some(Ok(host))) if page.eq_ignore_ascii_case(place_of(host)));
+    listed || own
+}
+
+/// The host without its port: the page comes from the port of a web server, and SIP is spoken on another.
+fn place_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 async fn carry<S: AsyncRead + AsyncWrite + Unpin>(

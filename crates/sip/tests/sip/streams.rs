@@ -399,3 +399,32 @@ async fn a_listener_survives_the_lack_of_descriptors() {
     let run = Command::new("sh").args(["-c", script]).arg(this).env(INSIDE, "1").output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
 }
+
+#[tokio::test]
+async fn a_web_page_of_elsewhere_opens_no_websocket_unless_it_is_listed() {
+    let streams = Streams { origins: vec!["https://app.example".into()], ..listening().0 };
+    let bob = station(2, streams).await;
+    let address = bob.handle.bound().ws.unwrap();
+    let opened = async |origins: &[&str]| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let lines: String = origins.iter().map(|origin| format!("Origin: {origin}\r\n")).collect();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{lines}\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: sip\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        within(stream.read_exact(&mut status)).await.unwrap();
+        String::from_utf8_lossy(&status).into_owned()
+    };
+    for page in [&[][..], &["https://APP.example"], &["http://127.0.0.1:8080"], &["https://127.0.0.1"]] {
+        assert_eq!(opened(page).await, "HTTP/1.1 101", "{page:?}");
+    }
+    let evil = "https://evil.example";
+    for page in
+        [&[evil][..], &["null"], &[""], &["http://127.0.0.1.evil.example"], &["https://app.example", evil]]
+    {
+        assert_eq!(opened(page).await, "HTTP/1.1 403", "{page:?}");
+    }
+}
