@@ -23,6 +23,7 @@ pub(super) async fn serve(
     ends: &mut Ends,
     origins: &[String],
 ) -> io::Result<()> {
+    #[allow(clippy::result_large_err, reason = "the trait of the library asks for it")]
     let judge = |request: &Request, response: Response| agree(request, response, origins);
     let upgraded = accept_hdr_async_with_config(stream, judge, Some(limits()));
     let socket = within(async { upgraded.await.map_err(io::Error::other) }).await?;
