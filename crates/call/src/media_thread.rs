@@ -2,7 +2,7 @@
 //!
 //! Each thread has a wheel of 20 slots, one a millisecond, on an absolute origin (t0 + n ms), so that lateness
 //! never adds up. A slot's calls are ticked together: their sockets are drained, their full detector windows
-//! scored in one batch, their sound computed and sent. Nothing here takes a lock or waits for anyone; what
+//! scored in batches, their sound computed and sent. Nothing here takes a lock or waits for anyone; what
 //! cannot be handed over at once is dropped by the rule of its queue.
 
 mod reports;
@@ -41,6 +41,9 @@ pub const HEARING: usize = 20;
 /// Calls that share one slot before the next slot is begun: enough to fill batches of the detector, few enough
 /// that the last one still leaves within a millisecond of its tick.
 const SLOT_FULL: usize = 16;
+/// Calls of a slot whose windows are scored together. More would gain the detector little, and all would leave as late as
+/// the last of them.
+const SCORED_TOGETHER: usize = 8;
 const SLOTS: u64 = FRAME_MS as u64;
 /// A thread that is later than so many ticks skips the rest and counts a slip.
 const MOST_LATE: u64 = 5 * SLOTS;
@@ -250,18 +253,29 @@ impl Wheel {
         let now = Instant::now();
         self.read_reports(now);
         let mut seats = std::mem::take(&mut self.slots[slot]);
-        // A call without a window to score is done in one go, as long as its state is in the processor's memory.
-        seats.retain_mut(|seat| {
-            self.fence(seat, |wheel, seat| {
-                wheel.hear(seat, now);
-                seat.waits = seat.media.scorer().is_some();
-                seat.waits || wheel.speak(seat, (now, due))
-            })
-        });
-        self.score(&mut seats);
-        seats.retain_mut(|seat| !seat.waits || self.fence(seat, |wheel, seat| wheel.speak(seat, (now, due))));
+        for group in seats.chunks_mut(SCORED_TOGETHER) {
+            self.turn_group(group, (now, due));
+        }
+        seats.retain(|seat| !seat.gone);
         self.slots[slot] = seats;
         self.note_lateness();
+    }
+
+    /// Ticks some calls of a slot.
+    fn turn_group(&mut self, seats: &mut [Box<Seat>], times: (Instant, Instant)) {
+        // A call without a window to score is done in one go, as long as its state is in the processor's memory.
+        for seat in &mut *seats {
+            seat.waits = false;
+            seat.gone = !self.fence(seat, |wheel, seat| {
+                wheel.hear(seat, times.0);
+                seat.waits = seat.media.scorer().is_some();
+                seat.waits || wheel.speak(seat, times)
+            });
+        }
+        self.score(seats);
+        for seat in seats.iter_mut().filter(|seat| seat.waits) {
+            seat.gone = !self.fence(seat, |wheel, seat| wheel.speak(seat, times));
+        }
     }
 
     /// Runs a part of one call's tick; an error inside ends that call and no other. `false` when it is gone.
@@ -324,12 +338,12 @@ impl Wheel {
         }
     }
 
-    /// Scores the full windows of all calls of the slot together.
+    /// Scores the full windows of calls that wait for it together.
     fn score(&mut self, seats: &mut [Box<Seat>]) {
         for _ in 0..ROUNDS {
             let mut scorers: Vec<&mut Scorer> = Vec::with_capacity(seats.len());
             let mut ready = Vec::with_capacity(seats.len());
-            for (at, seat) in seats.iter_mut().enumerate() {
+            for (at, seat) in seats.iter_mut().enumerate().filter(|(_, seat)| seat.waits) {
                 if let Some(scorer) = seat.media.scorer() {
                     scorers.push(scorer);
                     ready.push(at);

@@ -1,7 +1,7 @@
 //! The sound of one call: pure, owned by a media thread, ticked every 20 ms.
 //!
 //! The path is fixed and reads from top to bottom in [`Media::hear`] and [`Media::speak`]; between the two
-//! the thread scores the voice detectors of all calls of its slot in one batch.
+//! the thread scores the voice detectors of several calls of its slot in one batch.
 
 mod background;
 mod barging;

@@ -35,6 +35,8 @@ pub(crate) struct Seat {
     pub(super) deaf_since: Option<CallTime>,
     /// Its tick goes on when its detector's window is scored.
     pub(super) waits: bool,
+    /// It has ended in this tick.
+    pub(super) gone: bool,
 }
 
 impl Seat {
@@ -59,6 +61,7 @@ impl Seat {
             spoke: false,
             deaf_since: None,
             waits: false,
+            gone: false,
         }
     }
 }
