@@ -277,6 +277,9 @@ pub struct MediaPass {
     pub output_hz: u32,
     /// Bytes of each message it is sent.
     pub packet_bytes: u32,
+    /// What it says is played in pieces of this length, the last one before a pause filled up with silence; zero plays it
+    /// as it comes.
+    pub ptime: Duration,
     /// Headers of the request that opens the connection.
     pub headers: Headers,
 }

@@ -1,5 +1,6 @@
 //! Programs that take over the sound of a call (`mediaPass`): we are their WebSocket client.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -128,15 +129,21 @@ async fn exchange(
     };
     let listen = async {
         let mut half: Option<u8> = None;
-        while let Some(message) = stream.next().await {
+        let mut pieces = Pieces::new(pass);
+        loop {
+            let next = timeout(pieces.patience(), stream.next()).await;
+            let Ok(message) = next else {
+                if give(said, pass, pieces.fill()).await.is_break() {
+                    return Ok(());
+                }
+                continue;
+            };
+            let Some(message) = message else { break };
             match message.map_err(|e| e.to_string())? {
                 Message::Binary(bytes) => {
-                    let samples = samples(&mut half, &bytes);
-                    for piece in samples.chunks(pass.input_hz as usize) {
-                        let sound = Sound { rate: pass.input_hz, samples: piece.into() };
-                        if said.send(sound).await.is_err() {
-                            return Ok(());
-                        }
+                    pieces.waiting.extend(samples(&mut half, &bytes));
+                    if give(said, pass, pieces.whole()).await.is_break() {
+                        return Ok(());
                     }
                 }
                 Message::Close(frame) => return ending(frame),
@@ -148,6 +155,49 @@ async fn exchange(
     tokio::select! {
         ended = speak => ended,
         ended = listen => ended,
+    }
+}
+
+/// Gives what the program says to the call, a second at most at a time; breaks off when nobody takes it any more.
+async fn give(said: &mpsc::Sender<Sound>, pass: &MediaPass, samples: Vec<i16>) -> ControlFlow<()> {
+    for piece in samples.chunks(pass.input_hz.max(1) as usize) {
+        if said.send(Sound { rate: pass.input_hz, samples: piece.into() }).await.is_err() {
+            return ControlFlow::Break(());
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// What the program says on its way to pieces of `ptime`.
+struct Pieces {
+    /// Samples of a piece.
+    length: usize,
+    ptime: Duration,
+    waiting: Vec<i16>,
+}
+
+impl Pieces {
+    fn new(pass: &MediaPass) -> Self {
+        let length = (pass.ptime.as_millis() as usize * pass.input_hz as usize / 1000).max(1);
+        Pieces { length, ptime: pass.ptime, waiting: Vec::new() }
+    }
+
+    /// The whole pieces that are there.
+    fn whole(&mut self) -> Vec<i16> {
+        let rest = self.waiting.split_off(self.waiting.len() / self.length * self.length);
+        std::mem::replace(&mut self.waiting, rest)
+    }
+
+    /// What is there, filled up with silence.
+    fn fill(&mut self) -> Vec<i16> {
+        let mut last = std::mem::take(&mut self.waiting);
+        last.resize(last.len().next_multiple_of(self.length), 0);
+        last
+    }
+
+    /// How long a piece that is not whole waits for the rest.
+    fn patience(&self) -> Duration {
+        if self.waiting.is_empty() { Duration::MAX } else { self.ptime }
     }
 }
 
@@ -200,6 +250,28 @@ mod tests {
         for code in [1001, 1011, 1012, 4000] {
             assert!(closed(code).unwrap_err().contains(&format!("{code} busy")));
         }
+    }
+
+    #[test]
+    fn sound_is_given_in_pieces_of_the_length_asked_for_and_a_rest_is_filled_up() {
+        let pass = |ms| MediaPass {
+            url: String::new(),
+            input_hz: 8_000,
+            output_hz: 8_000,
+            packet_bytes: 320,
+            ptime: Duration::from_millis(ms),
+            headers: protocol::Headers::default(),
+        };
+        let mut pieces = Pieces::new(&pass(20));
+        pieces.waiting.extend([7; 400]);
+        assert_eq!(pieces.whole(), [7; 320]);
+        assert_eq!(pieces.patience(), Duration::from_millis(20));
+        let rest = pieces.fill();
+        assert_eq!((rest.len(), rest[79], rest[80]), (160, 7, 0));
+        assert_eq!(pieces.patience(), Duration::MAX);
+        let mut at_once = Pieces::new(&pass(0));
+        at_once.waiting.extend([7; 401]);
+        assert_eq!(at_once.whole().len(), 401);
     }
 
     #[test]

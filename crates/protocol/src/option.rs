@@ -377,7 +377,8 @@ option_object! {
         /// Bytes of each message we send: an even number from 2 to 64000. Default 2560.
         #[serde(alias = "packet_size", deserialize_with = "lenient_number")]
         packet_size: u32,
-        /// Milliseconds, up to 1000; without effect: what comes is buffered and played 20 ms at a time.
+        /// Milliseconds, up to 1000, of the pieces that what comes is played in; what is less before a pause is filled up
+        /// with silence. 0, or absent: it is played as it comes.
         #[serde(deserialize_with = "lenient_number")]
         ptime: u32,
         /// Headers of the request that opens the connection, such as `Authorization`.

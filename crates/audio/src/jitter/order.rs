@@ -10,6 +10,9 @@ const MAX_AHEAD: u16 = 3000;
 const MAX_BEHIND: u16 = 127;
 /// After so much silence a number that seems old is a restarted sender.
 const FORGET: Duration = Duration::from_secs(2);
+/// So many packets one after the other that all seem to have come before are those of a sender that has gone back: a
+/// network that repeats packets sends others between them.
+const MOST_REPEATED: u8 = 8;
 
 /// Place of a packet among all of a call: first by stream, then by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +52,29 @@ pub(super) struct Order {
     before: Option<Stream>,
     streams: u64,
     heard: CallTime,
+    /// The last number that seemed to have come before, and how many such have come in a row.
+    repeated: (u16, u8),
 }
 
 impl Order {
     pub(super) fn place(&mut self, now: CallTime, ssrc: u32, sequence: u16) -> Placed {
         let silent = now.since(self.heard) >= FORGET;
         self.heard = now;
+        let placed = self.place_in_streams(silent, ssrc, sequence);
+        let (last, count) = self.repeated;
+        self.repeated = match placed {
+            Placed::Duplicate if count > 0 && sequence == last.wrapping_add(1) => (sequence, count + 1),
+            Placed::Duplicate => (sequence, 1),
+            Placed::Ahead(_) | Placed::Behind(_) => (0, 0),
+        };
+        if self.repeated.1 >= MOST_REPEATED {
+            self.repeated = (0, 0);
+            return self.begin(ssrc, sequence);
+        }
+        placed
+    }
+
+    fn place_in_streams(&mut self, silent: bool, ssrc: u32, sequence: u16) -> Placed {
         let distance = |stream: &Option<Stream>| stream.as_ref().and_then(|s| s.distance(ssrc, sequence));
         match (distance(&self.present), distance(&self.before)) {
             (Some(far), _) if far > 0 || !silent => place(&mut self.present, far),
@@ -68,15 +88,18 @@ impl Order {
                 place(&mut self.present, far)
             }
             (None, Some(far)) if !silent => place(&mut self.before, far),
-            _ => {
-                self.before = self.present.take();
-                self.streams += 1;
-                let stream = Stream::new(self.streams, ssrc, sequence);
-                let first = Placed::Ahead(stream.place(stream.highest));
-                self.present = Some(stream);
-                first
-            }
+            _ => self.begin(ssrc, sequence),
         }
+    }
+
+    /// Another stream begins with this number.
+    fn begin(&mut self, ssrc: u32, sequence: u16) -> Placed {
+        self.before = self.present.take();
+        self.streams += 1;
+        let stream = Stream::new(self.streams, ssrc, sequence);
+        let first = Placed::Ahead(stream.place(stream.highest));
+        self.present = Some(stream);
+        first
     }
 
     /// How often another stream began after the first.
@@ -145,6 +168,22 @@ mod tests {
             Placed::Ahead(place) => *place,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_sender_that_goes_back_is_heard_again_soon_and_packets_that_come_twice_are_not() {
+        let mut order = Order::default();
+        let run = |from: u16, to: u16| (from..to).map(|n| (1, n)).collect::<Vec<_>>();
+        numbers(&mut order, &run(1000, 1100));
+        let back = numbers(&mut order, &run(1011, 1030));
+        let lost = back.iter().filter(|placed| **placed == Placed::Duplicate).count();
+        assert_eq!((lost, order.resets()), (7, 1), "{back:?}");
+
+        let mut order = Order::default();
+        numbers(&mut order, &run(1000, 1100));
+        let twice: Vec<_> = (1100..1140).flat_map(|n| [(1, n), (1, n), (1, n - 5)]).collect();
+        numbers(&mut order, &twice);
+        assert_eq!(order.resets(), 0);
     }
 
     #[test]

@@ -24,6 +24,8 @@ const RING_HZ: std::ops::RangeInclusive<f32> = 370.0..=520.0;
 const BEAT: std::ops::RangeInclusive<Duration> = Duration::from_millis(150)..=Duration::from_millis(800);
 /// Length of a ring.
 const RING: std::ops::RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(3);
+/// Some countries ring twice, none oftener before a long pause; the quiet behind more beats is that of a busy line.
+const MOST_RINGS_IN_A_ROW: usize = 2;
 /// A pause that comes only between rings.
 const RING_PAUSE: Duration = Duration::from_millis(1_200);
 /// After so long without a ring the line no longer rings.
@@ -149,11 +151,11 @@ impl Cadence {
         }
     }
 
-    /// Takes what was heard in the 20 ms before `now`.
-    pub(super) fn hear(&mut self, now: CallTime, tone: Option<Tone>, voice: bool) {
+    /// Takes what was heard in the 20 ms before `now`: a tone, whether it was loud at all, and a voice.
+    pub(super) fn hear(&mut self, now: CallTime, (tone, loud): (Option<Tone>, bool), voice: bool) {
         let voice = voice && tone.is_none() && self.current.is_none();
         self.voiced = (self.voiced << 1) | u128::from(voice);
-        if voice || tone.is_some() {
+        if voice || loud || tone.is_some() {
             self.last_sound = now;
         }
         match tone {
@@ -283,12 +285,25 @@ fn busy(pulses: &[Pulse], now: CallTime) -> Option<(Line, f32)> {
     Some((Line::Busy, sure))
 }
 
+/// How many of the last pulses came as those of a busy line, one soon after the other.
+fn beats(pulses: &[Pulse]) -> usize {
+    let close = |two: &&[Pulse]| {
+        BEAT.contains(&two[1].from.since(two[0].to))
+            && BEAT.contains(&two[0].length())
+            && BEAT.contains(&two[1].length())
+    };
+    1 + pulses.windows(2).rev().take_while(close).count()
+}
+
 /// Rings with long pauses behind them; surer with each.
 fn ringing(pulses: &[Pulse], now: CallTime) -> Option<(Line, f32)> {
     let rings: Vec<&Pulse> =
         pulses.iter().filter(|pulse| RING_HZ.contains(&pulse.hz) && RING.contains(&pulse.length())).collect();
     let last = rings.last()?;
     if now.since(last.to) > RING_OVER || pulses.last().is_some_and(|pulse| !RING_HZ.contains(&pulse.hz)) {
+        return None;
+    }
+    if beats(pulses) > MOST_RINGS_IN_A_ROW {
         return None;
     }
     let ends = rings.iter().skip(1).map(|ring| ring.from).chain([now]);

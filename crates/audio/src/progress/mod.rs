@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use protocol::CallTime;
 
+use crate::level::power;
+
 use answer::Answer;
 pub use answer::{Verdict, Who};
 use line::Cadence;
@@ -20,6 +22,8 @@ use tones::{Ear, Tone};
 
 /// Findings that may wait; more are dropped. They are drained every frame.
 const MOST_FINDINGS: usize = 16;
+/// Power of what is more than the noise of a quiet line: -47 dBFS.
+const LOUD: f32 = 22_500.0;
 
 /// How a line is judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +70,8 @@ pub struct Progress {
     settings: ProgressSettings,
     ear: Ear,
     tone: Option<Tone>,
+    /// The last frame was louder than the noise of a line.
+    loud: bool,
     cadence: Cadence,
     answer: Option<Answer>,
     began: CallTime,
@@ -81,6 +87,7 @@ impl Progress {
             settings,
             ear: Ear::new(rate),
             tone: None,
+            loud: false,
             cadence: Cadence::new(now),
             answer: None,
             began: now,
@@ -93,6 +100,7 @@ impl Progress {
     /// Takes 20 ms of sound, as it came: without noise suppression, to which a tone is noise.
     pub fn hear(&mut self, frame: &[i16]) {
         self.tone = self.ear.hear(frame);
+        self.loud = power(frame) >= LOUD;
     }
 
     /// The call is answered: from now on the line's own tones are told, and who has answered.
@@ -103,7 +111,7 @@ impl Progress {
     /// Judges the frame that ends at `now`, in which the detector hears no voice, or one since `voice`.
     pub fn tick(&mut self, now: CallTime, voice: Option<CallTime>) {
         let tone = self.tone.take();
-        self.cadence.hear(now, tone, voice.is_some());
+        self.cadence.hear(now, (tone, self.loud), voice.is_some());
         let (line, confidence) = self.cadence.judge(now);
         if let Some(answer) = &mut self.answer {
             let voice = voice.filter(|_| tone.is_none());

@@ -134,6 +134,22 @@ fn busy_and_congested_lines_of_many_countries_are_known_within_four_beats() {
 }
 
 #[test]
+fn a_busy_line_that_falls_silent_does_not_ring() {
+    for (tones, beat) in [(&[480.0, 620.0][..], 500), (&[450.0][..], 350)] {
+        let mut stretches = again(&[(tones, beat), (&[], beat)], 8);
+        stretches.push((&[], 6_000));
+        assert_eq!(lines(&sound(&stretches)), [Line::Busy, Line::Silence], "{tones:?}");
+    }
+}
+
+#[test]
+fn noise_is_no_silence() {
+    let mut dice = crate::sound::Dice(5);
+    let noise: Vec<i16> = (0..RATE * 8).map(|_| ((dice.roll() - 0.5) * 2_800.0) as i16).collect();
+    assert!(!lines(&noise).contains(&Line::Silence), "{:?}", lines(&noise));
+}
+
+#[test]
 fn special_information_dial_tone_fax_and_silence_are_known() {
     let special: [Stretch; 5] =
         [(&[], 500), (&[950.0], 330), (&[1400.0], 330), (&[1800.0], 330), (&[], 2000)];

@@ -1,5 +1,7 @@
 //! A program outside that takes over the sound (`mediaPass`): it hears the far end and speaks for the server.
 
+use std::time::Duration;
+
 use protocol::option::CallOption;
 use protocol::value::Headers;
 use protocol::{CallTime, limits, read};
@@ -44,6 +46,7 @@ impl Core {
             input_hz,
             output_hz,
             packet_bytes: option.packet_size.unwrap_or(PACKET_BYTES),
+            ptime: Duration::from_millis(u64::from(option.ptime.unwrap_or(0))),
             headers: option.headers.unwrap_or_default(),
         };
         let url = read::address(&pass.url, &["ws", "wss"]).map_err(|why| ("url".to_owned(), why));
