@@ -251,7 +251,7 @@ fn cut_off(standing: CallRecord, now: &str) -> CallRecord {
     });
     record.dump_event_file = record.dump_event_file.filter(|path| metadata(path).is_some());
     if let Some(path) = &record.dump_event_file {
-        record.transcript = talk::said(Path::new(path), &record.start_time);
+        record.transcript = talk::said(Path::new(path), &record.call_id, &record.start_time);
     }
     let paths = record.recorder.iter().map(|recording| &recording.path).chain(&record.dump_event_file);
     let last = paths.filter_map(|path| Some(DateTime::<Utc>::from(metadata(path)?.modified().ok()?))).max();

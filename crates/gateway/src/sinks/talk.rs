@@ -18,6 +18,8 @@ const MOST_LINES: usize = 10_000;
 #[serde(tag = "event", rename_all = "camelCase")]
 enum Words {
     AsrFinal {
+        #[serde(rename = "trackId")]
+        track_id: String,
         timestamp: u64,
         text: String,
     },
@@ -30,15 +32,15 @@ enum Words {
     Others,
 }
 
-/// What caller and agent said, by the event log at `path` of a call that began at `start`. A log that cannot be read
+/// What caller and agent said, by the event log at `path` of the call `id` that began at `start`. A log that cannot be read
 /// says nothing, and so does a line that was cut off.
-pub(super) fn said(path: &Path, start: &str) -> Vec<Line> {
+pub(super) fn said(path: &Path, id: &str, start: &str) -> Vec<Line> {
     let Ok(file) = File::open(path) else { return Vec::new() };
     let began = DateTime::parse_from_rfc3339(start).map_or(0, |time| time.timestamp_millis());
     let began = u64::try_from(began).unwrap_or_default();
     let lines = BufReader::new(file.take(MOST_BYTES)).split(b'\n').map_while(Result::ok);
     let lines = lines.filter_map(|line| serde_json::from_slice::<LogLine>(&line).ok());
-    let words = lines.filter(|line| line.kind == "event").filter_map(|line| words(&line.content));
+    let words = lines.filter(|line| line.kind == "event").filter_map(|line| words(&line.content, id));
     let lines = words.map(|(speaker, timestamp, text)| {
         let at = timestamp.saturating_sub(began);
         Line { speaker: speaker.into(), text: text.trim().into(), at, interrupted: false }
@@ -46,15 +48,15 @@ pub(super) fn said(path: &Path, start: &str) -> Vec<Line> {
     lines.filter(|line| !line.text.is_empty()).take(MOST_LINES).collect()
 }
 
-/// Who said what and when. What the caller said is an event of the recognizer, and what is put into the history for the
-/// model beside it is said by nobody.
-fn words(event: &str) -> Option<(&'static str, u64, String)> {
+/// Who said what and when. What the caller said is an event of the recognizer with the call's own track, and what is put
+/// into the history for the model beside it is said by nobody.
+fn words(event: &str, id: &str) -> Option<(&'static str, u64, String)> {
     match serde_json::from_str(event).ok()? {
-        Words::AsrFinal { timestamp, text } => Some(("caller", timestamp, text)),
+        Words::AsrFinal { track_id, timestamp, text } if track_id == id => Some(("caller", timestamp, text)),
         Words::AddHistory { timestamp, speaker, text } if speaker == "assistant" => {
             Some(("agent", timestamp, text))
         }
-        Words::AddHistory { .. } | Words::Others => None,
+        Words::AsrFinal { .. } | Words::AddHistory { .. } | Words::Others => None,
     }
 }
 
@@ -74,18 +76,23 @@ mod tests {
                 serde_json::json!({"event": "addHistory", "timestamp": 1_760_000_001_000_u64, "speaker": "assistant", "text": "Hello."}),
             ),
             line(
-                serde_json::json!({"event": "asrFinal", "timestamp": 1_760_000_002_000_u64, "text": " what time "}),
+                serde_json::json!({"event": "asrFinal", "trackId": "c-1", "timestamp": 1_760_000_002_000_u64, "text": " what time "}),
             ),
             line(
                 serde_json::json!({"event": "addHistory", "timestamp": 1_760_000_002_000_u64, "speaker": "user", "text": "what time"}),
             ),
             "{\"type\":\"event\",\"timest".to_owned(),
-            line(serde_json::json!({"event": "asrFinal", "timestamp": 1_760_000_003_000_u64, "text": "bye"})),
+            line(
+                serde_json::json!({"event": "asrFinal", "trackId": "server-side-track", "timestamp": 1_760_000_002_500_u64, "text": "Sales."}),
+            ),
+            line(
+                serde_json::json!({"event": "asrFinal", "trackId": "c-1", "timestamp": 1_760_000_003_000_u64, "text": "bye"}),
+            ),
         ];
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.events.jsonl");
         std::fs::write(&path, log.join("\n")).unwrap();
-        let said: Vec<_> = said(&path, "2025-10-09T08:53:20.000Z")
+        let said: Vec<_> = said(&path, "c-1", "2025-10-09T08:53:20.000Z")
             .into_iter()
             .map(|line| (line.speaker, line.text, line.at))
             .collect();
