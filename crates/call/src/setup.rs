@@ -1,7 +1,6 @@
 //! What a call begins with, and what it needs of the world around it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +17,7 @@ use protocol::rest::CallKind;
 use protocol::value::Headers;
 use providers::{ChatModel, Hearing, ProviderError, Realtime, Recognizer, Synthesizer};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::failure::Failure;
 use crate::handle::Client;
@@ -63,8 +62,9 @@ pub struct EventLog {
     pub path: String,
     /// The lines. When full a line is lost and counted: a log never holds up a call.
     pub lines: mpsc::Sender<LogLine>,
-    /// Set by whoever writes them while there is no file; the record does not name it then.
-    pub missing: Arc<AtomicBool>,
+    /// Told by whoever writes them once the first are written: whether there is a file. The record does not name one that
+    /// is not there.
+    pub made: watch::Receiver<Option<bool>>,
 }
 
 /// Times and switches that hold for every call.

@@ -8,7 +8,6 @@ mod taping;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -35,6 +34,8 @@ use flow::voice_of;
 use providers_of::Running;
 use taping::torn;
 
+/// How long it is waited for whether there is an event log: it is written from its first line on.
+const LOG_BEGUN: Duration = Duration::from_secs(1);
 /// How long the end of a recording is waited for before the record goes without its size.
 const TAPE_END: Duration = Duration::from_secs(10);
 /// Inputs of providers waiting for the rules. When full the provider waits.
@@ -523,7 +524,10 @@ impl Task {
         self.running.stop();
         let Some(mut record) = self.over.take() else { return };
         record.recorder.append(&mut self.written);
-        if self.log.as_ref().is_some_and(|log| log.missing.load(Ordering::Relaxed)) {
+        if let Some(log) = &mut self.log
+            && let Ok(Ok(made)) = tokio::time::timeout(LOG_BEGUN, log.made.wait_for(Option::is_some)).await
+            && *made == Some(false)
+        {
             record.dump_event_file = None;
         }
         self.closing.extend(self.tape.take().map(|tape| tape.done));

@@ -2,13 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use call::setup::EventLog;
 use protocol::record::LogLine;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::files;
@@ -29,16 +27,16 @@ static WRITES: Gate = Gate::new(4);
 pub struct Writer {
     path: PathBuf,
     lines: mpsc::Receiver<LogLine>,
-    missing: Arc<AtomicBool>,
+    made: watch::Sender<Option<bool>>,
 }
 
 /// The event log of the call `id`, in `folder`.
 pub fn open(folder: &Path, id: &str) -> (EventLog, Writer) {
     let path = folder.join(format!("{}.events.jsonl", files::stem(id)));
     let (sender, lines) = mpsc::channel(LINES);
-    let missing = Arc::new(AtomicBool::new(false));
-    let log = EventLog { path: path.display().to_string(), lines: sender, missing: missing.clone() };
-    (log, Writer { path, lines, missing })
+    let (told, made) = watch::channel(None);
+    let log = EventLog { path: path.display().to_string(), lines: sender, made };
+    (log, Writer { path, lines, made: told })
 }
 
 impl Writer {
@@ -61,9 +59,8 @@ impl Writer {
             }
             let path = self.path.clone();
             let written = WRITES.pass(move || append(&path, &text)).await;
-            if matches!(written, Ok(Err(_))) {
-                self.missing.store(!self.path.exists(), Ordering::Relaxed);
-            }
+            let made = matches!(written, Ok(Ok(()))) || self.path.exists();
+            self.made.send_if_modified(|told| told.replace(made) != Some(made));
             if let Ok(Err(error)) = written
                 && std::mem::replace(&mut healthy, false)
             {
