@@ -43,7 +43,7 @@ pub fn file(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<Con
 /// another machine.
 ///
 /// # Errors
-/// As [`file`], without what is wrong on this machine.
+/// As [`file()`], without what is wrong on this machine.
 pub fn of_any_machine(path: &Path, environment: Environment<'_>) -> Result<Loaded, Box<ConfigError>> {
     read(path, environment, check::findings)
 }
