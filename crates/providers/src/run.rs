@@ -213,7 +213,10 @@ impl<I: Clone, O> Relay<'_, I, O> {
         let full = self.limits.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(6));
         let mut wait = full.mul_f64(rand::random_range(0.5..1.0));
         if let ProviderError::Busy { again, .. } = error {
-            wait = wait.max(*Some(again).filter(|again| **again <= LONGEST_AGAIN)?);
+            if *again > LONGEST_AGAIN {
+                return None;
+            }
+            wait = wait.max(*again);
         }
         let spent = progress.asked.filter(|_| self.due.at_start > 0).map(|asked| asked.elapsed());
         let in_time = spent.is_none_or(|spent| spent + wait < self.limits.first);

@@ -1,5 +1,6 @@
 //! An outbound call: the party that `invite` names is dialled, rings, answers or refuses.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use protocol::event::Event;
@@ -14,6 +15,8 @@ use crate::legs::sip_media::SipMedia;
 use crate::legs::{CallOut, LegId, LegRequest};
 use crate::setup::{Dial, OwnAddress, Undialled};
 
+/// Longest telephone number with what makes it easier to read, in bytes.
+const LONGEST_NUMBER: usize = 64;
 /// How long a callee may leave a call unanswered where `handshakeTimeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -228,11 +231,13 @@ fn address(text: &str) -> &str {
     inside.map_or(text, |(_, address)| address).trim()
 }
 
-/// A telephone number (RFC 3966) without what makes it easier to read.
+/// A telephone number (RFC 3966) without what makes it easier to read. A host without a user is none.
 fn telephone_number(text: &str) -> Option<String> {
     let digits = text.strip_prefix('+').unwrap_or(text);
-    let number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '(')
-        && digits.chars().all(|c| c.is_ascii_digit() || " -.()".contains(c));
+    let number = text.len() <= LONGEST_NUMBER
+        && digits.contains(|c: char| c.is_ascii_digit())
+        && digits.chars().all(|c| c.is_ascii_digit() || " -.()".contains(c))
+        && text.parse::<Ipv4Addr>().is_err();
     number.then(|| text.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect())
 }
 
@@ -242,7 +247,7 @@ fn telephone_number(text: &str) -> Option<String> {
 /// A text that says what to write instead.
 pub(crate) fn uri(text: &str) -> Result<String, String> {
     let text = address(text);
-    if let Some(number) = telephone_number(text).filter(|_| text.len() <= 64) {
+    if let Some(number) = telephone_number(text) {
         return Ok(format!("tel:{number}"));
     }
     let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
@@ -342,7 +347,10 @@ mod tests {
         assert_eq!(uri("0987654321").unwrap(), "tel:0987654321");
         assert_eq!(uri("+49 (30) 123-45").unwrap(), "tel:+493012345");
         assert_eq!(uri("\"Bob\" <sip:bob@b.example>").unwrap(), "sip:bob@b.example");
-        for text in ["", "+", "10a1", "sip:a b@c", "sip:a@b\r\nX: y", "<sip:a@b", "<>", "http://x"] {
+        assert!(uri(&"1".repeat(65)).is_err());
+        for text in
+            ["", "+", "(-)", "10.0.0.1", "10a1", "sip:a b@c", "sip:a@b\r\nX: y", "<sip:a@b", "<>", "http://x"]
+        {
             assert!(uri(text).is_err(), "{text:?}");
         }
     }
