@@ -8,6 +8,7 @@ use protocol::{Command, Event, Extra};
 use tokio::sync::{mpsc, watch};
 
 use crate::end::StopReason;
+use crate::failure::Failure;
 use crate::observers::Observer;
 
 /// Commands waiting for a call. When full the sender waits: a WebSocket reader stops reading and TCP pushes back.
@@ -29,15 +30,10 @@ pub struct CallHandle {
 pub enum ToCall {
     /// A command of the client.
     Command(Box<Command>),
-    /// The client sent a text that is no command, or keys nobody reads: told as `error` or `other`.
-    Complaint {
-        /// Path of the field.
-        field: String,
-        /// What is wrong.
-        message: String,
-        /// Whether the command was refused for it.
-        refused: bool,
-    },
+    /// The client sent what has no effect: told as an `error` event of this sender.
+    Refused(&'static str, Failure),
+    /// The client sent a key that nobody reads, at this path: told once, as `other`.
+    UnknownKey(String),
     /// A client takes command of the call.
     Attach(Client),
     /// Someone wants to hear the events, without a say in the call.
@@ -126,7 +122,12 @@ impl CallHandle {
         self.info.borrow().clone()
     }
 
-    /// The same, to be told of each change.
+    /// How far the call has come.
+    pub fn phase(&self) -> Phase {
+        self.info.borrow().phase
+    }
+
+    /// How the call stands, to be told of each change.
     pub fn watch(&self) -> watch::Receiver<CallInfo> {
         self.info.clone()
     }

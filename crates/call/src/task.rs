@@ -219,9 +219,8 @@ impl Task {
                     Err(why) => vec![Input::Playbook(Err(why))],
                 }
             }
-            Some(ToCall::Complaint { field, message, refused }) => {
-                vec![Input::Complaint { field, message, refused }]
-            }
+            Some(ToCall::Refused(sender, failure)) => vec![Input::Refused(sender, failure)],
+            Some(ToCall::UnknownKey(key)) => vec![Input::UnknownKey(key)],
             Some(ToCall::Attach(client)) => {
                 self.client = Some(client);
                 vec![Input::Attached]

@@ -406,14 +406,10 @@ impl World {
                 Ok(read) => {
                     self.feed(Input::Command(read.value));
                     if !read.unknown.is_empty() {
-                        let (field, message) = (read.unknown.join(", "), "unknown key, ignored".to_owned());
-                        self.feed(Input::Complaint { field, message, refused: false });
+                        self.feed(Input::UnknownKey(read.unknown.join(", ")));
                     }
                 }
-                Err(error) => {
-                    let (field, message) = (error.field, error.message);
-                    self.feed(Input::Complaint { field, message, refused: true });
-                }
+                Err(error) => self.feed(Input::Refused("command", error.into())),
             },
             Act::Attach => self.feed(Input::Attached),
             Act::Stop(reason) => self.feed(Input::Stop(reason)),

@@ -92,15 +92,10 @@ pub enum Input {
     Media(FromMedia),
     /// A command of a client.
     Command(Command),
-    /// A client's text was no command, or held keys nobody reads.
-    Complaint {
-        /// Path of the field.
-        field: String,
-        /// What is wrong.
-        message: String,
-        /// Whether it was refused.
-        refused: bool,
-    },
+    /// A client sent what has no effect; the `error` event tells it as of this sender.
+    Refused(&'static str, Failure),
+    /// A client sent a key nobody reads, at this path.
+    UnknownKey(String),
     /// A client took command.
     Attached,
     /// The playbook a command named was found, or not.
@@ -420,7 +415,8 @@ impl Core {
             Input::LegFailed(leg, failed, why) => self.leg_failed(now, leg, failed, why),
             Input::Media(event) => self.media(now, event),
             Input::Command(command) => self.command(now, command),
-            Input::Complaint { field, message, refused } => self.complaint(now, &field, &message, refused),
+            Input::Refused(sender, failure) => self.fail(now, sender, &failure),
+            Input::UnknownKey(key) => self.unknown_key(now, &key),
             Input::Attached => self.attached(now),
             Input::Playbook(Ok(found)) if matches!(self.state, State::Idle | State::Pending) => {
                 self.playbook = Some(found);

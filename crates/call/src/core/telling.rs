@@ -36,17 +36,14 @@ impl Core {
         self.emit(event);
     }
 
-    /// What is wrong with a client's text, or which key of it nobody reads.
-    pub(super) fn complaint(&mut self, now: CallTime, field: &str, message: &str, refused: bool) {
-        if refused {
-            return self.wrong(now, "command", field, message);
-        }
+    /// A key of a client's command that nobody reads.
+    pub(super) fn unknown_key(&mut self, now: CallTime, key: &str) {
         // Each key is told once: a client that streams must not drown in the same complaint.
-        if self.complained.len() >= MOST_COMPLAINTS || !self.complained.insert(field.to_owned()) {
+        if self.complained.len() >= MOST_COMPLAINTS || !self.complained.insert(key.to_owned()) {
             return;
         }
-        let extra =
-            Extra::from([("unknownKey".to_owned(), field.into()), ("message".to_owned(), message.into())]);
+        let told = [("unknownKey", key), ("message", "unknown key, ignored")];
+        let extra = Extra::from(told.map(|(name, value)| (name.to_owned(), value.into())));
         let event = Event::Other {
             track_id: self.facts.id.clone(),
             timestamp: self.unix_ms(now),

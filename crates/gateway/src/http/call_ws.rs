@@ -25,8 +25,8 @@ use super::{Door, problem};
 use crate::app::{self, App, Beginning};
 use crate::calls::{NoClaim, NoPlace, Place};
 
-/// Binary messages waiting for the media thread, which takes all each 20 ms. When full the reader waits a little, then
-/// drops the new one.
+/// Binary messages waiting for the media thread, which takes all each 20 ms. When half full small ones are joined; when full
+/// the reader waits a little, then drops the new one.
 const HEARD: usize = 50;
 /// Bytes of each buffer of a socket, which are held for the whole call: a second of events and sound.
 const SOCKET_BUFFER: usize = 8 * 1024;

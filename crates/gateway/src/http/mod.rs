@@ -12,6 +12,7 @@ mod call_ws;
 mod calls;
 mod events;
 mod guard;
+mod inlet;
 mod listen;
 mod metrics;
 mod no_call;

@@ -6,17 +6,17 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use call::handle::{CallOver, Phase, ToCall};
-use call::{CallHandle, StopReason};
+use call::{CallHandle, Failure, StopReason};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{Sink, SinkExt, StreamExt};
 use protocol::read::ReadError;
 use protocol::{Command, Event};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite;
 use tungstenite::error::{CapacityError, ProtocolError};
 
+use super::inlet::{Inlet, JOINING};
 use crate::app;
 use crate::egress::guard::Guard;
 use crate::egress::vet;
@@ -30,10 +30,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Largest message of sound: at 48 kHz ten seconds, of which the call holds three.
 const MAX_SOUND: usize = 1024 * 1024;
-/// A message of sound goes on in parts of so many bytes, so that the queue of the call holds 1.6 MB at most.
-const SOUND_PART: usize = 32 * 1024;
-/// How long the reader waits for room in the queue of a call that is up: its sound takes all of it each 20 ms.
-const ROOM: Duration = Duration::from_millis(60);
 /// Most unknown keys that one client is told of.
 const MAX_TOLD: usize = 100;
 
@@ -60,8 +56,8 @@ pub(super) struct Pipes {
     pub(super) guard: Guard,
     /// Its events; closed after `hangup`, or without one when the client is too slow.
     pub(super) events: mpsc::Receiver<Event>,
-    /// Sound of the client, where the call has its sound over this socket. When full the reader waits a little, if the
-    /// call is up, and drops the message then.
+    /// Sound of the client, where the call has its sound over this socket. When half full small messages are joined; when
+    /// full the reader waits a little, if the call is up, and drops the message then.
     pub(super) heard: Option<mpsc::Sender<Bytes>>,
     /// Sound for the client, in batches of 20 ms messages.
     pub(super) spoken: Option<mpsc::Receiver<Vec<Bytes>>>,
@@ -93,7 +89,7 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
     let Pipes { call, guard, events, heard, spoken, ping, invite_within } = pipes;
     let (mut sink, mut stream) = socket.split();
     let stopped = tokio::select! {
-        stopped = read(&mut stream, Incoming { call: &call, guard: &guard, heard, ping, told: HashSet::new() }) => stopped,
+        stopped = read(&mut stream, Incoming::new(&call, &guard, heard, ping)) => stopped,
         () = no_invite(&call, invite_within) => Stopped::NoInvite,
         stopped = write(&mut sink, Outgoing { events, spoken, ping }) => stopped,
     };
@@ -134,17 +130,26 @@ pub(super) async fn run(socket: WebSocket, pipes: Pipes) {
 struct Incoming<'a> {
     call: &'a CallHandle,
     guard: &'a Guard,
-    heard: Option<mpsc::Sender<Bytes>>,
+    heard: Option<Inlet>,
     ping: Option<Duration>,
+    /// It has asked for the call to begin.
+    invited: bool,
+    /// It has been told that its sound goes nowhere.
+    stray: bool,
     /// Unknown keys the client has been told of.
     told: HashSet<String>,
 }
 
 async fn read(stream: &mut SplitStream<WebSocket>, mut to: Incoming<'_>) -> Stopped {
     loop {
-        let message = match to.ping {
-            Some(ping) => match timeout(ping * 2, stream.next()).await {
+        let joining = to.heard.as_ref().is_some_and(Inlet::waits).then_some(JOINING);
+        let message = match joining.or(to.ping.map(|ping| ping * 2)) {
+            Some(limit) => match timeout(limit, stream.next()).await {
                 Ok(message) => message,
+                Err(_) if joining.is_some() => {
+                    to.flush().await;
+                    continue;
+                }
                 Err(_) => return Stopped::Silent,
             },
             None => stream.next().await,
@@ -159,7 +164,11 @@ async fn read(stream: &mut SplitStream<WebSocket>, mut to: Incoming<'_>) -> Stop
             Some(Ok(Message::Binary(bytes))) if bytes.len() > MAX_SOUND => {
                 return Stopped::Faulty(Fault::TooLarge { most: MAX_SOUND });
             }
-            Some(Ok(Message::Binary(bytes))) => to.sound(bytes).await,
+            Some(Ok(Message::Binary(bytes))) => {
+                if let Err(CallOver) = to.sound(bytes).await {
+                    return std::future::pending().await;
+                }
+            }
             Some(Ok(Message::Close(_))) | None => return Stopped::Gone,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Err(error)) => {
@@ -218,17 +227,37 @@ pub(super) async fn refuse(sink: &mut (impl Sink<Message> + Unpin), id: &str, fa
     close(sink, code, reason).await;
 }
 
-impl Incoming<'_> {
-    /// Hands sound to the call. What does not fit before the call is up is late already; after that the call itself decides
-    /// what is too much, and tells it.
-    async fn sound(&self, mut bytes: Bytes) {
-        let Some(heard) = &self.heard else { return };
-        while !bytes.is_empty() {
-            let part = bytes.split_to(bytes.len().min(SOUND_PART));
-            let Err(TrySendError::Full(part)) = heard.try_send(part) else { continue };
-            if self.call.info().phase != Phase::Up || timeout(ROOM, heard.send(part)).await.is_err() {
-                return;
+impl<'a> Incoming<'a> {
+    fn new(
+        call: &'a CallHandle,
+        guard: &'a Guard,
+        heard: Option<mpsc::Sender<Bytes>>,
+        ping: Option<Duration>,
+    ) -> Self {
+        let heard = heard.map(Inlet::new);
+        Incoming { call, guard, heard, ping, invited: false, stray: false, told: HashSet::new() }
+    }
+
+    /// Hands sound to the call, or tells once that it goes nowhere.
+    async fn sound(&mut self, bytes: Bytes) -> Result<(), CallOver> {
+        let why = match &mut self.heard {
+            // Another socket may have sent the `invite`.
+            Some(heard) if self.invited || self.call.phase() != Phase::Idle => {
+                heard.take(bytes, || self.call.phase() == Phase::Up).await;
+                return Ok(());
             }
+            Some(_) => "binary before `invite`: the sound is dropped; send `invite` first",
+            None => "binary: the sound of this call does not go over its WebSocket and is dropped; send text",
+        };
+        if std::mem::replace(&mut self.stray, true) {
+            return Ok(());
+        }
+        self.call.send(ToCall::Refused("media", Failure::new(409, why))).await
+    }
+
+    async fn flush(&mut self) {
+        if let Some(heard) = &mut self.heard {
+            heard.flush(|| self.call.phase() == Phase::Up).await;
         }
     }
 
@@ -239,12 +268,14 @@ impl Incoming<'_> {
                 for field in read.unknown {
                     // A client that sends a key with every command is told of it once.
                     if self.told.len() < MAX_TOLD && self.told.insert(field.clone()) {
-                        let message = "unknown key, ignored".to_owned();
-                        self.call.send(ToCall::Complaint { field, message, refused: false }).await?;
+                        self.call.send(ToCall::UnknownKey(field)).await?;
                     }
                 }
                 match vet::command(self.guard, &read.value).await {
-                    Ok(()) => self.call.send(ToCall::Command(Box::new(read.value))).await,
+                    Ok(()) => {
+                        self.invited |= matches!(read.value, Command::Invite(_));
+                        self.call.send(ToCall::Command(Box::new(read.value))).await
+                    }
                     Err(error) => self.refuse(error).await,
                 }
             }
@@ -253,8 +284,7 @@ impl Incoming<'_> {
     }
 
     async fn refuse(&self, error: ReadError) -> Result<(), CallOver> {
-        let refused = ToCall::Complaint { field: error.field, message: error.message, refused: true };
-        self.call.send(refused).await
+        self.call.send(ToCall::Refused("command", error.into())).await
     }
 }
 

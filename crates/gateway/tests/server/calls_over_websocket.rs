@@ -92,24 +92,6 @@ async fn a_command_of_five_megabytes_is_read_and_one_of_eleven_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_sound_before_and_after_the_invite_does_no_harm() {
-    let rig = Rig::start().await;
-    let mut client = rig.connect("/call").await;
-    for size in [0, 1, 3, 641, 100_000] {
-        client.sound(vec![0; size]).await;
-    }
-    client.send(invite()).await;
-    client.event("answer").await;
-    for size in [0, 1, 3, 641, 100_000] {
-        client.sound(vec![7; size]).await;
-    }
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    assert_eq!(client.closed().await, 1000);
-    rig.server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_id_in_use_and_an_id_that_is_no_name_are_refused() {
     let rig = Rig::start().await;
     let _first = answered(&rig, "/call?id=mine").await;

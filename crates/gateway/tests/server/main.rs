@@ -5,6 +5,7 @@
 mod access;
 mod addresses;
 mod baresip;
+mod binary;
 mod calls_over_websocket;
 mod carrier;
 mod command;
