@@ -54,9 +54,14 @@ pub fn spawn(setup: Setup, services: &Services) -> CallHandle {
     let handle = CallHandle::new(setup.id.clone(), setup.kind, orders, shown);
     // Lines outside of this task name a call in the same way, so that one search finds them all.
     let span = tracing::info_span!("call", call = ?setup.id);
-    tokio::spawn(Task::new(setup, services.clone(), inbox, info).run().instrument(span));
+    // Boxed once: a future that holds the task by value has room for it twice, for the whole call.
+    let task = Box::new(Task::new(setup, services.clone(), inbox, info));
+    tokio::spawn(task.run().instrument(span));
     handle
 }
+
+/// A line that was asked for. Boxed, for a channel has room for many.
+type Dialled = (LegId, Box<Result<Line, Undialled>>);
 
 struct Task {
     core: Core,
@@ -68,8 +73,8 @@ struct Task {
     leg: Box<dyn Leg>,
     /// Legs beside the first.
     others: Vec<(LegId, Box<dyn Leg>)>,
-    lines: mpsc::Receiver<(LegId, Result<Line, Undialled>)>,
-    to_lines: mpsc::Sender<(LegId, Result<Line, Undialled>)>,
+    lines: mpsc::Receiver<Dialled>,
+    to_lines: mpsc::Sender<Dialled>,
     /// The connection, until the call is seated.
     wire: Option<Wire>,
     seat: Option<(SeatId, mpsc::Sender<Order>)>,
@@ -154,7 +159,7 @@ impl Task {
     }
 
     /// Lives through the call; an error inside ends this call, with a record, and nothing else.
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         tracing::info!(kind = self.kind.as_str(), "call begins");
         if AssertUnwindSafe(self.live()).catch_unwind().await.is_err() {
             tracing::error!("internal error: the call ends");
@@ -164,11 +169,12 @@ impl Task {
                     effect,
                     Effect::Request(..) | Effect::Emit(_) | Effect::Report(_) | Effect::Finish(_)
                 ) {
-                    self.carry_out(effect).await;
+                    Box::pin(self.carry_out(effect)).await;
                 }
             }
         }
-        self.close().await;
+        // What the end needs is large, and comes once.
+        Box::pin(self.close()).await;
     }
 
     async fn live(&mut self) {
@@ -201,7 +207,7 @@ impl Task {
             event = self.from_media.recv() => vec![Input::Media(event.unwrap_or(FromMedia::Gone))],
             order = self.inbox.recv(), if ready && (!self.inbox.is_closed() || !self.inbox.is_empty()) => self.order(order).await,
             Some(input) = self.inputs.recv() => vec![input],
-            Some((leg, line)) = self.lines.recv() => vec![self.join(leg, line).await],
+            Some((leg, line)) = self.lines.recv() => vec![self.join(leg, *line).await],
             written = torn(&mut self.tape) => vec![self.tape_torn(written)],
             () = until(deadline) => vec![Input::Timeout],
             () = until(now().checked_add(LOOK_AGAIN)), if !ready => Vec::new(),
@@ -516,7 +522,7 @@ impl Task {
     }
 
     /// The call is over: its sound leaves, its recording is closed, its record is handed over, once.
-    async fn close(mut self) {
+    async fn close(mut self: Box<Self>) {
         // A connection that never had a seat is free before anyone hears of the end.
         self.wire = None;
         self.tell_thread(Order::Leave).await;

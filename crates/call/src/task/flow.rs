@@ -50,11 +50,14 @@ impl Flowing {
         input: mpsc::Sender<Input>,
         named: impl Fn(T) -> Input,
     ) {
-        while let Some(piece) = made.recv().await {
+        loop {
+            // A piece is taken from whoever makes it only when it can go on: until then it holds one of the next.
             let sent = self.sent;
-            if self.held.wait_for(|held| held.wanted && held.taken == sent).await.is_err()
-                || input.send(named(piece)).await.is_err()
-            {
+            if self.held.wait_for(|held| held.wanted && held.taken == sent).await.is_err() {
+                return;
+            }
+            let Some(piece) = made.recv().await else { return };
+            if input.send(named(piece)).await.is_err() {
                 return;
             }
             self.sent += 1;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
+use super::Dialled;
 use super::flow::Flow;
 use crate::core::realtime::Broken;
 use crate::core::voice::VoiceId;
@@ -27,7 +28,7 @@ use crate::media::CHUNK_FRAMES;
 use crate::media::order::DoorId;
 use crate::media_thread::{HEARING, Order};
 use crate::setup::{
-    Dial, Dialer, Fetcher, Library, Line, MediaPass, MediaPasses, Providers, Sound, ToolServers, Undialled,
+    Dial, Dialer, Fetcher, Library, MediaPass, MediaPasses, Providers, Sound, ToolServers, Undialled,
 };
 
 /// Texts waiting for a synthesizer: as many as one utterance may have ([`crate::core::voice::MOST_PIECES`]), so
@@ -387,12 +388,12 @@ impl Running {
         leg: LegId,
         dial: Dial,
         dialer: Arc<dyn Dialer>,
-        lines: mpsc::Sender<(LegId, Result<Line, Undialled>)>,
+        lines: mpsc::Sender<Dialled>,
     ) {
         let task = spawn(async move {
             let opened = AssertUnwindSafe(dialer.open(dial)).catch_unwind().await;
             let broken = || Err(Undialled { code: 500, reason: "internal error".into() });
-            let _ = lines.send((leg, opened.unwrap_or_else(|_| broken()))).await;
+            let _ = lines.send((leg, Box::new(opened.unwrap_or_else(|_| broken())))).await;
         });
         self.fetches.retain(|task| !task.is_finished());
         self.fetches.push(task);
