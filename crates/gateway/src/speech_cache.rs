@@ -2,7 +2,10 @@
 //!
 //! One file holds the sound of one text. Its name is a digest of everything that changes the sound, or of the
 //! `cacheKey` that the client gave; so no name from outside ever becomes part of a path. A file is written under
-//! another name and renamed, and begins with a digest of its sound: half a file is never played.
+//! another name and renamed, and begins with a digest of its sound: half a file is never played. A text that several calls
+//! want while it is not there yet is made once ([`sharing`]).
+
+mod sharing;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::app;
 use crate::gate::Gate;
+use sharing::{Broken, Renderings};
 
 /// What every file begins with; the digest of the sound follows, then the sound as s16le.
 const MAGIC: &[u8; 8] = b"ac-pcm1\n";
@@ -43,13 +47,15 @@ pub fn around(providers: Arc<dyn Providers>, folder: PathBuf, most_bytes: u64) -
     if most_bytes == 0 {
         return providers;
     }
-    Arc::new(Cached { providers, shelf: Arc::new(Shelf::open(folder, most_bytes)) })
+    let shelf = Arc::new(Shelf::open(folder, most_bytes));
+    Arc::new(Cached { providers, shelf, under_way: Arc::default() })
 }
 
 /// Providers whose synthesizers look on the shelf first.
 struct Cached {
     providers: Arc<dyn Providers>,
     shelf: Arc<Shelf>,
+    under_way: Arc<Renderings>,
 }
 
 impl Providers for Cached {
@@ -62,7 +68,8 @@ impl Providers for Cached {
         if option.rendering.is_none() {
             return Ok(vendor);
         }
-        Ok(Box::new(Rendered { vendor, option: option.clone(), shelf: self.shelf.clone() }))
+        let (shelf, under_way) = (self.shelf.clone(), self.under_way.clone());
+        Ok(Box::new(Rendered { vendor: vendor.into(), option: option.clone(), shelf, under_way }))
     }
 
     fn chat_model(&self, option: &LlmOption) -> Result<Box<dyn ChatModel>, ProviderError> {
@@ -76,9 +83,10 @@ impl Providers for Cached {
 
 /// A synthesizer that speaks what was rendered before, and keeps what was not.
 struct Rendered {
-    vendor: Box<dyn Synthesizer>,
+    vendor: Arc<dyn Synthesizer>,
     option: SynthesisOption,
     shelf: Arc<Shelf>,
+    under_way: Arc<Renderings>,
 }
 
 #[async_trait]
@@ -90,12 +98,19 @@ impl Synthesizer for Rendered {
     async fn run(&self, mut text: Receiver<Text>, spoken: Sender<Spoken>) -> Result<(), ProviderError> {
         while let Some(text) = text.recv().await {
             let key = key(&self.option, self.rate(), &text.text);
-            let (shelf, wanted) = (self.shelf.clone(), key.clone());
-            // A reader that panicked has found nothing.
-            let kept = READS.pass(move || shelf.read(&wanted)).await.ok().flatten();
-            match kept {
-                Some(samples) => replay(text.piece, &samples, self.rate(), &spoken).await?,
-                None => self.render(key, text, &spoken).await?,
+            loop {
+                let (shelf, wanted) = (self.shelf.clone(), key.clone());
+                // A reader that panicked has found nothing.
+                let kept = READS.pass(move || shelf.read(&wanted)).await.ok().flatten();
+                match kept {
+                    Some(samples) => replay(text.piece, &samples, self.rate(), &spoken).await?,
+                    None if text.text.len() > sharing::MOST_TEXT => {
+                        self.render(key, text, &spoken).await?;
+                    }
+                    None if self.share(&key, &text, &spoken).await? => {}
+                    None => continue,
+                }
+                break;
             }
         }
         Ok(())
@@ -103,7 +118,24 @@ impl Synthesizer for Rendered {
 }
 
 impl Rendered {
-    /// Lets the vendor speak `text`, and keeps the sound once it is whole.
+    /// Speaks `text` as it is made for all who want it now. `false` when what another call had begun failed before any of
+    /// its sound was given: its account may be the cause, so it is made again, with ours.
+    async fn share(&self, key: &str, text: &Text, spoken: &Sender<Spoken>) -> Result<bool, ProviderError> {
+        let (shelf, name) = (self.shelf.clone(), key.to_owned());
+        let keep = move |samples: Vec<i16>| async move {
+            // A text that cannot be kept is rendered again.
+            let _ = WRITES.pass(move || shelf.keep(&name, &samples)).await;
+        };
+        let share = self.under_way.join(key, (&self.vendor, &text.text), keep);
+        let begun = share.begun;
+        match share.hear(text.piece, spoken).await {
+            Ok(()) => Ok(true),
+            Err(Broken { error, heard }) if heard || begun => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Lets the vendor speak a long text for this call alone, and keeps the sound once it is whole.
     async fn render(&self, key: String, text: Text, spoken: &Sender<Spoken>) -> Result<(), ProviderError> {
         let (ask, asked) = channel(1);
         // The channel is new and takes one.

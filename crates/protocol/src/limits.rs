@@ -88,7 +88,7 @@ pub const LIMITS: &[Limit] = &[
     between("eou.timeout", 0.0, 60_000.0, |own| ms(own.eou.as_ref()?.timeout)),
     between("ambiance.duckLevel", 0.0, 1.0, |own| own.ambiance.as_ref()?.duck_level.map(f64::from)),
     between("ambiance.normalLevel", 0.0, 1.0, |own| own.ambiance.as_ref()?.normal_level.map(f64::from)),
-    between("ambiance.transitionSpeed", 0.0, 1.0, |own| {
+    between("ambiance.transitionSpeed", 0.0001, 1.0, |own| {
         own.ambiance.as_ref()?.transition_speed.map(f64::from)
     }),
     rate("recorder.samplerate", |own| own.recorder.as_ref()?.samplerate.map(f64::from)),

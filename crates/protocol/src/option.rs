@@ -472,7 +472,7 @@ option_object! {
         /// Gain otherwise, 0 to 1. Default 0.3.
         #[serde(alias = "normal_level")]
         normal_level: f32,
-        /// Step of the gain per 20 ms, 0 to 1. Default 0.01.
+        /// Step of the gain per 20 ms, 0.0001 to 1. Default 0.01.
         #[serde(alias = "transition_speed")]
         transition_speed: f32,
         /// Default true.

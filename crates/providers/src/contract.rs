@@ -125,7 +125,8 @@ pub enum Spoken {
         /// In order of time.
         words: Vec<WordTime>,
     },
-    /// The sound of a piece comes from an earlier time, and the vendor was not asked. Before its sound.
+    /// The sound of a piece comes from an earlier time, or is made for another call right now: the vendor was not asked for
+    /// this one. Before its sound.
     Kept {
         /// The piece.
         piece: u32,

@@ -183,7 +183,8 @@ impl Core {
             self.words_go_on(&transcript);
             return self.emit(Event::AsrDelta(transcript));
         }
-        let ended = speech.and_then(|(_, end)| end);
+        // A recognizer that is late tells of an earlier stretch of speech than the last.
+        let ended = words.end.or(speech.and_then(|(_, end)| end));
         let since = ended.map_or(Duration::ZERO, |end| now.since(end));
         let data = serde_json::json!({ "index": self.ears.index, "provider": provider });
         self.metric(now, &format!("completed.asr.{provider}"), since, data);

@@ -57,10 +57,13 @@ impl Tickets {
         ticket
     }
 
-    /// What `ticket` is good for. It is good for nothing afterwards.
-    pub fn redeem(&self, ticket: &str, now_ms: u64) -> Option<Grant> {
-        let (until, grant) = self.out.lock().unwrap_or_else(PoisonError::into_inner).remove(ticket)?;
-        (until > now_ms).then_some(grant)
+    /// What `ticket` is good for, where that `fits` what is asked. Then it is good for nothing afterwards; a try that does
+    /// not fit leaves it as it is.
+    pub fn redeem(&self, ticket: &str, now_ms: u64, fits: impl FnOnce(&Grant) -> bool) -> Option<Grant> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let fit = out.get(ticket).is_some_and(|(until, grant)| *until > now_ms && fits(grant));
+        let (_, grant) = fit.then(|| out.remove(ticket)).flatten()?;
+        Some(grant)
     }
 }
 
@@ -76,11 +79,12 @@ mod tests {
     fn a_ticket_is_good_once_and_not_for_ever() {
         let tickets = Tickets::default();
         let ticket = tickets.issue(grant(), 0, 60);
-        assert_eq!(tickets.redeem(&ticket, 59), Some(grant()));
-        assert_eq!(tickets.redeem(&ticket, 59), None);
+        assert_eq!(tickets.redeem(&ticket, 59, |_| false), None, "a try for something else");
+        assert_eq!(tickets.redeem(&ticket, 59, |_| true), Some(grant()));
+        assert_eq!(tickets.redeem(&ticket, 59, |_| true), None);
         let late = tickets.issue(grant(), 0, 60);
-        assert_eq!(tickets.redeem(&late, 60), None);
-        assert_eq!(tickets.redeem("", 0), None);
+        assert_eq!(tickets.redeem(&late, 60, |_| true), None);
+        assert_eq!(tickets.redeem("", 0, |_| true), None);
     }
 
     #[test]
@@ -90,7 +94,7 @@ mod tests {
         for _ in 0..MOST {
             tickets.issue(grant(), 0, 100);
         }
-        assert_eq!(tickets.redeem(&first, 0), None);
+        assert_eq!(tickets.redeem(&first, 0, |_| true), None);
         assert_eq!(tickets.out.lock().unwrap().len(), MOST);
     }
 }

@@ -157,11 +157,14 @@ impl Download {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// A text when it is larger than configured or breaks off.
-    pub async fn piece(&mut self) -> Result<Option<bytes::Bytes>, String> {
-        let piece = self.response.chunk().await.map_err(|e| failure(&e))?;
+    /// It is larger than configured (413), breaks off (502) or goes on no more (504).
+    pub async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Failure> {
+        let piece = self.response.chunk().await.map_err(|e| match e.is_timeout() {
+            true => Failure::new(504, "the server has sent a part of the file and then nothing more in time"),
+            false => Failure::new(code(&e), failure(&e)),
+        })?;
         if let Some(piece) = &piece {
-            self.fits(piece.len() as u64)?;
+            self.fits(piece.len() as u64).map_err(|why| Failure::new(413, why))?;
             self.left -= piece.len();
         }
         Ok(piece)

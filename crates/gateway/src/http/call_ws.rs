@@ -141,6 +141,9 @@ pub(super) async fn webrtc(
         Ok((_, id)) => id,
         Err(why) => return problem(StatusCode::BAD_REQUEST, why),
     };
+    if door.app.calls.contains(&id) {
+        return no_place(NoPlace::Taken);
+    }
     let (tasks, closing) = (door.app.tasks.clone(), door.app.closing.clone());
     bounded(upgrade).on_upgrade(move |socket| tasks.track_future(no_call::run(socket, id, closing)))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HOST, ORIGIN, VARY,
-    WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION,
+    HOST, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::listen::Peer;
-use super::{Door, problem};
+use super::{Door, problem, records};
 use crate::access::tickets::Grant;
 use crate::access::{Asking, FORWARDED, Refusal, Who};
 use crate::app;
@@ -37,10 +37,9 @@ pub(super) async fn ticket(State(door): State<Door>, mut request: Request, next:
     if let Some((ticket, path)) = rest.and_then(|rest| rest.split_once('/'))
         && let Ok(inner) = format!("/{path}").parse::<PathAndQuery>()
     {
-        let grant = door.app.access.tickets.redeem(ticket, app::now_ms());
         let uri = Uri::from(inner);
-        let fits = grant.filter(|grant| opens(grant, &uri));
-        request.extensions_mut().insert(Shown(fits));
+        let grant = door.app.access.tickets.redeem(ticket, app::now_ms(), |grant| opens(grant, &uri));
+        request.extensions_mut().insert(Shown(grant));
         *request.uri_mut() = uri;
     }
     next.run(request).await
@@ -78,6 +77,7 @@ pub(super) async fn origin(State(door): State<Door>, request: Request, next: Nex
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.append(VARY, HeaderValue::from_static("Origin"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(records::TOTAL));
         if preflight {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, DELETE"));
             headers.insert(
@@ -159,7 +159,8 @@ pub(super) async fn access_log(State(door): State<Door>, request: Request, next:
     if !door.app.config.http_access_skip_paths.iter().any(|pattern| skips(pattern, &path)) {
         let status = response.status().as_u16();
         let who = response.extensions().get::<Who>().map(|who| who.name.as_str());
-        tracing::info!(%method, ?path, status, peer = ?peer, who, "request");
+        let peer = peer.map(tracing::field::display);
+        tracing::info!(%method, ?path, status, peer, who, "request");
     }
     response
 }

@@ -15,14 +15,16 @@ use protocol::rest::{CallKind, ListedRecord, Records};
 use super::address::{Path, Query};
 use super::{Door, problem, problem_at};
 use crate::sinks::records::ABORTED;
-use crate::sinks::store::{Found, MOST, Question};
+use crate::sinks::store::{COMPLETED, FAILED, Found, MOST, Question};
 
 /// Records of an answer when nothing is said.
 const USUAL: usize = 100;
 /// Header with the number of records that fit.
-const TOTAL: &str = "x-total-count";
+pub(super) const TOTAL: &str = "x-total-count";
 /// Status codes of SIP and HTTP.
 const STATUSES: RangeInclusive<u16> = 100..=699;
+/// What `status` may be in a question.
+const STATUS_RULE: &str = "write a status code, 100 to 699, or what stands as status in the list: completed, aborted, failed or a reason";
 
 /// `GET /api/records`: the original's form, with what was asked for.
 pub(super) async fn listed(
@@ -101,17 +103,19 @@ fn wrong(name: &'static str, text: &str, told: impl Display) -> Wrong {
 /// Reads the parameters.
 fn question(query: &HashMap<String, String>) -> Result<Question, Wrong> {
     let text = |name: &str| query.get(name).filter(|value| !value.is_empty()).cloned();
+    let standing = read(query, "status", status)?;
     Ok(Question {
         id: text("id"),
         caller: text("caller"),
         callee: text("callee"),
         call_type: read(query, "type", kind)?,
-        status: read(query, "status", status)?,
+        status: standing.as_ref().and_then(|standing| standing.as_ref().ok().copied()),
+        listed: standing.and_then(Result::err),
         reason: text("reason").map(|word| HangupReason::from_word(&word).wire().to_owned()),
         from_ms: read(query, "from", time)?,
         to_ms: read(query, "to", time)?,
         offset: read(query, "offset", number)?.unwrap_or(0),
-        limit: read(query, "limit", number)?.unwrap_or(USUAL).min(MOST),
+        limit: read(query, "limit", limit)?.unwrap_or(USUAL),
     })
 }
 
@@ -129,9 +133,19 @@ fn number(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "write a number".into())
 }
 
-fn status(text: &str) -> Result<u16, String> {
-    let code = text.parse().ok().filter(|code| STATUSES.contains(code));
-    code.ok_or_else(|| format!("write a status code, {} to {}", STATUSES.start(), STATUSES.end()))
+fn limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+    limit.ok_or_else(|| format!("write a number from 1 to {MOST}"))
+}
+
+/// A status code, or a word that stands as `status` in the list.
+fn status(text: &str) -> Result<Result<u16, String>, String> {
+    if let Ok(code) = text.parse() {
+        return if STATUSES.contains(&code) { Ok(Ok(code)) } else { Err(STATUS_RULE.into()) };
+    }
+    let mut words = HangupReason::words().chain([COMPLETED, FAILED, ABORTED]);
+    let word = words.find(|word| word.eq_ignore_ascii_case(text));
+    word.map(|word| Err(word.to_owned())).map_or_else(|| Err(STATUS_RULE.into()), Ok)
 }
 
 fn kind(text: &str) -> Result<String, String> {
@@ -154,9 +168,9 @@ fn listed_record(record: &CallRecord) -> ListedRecord {
     };
     let status = match (record.status_code, &record.hangup_reason) {
         (_, Some(HangupReason::Other(word))) if word == ABORTED => ABORTED,
-        (200, _) => "completed",
+        (200, _) => COMPLETED,
         (_, Some(reason)) => HangupReason::wire(reason),
-        (_, None) => "failed",
+        (_, None) => FAILED,
     };
     ListedRecord {
         id: record.call_id.clone(),

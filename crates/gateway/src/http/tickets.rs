@@ -38,6 +38,10 @@ pub(super) async fn issue(
         );
         return problem_at(StatusCode::BAD_REQUEST, told, Some("path".into()));
     }
+    if asked.ttl == Some(0) {
+        let told = format!("ttl: write seconds from 1 to {}", LONGEST_LIFE.as_secs());
+        return problem_at(StatusCode::BAD_REQUEST, told, Some("ttl".into()));
+    }
     if let Err(refusal) = who.may(scope) {
         return problem(StatusCode::FORBIDDEN, refusal.to_string());
     }

@@ -57,7 +57,7 @@ impl Sounds {
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_owned);
         let (pieces_in, pieces) = mpsc::channel(PIECES);
         let fetching = async move {
-            while let Some(piece) = download.piece().await.map_err(|why| Failure::new(502, why))? {
+            while let Some(piece) = download.piece().await? {
                 if pieces_in.send(piece).await.is_err() {
                     break;
                 }

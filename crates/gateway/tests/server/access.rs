@@ -103,8 +103,14 @@ async fn a_ticket_opens_one_call_from_a_browser_once() {
     let ticket: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     let other = format!("{}?id=web-3", ticket["path"].as_str().unwrap());
     assert_eq!(rig.try_connect(&other).await.err(), Some(401), "only for its call");
+    let its = other.replace("web-3", "web-2");
+    assert!(rig.try_connect(&its).await.is_ok(), "a try for something else leaves it as it was");
     assert_eq!(status(ask(json!({"scope": "admin"}))).await, 403, "not for more than the key");
-    for (body, field) in [(json!({"scope": "all"}), "scope"), (json!({"path": "http://x"}), "path")] {
+    for (body, field) in [
+        (json!({"scope": "all"}), "scope"),
+        (json!({"path": "http://x"}), "path"),
+        (json!({"ttl": 0}), "ttl"),
+    ] {
         let refused = ask(body).send().await.unwrap();
         assert_eq!(refused.status(), 400, "{field}");
         let told: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
@@ -127,6 +133,7 @@ async fn pages_of_other_sites_are_refused_unless_listed() {
         (listed.status().as_u16(), &listed.headers()["access-control-allow-origin"]),
         (200, &"https://app.example".parse().unwrap())
     );
+    assert_eq!(listed.headers()["access-control-expose-headers"], "x-total-count");
     let preflight = client
         .request(Method::OPTIONS, rig.url("/call/kill/x"))
         .header("origin", "https://app.example")

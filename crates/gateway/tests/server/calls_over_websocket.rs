@@ -97,6 +97,7 @@ async fn an_id_in_use_and_an_id_that_is_no_name_are_refused() {
     let _first = answered(&rig, "/call?id=mine").await;
     assert_eq!(rig.try_connect("/call?id=mine").await.err(), Some(409));
     assert_eq!(rig.try_connect("/call/sip?id=mine").await.err(), Some(409), "no seizing of a live call");
+    assert_eq!(rig.try_connect("/call/webrtc?id=mine").await.err(), Some(409));
     for id in ["..%2Fx", "a%2Fb", "a%00", "%0d%0a"] {
         assert_eq!(rig.try_connect(&format!("/call?id={id}")).await.err(), Some(400), "{id}");
     }

@@ -214,6 +214,10 @@ async fn a_crash_leaves_a_recording_that_opens_and_a_record_at_the_next_start() 
         reqwest::get(format!("http://{}/api/records", again.http)).await.unwrap().text().await.unwrap();
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["status"], "aborted", "{listed}");
+    let asked = |status| reqwest::get(format!("http://{}/api/records?status={status}", again.http));
+    let count = |answer: reqwest::Response| answer.headers()["x-total-count"].to_str().unwrap().to_owned();
+    assert_eq!(count(asked("aborted").await.unwrap()), "1");
+    assert_eq!(count(asked("completed").await.unwrap()), "0");
     let records = records_under(&folder.path().join("config/cdr"));
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].transcript[0].text, "Good day.", "by its event log");

@@ -186,6 +186,7 @@ fn numbers_of_options_have_the_limits_that_commands_have() {
         wrong(&format!("[ambiance]\npath = \"a.wav\"\n{key} = 7"), "3:1", "expected 0 to 1, got 7");
     }
     wrong("[ambiance]\npath = \"a.wav\"\ntransitionSpeed = -1", "3:1", "got -1");
+    wrong("[ambiance]\npath = \"a.wav\"\ntransitionSpeed = 0", "3:1", "0.0001 to 1, got 0");
 }
 
 #[test]

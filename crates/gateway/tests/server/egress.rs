@@ -197,6 +197,9 @@ async fn what_is_too_large_or_too_slow_is_told() {
     assert!(refused(&mut client, &format!("http://{}/a.wav", endless.address)).await.contains("10000 bytes"));
     let silent = Server::answering(Vec::new()).await;
     assert!(refused(&mut client, &format!("http://{}/a.wav", silent.address)).await.contains("in time"));
+    let stalls = Server::answering(file(5_000, &wave(1)[..2_000])).await;
+    let told = refused(&mut client, &format!("http://{}/a.wav", stalls.address)).await;
+    assert!(told.contains("a part of the file and then nothing more"), "{told}");
     let broken = Server::answering(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     assert!(refused(&mut client, &format!("http://{}/a.wav", broken.address)).await.contains("404"));
     rig.server.stop().await;

@@ -450,6 +450,8 @@ async fn records_are_asked_for_with_filters_and_in_pages() {
     assert_eq!((last["records"][0]["callId"].as_str(), last.get("next")), (Some("one"), None));
     assert_eq!(ask("?id=two&type=websocket&status=200").await["total"], 1);
     assert_eq!(ask("?status=486").await["total"], 0);
+    assert_eq!(ask("?status=completed&limit=1000").await["total"], 3, "as lists tell it");
+    assert_eq!(ask("?status=Aborted").await["total"], 0);
     assert_eq!(ask("?from=2999-01-01T00:00:00Z").await["total"], 0);
     let answer = reqwest::get(rig.url("/api/records?limit=1")).await.unwrap();
     assert_eq!(answer.headers()["x-total-count"], "3");
@@ -458,8 +460,10 @@ async fn records_are_asked_for_with_filters_and_in_pages() {
     assert!(list[0]["duration"].as_str().unwrap().ends_with('s'));
     assert_eq!(ask("?reason=bySystem&type=WEBSOCKET").await["total"], 3, "either spelling");
     for (wrong, told) in [
-        ("limit=x", "number"),
-        ("status=ok", "100 to 699"),
+        ("limit=x", "1 to 1000"),
+        ("limit=0", "1 to 1000"),
+        ("limit=1001", "1 to 1000"),
+        ("status=ok", "aborted"),
         ("status=7", "100 to 699"),
         ("from=yesterday", "2025-10-09"),
         ("offset=-1", "number"),

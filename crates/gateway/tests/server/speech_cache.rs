@@ -66,3 +66,25 @@ async fn a_broken_file_is_made_again_and_a_folder_that_cannot_be_made_stops_no_s
     assert!(!client.seen.contains(&"error".into()));
     rig.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_twenty_calls_want_at_once_is_paid_once() {
+    let rig = Rig::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(answered(&rig).await);
+    }
+    for client in &mut clients {
+        let tts = json!({"command": "tts", "text": "good morning", "playId": "p", "endOfStream": true});
+        client.send(tts).await;
+    }
+    let (mut paid, mut sounds) = (0, std::collections::BTreeSet::new());
+    for client in &mut clients {
+        let metrics = client.event("metrics").await;
+        paid += u32::from(metrics["data"]["cached"] == json!(false));
+        client.event("trackEnd").await;
+        sounds.insert(std::mem::take(&mut client.sound));
+    }
+    assert_eq!((paid, sounds.len()), (1, 1));
+    rig.server.stop().await;
+}

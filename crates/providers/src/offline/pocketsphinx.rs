@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use protocol::CallTime;
 use protocol::option::TranscriptionOption;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -37,6 +39,8 @@ const LONGEST: usize = 30_000 * PER_MS;
 const SHORTEST_PARTIAL: usize = BEFORE + 300 * PER_MS;
 /// Longest wait for the words after the sound was given.
 const DECODE: Duration = Duration::from_secs(10);
+/// Utterances whose words are still to come while the caller says another. With more, the sound waits.
+const MOST_OVER: usize = 4;
 const PARTIAL_MS: u64 = 400;
 const HOLD_MS: u64 = 150;
 
@@ -82,6 +86,7 @@ impl Recognizer for Pocketsphinx {
             utterance: None,
             partial: None,
             last: None,
+            over: FuturesOrdered::new(),
             heard,
         };
         ear.listen(audio).await
@@ -95,6 +100,7 @@ impl Pocketsphinx {
 }
 
 type Finding<'a> = Pin<Box<dyn Future<Output = Result<Found, ProviderError>> + Send + 'a>>;
+type Over<'a> = Pin<Box<dyn Future<Output = (Utterance, Result<Found, ProviderError>)> + Send + 'a>>;
 
 /// One call's hearing.
 struct Ear<'a> {
@@ -106,8 +112,10 @@ struct Ear<'a> {
     utterance: Option<Utterance>,
     /// A program at work on the utterance so far.
     partial: Option<Finding<'a>>,
-    /// A program at work on the whole utterance.
+    /// A program at work on the whole utterance, which goes on when speech does.
     last: Option<Finding<'a>>,
+    /// Utterances before it, told in their order.
+    over: FuturesOrdered<Over<'a>>,
     heard: Sender<Heard>,
 }
 
@@ -116,6 +124,8 @@ struct Utterance {
     start: CallTime,
     end: Option<CallTime>,
     samples: Vec<i16>,
+    /// Samples of it when speech ended.
+    spoken: usize,
     /// Hears along; taken when speech ends.
     decoder: Option<Decoder>,
     partial: Found,
@@ -128,13 +138,14 @@ struct Utterance {
 impl Ear<'_> {
     async fn listen(&mut self, mut audio: Receiver<Hearing>) -> Result<(), ProviderError> {
         let mut open = true;
-        while open || self.last.is_some() {
+        while open || self.last.is_some() || !self.over.is_empty() {
             tokio::select! {
                 biased;
                 () = self.heard.closed() => return Err(ProviderError::Gone),
-                found = finding(&mut self.last) => self.finished(found?).await?,
+                Some((utterance, found)) = self.over.next() => self.tell(&utterance, found?).await?,
+                found = finding(&mut self.last), if self.over.is_empty() => self.finished(found?).await?,
                 found = finding(&mut self.partial) => self.part(found?).await?,
-                hearing = audio.recv(), if open => match hearing {
+                hearing = audio.recv(), if open && self.over.len() < MOST_OVER => match hearing {
                     Some(hearing) => self.hear(hearing).await?,
                     None => {
                         open = false;
@@ -175,17 +186,18 @@ impl Ear<'_> {
 
     async fn begin(&mut self, at: CallTime) -> Result<(), ProviderError> {
         let mut utterance = match self.utterance.take() {
-            // The pause was too short to end it.
-            Some(utterance) => utterance,
-            None => Utterance {
-                start: at,
-                end: None,
-                samples: self.before.iter().copied().collect(),
-                decoder: None,
-                partial: Found::default(),
-                begun: Instant::now(),
-                next: Instant::now(),
-            },
+            // The pause was too short to end it. The times of the sound tell that: a program that is late, since it loads its
+            // model, lets both marks be read at once.
+            Some(utterance) if utterance.end.is_none_or(|end| at.since(end) <= self.of.hold) => utterance,
+            Some(earlier) => {
+                let after = earlier.samples.get(earlier.spoken..).unwrap_or_default();
+                let utterance = Utterance::new(at, after[after.len().saturating_sub(BEFORE)..].to_vec());
+                if let Some(last) = self.last.take() {
+                    self.over.push_back(Box::pin(async move { (earlier, last.await) }));
+                }
+                utterance
+            }
+            None => Utterance::new(at, self.before.iter().copied().collect()),
         };
         if utterance.decoder.is_none() {
             self.last = None;
@@ -206,6 +218,7 @@ impl Ear<'_> {
         let Some(utterance) = &mut self.utterance else { return Ok(()) };
         let Some(decoder) = utterance.decoder.take() else { return Ok(()) };
         utterance.end = at;
+        utterance.spoken = utterance.samples.len();
         self.partial = None;
         let hold = if at.is_some() { self.of.hold } else { Duration::ZERO };
         let until = Instant::now() + hold;
@@ -252,6 +265,11 @@ impl Ear<'_> {
     async fn finished(&mut self, found: Found) -> Result<(), ProviderError> {
         let Some(utterance) = self.utterance.take() else { return Ok(()) };
         self.before.clear();
+        self.tell(&utterance, found).await
+    }
+
+    /// Tells the words of an utterance that is over.
+    async fn tell(&mut self, utterance: &Utterance, found: Found) -> Result<(), ProviderError> {
         // A phrase that broke off fits no grammar: what was heard of it is better than nothing.
         let found = if found.text.is_empty() { utterance.partial.clone() } else { found };
         if found.text.is_empty() {
@@ -263,6 +281,12 @@ impl Ear<'_> {
 }
 
 impl Utterance {
+    fn new(start: CallTime, samples: Vec<i16>) -> Self {
+        let now = Instant::now();
+        let partial = Found::default();
+        Utterance { start, end: None, samples, spoken: 0, decoder: None, partial, begun: now, next: now }
+    }
+
     fn words(&self, found: Found) -> Words {
         Words {
             text: found.text,
@@ -288,4 +312,67 @@ async fn within(
     work: impl Future<Output = Result<Found, ProviderError>> + Send,
 ) -> Result<Found, ProviderError> {
     timeout(DECODE, work).await.unwrap_or(Err(ProviderError::Timeout { what: "words", after: DECODE }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+
+    /// A recognizer that takes its time and hears in each utterance how many bytes it has.
+    fn slow(folder: &tempfile::TempDir) -> Pocketsphinx {
+        let path = folder.path().join("program");
+        std::fs::write(&path, "#!/bin/sh\nsleep 0.4\nexec wc -c\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let vocabulary = Vocabulary::new(&protocol::Extra::new()).unwrap();
+        Pocketsphinx { path, vocabulary, every: Duration::from_secs(60), hold: Duration::from_millis(150) }
+    }
+
+    /// What is heard of stretches of speech, from and to these times in ms, that are all read at once.
+    async fn heard(stretches: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let recognizer = slow(&folder);
+        let (audio, hearing) = channel(200);
+        let (heard, mut told) = channel(20);
+        for at in (0..=7000).step_by(100).map(CallTime::ms) {
+            for (from, to) in stretches {
+                // A detector tells a begin after 200 ms, and an end after 100.
+                if at == CallTime::ms(from + 200) {
+                    audio.try_send(Hearing::SpeechStarted { at: CallTime::ms(*from) }).unwrap();
+                }
+                if at == CallTime::ms(to + 100) {
+                    audio.try_send(Hearing::SpeechEnded { at: CallTime::ms(*to) }).unwrap();
+                }
+            }
+            audio.try_send(Hearing::Audio { at, samples: [1; 1600].into() }).unwrap();
+        }
+        drop(audio);
+        let (ran, finals) = tokio::join!(recognizer.run(hearing, heard), async {
+            let mut finals = Vec::new();
+            while let Some(Heard::Final(words)) = told.recv().await {
+                assert!(words.text.parse::<usize>().unwrap() > 3200 * 5, "{words:?}");
+                let ms = |at: Option<CallTime>| at.unwrap().0.as_millis() as u64;
+                finals.push((ms(words.start), ms(words.end)));
+            }
+            finals
+        });
+        ran.unwrap();
+        finals
+    }
+
+    #[tokio::test]
+    async fn utterances_stay_apart_however_late_their_words_are() {
+        let apart = [(500, 1500), (3700, 4700)];
+        assert_eq!(heard(&apart).await, apart);
+        let four = [(500, 1200), (1500, 2200), (3000, 3700), (5000, 6000)];
+        assert_eq!(heard(&four).await, four);
+    }
+
+    #[tokio::test]
+    async fn a_pause_shorter_than_the_hold_ends_no_utterance() {
+        assert_eq!(heard(&[(500, 1500), (1600, 2400)]).await, [(500, 2400)]);
+    }
 }

@@ -158,6 +158,9 @@ mod tests {
         assert_eq!(fits(Question { caller: text("a'%"), ..Question::default() }), 5);
         assert_eq!(fits(Question { caller: text("%"), ..Question::default() }), 5, "% is no pattern");
         assert_eq!(fits(Question { status: Some(486), ..Question::default() }), 1);
+        for (listed, count) in [("completed", 5), ("Caller", 1), ("aborted", 0), ("failed", 0)] {
+            assert_eq!(fits(Question { listed: text(listed), ..Question::default() }), count, "{listed}");
+        }
         assert_eq!(
             fits(Question { call_type: text("SIP"), reason: text("caller"), ..Question::default() }),
             6

@@ -19,6 +19,14 @@ pub const MOST: usize = 1000;
 /// How long a database may take over a question.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How lists tell of a call that was answered and ended.
+pub const COMPLETED: &str = "completed";
+/// How lists tell of a call that was not answered, for no reason that is known.
+pub const FAILED: &str = "failed";
+/// The same of a row: that of a crash is [`ABORTED`](super::records::ABORTED).
+const LISTED: &str = "CASE WHEN reason = 'aborted' THEN 'aborted' WHEN status = 200 THEN 'completed' \
+                      WHEN reason = '' THEN 'failed' ELSE reason END";
+
 /// What is asked. Clones share the database.
 #[derive(Clone, Debug)]
 pub enum Store {
@@ -41,6 +49,8 @@ pub struct Question {
     pub call_type: Option<String>,
     /// Status.
     pub status: Option<u16>,
+    /// How lists tell that it ended: [`ABORTED`](super::records::ABORTED), [`COMPLETED`], [`FAILED`] or a hang-up reason.
+    pub listed: Option<String>,
     /// Hang-up reason as in events.
     pub reason: Option<String>,
     /// Calls that began then or later, Unix ms.
@@ -132,6 +142,7 @@ impl Question {
             (format!("{find}(callee, {{}}) > 0"), word(&self.callee)),
             ("lower(call_type) = lower({})".to_owned(), word(&self.call_type)),
             ("status = {}".to_owned(), self.status.map(|status| Value::Number(status.into()))),
+            (format!("lower({LISTED}) = lower({{}})"), word(&self.listed)),
             ("lower(reason) = lower({})".to_owned(), word(&self.reason)),
             ("start_ms >= {}".to_owned(), self.from_ms.map(Value::Number)),
             ("start_ms < {}".to_owned(), self.to_ms.map(Value::Number)),
