@@ -2,6 +2,9 @@
 
 use protocol::HangupReason;
 use protocol::reason::Initiator;
+use rtp::sdp::SdpError;
+
+use crate::legs::Warning;
 
 /// How a call ended: who, why, and with which SIP status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct End {
     pub status: u16,
     /// Text for the record and for peers.
     pub message: Option<String>,
+    /// What is wrong with the caller's description, if that is why.
+    pub warning: Option<Warning>,
 }
 
 impl End {
@@ -25,7 +30,7 @@ impl End {
             HangupReason::Refer | HangupReason::Other(_) => None,
             _ => Some(Initiator::System),
         };
-        End { reason, initiator, status, message: None }
+        End { reason, initiator, status, message: None, warning: None }
     }
 
     /// The same end with a text.
@@ -33,6 +38,12 @@ impl End {
     pub fn because(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
         self
+    }
+
+    /// The end of a call whose descriptions lead to no sound.
+    pub(crate) fn disagreed(error: &SdpError) -> Self {
+        let end = End::new(HangupReason::Failed, error.status()).because(error.to_string());
+        End { warning: Some(error.into()), ..end }
     }
 }
 
@@ -54,6 +65,10 @@ impl StopReason {
     pub fn end(self, answered: bool) -> End {
         let status = if answered { 200 } else { 503 };
         match self {
+            // Another call may well find a client: 503 would have the caller's proxy leave us out for a while.
+            StopReason::ClientGone if !answered => {
+                End::new(HangupReason::System, 480).because("client disconnected")
+            }
             StopReason::Killed => End::new(HangupReason::System, status).because("killed"),
             StopReason::Shutdown => End::new(HangupReason::ServerUnavailable, status).because("server stops"),
             StopReason::ClientGone => End::new(HangupReason::System, status).because("client disconnected"),

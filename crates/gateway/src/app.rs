@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use call::legs::hosts::Names;
 use call::setup::{EventLog, Rules, TransferRequests};
 use call::{CallHandle, Services, Setup};
 use chrono::{SecondsFormat, Utc};
@@ -53,6 +54,8 @@ pub struct App {
     pub ladders: Ladders,
     /// RTP ports.
     pub ports: Ports,
+    /// Finds hosts that descriptions name.
+    pub names: Arc<dyn Names>,
     /// Where records go; absent: nowhere.
     pub records: Option<Archive>,
     /// Owner of every task of the server.

@@ -8,11 +8,12 @@ use call::legs::sip::{Route, SipLeg};
 use call::legs::sip_media::SipMedia;
 use call::setup::{Dial, Dialer, Line, Undialled};
 use protocol::option::SipOption;
-use sip::{Credentials, Resolver, SipHandle};
+use sip::{Credentials, SipHandle};
 
 use crate::accounts;
 use crate::config::{Config, RegisterUser, Rewrite};
 use crate::ladder::Ladders;
+use crate::media_names::MediaNames;
 use crate::ports::Ports;
 use crate::sip_io;
 
@@ -24,14 +25,20 @@ const MOST_CALL_ID: usize = 256;
 pub struct Lines {
     sip: SipHandle,
     ports: Ports,
-    names: Resolver,
+    names: Arc<MediaNames>,
     ladders: Ladders,
     config: Arc<Config>,
 }
 
 impl Lines {
     /// Lines over `sip`, with sound on `ports`; what passes on them is shown in `ladders`.
-    pub fn new(sip: SipHandle, ports: Ports, names: Resolver, ladders: Ladders, config: Config) -> Self {
+    pub(crate) fn new(
+        sip: SipHandle,
+        ports: Ports,
+        names: Arc<MediaNames>,
+        ladders: Ladders,
+        config: Config,
+    ) -> Self {
         Lines { sip, ports, names, ladders, config: Arc::new(config) }
     }
 
@@ -105,7 +112,7 @@ impl Dialer for Lines {
     async fn open(&self, dial: Dial) -> Result<Line, Undialled> {
         self.check(&dial.callee)?;
         let way = way(&self.config, &dial.callee)?;
-        let targets = self.names.targets(&way.uri).await.map_err(|error| Undialled {
+        let targets = self.names.resolver().targets(&way.uri).await.map_err(|error| Undialled {
             code: 503,
             reason: format!("{}: {error}", protocol::read::shown(&way.uri)),
         })?;
@@ -129,7 +136,7 @@ impl Dialer for Lines {
             keep: Box::new(port),
         };
         Ok(Line {
-            leg: Box::new(SipLeg::outbound(self.sip.clone(), route)),
+            leg: Box::new(SipLeg::outbound(self.sip.clone(), route).finding(self.names.clone())),
             wire,
             media: SipMedia::outbound(media),
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use call::setup::Vendors;
 use call::{MediaThreads, Services};
 use protocol::record::CallRecord;
-use sip::{Admission, Bound, Driver, Resolver, SipHandle};
+use sip::{Admission, Bound, Driver, SipHandle};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ use crate::inbound::Routes;
 use crate::ladder::Ladders;
 use crate::library::Sounds;
 use crate::mcp::Servers;
+use crate::media_names::MediaNames;
 use crate::media_pass::Passes;
 use crate::outbound::Lines;
 use crate::parked::Parked;
@@ -119,7 +120,7 @@ impl Server {
             TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
         let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
         let SipDoor { mut driver, handle, incoming, ladders } = sip_io::bind(&config).await?;
-        let names = Resolver::asking(&config.sip.dns).map_err(StartError::Names)?;
+        let names = Arc::new(MediaNames::asking(&config.sip.dns).map_err(StartError::Names)?);
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
         let (reports_in, reports_out) = mpsc::channel(reports::REPORTS);
@@ -157,8 +158,8 @@ impl Server {
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
-        let app =
-            Arc::new(build(config, Doorkeepers { access, egress, ports, ladders }, services, playbooks));
+        let keepers = Doorkeepers { access, egress, ports, ladders, names: names.clone() };
+        let app = Arc::new(build(config, keepers, services, playbooks));
         watch(&mut driver, &app, handle.local_addr())?;
         let stop_records = CancellationToken::new();
         let driver = spawn(driver.run());
@@ -174,7 +175,7 @@ impl Server {
             app.tasks.spawn(files.keep_current(handle.clone(), app.closing.clone()));
         }
         tracing::info!("{}", policy::openness(&app.config));
-        for keeper in app.accounts.keepers(&handle, &names, &app.closing) {
+        for keeper in app.accounts.keepers(&handle, names.resolver(), &app.closing) {
             app.tasks.spawn(keeper);
         }
         app.tasks.spawn(sip_io::take(app.clone(), handle.clone(), incoming));
@@ -278,7 +279,7 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
 fn dialer(
     sip: &SipHandle,
     ports: &Ports,
-    names: &Resolver,
+    names: &Arc<MediaNames>,
     ladders: &Ladders,
     config: &Config,
 ) -> Arc<Lines> {
@@ -298,6 +299,7 @@ struct Doorkeepers {
     egress: Egress,
     ports: Ports,
     ladders: Ladders,
+    names: Arc<MediaNames>,
 }
 
 fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
@@ -335,6 +337,7 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
         routes,
         playbooks,
         parked: Parked::default(),
+        names: keepers.names,
         ladders: keepers.ladders,
         webhook,
         records,

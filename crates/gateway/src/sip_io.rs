@@ -225,6 +225,9 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
     app.ladders.name(&invite.dialog_id, &invite);
     let Invite { from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
     tracing::info!(call = ?dialog_id, from = ?from_uri, to = ?to_uri, %source, "inbound call");
+    let mut leg = SipLeg::inbound(handle.clone(), dialog, events).telling(parts.port.told());
+    leg = leg.finding(app.names.clone());
+    let sdp = leg.located(sdp).await;
     let media = local_media(&app.config, source, parts.port.number());
     let unclaimed = parts.playbook.is_none();
     let setup = Setup {
@@ -232,7 +235,7 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
         kind: CallKind::Sip,
         caller: from_uri,
         callee: to_uri,
-        leg: Box::new(SipLeg::inbound(handle.clone(), dialog, events).telling(parts.port.told())),
+        leg: Box::new(leg),
         wire: parts.wire,
         sip: Some(SipMedia::inbound(sdp, media)),
         vars: variables(headers),

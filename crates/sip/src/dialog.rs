@@ -99,6 +99,8 @@ pub(crate) struct Calling {
 pub(crate) struct Fork {
     pub(crate) path: Path,
     pub(crate) reliable: rel::Sequence,
+    /// Whether our offer is answered and we have acknowledged that: either end may make another one.
+    pub(crate) agreed: bool,
 }
 
 impl Calling {
@@ -113,6 +115,11 @@ impl Calling {
     /// Whether the callee with this tag rings, and is still wanted to.
     pub(crate) fn rings_at(&self, tag: &[u8]) -> bool {
         !self.is_cancelled() && self.forks.iter().any(|fork| fork.path.remote_tag == tag)
+    }
+
+    /// Whether our offer is answered by the callee with this tag, which is still wanted.
+    pub(crate) fn agreed_with(&self, tag: &[u8]) -> bool {
+        !self.is_cancelled() && self.forks.iter().any(|fork| fork.agreed && fork.path.remote_tag == tag)
     }
 
     pub(crate) fn fork(&mut self, tag: &[u8]) -> Option<&mut Fork> {
@@ -171,6 +178,8 @@ pub(crate) struct Early {
     /// Whether the caller takes no others.
     pub(crate) required: bool,
     pub(crate) numbering: rel::Numbering,
+    /// Whether the caller has acknowledged our answer to its offer: either end may make another one.
+    pub(crate) agreed: bool,
     pub(crate) waiting: Option<Reliably>,
     /// What is sent when that one is acknowledged.
     pub(crate) next: Option<Next>,

@@ -110,6 +110,8 @@ pub(crate) struct Registration {
     target: usize,
     /// The REGISTER to which nothing has been said yet.
     pub(crate) unheard: Option<TxId>,
+    /// Whether there is another target that has not failed lately.
+    pub(crate) others: bool,
     failures: u32,
     tried: Time,
 }
@@ -146,6 +148,7 @@ impl Registration {
             held: None,
             target: 0,
             unheard: None,
+            others: false,
             failures: 0,
             tried: Time::ZERO,
             account,

@@ -94,13 +94,13 @@ fn leg(request: &LegRequest) -> String {
         LegRequest::Ring { sdp: None } => "rings".into(),
         LegRequest::Ring { sdp: Some(_) } => "rings with sound".into(),
         LegRequest::Answer { sdp } => format!("answers {}", media(sdp)),
-        LegRequest::Reject { code, reason } => format!("refuses {code} {reason}"),
+        LegRequest::Reject { code, reason, .. } => format!("refuses {code} {reason}"),
         LegRequest::AnswerReoffer(Ok(sdp)) => format!("agrees to {}", media(sdp)),
         LegRequest::Offer { sdp } => format!("is offered {}", media(sdp)),
         LegRequest::Digit { digit, length, body } => {
             format!("sends key {digit} for {} ms as {body:?}", length.as_millis())
         }
-        LegRequest::AnswerReoffer(Err(code)) => format!("refuses other media {code}"),
+        LegRequest::AnswerReoffer(Err(objection)) => format!("refuses other media {}", objection.code),
         LegRequest::Transfer(transfer) => match transfer.with {
             Some(LegId(number)) => format!("is asked to call {} in place of leg {number}", transfer.to),
             None => format!("is asked to call {}", transfer.to),

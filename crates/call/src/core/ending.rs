@@ -58,7 +58,11 @@ impl Core {
         let request = match &self.state {
             State::Pending if !gone && end.status >= 300 => {
                 let said = end.message.clone().filter(|_| end.reason == HangupReason::Rejected);
-                LegRequest::Reject { code: end.status, reason: said.unwrap_or_default() }
+                LegRequest::Reject {
+                    code: end.status,
+                    reason: said.unwrap_or_default(),
+                    warning: end.warning.clone(),
+                }
             }
             _ => {
                 let (headers, faults) = self.bye_headers();

@@ -7,7 +7,7 @@ use protocol::{CallTime, Extra};
 
 use super::{Core, Effect};
 use crate::legs::sip_media::{Agreed, SipMedia};
-use crate::legs::{LegId, LegRequest};
+use crate::legs::{LegId, LegRequest, Objection};
 use crate::media::order::{LegPlan, RtpPlan, Start, ToMedia};
 
 impl Core {
@@ -24,7 +24,8 @@ impl Core {
     /// ends by it.
     pub(crate) fn reoffered(&mut self, now: CallTime, leg: LegId, offer: Option<&str>) {
         let Some((media, start)) = self.media_of(leg) else {
-            return self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(488))));
+            let no_sound = Objection { code: 488, warning: None };
+            return self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(no_sound))));
         };
         match media.reoffer(offer, start) {
             Ok(Agreed { sdp, plan }) => {
@@ -35,9 +36,9 @@ impl Core {
                 }
             }
             Err(error) => {
-                let code = error.status();
-                self.effect(Effect::Request(leg, LegRequest::AnswerReoffer(Err(code))));
-                self.error(now, "sip", error.to_string(), code);
+                let refusal = LegRequest::AnswerReoffer(Err((&error).into()));
+                self.effect(Effect::Request(leg, refusal));
+                self.error(now, "sip", error.to_string(), error.status());
             }
         }
     }

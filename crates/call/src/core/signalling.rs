@@ -343,7 +343,7 @@ impl Core {
             Err(error) => {
                 let code = error.status();
                 self.error(now, "sip", error.to_string(), code);
-                self.end(now, End::new(HangupReason::Failed, code).because(error.to_string()));
+                self.end(now, End::disagreed(&error));
                 None
             }
         }
@@ -378,7 +378,7 @@ impl Core {
             Ok(plan) => self.agreed(now, LegId::MAIN, plan),
             Err(error) => {
                 self.error(now, "sip", error.to_string(), error.status());
-                self.end(now, End::new(HangupReason::Failed, error.status()).because(error.to_string()));
+                self.end(now, End::disagreed(&error));
             }
         }
     }

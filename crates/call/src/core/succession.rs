@@ -416,7 +416,7 @@ impl Core {
     fn turn_away(&mut self, place: LegId, code: u16) {
         let leg = self.next_leg();
         self.effect(Effect::Adopt(place, leg));
-        self.effect(Effect::Request(leg, LegRequest::Reject { code, reason: String::new() }));
+        self.effect(Effect::Request(leg, LegRequest::Reject { code, reason: String::new(), warning: None }));
         self.effect(Effect::Drop(leg));
     }
 
@@ -434,7 +434,10 @@ impl Core {
         let (leg, offer) = (newcomer.leg, newcomer.offer.clone());
         let Some(keys) = keys else { return };
         let Some((old, start)) = self.media_of(newcomer.place) else {
-            self.effect(Effect::Request(leg, LegRequest::Reject { code: 481, reason: String::new() }));
+            self.effect(Effect::Request(
+                leg,
+                LegRequest::Reject { code: 481, reason: String::new(), warning: None },
+            ));
             return self.effect(Effect::Drop(leg));
         };
         let mut media = old.successor(offer, newcomer.source, keys);
@@ -444,8 +447,8 @@ impl Core {
                 self.effect(Effect::Request(leg, LegRequest::Answer { sdp }));
             }
             Err(error) => {
-                let (code, reason) = (error.status(), String::new());
-                self.effect(Effect::Request(leg, LegRequest::Reject { code, reason }));
+                let (code, reason, warning) = (error.status(), String::new(), Some((&error).into()));
+                self.effect(Effect::Request(leg, LegRequest::Reject { code, reason, warning }));
                 self.effect(Effect::Drop(leg));
                 self.error(now, "sip", error.to_string(), code);
             }

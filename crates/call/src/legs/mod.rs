@@ -1,5 +1,6 @@
 //! A party's connection: its signalling. Its packets go to Media.
 
+pub mod hosts;
 pub mod sip;
 pub mod sip_media;
 pub mod unsignalled;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use protocol::Headers;
 use protocol::event::TransferState;
+use rtp::sdp::SdpError;
 
 /// Names a leg within its call. The main leg is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,6 +172,36 @@ pub struct TransferOut {
     pub headers: Headers,
 }
 
+/// What the far end is told of a description that cannot be met (RFC 3261 section 20.43).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// 300 to 399.
+    pub code: u16,
+    /// In words.
+    pub text: String,
+}
+
+impl From<&SdpError> for Warning {
+    fn from(error: &SdpError) -> Self {
+        Warning { code: error.warning(), text: error.to_string() }
+    }
+}
+
+/// Why other media are refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// SIP status.
+    pub code: u16,
+    /// What is wrong with the description.
+    pub warning: Option<Warning>,
+}
+
+impl From<&SdpError> for Objection {
+    fn from(error: &SdpError) -> Self {
+        Objection { code: error.status(), warning: Some(error.into()) }
+    }
+}
+
 /// How a digit is written in an INFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigitBody {
@@ -201,9 +233,11 @@ pub enum LegRequest {
         code: u16,
         /// Text for the status line.
         reason: String,
+        /// What is wrong with its description, if that is the reason.
+        warning: Option<Warning>,
     },
-    /// Answer other media, or refuse it with a SIP status; the call goes on as before.
-    AnswerReoffer(Result<String, u16>),
+    /// Answer other media, or refuse it; the call goes on as before.
+    AnswerReoffer(Result<String, Objection>),
     /// Offer other media; [`LegEvent::OfferAnswered`] or [`LegEvent::OfferRefused`] tells what came of it. It takes the
     /// place of an offer that waits for one of the far end's to be over.
     Offer {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use protocol::Headers;
 use protocol::event::TransferState;
 use sip::driver::SipHandle;
@@ -14,8 +15,10 @@ use sip::{
 };
 use tokio::sync::mpsc;
 
+use super::hosts::{Hosts, Names};
 use super::{
-    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, TransferIn, TransferOut, Unsendable,
+    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, Objection, TransferIn, TransferOut,
+    Unsendable, Warning,
 };
 
 /// Retry-After of a 503, in seconds.
@@ -35,6 +38,10 @@ pub struct SipLeg {
     early: EarlyAnswers,
     /// Set when the far end is told where to send its sound.
     told: Arc<AtomicBool>,
+    /// Finds hosts that descriptions name; without it they are refused.
+    hosts: Option<Hosts>,
+    /// An event whose description waits for the address of a host.
+    locating: Option<BoxFuture<'static, (Hosts, SipEvent)>>,
     over: bool,
 }
 
@@ -55,26 +62,24 @@ pub struct Route {
 impl SipLeg {
     /// The leg of a call that came in. It has told nobody yet where sound may be sent.
     pub fn inbound(sip: SipHandle, dialog: DialogId, events: mpsc::Receiver<SipEvent>) -> Self {
-        SipLeg {
-            sip,
-            dialog: Some((dialog, events)),
-            route: None,
-            successor: None,
-            early: EarlyAnswers::default(),
-            told: Arc::default(),
-            over: false,
-        }
+        SipLeg { dialog: Some((dialog, events)), ..SipLeg::new(sip) }
     }
 
     /// A leg on which [`LegRequest::Invite`] calls someone.
     pub fn outbound(sip: SipHandle, route: Route) -> Self {
+        SipLeg { route: Some(route), ..SipLeg::new(sip) }
+    }
+
+    fn new(sip: SipHandle) -> Self {
         SipLeg {
             sip,
             dialog: None,
-            route: Some(route),
+            route: None,
             successor: None,
             early: EarlyAnswers::default(),
             told: Arc::default(),
+            hosts: None,
+            locating: None,
             over: false,
         }
     }
@@ -84,6 +89,39 @@ impl SipLeg {
     #[must_use]
     pub fn telling(self, told: Arc<AtomicBool>) -> Self {
         SipLeg { told, ..self }
+    }
+
+    /// The same, and hosts that the far end's descriptions name are looked up in `names`.
+    #[must_use]
+    pub fn finding(self, names: Arc<dyn Names>) -> Self {
+        SipLeg { hosts: Some(Hosts::new(names)), ..self }
+    }
+
+    /// The far end's first offer with addresses in place of the hosts that it names.
+    pub async fn located(&mut self, sdp: Option<String>) -> Option<String> {
+        match (&mut self.hosts, sdp) {
+            (Some(hosts), Some(sdp)) => Some(hosts.locate(&sdp).await),
+            (_, sdp) => sdp,
+        }
+    }
+
+    /// The next thing that happens in the dialog, with addresses in its description. Pending for ever once the leg is
+    /// over, `None` when the driver has stopped. Cancel-safe: an event that waits for an address is kept.
+    async fn heard(&mut self) -> Option<SipEvent> {
+        if self.locating.is_none() {
+            let Some((_, events)) = self.dialog.as_mut().filter(|_| !self.over) else {
+                return std::future::pending().await;
+            };
+            let mut event = events.recv().await?;
+            if !names_hosts(&mut event) {
+                return Some(event);
+            }
+            let Some(hosts) = self.hosts.take() else { return Some(event) };
+            self.locating = Some(Box::pin(locate(hosts, event)));
+        }
+        let (hosts, event) = self.locating.as_mut()?.await;
+        (self.locating, self.hosts) = (None, Some(hosts));
+        Some(event)
     }
 
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
@@ -206,10 +244,7 @@ fn status_of(why: Failure) -> u16 {
 impl Leg for SipLeg {
     async fn next(&mut self) -> LegEvent {
         loop {
-            let Some((_, events)) = self.dialog.as_mut().filter(|_| !self.over) else {
-                return std::future::pending().await;
-            };
-            let Some(event) = events.recv().await else {
+            let Some(event) = self.heard().await else {
                 self.over = true;
                 return LegEvent::Ended { remote: false, message: Some("the SIP driver has stopped".into()) };
             };
@@ -238,12 +273,20 @@ impl Leg for SipLeg {
                     asked = Asked::Waits;
                 }
             }),
-            LegRequest::Reject { code, reason } => {
-                let headers =
-                    if code == 503 { vec![("Retry-After".into(), RETRY_AFTER.into())] } else { Vec::new() };
+            LegRequest::Reject { code, reason, warning } => {
+                let mut headers = warned(warning);
+                if code == 503 {
+                    headers.push(("Retry-After".into(), RETRY_AFTER.into()));
+                }
                 sip.reject(dialog, Rejection { code, reason, headers }).await
             }
-            LegRequest::AnswerReoffer(answer) => sip.answer_reoffer(dialog, answer).await,
+            LegRequest::AnswerReoffer(answer) => {
+                let refused = |Objection { code, warning }| Rejection {
+                    headers: warned(warning),
+                    ..Rejection::new(code)
+                };
+                sip.answer_reoffer(dialog, answer.map_err(refused)).await
+            }
             LegRequest::Offer { sdp } => sip.reoffer(dialog, sdp).await,
             LegRequest::Digit { digit, length, body } => {
                 sip.request_inside(dialog, digit_info(digit, length, body)).await
@@ -276,12 +319,48 @@ impl Leg for SipLeg {
     async fn successor(&mut self) -> Option<Box<dyn Leg>> {
         let by = self.successor.take()?;
         let events = self.sip.claim(by).await.ok()?;
-        Some(Box::new(SipLeg::inbound(self.sip.clone(), by, events)))
+        let leg = SipLeg::inbound(self.sip.clone(), by, events);
+        Some(Box::new(SipLeg { hosts: self.hosts.as_ref().map(Hosts::anew), ..leg }))
     }
 
     fn dialog(&self) -> Option<u64> {
         self.dialog.as_ref().map(|(dialog, _)| dialog.0)
     }
+}
+
+/// The description in an event.
+fn description(event: &mut SipEvent) -> Option<&mut String> {
+    match event {
+        SipEvent::Established { sdp, .. }
+        | SipEvent::Reoffered { sdp, .. }
+        | SipEvent::ReofferAnswered { sdp, .. }
+        | SipEvent::OfferAnswered { sdp, .. }
+        | SipEvent::Provisional { sdp, .. }
+        | SipEvent::Answered { sdp, .. } => sdp.as_mut(),
+        SipEvent::TakenOver { invite, .. } => invite.sdp.as_mut(),
+        _ => None,
+    }
+}
+
+fn names_hosts(event: &mut SipEvent) -> bool {
+    description(event).is_some_and(|sdp| !rtp::sdp::hosts(sdp).is_empty())
+}
+
+/// The event with addresses in place of the hosts that its description names.
+async fn locate(mut hosts: Hosts, mut event: SipEvent) -> (Hosts, SipEvent) {
+    if let Some(sdp) = description(&mut event) {
+        *sdp = hosts.locate(sdp).await;
+    }
+    (hosts, event)
+}
+
+/// The header that tells a warning, in our name.
+fn warned(warning: Option<Warning>) -> Vec<(String, String)> {
+    let line = |Warning { code, text }| {
+        let text: String = text.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).collect();
+        ("Warning".to_owned(), format!("{code} active-call \"{text}\""))
+    };
+    warning.map(line).into_iter().collect()
 }
 
 fn refer(transfer: TransferOut) -> Refer {

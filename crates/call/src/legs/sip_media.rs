@@ -114,10 +114,15 @@ impl SipMedia {
         }
     }
 
-    /// Answers an offer inside the dialog, or makes one when it has none.
+    /// Answers an offer inside the dialog, or makes one when it has none. An offer of a call that is not answered yet is
+    /// what the answer to the call will say.
     pub(crate) fn reoffer(&mut self, offer: Option<&str>, start: Start) -> Result<Agreed, SdpError> {
         match offer {
-            Some(offer) => self.answer_to(offer, start),
+            Some(offer) => {
+                let agreed = self.answer_to(offer, start)?;
+                self.offer = self.offer.take().map(|_| offer.to_owned());
+                Ok(agreed)
+            }
             None => Ok(self.offer_ours()),
         }
     }

@@ -1,17 +1,25 @@
-//! Names of carriers in the name service: pointers (NAPTR), services (SRV) and addresses lead calls of ours to the callee.
+//! Names in the name service: pointers (NAPTR), services (SRV) and addresses lead calls of ours to the callee, and hosts
+//! that descriptions name to where sound goes.
 
 use std::net::SocketAddr;
 
-use serde_json::json;
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use crate::raw_phone::RawPhone;
-use crate::rig::Rig;
+use crate::inbound_sip::{hook, webhooks};
+use crate::raw_phone::{RawPhone, sdp, value};
+use crate::rig::{PATIENCE, Rig};
 
 // Kinds of records.
 const A: u16 = 1;
 const SRV: u16 = 33;
 const NAPTR: u16 = 35;
+
+/// A name to which no answer comes.
+const SILENT: &str = "silent.test";
 
 /// A name server of a few records. It answers questions for which it has none with none.
 struct Zone(Vec<(&'static str, u16, Vec<u8>)>);
@@ -42,6 +50,9 @@ impl Zone {
     fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
         let length = question.get(12..)?.iter().position(|byte| *byte == 0)? + 1;
         let name = question[12..12 + length].to_ascii_lowercase();
+        if name == labels(SILENT) {
+            return None;
+        }
         let kind = u16::from_be_bytes(question.get(12 + length..14 + length)?.try_into().ok()?);
         let found: Vec<_> = self
             .0
@@ -61,6 +72,15 @@ impl Zone {
             answer.extend(data);
         }
         Some(answer)
+    }
+
+    /// Answers from a socket of its own, as long as the test lasts.
+    async fn start(self) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the name server lives as long as its test")]
+        tokio::spawn(self.serve(socket));
+        address
     }
 
     async fn serve(self, socket: UdpSocket) {
@@ -92,10 +112,7 @@ async fn a_call_goes_where_the_records_of_a_name_lead() {
         ("_sip._udp.plain.test", SRV, srv(1, by_srv, "gw.carrier.test")),
         ("gw.carrier.test", A, loopback),
     ]);
-    let names = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let server: SocketAddr = names.local_addr().unwrap();
-    #[expect(clippy::disallowed_methods, reason = "the name server lives as long as its test")]
-    tokio::spawn(zone.serve(names));
+    let server = zone.start().await;
     let rig = Rig::start_with(|config| config.sip.dns = vec![server]).await;
     for (name, socket) in [("carrier.test", pointed), ("plain.test", served)] {
         let phone = RawPhone::at(socket, rig.server.sip_addr());
@@ -110,5 +127,83 @@ async fn a_call_goes_where_the_records_of_a_name_lead() {
     client.send(json!({"command": "invite", "option": {"callee": "sip:desk@nowhere.test"}})).await;
     assert_eq!(client.event("reject").await["code"], 503, "a name without records leads nowhere");
     drop(client);
+    rig.server.stop().await;
+}
+
+/// A description of G.711 on a socket of a host that is named.
+fn at_host(host: &str, sound: &UdpSocket) -> String {
+    sdp(sound.local_addr().unwrap()).replace("c=IN IP4 127.0.0.1", &format!("c=IN IP4 {host}"))
+}
+
+/// A packet of sound comes here.
+async fn sound_comes(sound: &UdpSocket) {
+    let mut packet = [0; 1500];
+    let length = timeout(PATIENCE, sound.recv(&mut packet)).await.expect("sound").unwrap();
+    assert!(length >= 12 && packet[0] >> 6 == 2, "a packet of RTP");
+}
+
+/// A server that asks a name server which knows `media.test`, and its webhook.
+async fn knowing() -> (Rig, mpsc::Receiver<(HeaderMap, Value)>) {
+    let zone = Zone(vec![("media.test", A, vec![127, 0, 0, 1])]);
+    let server = zone.start().await;
+    let (url, told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| {
+        webhooks(config, &[url]);
+        config.sip.dns = vec![server];
+    })
+    .await;
+    (rig, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_may_name_the_host_of_its_sound_and_one_that_is_not_found_is_told_so() {
+    let (rig, mut told) = knowing().await;
+    for (call, host) in [("named", "media.test"), ("unknown", "nowhere.test"), ("unheard", SILENT)] {
+        let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let phone = RawPhone::towards(rig.server.sip_addr(), call).await;
+        phone.invite_with("", &at_host(host, &sound)).await;
+        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        client.send(json!({"command": "accept", "option": {}})).await;
+        let answer = phone.answered().await;
+        if host == "media.test" {
+            assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+            sound_comes(&sound).await;
+            phone.hang_up(&answer).await;
+            client.event("hangup").await;
+        } else {
+            assert!(answer.starts_with("SIP/2.0 488 "), "{answer}");
+            let warning = value(&answer, "Warning");
+            assert!(warning.starts_with("399 active-call ") && warning.contains(host), "{warning}");
+        }
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callee_may_name_the_host_of_its_sound() {
+    let (rig, _told) = knowing().await;
+    for host in ["media.test", "nowhere.test"] {
+        let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let callee = format!("sip:desk@{}", socket.local_addr().unwrap());
+        let phone = RawPhone::at(socket, rig.server.sip_addr());
+        let mut client = rig.connect("/call/sip").await;
+        client.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+        let invite = phone.asked("INVITE").await;
+        phone.answer(&invite, "200 OK", &at_host(host, &sound)).await;
+        phone.asked("ACK").await;
+        if host == "media.test" {
+            client.event("answer").await;
+            sound_comes(&sound).await;
+            client.send(json!({"command": "hangup"})).await;
+        } else {
+            let error = client.event("error").await.to_string();
+            assert!(error.contains("nowhere.test"), "{error}");
+        }
+        let bye = phone.asked("BYE").await;
+        phone.answer(&bye, "200 OK", "").await;
+        client.event("hangup").await;
+    }
     rig.server.stop().await;
 }

@@ -58,8 +58,10 @@ pub enum SdpError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The address is a name; media addresses are not looked up.
-    #[error("media address `{name}` is a name; a literal IPv4 or IPv6 address is needed")]
+    /// The address is a name that has not been replaced by an address ([`located`](super::located)).
+    #[error(
+        "media address `{name}` is no IPv4 or IPv6 address and no name of a host that has one of the kind it says"
+    )]
     HostName {
         /// The name given.
         name: String,
@@ -93,7 +95,7 @@ impl SdpError {
     /// Code for a `Warning` header beside a 488 (RFC 3261 section 20.43).
     pub fn warning(&self) -> u16 {
         match self {
-            SdpError::HostName { .. } | SdpError::AddressFamily { .. } => 301,
+            SdpError::AddressFamily { .. } => 301,
             SdpError::Transport { .. } => 302,
             SdpError::NoAudio | SdpError::Refused => 304,
             SdpError::NoCodec { .. } => 305,

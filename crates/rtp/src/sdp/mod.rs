@@ -7,6 +7,7 @@
 mod answer;
 mod crypto;
 mod error;
+mod hosts;
 mod offer;
 mod parse;
 mod write;
@@ -20,6 +21,7 @@ use crate::srtp::Keys;
 pub use answer::answer;
 pub use crypto::{KeyRing, RING_BYTES, Security, redacted};
 pub use error::SdpError;
+pub use hosts::{Host, hosts, located};
 pub use offer::{offer, read_answer};
 
 /// Packet lengths we send and accept, in milliseconds.

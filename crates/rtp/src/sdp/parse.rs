@@ -140,7 +140,7 @@ impl<'a> Description<'a> {
     }
 }
 
-fn is_one_peer(ip: IpAddr) -> bool {
+pub(super) fn is_one_peer(ip: IpAddr) -> bool {
     !ip.is_multicast() && !matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
 }
 

@@ -11,6 +11,7 @@ mod sdp_answer;
 mod sdp_crypto;
 mod sdp_field;
 mod sdp_hostile;
+mod sdp_hosts;
 mod sdp_offer;
 mod seeds;
 mod srtp;

@@ -258,7 +258,7 @@ fn every_refusal_has_its_status() {
         ("m=audio 4000 RTP/AVP 18 99\r\na=rtpmap:99 iLBC/8000\r\n", 488, 305),
         ("m=audio 4000 RTP/SAVPF 0\r\n", 488, 302),
         ("m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n", 488, 302),
-        ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 media.example.com\r\n", 488, 301),
+        ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 media.example.com\r\n", 488, 399),
         ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 224.2.1.1/127\r\n", 488, 330),
         ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4\r\n", 400, 399),
         ("m=audio 70000 RTP/AVP 0\r\n", 400, 399),

@@ -17,6 +17,8 @@ use crate::order::SipError;
 
 /// Longest time for all questions about one URI.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Longest time for the addresses of one host: who has called waits.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(3);
 /// Most targets of one URI.
 const MOST: usize = 8;
 /// What is tried without NAPTR, in this order.
@@ -82,6 +84,14 @@ impl Resolver {
         let mut hops = timeout(PATIENCE, self.follow(lead)).await.unwrap_or_default();
         hops.truncate(MOST);
         if hops.is_empty() { Err(SipError::NoTarget) } else { Ok(hops) }
+    }
+
+    /// The addresses of a host, best first; none when it has none or the servers do not answer in time.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        match timeout(MEDIA_PATIENCE, self.0.lookup_ip(absolute(host))).await {
+            Ok(Ok(found)) => found.iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
     async fn follow(&self, lead: Lead) -> Vec<Hop> {

@@ -48,7 +48,7 @@ pub(super) enum Order {
     Reject(DialogId, Rejection, Reply<()>),
     Bye(DialogId, Headers, Reply<()>),
     Hangup(DialogId, Headers, Reply<()>),
-    AnswerReoffer(DialogId, Result<String, u16>, Reply<()>),
+    AnswerReoffer(DialogId, Result<String, Rejection>, Reply<()>),
     Reoffer(DialogId, String, Reply<()>),
     AskForOffer(DialogId, Reply<()>),
     Acknowledge(DialogId, String, Reply<()>),
@@ -100,8 +100,11 @@ impl Driver {
         let endpoint = &mut self.endpoint;
         match order {
             Order::AnswerReoffer(dialog, answer, reply) => {
-                let answer = answer.as_deref().map_err(|code| *code);
-                drop(reply.send(endpoint.answer_reoffer(now, dialog, answer)));
+                let answered = match answer {
+                    Ok(sdp) => endpoint.answer_reoffer(now, dialog, Ok(&sdp)),
+                    Err(rejection) => endpoint.answer_reoffer(now, dialog, Err(rejection)),
+                };
+                drop(reply.send(answered));
             }
             Order::Reoffer(dialog, sdp, reply) => drop(reply.send(endpoint.reoffer(now, dialog, &sdp))),
             Order::AskForOffer(dialog, reply) => drop(reply.send(endpoint.ask_for_offer(now, dialog))),
@@ -321,7 +324,7 @@ impl SipHandle {
     pub async fn answer_reoffer(
         &self,
         dialog: DialogId,
-        answer: Result<String, u16>,
+        answer: Result<String, Rejection>,
     ) -> Result<(), SipError> {
         self.ask(|reply| Order::AnswerReoffer(dialog, answer, reply)).await
     }

@@ -236,7 +236,7 @@ impl Endpoint {
         if let State::Invited { tx, .. } = found.state {
             let tag = found.path.local_tag.clone();
             self.refuse_invite(now, tx, &tag, &Rejection::new(487));
-            self.dialogs.remove(dialog);
+            self.forget_dialog(dialog);
             self.wire.tell(SipEvent::Canceled { dialog });
         }
     }
@@ -262,7 +262,7 @@ fn patience(headers: &Headers) -> Option<Time> {
     (span > 0).then(|| Time::from_secs(span.into()))
 }
 
-fn check_rejection(rejection: &Rejection) -> Result<(), SipError> {
+pub(super) fn check_rejection(rejection: &Rejection) -> Result<(), SipError> {
     if !(300..700).contains(&rejection.code) {
         return Err(SipError::BadCode(rejection.code));
     }

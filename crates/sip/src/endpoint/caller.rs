@@ -211,7 +211,7 @@ impl Endpoint {
     fn answered(&mut self, now: Time, id: DialogId, response: &Response) {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let State::Calling(calling) = &mut dialog.state else { return };
-        let cancelled = calling.is_cancelled();
+        let (cancelled, late) = (calling.is_cancelled(), calling.late);
         let tag = to_tag(&response.headers);
         if let Some(fork) = calling.fork(&tag) {
             dialog.path.local_seq = dialog.path.local_seq.max(fork.path.local_seq);
@@ -224,12 +224,26 @@ impl Endpoint {
             self.send_ack(id, response);
         }
         self.adopt_session(now, id, response);
+        if late {
+            return self.too_late(now, id);
+        }
         if cancelled {
             return self.send_bye(now, id, &[], EndCause::LocalBye);
         }
         let headers = header_list(&response.headers);
         let sdp = sdp(&response.headers, response.body());
         self.wire.tell(SipEvent::Answered { dialog: id, fork: text(&tag), sdp, headers });
+    }
+
+    /// The callee has answered when its time was over and the CANCEL on its way: it is hung up, and nobody has answered.
+    fn too_late(&mut self, now: Time, id: DialogId) {
+        let branch = self.random.branch();
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let (mut draft, to) = dialog.path.request("BYE", &self.identity, &branch);
+        self.authorize(&mut draft, id, "BYE");
+        self.dispatch(now, (draft.finish(), to), Job::new(Owner::Nobody, Errand::Bye));
+        self.forget_dialog(id);
+        self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
     }
 
     /// A final refusal: the next target is tried if this one is only out of order.
@@ -246,7 +260,7 @@ impl Endpoint {
         let Some(dialog) = self.owner(happening.job) else { return };
         let id = dialog.id;
         let late = matches!(&dialog.state, State::Calling(calling) if calling.late);
-        self.dialogs.remove(id);
+        self.forget_dialog(id);
         if late && code == 487 {
             return self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
         }
@@ -277,7 +291,7 @@ impl Endpoint {
         if calling.fork(&tag).is_none() && calling.forks.len() < MAX_FORKS {
             let mut path = Path::from_call(invite.0, dialog.path.peer.clone());
             path.adopt(response);
-            calling.forks.push(Fork { path, reliable: rel::Sequence::default() });
+            calling.forks.push(Fork { path, reliable: rel::Sequence::default(), agreed: false });
         }
         self.confirm(now, id, response)
     }
@@ -353,7 +367,7 @@ impl Endpoint {
             && calling.tx == happening.tx
         {
             let why = if calling.late { Failure::NoAnswer } else { why };
-            self.dialogs.remove(id);
+            self.forget_dialog(id);
             self.wire.tell(SipEvent::Failed { dialog: id, why });
         }
     }

@@ -58,7 +58,7 @@ impl Endpoint {
         if let Some(State::Calling(Calling { tx, late, .. })) = state {
             let why = if *late { Failure::NoAnswer } else { Failure::CancelUnanswered };
             self.transactions.forget(*tx);
-            self.dialogs.remove(id);
+            self.forget_dialog(id);
             self.wire.tell(SipEvent::Failed { dialog: id, why });
         }
     }

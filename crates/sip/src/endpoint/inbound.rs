@@ -177,7 +177,7 @@ impl Endpoint {
         } else if matches!(&dialog.state, State::Invited { tx: invited, .. } if *invited == tx) {
             let id = dialog.id;
             self.refuse_invite(now, tx, &tag, &Rejection::new(487));
-            self.dialogs.remove(id);
+            self.forget_dialog(id);
             self.wire.tell(SipEvent::Canceled { dialog: id });
         }
     }

@@ -282,9 +282,18 @@ impl Endpoint {
         }
     }
 
+    /// Forgets a dialog, and an offer of the peer in it that nobody will answer; whether there was one.
+    fn forget_dialog(&mut self, dialog: DialogId) -> bool {
+        let Some(dialog) = self.dialogs.remove(dialog) else { return false };
+        if let Some(reoffer) = &dialog.reoffer {
+            self.transactions.forget(reoffer.tx);
+        }
+        true
+    }
+
     /// Forgets a dialog and tells why.
     fn end(&mut self, dialog: DialogId, headers: HeaderList, cause: EndCause) {
-        if self.dialogs.remove(dialog).is_some() {
+        if self.forget_dialog(dialog) {
             self.wire.tell(SipEvent::Ended { dialog, headers, cause });
         }
     }

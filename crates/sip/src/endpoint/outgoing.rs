@@ -101,8 +101,10 @@ impl Endpoint {
         let owner = again.job.owner;
         let Some(new) = self.resend(now, request, again) else { return false };
         self.replace(owner, old, new);
-        if let Owner::Dialog(id) = owner {
-            self.hasten(now, id, new);
+        match owner {
+            Owner::Dialog(id) => self.hasten(now, id, new),
+            Owner::Registration(id) => self.hasten_registrar(now, id, new),
+            Owner::Nobody => {}
         }
         true
     }

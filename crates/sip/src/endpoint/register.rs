@@ -122,8 +122,17 @@ impl Endpoint {
         let sent =
             self.dispatch(now, (draft.finish(), to), Job::new(Owner::Registration(id), Errand::Register));
         let Some(registration) = self.registrations.get_mut(id) else { return };
-        registration.unheard = sent;
-        if let Some(tx) = sent.filter(|_| others && !registration.leaving) {
+        registration.others = others;
+        if let Some(tx) = sent {
+            self.hasten_registrar(now, id, tx);
+        }
+    }
+
+    /// Looks after a while whether the registrar has said anything to this REGISTER, if there are others.
+    pub(super) fn hasten_registrar(&mut self, now: Time, id: RegistrationId, tx: TxId) {
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        registration.unheard = Some(tx);
+        if registration.others && !registration.leaving {
             let at = now.saturating_add(self.config.t1.saturating_mul(SILENCE));
             self.wire.schedule.set(at, Due::Registrar(id, tx));
         }

@@ -28,6 +28,7 @@ impl Endpoint {
         if fork.reliable.accept(number) != Received::Acknowledge {
             return false;
         }
+        fork.agreed |= !dialog.offerless && sdp(&response.headers, response.body()).is_some();
         let (mut draft, to) = fork.path.request("PRACK", &self.identity, &branch);
         let invited = cseq(&response.headers).unwrap_or(1);
         draft.line("RAck", format!("{number} {invited} INVITE"));
@@ -51,6 +52,7 @@ impl Endpoint {
                 Some(Box::new(Early {
                     required: mode == Reliability::Required,
                     numbering,
+                    agreed: false,
                     waiting: None,
                     next: None,
                 }))
@@ -123,7 +125,8 @@ impl Endpoint {
         if !early.numbering.acknowledge(&ack, invited, b"INVITE") {
             return self.refuse(&arrival, &Refusal::plain(481));
         }
-        early.waiting = None;
+        let answered = early.waiting.take().is_some_and(|waiting| waiting.answers);
+        early.agreed |= answered && matches!(dialog.state, State::Invited { offered: true, .. });
         let next = early.next.take();
         // A further offer before the answer is not taken; what it acknowledges is acknowledged.
         let code = if sdp(&arrival.request.headers, arrival.request.body()).is_some() { 488 } else { 200 };

@@ -2,7 +2,7 @@
 
 use sipx_sip::Method;
 
-use super::callee::Answered200;
+use super::callee::{Answered200, check_rejection};
 use super::inbound::Arrival;
 use super::session::terms_lines;
 use super::{Endpoint, wrong};
@@ -10,7 +10,7 @@ use crate::answered::Answer;
 use crate::config::Time;
 use crate::dialog::{Dialog, Reoffer, State};
 use crate::event::{DialogId, OfferMethod, SipEvent};
-use crate::message::{Refusal, cseq, response, sdp};
+use crate::message::{Refusal, cseq, from_tag, response, sdp};
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
 use crate::transactions::TxId;
@@ -24,7 +24,9 @@ impl Endpoint {
         let sdp = sdp(&arrival.request.headers, arrival.request.body());
         let plain_update = method == OfferMethod::Update && sdp.is_none();
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
-        if let Some(code) = obstacle(dialog).filter(|_| !plain_update) {
+        if let Some(code) =
+            obstacle(dialog, method, &from_tag(&arrival.request.headers)).filter(|_| !plain_update)
+        {
             return self.refuse_reoffer(&arrival, code);
         }
         let terms = match self.session_terms(&arrival.request.headers) {
@@ -32,7 +34,12 @@ impl Endpoint {
             Err(refusal) => return self.refuse(&arrival, &refusal),
         };
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
-        dialog.path.refresh_target(&arrival.request.headers);
+        let headers = &arrival.request.headers;
+        let fork = match &mut dialog.state {
+            State::Calling(calling) => calling.fork(&from_tag(headers)),
+            _ => None,
+        };
+        fork.map_or(&mut dialog.path, |fork| &mut fork.path).refresh_target(headers);
         // A first INVITE that is not answered yet keeps its own.
         if matches!(dialog.state, State::Up { .. }) {
             dialog.terms = terms;
@@ -40,9 +47,15 @@ impl Endpoint {
         if plain_update {
             return self.refresh(now, id, arrival);
         }
-        // Only who has our 200 can ask for more, so its ACK is no longer waited for.
-        self.acked(now, id, None);
-        if !self.dialogs.by_id.get(&id).is_some_and(|dialog| matches!(dialog.state, State::Up { .. })) {
+        let state = |endpoint: &Self, wanted: fn(&State) -> bool| {
+            endpoint.dialogs.by_id.get(&id).is_some_and(|dialog| wanted(&dialog.state))
+        };
+        let early = state(self, |state| matches!(state, State::Invited { .. } | State::Calling(_)));
+        if !early {
+            // Only who has our 200 can ask for more, so its ACK is no longer waited for.
+            self.acked(now, id, None);
+        }
+        if !early && !state(self, |state| matches!(state, State::Up { .. })) {
             // A BYE of ours had waited for that ACK.
             return self.refuse_reoffer(&arrival, 481);
         }
@@ -56,16 +69,17 @@ impl Endpoint {
         self.wire.tell(SipEvent::Reoffered { dialog: id, sdp, method });
     }
 
-    /// Answers `Reoffered`: our SDP (the answer, or our offer if the re-INVITE had none), or a code
-    /// from 300 to 699; 488 leaves the call as it was.
+    /// Answers `Reoffered`: our SDP (the answer, or our offer if the re-INVITE had none), or a refusal; 488 leaves the
+    /// call as it was.
     ///
     /// # Errors
-    /// [`SipError::WrongState`] if no offer waits; [`SipError::BadCode`], [`SipError::TooLarge`].
+    /// [`SipError::WrongState`] if no offer waits; [`SipError::BadCode`], [`SipError::BadHeader`],
+    /// [`SipError::TooLarge`].
     pub fn answer_reoffer(
         &mut self,
         now: Time,
         dialog: DialogId,
-        answer: Result<&str, u16>,
+        answer: Result<&str, Rejection>,
     ) -> Result<(), SipError> {
         let found = self.dialog(dialog)?;
         let Some(Reoffer { tx, method, offered, .. }) = found.reoffer else {
@@ -73,9 +87,9 @@ impl Endpoint {
         };
         let sdp = match answer {
             Ok(sdp) => sdp,
-            Err(code) if !(300..700).contains(&code) => return Err(SipError::BadCode(code)),
-            Err(code) => {
-                self.close_reoffer(now, dialog, code);
+            Err(rejection) => {
+                check_rejection(&rejection)?;
+                self.close_reoffer(now, dialog, &rejection);
                 return Ok(());
             }
         };
@@ -104,24 +118,25 @@ impl Endpoint {
 
     /// Ends an offer that waits because the call ends.
     pub(super) fn drop_reoffer(&mut self, now: Time, id: DialogId) {
-        self.close_reoffer(now, id, 487);
+        self.close_reoffer(now, id, &Rejection::new(487));
     }
 
     pub(super) fn give_up_reoffer(&mut self, now: Time, id: DialogId, seq: u32) {
         let waits = self.dialogs.by_id.get(&id).and_then(|dialog| dialog.reoffer.as_ref());
         if waits.is_some_and(|reoffer| reoffer.seq == seq) {
-            self.close_reoffer(now, id, 500);
+            self.close_reoffer(now, id, &Rejection::new(500));
         }
     }
 
-    fn close_reoffer(&mut self, now: Time, id: DialogId, code: u16) {
+    fn close_reoffer(&mut self, now: Time, id: DialogId, rejection: &Rejection) {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let Some(reoffer) = dialog.reoffer.take() else { return };
         let tag = dialog.path.local_tag.clone();
         match reoffer.method {
-            OfferMethod::Invite => self.refuse_invite(now, reoffer.tx, &tag, &Rejection::new(code)),
+            OfferMethod::Invite => self.refuse_invite(now, reoffer.tx, &tag, rejection),
             OfferMethod::Update => {
-                if let Some(draft) = self.answer_draft(id, reoffer.tx, code) {
+                if let Some(mut draft) = self.answer_draft(id, reoffer.tx, rejection.code) {
+                    draft.extra(&rejection.headers);
                     self.send_final(now, reoffer.tx, draft.finish());
                 }
             }
@@ -167,9 +182,15 @@ impl Endpoint {
 
 /// Why an offer of the peer cannot be taken now: 491 if one of ours is open, 500 if one of its own
 /// is (RFC 3261 section 14.2, RFC 3311 section 5.2), 481 if the call is ending.
-fn obstacle(dialog: &Dialog) -> Option<u16> {
+///
+/// Before the answer an UPDATE may change what a reliable provisional response has agreed on (RFC 3311 section 5.1).
+fn obstacle(dialog: &Dialog, method: OfferMethod, from_tag: &[u8]) -> Option<u16> {
+    let update = method == OfferMethod::Update && dialog.reoffer.is_none();
     match &dialog.state {
+        State::Invited { .. } if update && dialog.early.as_ref().is_some_and(|early| early.agreed) => None,
         State::Invited { .. } => Some(500),
+        State::Calling(calling) if update && calling.agreed_with(from_tag) => None,
+        State::Calling(_) if dialog.reoffer.is_some() => Some(500),
         State::Calling(_) => Some(491),
         State::Ending { .. } => Some(481),
         State::Up { .. } if dialog.reoffer.is_some() => Some(500),

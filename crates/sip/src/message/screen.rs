@@ -80,8 +80,8 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
 }
 
 fn check_extensions(headers: &Headers) -> Result<(), Refusal> {
-    let rows = [HeaderName::Require, HeaderName::ProxyRequire];
-    let wanted = rows.iter().flat_map(|name| headers.get_all(name)).map(|header| text(&header.value()));
+    // What `Proxy-Require` asks for is the business of proxies (RFC 3261 section 20.29).
+    let wanted = headers.get_all(&HeaderName::Require).map(|header| text(&header.value()));
     let unknown: Vec<String> = wanted
         .flat_map(|row| row.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>())
         .filter(|tag| !tag.is_empty() && !SUPPORTED.iter().any(|s| s.eq_ignore_ascii_case(tag)))

@@ -198,6 +198,56 @@ fn each_callee_of_a_forked_call_is_told_apart_and_acknowledged_by_itself() {
 }
 
 #[test]
+fn a_callee_that_rings_may_change_its_early_media() {
+    let mut desk = Desk::new();
+    let (dialog, invite) = place(&mut desk, &to(PHONE));
+    let described = |response: String, lines: &str| {
+        let length = format!("{lines}Content-Type: application/sdp\r\nContent-Length: {}", SDP.len());
+        response.replace("Content-Length: 0", &length) + SDP
+    };
+    let early = described(tagged(&invite, 183, "a"), "Require: 100rel\r\nRSeq: 7\r\n");
+    let prack = request(desk.hear(early)).unwrap();
+    desk.hear(respond(&prack, 200));
+    let value = |name| header(&invite, name).unwrap();
+    let update = |tag: &str, number: u32| {
+        format!(
+            "UPDATE sip:us@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP {PHONE};branch=z9hG4bKu{number}\r\n\
+             Max-Forwards: 70\r\nFrom: {};tag={tag}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} UPDATE\r\n\
+             Contact: <sip:moved@192.0.2.1:5060>\r\nContent-Type: application/sdp\r\n\
+             Content-Length: {}\r\n\r\n{SDP}",
+            value("To"),
+            value("From"),
+            value("Call-ID"),
+            SDP.len()
+        )
+    };
+    assert!(desk.hear(update("a", 1)).is_empty());
+    assert!(matches!(desk.events.last(), Some(SipEvent::Reoffered { dialog: of, .. }) if *of == dialog));
+    desk.endpoint.answer_reoffer(desk.now, dialog, Ok(SDP)).unwrap();
+    assert!(desk.sent().remove(0).1.starts_with("SIP/2.0 200 "));
+    let ack = desk.hear(tagged(&invite, 200, "a")).remove(0);
+    assert!(ack.starts_with("ACK "), "{ack}");
+    assert_eq!(desk.story(), ["Provisional 183", "Reoffered Update", "Answered"]);
+}
+
+#[test]
+fn a_callee_that_answers_when_its_time_is_over_has_not_answered() {
+    let mut desk = Desk::new();
+    let call = Outbound { patience: Duration::from_secs(5), ..to(PHONE) };
+    let (_, invite) = place(&mut desk, &call);
+    desk.hear(respond(&invite, 180));
+    let sent = desk.wait(Duration::from_secs(6));
+    assert!(sent.iter().any(|(_, m)| m.starts_with("CANCEL ")), "{sent:#?}");
+    let sent = desk.hear(respond(&invite, 200));
+    assert!(sent[0].starts_with("ACK ") && sent[1].starts_with("BYE "), "{sent:#?}");
+    assert_eq!(desk.story(), ["Provisional 180", "Failed NoAnswer"]);
+    desk.hear(respond(&sent[1], 200));
+    desk.wait(Duration::from_secs(70));
+    assert_eq!(desk.endpoint.counters().transactions, 0);
+    assert_eq!(desk.story().len(), 2);
+}
+
+#[test]
 fn a_callee_that_has_to_make_the_offer_gets_our_answer_in_the_ack() {
     let mut desk = Desk::new();
     let (dialog, invite) = place(&mut desk, &Outbound { sdp: None, ..to(PHONE) });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::Answering;
+use sip::{Answering, OfferMethod, SipEvent};
 
 use crate::desk::{Desk, Phone, SDP, header};
 use crate::world::{CALLEE, CALLER, World};
@@ -74,6 +74,42 @@ fn a_caller_that_never_acknowledges_is_refused_after_32_seconds() {
     let sent = desk.wait(Duration::from_secs(33));
     assert!(sent.iter().any(|(at, m)| *at == 32_000 && m.starts_with("SIP/2.0 504 ")), "{sent:#?}");
     assert_eq!(desk.story(), ["Invited", "Ended PrackTimeout"]);
+}
+
+#[test]
+fn before_the_answer_an_update_changes_what_was_agreed_on_and_acknowledged() {
+    let (mut desk, mut phone, dialog) = invited("Supported");
+    desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    let early = desk.sent().remove(0).1;
+    phone.learn(&early);
+    assert_eq!(desk.status(phone.request("UPDATE", SDP)), 500, "our answer is not acknowledged yet");
+    desk.hear(prack(&mut phone, &early));
+    phone.extra = String::new();
+    let update = phone.request("UPDATE", SDP);
+    assert!(desk.hear(&update).is_empty());
+    assert!(matches!(desk.events.last(), Some(SipEvent::Reoffered { method: OfferMethod::Update, .. })));
+    assert_eq!(desk.status(phone.clone().request("UPDATE", SDP)), 500, "one at a time");
+    desk.endpoint.answer_reoffer(desk.now, dialog, Ok("v=0\r\nours\r\n")).unwrap();
+    let answer = desk.sent().remove(0).1;
+    assert!(answer.starts_with("SIP/2.0 200 ") && answer.ends_with("ours\r\n"), "{answer}");
+    assert_eq!(desk.hear(&update), [answer], "its copy gets the same");
+    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
+    assert!(desk.sent().remove(0).1.starts_with("SIP/2.0 200 "));
+    assert_eq!(desk.story(), ["Invited", "Reoffered Update"]);
+}
+
+#[test]
+fn a_call_that_is_given_up_while_an_early_update_waits_leaves_nothing_behind() {
+    let (mut desk, mut phone, dialog) = invited("Supported");
+    desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    let early = desk.sent().remove(0).1;
+    desk.hear(prack(&mut phone, &early));
+    phone.extra = String::new();
+    let update = phone.request("UPDATE", SDP);
+    desk.hear(&update);
+    desk.endpoint.reject(desk.now, dialog, &sip::Rejection::new(486)).unwrap();
+    desk.wait(Duration::from_secs(40));
+    assert_eq!((desk.endpoint.counters().transactions, desk.endpoint.counters().dialogs), (0, 0));
 }
 
 #[test]

@@ -256,6 +256,32 @@ fn a_registrar_that_dies_is_left_for_the_next_whatever_order_its_name_then_gives
 }
 
 #[test]
+fn a_registrar_that_falls_silent_after_its_challenge_is_left_as_soon() {
+    let mut desk = Desk::new();
+    let (_, first) = begin(&mut desk, &[PHONE, OTHER]);
+    desk.now += Duration::from_secs(3);
+    let answered = request(desk.hear(refuse(&first, 401, &ask("n1")))).unwrap();
+    assert!(header(&answered, "Authorization").is_some());
+    let asked = desk.now;
+    let other = loop {
+        let (to, register) = next_try(&mut desk, Duration::from_secs(5));
+        if to.to_string() == OTHER {
+            break register;
+        }
+    };
+    assert_eq!((desk.now - asked).as_secs(), 4);
+    desk.give(OTHER, grant(&other, 60));
+    assert!(matches!(desk.registrations.last(), Some(RegistrationState::Registered { .. })));
+    // The last one has all its time, after its challenge too.
+    let mut desk = Desk::new();
+    let (_, only) = begin(&mut desk, &[PHONE]);
+    desk.hear(refuse(&only, 401, &ask("n1")));
+    desk.registrations.clear();
+    desk.wait(Duration::from_secs(31));
+    assert!(desk.registrations.is_empty());
+}
+
+#[test]
 fn a_dead_registrar_is_passed_over_for_a_minute_by_every_account() {
     let mut desk = Desk::new();
     begin(&mut desk, &[PHONE, OTHER]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{OfferMethod, SipEvent};
+use sip::{OfferMethod, Rejection, SipEvent};
 
 use crate::desk::{Desk, Phone, SDP, header};
 
@@ -34,8 +34,12 @@ fn a_refused_offer_leaves_the_call_as_it_was() {
     let mut desk = Desk::new();
     let (mut phone, dialog) = desk.call();
     desk.hear(phone.request("INVITE", SDP));
-    desk.endpoint.answer_reoffer(desk.now, dialog, Err(488)).unwrap();
-    assert!(desk.sent()[0].1.starts_with("SIP/2.0 488 "));
+    let warning = ("Warning".to_owned(), "305 desk \"no common codec\"".to_owned());
+    let refusal = Rejection { headers: vec![warning], ..Rejection::new(488) };
+    desk.endpoint.answer_reoffer(desk.now, dialog, Err(refusal)).unwrap();
+    let refused = desk.sent().remove(0).1;
+    assert!(refused.starts_with("SIP/2.0 488 "), "{refused}");
+    assert_eq!(header(&refused, "Warning"), Some("305 desk \"no common codec\""));
     desk.hear(phone.same_branch("ACK"));
     assert!(desk.wait(Duration::from_secs(40)).is_empty());
     assert_eq!(desk.status(phone.request("BYE", "")), 200);
