@@ -2,8 +2,9 @@
 //!
 //! Each thread has a wheel of 20 slots, one a millisecond, on an absolute origin (t0 + n ms), so that lateness
 //! never adds up. A slot's calls are ticked together: their sockets are drained, their full detector windows
-//! scored in batches, their sound computed and sent. Nothing here takes a lock or waits for anyone; what
-//! cannot be handed over at once is dropped by the rule of its queue.
+//! scored in batches, their sound computed; a millisecond later, when all of it is ready, their packets leave one right
+//! after the other. Nothing here takes a lock or waits for anyone; what cannot be handed over at once is dropped by the
+//! rule of its queue.
 
 mod reports;
 mod seat;
@@ -22,13 +23,13 @@ use providers::Hearing;
 use tokio::sync::mpsc;
 
 use crate::legs::LegId;
+use crate::media::Took;
 use crate::media::order::{DoorId, FromMedia, ToMedia};
-use crate::media::{Took, Transmit};
 use crate::setup::TapePiece;
 use crate::tally::Tally;
 use reports::Reports;
 pub(crate) use seat::Seat;
-use seat::{record, tell};
+use seat::{record, tell, transmit};
 pub use wire::Wire;
 use wire::{exchange, read};
 
@@ -39,17 +40,14 @@ pub const EVENTS: usize = 64;
 /// Chunks of 100 ms waiting for a recognizer: two seconds. When full the new one is dropped and counted.
 pub const HEARING: usize = 20;
 /// Calls that share one slot before the next slot is begun: enough to fill batches of the detector, few enough
-/// that the last one still leaves within a millisecond of its tick.
+/// that all are computed within the millisecond before they leave.
 const SLOT_FULL: usize = 16;
-/// Calls of a slot whose windows are scored together. More would gain the detector little, and all would leave as late as
-/// the last of them.
+/// Calls of a slot whose windows are scored together. More would gain the detector little, and what they heard would be
+/// out of the processor's nearest memory.
 const SCORED_TOGETHER: usize = 8;
 const SLOTS: u64 = FRAME_MS as u64;
 /// A thread that is later than so many ticks skips the rest and counts a slip.
 const MOST_LATE: u64 = 5 * SLOTS;
-/// Ticks whose messages are handed to a WebSocket at once: its task is woken 25 times a second and not 50, for a frame
-/// that leaves 20 ms after its time. The first after a pause goes alone, so that what is said is heard within its frame.
-const BATCH: u32 = 2;
 /// Datagrams of the far end read of one socket in one tick; more than it sends in half a second.
 const MOST_DATAGRAMS: usize = 32;
 /// Reports read at a time.
@@ -226,16 +224,19 @@ impl Wheel {
                 self.obey(order);
             }
             let slot = (tick % SLOTS) as usize;
-            if !self.slots[slot].is_empty() {
-                self.turn(slot, origin + Duration::from_millis(tick));
-            }
+            self.send(before(slot), origin + Duration::from_millis(tick));
+            self.prepare(slot);
             tick += self.to_next_slot(tick);
         }
     }
 
-    /// Milliseconds to the next slot that has calls; a wheel with none is turned once.
+    /// Milliseconds until there are calls to prepare or to send; a wheel with none is turned once.
     fn to_next_slot(&self, tick: u64) -> u64 {
-        (1..=SLOTS).find(|ahead| !self.slots[((tick + ahead) % SLOTS) as usize].is_empty()).unwrap_or(SLOTS)
+        let due = |ahead: &u64| {
+            let slot = ((tick + ahead) % SLOTS) as usize;
+            !self.slots[slot].is_empty() || self.slots[before(slot)].iter().any(|seat| seat.ready)
+        };
+        (1..=SLOTS).find(due).unwrap_or(SLOTS)
     }
 
     /// Counts how late each call was sent, once for all calls of a slot.
@@ -247,35 +248,71 @@ impl Wheel {
         }
     }
 
-    /// Ticks the calls of one slot.
+    /// Computes the sound of one slot's calls.
     #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
-    fn turn(&mut self, slot: usize, due: Instant) {
+    fn prepare(&mut self, slot: usize) {
+        if self.slots[slot].is_empty() {
+            return;
+        }
         let now = Instant::now();
         self.read_reports(now);
         let mut seats = std::mem::take(&mut self.slots[slot]);
         for group in seats.chunks_mut(SCORED_TOGETHER) {
-            self.turn_group(group, (now, due));
+            self.prepare_group(group, now);
         }
         seats.retain(|seat| !seat.gone);
         self.slots[slot] = seats;
-        self.note_lateness();
     }
 
-    /// Ticks some calls of a slot.
-    fn turn_group(&mut self, seats: &mut [Box<Seat>], times: (Instant, Instant)) {
+    /// Computes the sound of some calls of a slot.
+    fn prepare_group(&mut self, seats: &mut [Box<Seat>], now: Instant) {
         // A call without a window to score is done in one go, as long as its state is in the processor's memory.
         for seat in &mut *seats {
             seat.waits = false;
             seat.gone = !self.fence(seat, |wheel, seat| {
-                wheel.hear(seat, times.0);
+                wheel.hear(seat, now);
                 seat.waits = seat.media.scorer().is_some();
-                seat.waits || wheel.speak(seat, times)
+                if !seat.waits {
+                    wheel.speak(seat, now);
+                }
+                true
             });
         }
         self.score(seats);
         for seat in seats.iter_mut().filter(|seat| seat.waits) {
-            seat.gone = !self.fence(seat, |wheel, seat| wheel.speak(seat, times));
+            seat.gone = !self.fence(seat, |wheel, seat| {
+                wheel.speak(seat, now);
+                true
+            });
         }
+    }
+
+    /// Lets the sound of one slot's calls leave, which is due now, and tells what has happened to it.
+    #[expect(clippy::disallowed_methods, reason = "this thread is the clock of all sound")]
+    fn send(&mut self, slot: usize, due: Instant) {
+        if self.slots[slot].is_empty() {
+            return;
+        }
+        let mut seats = std::mem::take(&mut self.slots[slot]);
+        // All packets first: what is told wakes others.
+        for seat in seats.iter_mut().filter(|seat| seat.ready) {
+            seat.gone = !self.fence(seat, |wheel, seat| {
+                transmit(seat, &wheel.counters.unsent);
+                true
+            });
+            let late = due.elapsed();
+            let bucket = LATE_MS.iter().position(|ms| late <= Duration::from_millis(*ms));
+            self.late[bucket.unwrap_or(LATE_MS.len())] += 1;
+        }
+        let now = Instant::now();
+        for seat in seats.iter_mut().filter(|seat| seat.ready && !seat.gone) {
+            seat.ready = false;
+            let time = CallTime(now.saturating_duration_since(seat.started));
+            seat.gone = !self.fence(seat, |_, seat| tell(seat, time));
+        }
+        seats.retain(|seat| !seat.gone);
+        self.slots[slot] = seats;
+        self.note_lateness();
     }
 
     /// Runs a part of one call's tick; an error inside ends that call and no other. `false` when it is gone.
@@ -366,63 +403,14 @@ impl Wheel {
         }
     }
 
-    fn speak(&mut self, seat: &mut Seat, (now, due): (Instant, Instant)) -> bool {
-        let time = CallTime(now.saturating_duration_since(seat.started));
-        seat.media.speak(time);
-        self.transmit(seat);
-        let late = due.elapsed();
-        let bucket = LATE_MS.iter().position(|ms| late <= Duration::from_millis(*ms));
-        self.late[bucket.unwrap_or(LATE_MS.len())] += 1;
+    fn speak(&mut self, seat: &mut Seat, now: Instant) {
+        seat.media.speak(CallTime(now.saturating_duration_since(seat.started)));
+        seat.ready = true;
         while let Some((door, hearing)) = seat.media.poll_hearing() {
             self.give(seat, door, hearing);
         }
         while let Some(second) = seat.media.poll_recording() {
             record(seat, second);
-        }
-        tell(seat, time)
-    }
-
-    fn transmit(&mut self, seat: &mut Seat) {
-        let mut spoke = false;
-        while let Some(transmit) = seat.media.transmit() {
-            match transmit {
-                Transmit::Datagram(leg, to, bytes) => {
-                    let wire = seat.wires.iter().find(|(id, _)| *id == leg);
-                    if let Some((_, Wire::Udp { sound, .. })) = wire
-                        && sound.send_to(&bytes, to).is_err()
-                    {
-                        self.counters.unsent.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Transmit::Report(leg, to, bytes) => {
-                    let wire = seat.wires.iter().find(|(id, _)| *id == leg);
-                    if let Some((_, Wire::Udp { reports: Some(reports), .. })) = wire {
-                        // A report that is lost is followed by another.
-                        let _ = reports.send_to(&bytes, to);
-                    }
-                }
-                Transmit::Message(_, bytes) => {
-                    spoke = true;
-                    seat.unsent.push(bytes.into());
-                }
-            }
-        }
-        let first = !std::mem::replace(&mut seat.spoke, spoke);
-        // A client that stops listening at `trackEnd` has heard all.
-        let last = !spoke || seat.media.utterance_over();
-        seat.gathered += u32::from(spoke);
-        if (seat.gathered >= BATCH || first || last) && !seat.unsent.is_empty() {
-            let batch = std::mem::take(&mut seat.unsent);
-            seat.gathered = 0;
-            let wire = seat.wires.iter().find_map(|(_, wire)| match wire {
-                Wire::Socket { outbound, .. } => Some(outbound),
-                _ => None,
-            });
-            if let Some(outbound) = wire
-                && outbound.try_send(batch).is_err()
-            {
-                self.counters.unsent.fetch_add(1, Ordering::Relaxed);
-            }
         }
     }
 
@@ -454,7 +442,7 @@ impl Wheel {
                     seat.media.handle(CallTime(since(seat.started)), order);
                     if removed.is_some() {
                         // Its wire goes next, and its last report with it.
-                        wheel.transmit(seat);
+                        transmit(seat, &wheel.counters.unsent);
                     }
                 });
             }
@@ -496,7 +484,7 @@ impl Wheel {
                     let finished = self.fence(&mut seat, |wheel, seat| {
                         wheel.counters.quality.note(seat.media.quality().map(|(_, quality)| quality));
                         seat.media.finish(CallTime(since(seat.started)));
-                        wheel.transmit(seat);
+                        transmit(seat, &wheel.counters.unsent);
                         while let Some(second) = seat.media.poll_recording() {
                             record(seat, second);
                         }
@@ -559,6 +547,11 @@ fn ask_for_priority() {
     if let Err(refused) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY) {
         tracing::debug!(%refused, "sound runs at the priority of everything else");
     }
+}
+
+/// The slot whose calls leave when those of `slot` are computed.
+fn before(slot: usize) -> usize {
+    (slot + SLOTS as usize - 1) % SLOTS as usize
 }
 
 fn since(start: Instant) -> Duration {
