@@ -63,15 +63,12 @@ pub enum StopReason {
 impl StopReason {
     /// How a call ends by it: `answered` tells whether the call was up.
     pub fn end(self, answered: bool) -> End {
-        let status = if answered { 200 } else { 503 };
+        // 503 tells a trunk to leave this server alone for a while: it is for the server that stops, not for one call.
+        let or = |refused| if answered { 200 } else { refused };
         match self {
-            // Another call may well find a client: 503 would have the caller's proxy leave us out for a while.
-            StopReason::ClientGone if !answered => {
-                End::new(HangupReason::System, 480).because("client disconnected")
-            }
-            StopReason::Killed => End::new(HangupReason::System, status).because("killed"),
-            StopReason::Shutdown => End::new(HangupReason::ServerUnavailable, status).because("server stops"),
-            StopReason::ClientGone => End::new(HangupReason::System, status).because("client disconnected"),
+            StopReason::Killed => End::new(HangupReason::System, or(480)).because("killed"),
+            StopReason::Shutdown => End::new(HangupReason::ServerUnavailable, or(503)).because("server stops"),
+            StopReason::ClientGone => End::new(HangupReason::System, or(480)).because("client disconnected"),
             StopReason::MediaLost(why) => End::new(HangupReason::Failed, 500).because(why),
         }
     }

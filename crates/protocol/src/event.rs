@@ -46,6 +46,9 @@ pub enum Event {
         track_id: String,
         timestamp: u64,
         early_media: bool,
+        /// Its status: 180 rings, 181 is forwarded, 182 waits in a queue, 183 is on its way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u16>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refer: Option<bool>,
     },

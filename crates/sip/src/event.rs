@@ -132,6 +132,8 @@ pub enum SipEvent {
     Canceled {
         /// The dialog.
         dialog: DialogId,
+        /// The `Reason` of the CANCEL (RFC 3326): that another phone has taken the call, for one.
+        reason: Option<String>,
     },
     /// The 200 that waited for the PRACK of early media ([`Answering::Waits`](crate::Answering::Waits)) has gone out.
     AnswerSent {
@@ -292,7 +294,7 @@ impl SipEvent {
     pub fn dialog(&self) -> DialogId {
         match self {
             Self::Invited { dialog, .. }
-            | Self::Canceled { dialog }
+            | Self::Canceled { dialog, .. }
             | Self::AnswerSent { dialog }
             | Self::Established { dialog, .. }
             | Self::AckTimeout { dialog }

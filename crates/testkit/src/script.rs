@@ -318,7 +318,10 @@ fn act(what: &str) -> Result<Act, String> {
         "server stops" => Act::Stop(StopReason::Shutdown),
         "operator kills" => Act::Stop(StopReason::Killed),
         "caller hangs up" => Act::Leg(LegEvent::Ended { remote: true, message: None }),
-        "caller cancels" => Act::Leg(LegEvent::Canceled),
+        "caller cancels" => Act::Leg(LegEvent::Canceled { message: None }),
+        "another phone has taken the call" => Act::Leg(LegEvent::Canceled {
+            message: Some("SIP;cause=200;text=\"Call completed elsewhere\"".to_owned()),
+        }),
         "caller gives up while we answer" => Act::GiveUp,
         "caller lets our answer wait" => Act::HoldBack,
         "caller lets our answer go" => Act::Leg(LegEvent::AnswerSent),
@@ -410,6 +413,8 @@ fn party(what: &str) -> Result<Party, String> {
         "wants an offer" => Party::WantsAnOffer,
         "wants clear sound" => Party::Says(LegEvent::Reoffered { sdp: Some(CLEAR.to_owned()) }),
         "hangs up" => Party::HangsUp,
+        "answers as it is given up" => Party::Says(LegEvent::Ended { remote: false, message: None }),
+        "is forwarded" => Party::Says(LegEvent::Ringing { code: 181, sdp: None }),
         other => return Err(unknown(other)),
     })
 }

@@ -62,7 +62,10 @@ pub(crate) enum Due {
     /// The digit that goes by INFO has lasted long enough.
     Digit,
     /// The callee has had the time to answer.
-    Callee,
+    Callee {
+        /// And its leg that to say so.
+        surely: bool,
+    },
     /// The second party has had the time to answer.
     Refer {
         /// And its leg that to say so.
@@ -87,6 +90,10 @@ impl Deadlines {
 
     pub(crate) fn drop_where(&mut self, unwanted: impl Fn(&Due) -> bool) {
         self.0.retain(|(_, due)| !unwanted(due));
+    }
+
+    pub(crate) fn any(&self, wanted: impl Fn(&Due) -> bool) -> bool {
+        self.0.iter().any(|(_, due)| wanted(due))
     }
 
     pub(crate) fn next(&self) -> Option<CallTime> {

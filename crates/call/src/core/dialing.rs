@@ -8,6 +8,7 @@ use protocol::option::{CallOption, SipOption};
 use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
+use super::referring::GIVING_UP;
 use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::failure::Failure;
@@ -45,7 +46,7 @@ impl Core {
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id, timestamp, play_id: None });
         let dial = Dial { call_id: Some(self.facts.id.clone()), ..self.dial_for(caller, callee, sip) };
-        self.deadlines.set(now + self.callee_patience(), Due::Callee);
+        self.deadlines.set(now + self.callee_patience(), Due::Callee { surely: false });
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
     }
 
@@ -71,10 +72,16 @@ impl Core {
     }
 
     /// Nothing has come from the callee in time. One that rings is given up by its leg, which tells how that ended.
-    pub(crate) fn callee_timed_out(&mut self, now: CallTime) {
-        if self.rang.is_none() {
-            self.dial_failed(now, 408, "nobody answered in time");
+    pub(crate) fn callee_timed_out(&mut self, now: CallTime, surely: bool) {
+        if self.rang.is_some() && !surely && matches!(self.state, State::Dialing) {
+            return self.deadlines.set(now + GIVING_UP, Due::Callee { surely: true });
         }
+        self.dial_failed(now, 408, "nobody answered in time");
+    }
+
+    /// Whether the callee had its time, and its leg is giving the call up.
+    pub(crate) fn gives_up_callee(&self) -> bool {
+        matches!(self.state, State::Dialing) && self.deadlines.any(|due| *due == Due::Callee { surely: true })
     }
 
     /// A party to be dialled for this call, under a `Call-ID` by chance.
@@ -116,7 +123,7 @@ impl Core {
     }
 
     /// The callee rings, perhaps with sound.
-    pub(crate) fn callee_rings(&mut self, now: CallTime, sdp: Option<&str>) {
+    pub(crate) fn callee_rings(&mut self, now: CallTime, code: u16, sdp: Option<&str>) {
         if !matches!(self.state, State::Dialing) {
             return;
         }
@@ -126,7 +133,8 @@ impl Core {
         }
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         let early = sdp.is_some();
-        self.emit(Event::Ringing { track_id, timestamp, early_media: early, refer: Some(false) });
+        let (code, refer) = (Some(code), Some(false));
+        self.emit(Event::Ringing { track_id, timestamp, early_media: early, code, refer });
         if let Some(sdp) = sdp
             && self.take_answer(now, sdp)
         {

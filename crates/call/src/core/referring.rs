@@ -23,7 +23,7 @@ use crate::media::order::{Start, ToMedia, UtteranceId, Way};
 use crate::setup::{Dial, Undialled};
 
 /// How long a leg may take to give up one that rings.
-const GIVING_UP: Duration = Duration::from_secs(2);
+pub(super) const GIVING_UP: Duration = Duration::from_secs(2);
 /// How long the second party may let it ring where `timeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is told of a second party that has not answered in time.
@@ -155,10 +155,12 @@ impl Core {
         let Some(referred) = self.referred.as_ref().filter(|referred| referred.leg == leg) else { return };
         let up = referred.answered.is_some();
         match event {
-            LegEvent::Ringing { sdp, .. } if !up => self.second_rings(now, sdp.as_deref()),
+            LegEvent::Ringing { code, sdp } if !up => self.second_rings(now, code, sdp.as_deref()),
             LegEvent::Answered { sdp } if !up => self.second_answers(now, sdp.as_deref()),
-            // Its leg gives it up by CANCEL, which it obeys with 487.
-            LegEvent::Refused { code: 408 | 487, .. } if now.since(referred.began) >= self.patience() => {
+            // Its leg gives it up by CANCEL, which it obeys with 487, or by BYE where its answer crosses that.
+            LegEvent::Refused { code: 408 | 487, .. } | LegEvent::Ended { remote: false, .. }
+                if !up && now.since(referred.began) >= self.patience() =>
+            {
                 self.refer_failed(now, 408, TIMEOUT);
             }
             LegEvent::Refused { code, reason, contacts } => {
@@ -313,11 +315,12 @@ impl Core {
         self.say_file(now, id, ("options.moh", file));
     }
 
-    fn second_rings(&mut self, now: CallTime, sdp: Option<&str>) {
+    fn second_rings(&mut self, now: CallTime, code: u16, sdp: Option<&str>) {
         let early = sdp.is_some_and(|sdp| self.bridge(now, sdp));
         let track_id = self.facts.rules.server_track.clone();
         let timestamp = self.unix_ms(now);
-        self.emit(Event::Ringing { track_id, timestamp, early_media: early, refer: Some(true) });
+        let (code, refer) = (Some(code), Some(true));
+        self.emit(Event::Ringing { track_id, timestamp, early_media: early, code, refer });
         if let Some(referred) = &mut self.referred {
             referred.rang.get_or_insert(now);
         }

@@ -110,7 +110,7 @@ impl Core {
             return self.referred_leg(now, leg, event);
         }
         match event {
-            LegEvent::Ringing { sdp, .. } => self.callee_rings(now, sdp.as_deref()),
+            LegEvent::Ringing { code, sdp } => self.callee_rings(now, code, sdp.as_deref()),
             LegEvent::Answered { sdp } => self.callee_answers(now, sdp.as_deref()),
             LegEvent::Refused { code, reason, contacts } => {
                 self.draft.moved_to = contacts;
@@ -138,7 +138,9 @@ impl Core {
             LegEvent::TakenOver { caller, offer, source } => {
                 self.taken_over(now, leg, (caller, offer), source);
             }
-            LegEvent::Canceled => self.end(now, End::new(HangupReason::Canceled, 487)),
+            LegEvent::Canceled { message } => {
+                self.end(now, End { message, ..End::new(HangupReason::Canceled, 487) });
+            }
             LegEvent::Unconfirmed => {
                 self.end(
                     now,
@@ -149,6 +151,8 @@ impl Core {
                 let end = End::new(HangupReason::Failed, 504);
                 self.end(now, end.because("the caller acknowledged no early media (no PRACK)"));
             }
+            // The answer has crossed the CANCEL of a call that nobody took in time.
+            LegEvent::Ended { remote: false, .. } if self.gives_up_callee() => self.callee_timed_out(now, true),
             LegEvent::Ended { remote, message } => {
                 let reason = match (remote, self.dialled) {
                     (true, true) => HangupReason::Callee,

@@ -267,7 +267,7 @@ impl Core {
             LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
             LegEvent::Refused { code, reason, .. } => self.not_succeeded(now, code, &reason),
             LegEvent::AnswerSent => self.answer_sent(now),
-            LegEvent::Ended { .. } | LegEvent::Canceled | LegEvent::Unreached => {
+            LegEvent::Ended { .. } | LegEvent::Canceled { .. } | LegEvent::Unreached => {
                 self.not_succeeded(now, 487, "given up");
             }
             // Nobody takes the place of who is still being called to take one.

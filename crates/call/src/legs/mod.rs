@@ -114,7 +114,10 @@ pub enum LegEvent {
         source: IpAddr,
     },
     /// The caller gave up before the answer.
-    Canceled,
+    Canceled {
+        /// Why, where it says so.
+        message: Option<String>,
+    },
     /// The far end never confirmed the answer.
     Unconfirmed,
     /// The caller never confirmed what it was told before the answer, so that no answer could go out. It is refused

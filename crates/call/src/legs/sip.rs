@@ -127,7 +127,7 @@ impl SipLeg {
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
         self.over |= event.is_last();
         match event {
-            SipEvent::Canceled { .. } => Some(LegEvent::Canceled),
+            SipEvent::Canceled { reason, .. } => Some(LegEvent::Canceled { message: reason }),
             SipEvent::AnswerSent { .. } => Some(LegEvent::AnswerSent),
             SipEvent::Established { sdp, .. } => Some(LegEvent::Established { sdp }),
             SipEvent::AckTimeout { .. } => Some(LegEvent::Unconfirmed),

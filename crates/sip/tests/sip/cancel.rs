@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::SipError;
+use sip::{SipError, SipEvent};
 
 use crate::desk::{Desk, Phone, SDP, header, status};
 use crate::world::{CALLEE, CALLER, World};
@@ -28,6 +28,17 @@ fn a_call_rings_no_longer_than_its_caller_said() {
     phone.learn(&answer);
     desk.hear(phone.ack(""));
     assert!(desk.wait(Duration::from_secs(10)).is_empty(), "an answered call goes on");
+}
+
+#[test]
+fn the_reason_of_a_cancel_is_told() {
+    let mut desk = Desk::new();
+    let mut phone = Phone::new("c1");
+    desk.hear(phone.request("INVITE", SDP));
+    phone.extra = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\n".into();
+    desk.hear(phone.same_branch("CANCEL"));
+    let Some(SipEvent::Canceled { reason, .. }) = desk.events.last() else { panic!("{:?}", desk.events) };
+    assert_eq!(reason.as_deref(), Some("SIP;cause=200;text=\"Call completed elsewhere\""));
 }
 
 #[test]
