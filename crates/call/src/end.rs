@@ -67,7 +67,9 @@ impl StopReason {
         let or = |refused| if answered { 200 } else { refused };
         match self {
             StopReason::Killed => End::new(HangupReason::System, or(480)).because("killed"),
-            StopReason::Shutdown => End::new(HangupReason::ServerUnavailable, or(503)).because("server stops"),
+            StopReason::Shutdown => {
+                End::new(HangupReason::ServerUnavailable, or(503)).because("server stops")
+            }
             StopReason::ClientGone => End::new(HangupReason::System, or(480)).because("client disconnected"),
             StopReason::MediaLost(why) => End::new(HangupReason::Failed, 500).because(why),
         }
