@@ -28,7 +28,7 @@ pub(crate) struct Dialog {
     pub(crate) reoffer: Option<Reoffer>,
     /// The 200 of ours that waits for its ACK.
     pub(crate) unacked: Option<Unacked>,
-    /// What answers challenges to our requests in it.
+    /// What answers challenges to our requests in it; [`auth_at`](Self::auth_at) says where.
     pub(crate) auth: Option<Authentication>,
     /// Whether our INVITE made no offer.
     pub(crate) offerless: bool,
@@ -278,6 +278,11 @@ impl Dialog {
             calling.tx = new;
             calling.responded = false;
         }
+    }
+
+    /// What answers challenges to a request of ours that goes there.
+    pub(crate) fn auth_at(&mut self, to: &Hop) -> Option<&mut Authentication> {
+        self.auth.as_mut().filter(|auth| auth.is_for(to.address.ip()))
     }
 
     /// Whether no offer is open in either direction, so that we may make one.

@@ -212,9 +212,19 @@ impl Registration {
 
     /// Whether calls from this address may come by the registration.
     fn is_held_at(&self, now: Time, source: IpAddr) -> bool {
-        let Some((registrar, until)) = self.held else { return false };
-        let same = |hop: &Hop| hop.address.ip().to_canonical() == source;
-        !self.leaving && now < until && (registrar == source || self.account.targets.iter().any(same))
+        let stands = self.held.is_some_and(|(_, until)| now < until);
+        !self.leaving && stands && self.addresses().any(|address| address == source)
+    }
+
+    /// Where the registrar is: who has granted last, and others of the same name.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let targets = self.account.targets.iter().map(|hop| hop.address.ip().to_canonical());
+        self.held.iter().map(|(address, _)| *address).chain(targets)
+    }
+
+    /// What answers challenges in a call that has come in by the registration.
+    pub(crate) fn auth_for_call(&self) -> Option<Authentication> {
+        Some(self.auth.as_ref()?.for_call(self.addresses().collect()))
     }
 
     /// When to register again because the connection is gone on which calls would have come; `None` if
@@ -290,17 +300,18 @@ impl Registrations {
         self.by_id.remove(&id);
     }
 
-    /// Whether a request to this URI is a call to an account of ours that comes from its registrar: from the address
-    /// that has granted it, or another of the same name, while the grant stands.
-    pub(crate) fn calls(&self, now: Time, from: &Hop, uri: &Uri) -> bool {
+    /// The account of ours that a request to this URI is a call to, if it comes from its registrar: from the address
+    /// that has granted it, or another of the same name, while the grant stands. Of several the first.
+    pub(crate) fn called(&self, now: Time, from: &Hop, uri: &Uri) -> Option<&Registration> {
         if self.by_id.is_empty() {
-            return false;
+            return None;
         }
         let user = uri.decoded_user();
-        self.by_id.values().any(|registration| {
+        let called = self.by_id.iter().filter(|(_, registration)| {
             user.as_deref() == Some(registration.account.contact_user.as_bytes())
                 && registration.is_held_at(now, from.address.ip().to_canonical())
-        })
+        });
+        called.min_by_key(|(id, _)| **id).map(|(_, registration)| registration)
     }
 
     /// The connections on which calls to accounts come.

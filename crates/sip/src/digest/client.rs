@@ -1,5 +1,7 @@
 //! Answering challenges.
 
+use std::net::IpAddr;
+
 use secrecy::{ExposeSecret, SecretString};
 use sipx_sip::auth::{self, Algorithm, Challenge};
 use sipx_sip::{HeaderName, Headers, Response};
@@ -36,6 +38,16 @@ impl Credentials {
 pub(crate) struct Authentication {
     credentials: Credentials,
     spaces: Vec<Space>,
+    /// Of a call that has come in by an account: who may ask at all.
+    registrar: Option<Registrar>,
+}
+
+/// Whom an account is registered with, as its calls know it.
+#[derive(Debug)]
+struct Registrar {
+    /// Those that have asked when it registered.
+    realms: Vec<String>,
+    addresses: Vec<IpAddr>,
 }
 
 /// A challenge that has been answered, and how often.
@@ -66,7 +78,21 @@ pub(crate) enum Refused {
 
 impl Authentication {
     pub(crate) fn new(credentials: Credentials) -> Self {
-        Self { credentials, spaces: Vec::new() }
+        Self { credentials, spaces: Vec::new(), registrar: None }
+    }
+
+    /// The credentials of an account for a call that has come in by it. Nonces and their counts stay each one's own.
+    pub(crate) fn for_call(&self, addresses: Vec<IpAddr>) -> Self {
+        let realms = self.spaces.iter().map(|space| space.challenge.realm.clone()).collect();
+        let registrar = Some(Registrar { realms, addresses });
+        Self { registrar, ..Self::new(self.credentials.clone()) }
+    }
+
+    /// Whether a request to this address may be authorized: in a call that has come in by an account, one to whom it is
+    /// registered with. The caller's `Contact` may lead anywhere.
+    pub(crate) fn is_for(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.registrar.as_ref().is_none_or(|registrar| registrar.addresses.contains(&address))
     }
 
     /// Takes the challenges in a 401 or 407, of each realm the strongest.
@@ -128,12 +154,13 @@ impl Authentication {
     }
 
     /// Whether a challenge may have an answer. Later on in a call only those may ask who did when it began: whoever
-    /// else asks then could be anyone.
+    /// else asks then could be anyone. In a call that has come in by an account those may who did when it registered.
     fn may_ask(&self, challenge: &Challenge, asked: &Asked<'_>) -> bool {
-        match &self.credentials.realm {
-            Some(realm) => *realm == challenge.realm,
-            None if asked.begins => true,
-            None => {
+        match (&self.credentials.realm, &self.registrar) {
+            (Some(realm), _) => *realm == challenge.realm,
+            (None, Some(registrar)) => registrar.realms.contains(&challenge.realm),
+            (None, None) if asked.begins => true,
+            (None, None) => {
                 self.spaces.is_empty()
                     || self.spaces.iter().any(|space| space.challenge.realm == challenge.realm)
             }

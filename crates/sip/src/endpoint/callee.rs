@@ -16,6 +16,7 @@ use crate::message::{
     value,
 };
 use crate::order::{Answering, Rejection, SipError};
+use crate::registration::Registration;
 use crate::schedule::Chore;
 use crate::transactions::TxId;
 
@@ -41,11 +42,12 @@ impl Endpoint {
         };
         let id = self.dialogs.next_id();
         let tag = self.random.word();
-        let by_account = self.registrations.calls(now, &arrival.from, &arrival.request.uri);
-        let invite = Invite { replaces, by_account, ..describe(&arrival, &tag) };
+        let account = self.registrations.called(now, &arrival.from, &arrival.request.uri);
+        let invite = Invite { replaces, by_account: account.is_some(), ..describe(&arrival, &tag) };
+        let auth = account.and_then(Registration::auth_for_call);
         let mut dialog = Dialog::from_invite(id, &arrival.request, arrival.from, tag);
         let offered = invite.sdp.is_some();
-        (dialog.early, dialog.terms) = (self.early(&arrival.request), terms);
+        (dialog.auth, dialog.early, dialog.terms) = (auth, self.early(&arrival.request), terms);
         dialog.replaces = replaces;
         let span = patience(&arrival.request.headers);
         let begun = (arrival.request, arrival.reply_to);

@@ -240,7 +240,7 @@ impl Endpoint {
         let branch = self.random.branch();
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let (mut draft, to) = dialog.path.request("BYE", &self.identity, &branch);
-        self.authorize(&mut draft, id, "BYE");
+        self.authorize(&mut draft, id, ("BYE", &to));
         self.dispatch(now, (draft.finish(), to), Job::new(Owner::Nobody, Errand::Bye));
         self.forget_dialog(id);
         self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
@@ -319,10 +319,10 @@ impl Endpoint {
         let identity = &self.identity;
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return Ok(()) };
         let (mut draft, to) = dialog.path.ack(seq, identity, &branch);
-        if let Some(auth) = dialog.auth.as_mut() {
+        let uri = text(&dialog.path.request_uri());
+        if let Some(auth) = dialog.auth_at(&to) {
             // A proxy that asked for the INVITE's credentials wants them in the ACK (RFC 3261 section
             // 22.1).
-            let uri = text(&dialog.path.request_uri());
             for (name, value) in auth.lines("ACK", &uri, &branch) {
                 draft.line(&text(name.canonical()), value);
             }

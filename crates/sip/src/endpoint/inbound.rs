@@ -65,7 +65,7 @@ impl Endpoint {
         }
         key.as_ref().is_some_and(known)
             || self.dialogs.tagged(&to_tag(&request.headers)).is_some_and(|d| d.is_peer(&request.headers))
-            || self.registrations.calls(now, from, &request.uri)
+            || self.registrations.called(now, from, &request.uri).is_some()
     }
 
     fn arrived(&mut self, now: Time, arrival: Arrival) {

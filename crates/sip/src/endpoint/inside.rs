@@ -30,7 +30,7 @@ impl Endpoint {
         }
         let method = request.method.name();
         let (mut draft, to) = found.path.request(method, &self.identity, &branch);
-        self.authorize(&mut draft, dialog, method);
+        self.authorize(&mut draft, dialog, (method, &to));
         draft.extra(&request.headers);
         let bytes = match request.body.is_empty() {
             true => draft.finish(),

@@ -275,7 +275,7 @@ impl Endpoint {
         found.state = State::Ending { cause };
         let (mut draft, to) = found.path.request("BYE", &self.identity, &branch);
         draft.extra(headers);
-        self.authorize(&mut draft, dialog, "BYE");
+        self.authorize(&mut draft, dialog, ("BYE", &to));
         let sent = self.dispatch(now, (draft.finish(), to), Job::of(dialog, Errand::Bye));
         if sent.is_none() {
             self.end(dialog, Vec::new(), cause);

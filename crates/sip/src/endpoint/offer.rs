@@ -102,7 +102,7 @@ impl Endpoint {
             draft.line("Contact", self.identity.contact(to.transport));
             draft.line("Supported", SUPPORTED.join(", "));
         }
-        self.authorize(&mut draft, id, method);
+        self.authorize(&mut draft, id, (method, &to));
         Some((draft, to))
     }
 

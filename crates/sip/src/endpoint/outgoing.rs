@@ -87,7 +87,9 @@ impl Endpoint {
                 self.again(now, happening.tx, request, again)
             }
             TuEvent::Response(response) if matches!(response.status.code(), 401 | 407) => {
-                let Some(lines) = self.answer_challenge(job, request, response) else { return false };
+                let Some(lines) = self.answer_challenge((job, &happening.to), request, response) else {
+                    return false;
+                };
                 job.rounds = job.rounds.saturating_add(1);
                 let again = Again { to: happening.to.clone(), seq: self.next_seq(job.owner), job, lines };
                 self.again(now, happening.tx, request, again)
@@ -111,13 +113,13 @@ impl Endpoint {
 
     fn answer_challenge(
         &mut self,
-        job: Job,
+        (job, to): (Job, &Hop),
         request: &Request,
         response: &Response,
     ) -> Option<Vec<(HeaderName, String)>> {
         let cnonce = self.random.word();
         let gives_up = self.gives_up(job);
-        let auth = self.authentication(job.owner).filter(|_| !gives_up)?;
+        let auth = self.authentication(job.owner, to).filter(|_| !gives_up)?;
         let begins = matches!(job.errand, Errand::Invite | Errand::Register);
         let asked = Asked { headers: &request.headers, rounds: job.rounds, begins };
         auth.challenged(response, &asked).ok()?;
@@ -128,7 +130,7 @@ impl Endpoint {
     pub(super) fn inform(&mut self, happening: &Happening) {
         if let TuEvent::Response(response) = &happening.event
             && response.status.is_success()
-            && let Some(auth) = self.authentication(happening.job.owner)
+            && let Some(auth) = self.authentication(happening.job.owner, &happening.to)
         {
             auth.informed(response);
         }
@@ -142,10 +144,10 @@ impl Endpoint {
             && job.errand == Errand::Invite
     }
 
-    fn authentication(&mut self, owner: Owner) -> Option<&mut Authentication> {
+    fn authentication(&mut self, owner: Owner, to: &Hop) -> Option<&mut Authentication> {
         match owner {
             Owner::Nobody => None,
-            Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id)?.auth.as_mut(),
+            Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id)?.auth_at(to),
             Owner::Registration(id) => self.registrations.get_mut(id)?.auth.as_mut(),
         }
     }
@@ -171,11 +173,11 @@ impl Endpoint {
     }
 
     /// The lines that answer what the dialog's peer has asked before, so that it need not ask again.
-    pub(super) fn authorize(&mut self, draft: &mut Draft, id: DialogId, method: &str) {
+    pub(super) fn authorize(&mut self, draft: &mut Draft, id: DialogId, (method, to): (&str, &Hop)) {
         let cnonce = self.random.word();
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let uri = dialog.path.request_uri();
-        let Some(auth) = dialog.auth.as_mut() else { return };
+        let Some(auth) = dialog.auth_at(to) else { return };
         for (name, value) in auth.lines(method, &text(&uri), &cnonce) {
             draft.line(&text(name.canonical()), value);
         }

@@ -6,6 +6,7 @@
 mod desk;
 mod world;
 
+mod account_calls;
 mod bounds;
 mod byes;
 mod calls;
