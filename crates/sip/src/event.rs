@@ -113,6 +113,8 @@ pub enum OfferMethod {
     Invite,
     /// An UPDATE (RFC 3311).
     Update,
+    /// The PRACK of a provisional response that has answered the first offer (RFC 3262 section 5).
+    Prack,
 }
 
 /// What happened in a dialog.

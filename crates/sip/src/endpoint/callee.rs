@@ -83,8 +83,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// 200 to the INVITE, sent again until its ACK comes. It waits while early media has to be
-    /// acknowledged, which the return value tells. `sdp` is the answer, or our offer if the INVITE had none.
+    /// 200 to the INVITE, sent again until its ACK comes. It waits while early media has to be acknowledged or an offer
+    /// of the caller answered, which the return value tells. `sdp` is the answer, or our offer if the INVITE had none.
     ///
     /// # Errors
     /// [`SipError::WrongState`] after the answer or in a call of ours; [`SipError::NoSuchDialog`]
@@ -98,8 +98,10 @@ impl Endpoint {
     ) -> Result<Answering, SipError> {
         check_extra(headers)?;
         let (tx, offered) = self.unanswered(dialog, "answer")?;
-        if let Some(early) = self.dialog(dialog)?.early.as_mut() {
-            if early.waiting.as_ref().is_some_and(|waiting| waiting.answers) {
+        let found = self.dialog(dialog)?;
+        let open = found.reoffer.is_some();
+        if let Some(early) = found.early.as_mut() {
+            if open || early.waiting.as_ref().is_some_and(|waiting| waiting.answers) {
                 early.next = Some(Next::Answer(sdp.to_owned(), headers.to_vec()));
                 return Ok(Answering::Waits);
             }

@@ -7,7 +7,7 @@ use super::Endpoint;
 use super::inbound::Arrival;
 use crate::config::Time;
 use crate::dialog::{Early, Next, Reliably, State};
-use crate::event::{DialogId, EndCause, SipEvent};
+use crate::event::{DialogId, EndCause, OfferMethod, SipEvent};
 use crate::message::{Draft, Refusal, cseq, response, sdp, text, to_tag};
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
@@ -127,18 +127,37 @@ impl Endpoint {
         }
         let answered = early.waiting.take().is_some_and(|waiting| waiting.answers);
         early.agreed |= answered && matches!(dialog.state, State::Invited { offered: true, .. });
-        let next = early.next.take();
-        // A further offer before the answer is not taken; what it acknowledges is acknowledged.
-        let code = if sdp(&arrival.request.headers, arrival.request.body()).is_some() { 488 } else { 200 };
+        let waits = matches!(dialog.state, State::Invited { .. });
+        let takes = waits && early.agreed && dialog.reoffer.is_none();
+        let offer = sdp(&arrival.request.headers, arrival.request.body());
+        if offer.is_some() && takes {
+            return self.take_offer(now, id, arrival, (OfferMethod::Prack, offer));
+        }
+        // An offer while another is open is not taken; what its PRACK acknowledges is acknowledged.
+        let code = if offer.is_some() { 488 } else { 200 };
         let bytes = response(&arrival.request, code, "", &self.local_tag(id)).finish();
         self.accept(now, arrival, bytes);
-        // What waited was looked at when it was ordered.
-        match next {
+        self.send_next(now, id);
+    }
+
+    /// Sends what has waited until a provisional response was acknowledged and an offer of the caller answered.
+    pub(super) fn send_next(&mut self, now: Time, id: DialogId) {
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let Some(early) = dialog.early.as_mut() else { return };
+        if dialog.reoffer.is_some() || early.waiting.is_some() {
+            return;
+        }
+        // It was looked at when it was ordered.
+        match early.next.take() {
             Some(Next::Ring(sdp)) => drop(self.ring(now, id, sdp.as_deref())),
-            Some(Next::Answer(sdp, headers)) if self.answer(now, id, &sdp, &headers).is_ok() => {
-                self.wire.tell(SipEvent::AnswerSent { dialog: id });
+            Some(Next::Answer(sdp, headers)) => {
+                // Other media may have been agreed on meanwhile.
+                let sdp = dialog.local_sdp.clone().unwrap_or(sdp);
+                if self.answer(now, id, &sdp, &headers).is_ok() {
+                    self.wire.tell(SipEvent::AnswerSent { dialog: id });
+                }
             }
-            _ => {}
+            None => {}
         }
     }
 }

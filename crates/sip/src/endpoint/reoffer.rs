@@ -59,6 +59,17 @@ impl Endpoint {
             // A BYE of ours had waited for that ACK.
             return self.refuse_reoffer(&arrival, 481);
         }
+        self.take_offer(now, id, arrival, (method, sdp));
+    }
+
+    /// Tells an offer that nothing stands against, and waits for its answer.
+    pub(super) fn take_offer(
+        &mut self,
+        now: Time,
+        id: DialogId,
+        arrival: Arrival,
+        (method, sdp): (OfferMethod, Option<String>),
+    ) {
         let Some(seq) = cseq(&arrival.request.headers) else { return };
         let begun = (arrival.request, arrival.reply_to);
         let Some(tx) = self.transactions.begin(now, &mut self.wire, begun, id) else { return };
@@ -93,10 +104,14 @@ impl Endpoint {
                 return Ok(());
             }
         };
-        let Some(draft) = self.answer_draft(dialog, tx, 200) else {
-            return Err(SipError::NoSuchDialog(dialog));
-        };
-        let bytes = draft.finish_sdp(sdp)?;
+        // The session timer's terms are those of the first INVITE until that is answered.
+        let early = matches!(found.state, State::Invited { .. } | State::Calling(_));
+        let kept = if early { found.terms.take() } else { None };
+        let draft = self.answer_draft(dialog, tx, 200);
+        if early && let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
+            found.terms = kept;
+        }
+        let bytes = draft.ok_or(SipError::NoSuchDialog(dialog))?.finish_sdp(sdp)?;
         if let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
             found.reoffer = None;
             found.local_sdp = Some(sdp.to_owned());
@@ -105,7 +120,11 @@ impl Endpoint {
             OfferMethod::Invite => {
                 self.send_answer(now, dialog, tx, Answered200 { bytes, first: false, offers: !offered });
             }
-            OfferMethod::Update => {
+            OfferMethod::Update | OfferMethod::Prack if early => {
+                self.send_final(now, tx, bytes);
+                self.send_next(now, dialog);
+            }
+            OfferMethod::Update | OfferMethod::Prack => {
                 let headers = self.transactions.request(tx).map(|(request, _)| request.headers.clone());
                 self.send_final(now, tx, bytes);
                 let terms = self.dialogs.by_id.get_mut(&dialog).and_then(|found| found.terms.take());
@@ -134,17 +153,18 @@ impl Endpoint {
         let tag = dialog.path.local_tag.clone();
         match reoffer.method {
             OfferMethod::Invite => self.refuse_invite(now, reoffer.tx, &tag, rejection),
-            OfferMethod::Update => {
+            OfferMethod::Update | OfferMethod::Prack => {
                 if let Some(mut draft) = self.answer_draft(id, reoffer.tx, rejection.code) {
                     draft.extra(&rejection.headers);
                     self.send_final(now, reoffer.tx, draft.finish());
                 }
             }
         }
+        self.send_next(now, id);
         self.offer_wanted(now, id);
     }
 
-    /// The final answer of an UPDATE.
+    /// The final answer of an UPDATE or PRACK.
     fn send_final(&mut self, now: Time, tx: TxId, bytes: Vec<u8>) {
         if let Some((_, to)) = self.transactions.request(tx) {
             self.wire.send(to.clone(), bytes.clone());

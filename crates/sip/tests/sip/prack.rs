@@ -99,6 +99,50 @@ fn before_the_answer_an_update_changes_what_was_agreed_on_and_acknowledged() {
 }
 
 #[test]
+fn an_offer_in_a_prack_is_answered_in_its_200_and_the_answer_to_the_call_waits_for_that() {
+    for (answer, code) in [(Ok("v=0\r\nours\r\n"), "200"), (Err(sip::Rejection::new(488)), "488")] {
+        let (mut desk, mut phone, dialog) = invited("Supported");
+        desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+        let early = desk.sent().remove(0).1;
+        assert_eq!(desk.endpoint.answer(desk.now, dialog, SDP, &[]), Ok(Answering::Waits));
+        phone.learn(&early);
+        phone.extra = format!("RAck: {} 1 INVITE\r\n", header(&early, "RSeq").unwrap());
+        let prack = phone.request("PRACK", SDP);
+        assert!(desk.hear(&prack).is_empty());
+        let Some(SipEvent::Reoffered { sdp, method: OfferMethod::Prack, .. }) = desk.events.last() else {
+            panic!("{:?}", desk.story())
+        };
+        assert_eq!(sdp.as_deref(), Some(SDP));
+        let taken = answer.is_ok();
+        desk.endpoint.answer_reoffer(desk.now, dialog, answer).unwrap();
+        let sent: Vec<String> = desk.sent().into_iter().map(|(_, message)| message).collect();
+        assert!(sent[0].starts_with(&format!("SIP/2.0 {code} ")), "{sent:#?}");
+        assert_eq!((header(&sent[0], "CSeq"), sent[0].ends_with("ours\r\n")), (Some("2 PRACK"), taken));
+        assert_eq!(header(&sent[1], "CSeq"), Some("1 INVITE"));
+        assert_eq!(sent[1].ends_with("ours\r\n"), taken, "what was agreed on last stands");
+        assert_eq!(desk.hear(&prack), sent[..1], "its copy gets the same");
+        assert_eq!(desk.story(), ["Invited", "Reoffered Prack", "AnswerSent"]);
+    }
+}
+
+#[test]
+fn an_offer_before_the_answer_leaves_the_terms_of_the_session_timer_to_the_answer() {
+    let (mut desk, mut phone) = (Desk::new(), Phone::new("c1"));
+    phone.extra = "Supported: 100rel, timer\r\nSession-Expires: 200;refresher=uac\r\n".into();
+    desk.hear(phone.request("INVITE", SDP));
+    let dialog = desk.dialog();
+    desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+    let early = desk.sent().remove(0).1;
+    desk.hear(prack(&mut phone, &early));
+    phone.extra = String::new();
+    desk.hear(phone.request("UPDATE", SDP));
+    desk.endpoint.answer_reoffer(desk.now, dialog, Ok(SDP)).unwrap();
+    assert_eq!(header(&desk.sent()[0].1, "Session-Expires"), None);
+    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
+    assert_eq!(header(&desk.sent()[0].1, "Session-Expires"), Some("200;refresher=uac"));
+}
+
+#[test]
 fn a_call_that_is_given_up_while_an_early_update_waits_leaves_nothing_behind() {
     let (mut desk, mut phone, dialog) = invited("Supported");
     desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
