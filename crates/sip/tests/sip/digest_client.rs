@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{Claim, Credentials, Guard, Outbound, SipEvent, Verdict};
+use sip::{Claim, Credentials, Guard, Outbound, Refer, SipEvent, Verdict};
 
 use crate::cancel::respond;
 use crate::desk::{Desk, SDP, header};
@@ -236,6 +236,21 @@ fn a_bye_answers_its_own_realm_and_no_other() {
         }
         assert_eq!(desk.story().last().unwrap(), "Ended LocalBye");
     }
+}
+
+#[test]
+fn a_transfer_of_a_call_of_ours_answers_with_the_credentials_of_the_call() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    desk.hear(respond(&first, 200));
+    let refer = Refer { to: "sip:c@192.0.2.3".into(), replaces: None, headers: vec![] };
+    desk.endpoint.refer(desk.now, desk.dialog(), &refer).unwrap();
+    let sent = desk.sent().remove(0).1;
+    let again = request(desk.hear(refuse(&sent, 401, &asks("n1")))).unwrap();
+    assert!(again.starts_with("REFER ") && param(&again, "username") == "us", "{again}");
+    assert_eq!(header(&again, "Refer-To"), header(&sent, "Refer-To"));
+    desk.hear(respond(&again, 202));
+    assert_eq!(desk.story(), ["Answered", "Transfer Accepted"]);
 }
 
 #[test]
