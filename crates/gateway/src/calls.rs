@@ -112,6 +112,11 @@ impl Calls {
         Ok(Place { calls: self.clone(), id: id.to_owned() })
     }
 
+    /// Whether only the last quarter of the places is left.
+    pub fn is_scarce(&self) -> bool {
+        self.with(|table| table.calls.len()) >= self.most - self.most / 4
+    }
+
     /// Tells every call that the server stops. One that does not take its order holds up none of the others.
     pub async fn hang_up(&self) {
         let all = self.all();

@@ -46,10 +46,18 @@ impl Capture {
 
     /// A message has passed at `at`, Unix ms.
     pub fn pass(&self, at: u64, passage: &Passage<'_>) {
-        let text = with_true_length(&without_secrets(passage.bytes, usize::MAX).replace('\n', "\r\n"));
+        let text = readable(passage.bytes);
         // A capture never holds up a call.
         let _ = self.packets.try_send(packet(at, self.local, passage, text.as_bytes()));
     }
+}
+
+/// The message without its secrets, as readers of captures take it. They hold it for broken where a key is no base64: one
+/// of zeros stands in its place.
+fn readable(message: &[u8]) -> String {
+    let zeros = format!("inline:{}", "A".repeat(40));
+    let text = without_secrets(message, usize::MAX).replace('\n', "\r\n");
+    with_true_length(&text.replace("inline:***", &zeros))
 }
 
 /// The message with the `Content-Length` that its body has without its secrets: readers take a shorter one for broken.
@@ -134,6 +142,16 @@ mod tests {
         let expected = format!("{}\r\n\r\n{body}", head.replace("l : 99", &format!("l : {}", body.len())));
         assert_eq!(with_true_length(told), expected);
         assert_eq!(with_true_length("OPTIONS"), "OPTIONS");
+    }
+
+    #[test]
+    fn a_key_is_replaced_by_one_that_readers_take() {
+        let line = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:";
+        let body = format!("v=0\r\n{line}WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20|1:4\r\n");
+        let told = readable(format!("INVITE sip:a@b SIP/2.0\r\nContent-Length: 9\r\n\r\n{body}").as_bytes());
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, format!("v=0\r\n{line}{}\r\n", "A".repeat(40)));
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
     }
 
     #[test]

@@ -36,6 +36,17 @@ struct State {
     resting: VecDeque<(Instant, u16)>,
 }
 
+impl State {
+    /// Ends the rests whose time is over.
+    fn wake(&mut self, now: Instant) {
+        while self.resting.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, port)) = self.resting.pop_front() {
+                self.busy.remove(&port);
+            }
+        }
+    }
+}
+
 /// A port in use; dropping it begins its rest, or frees it at once where no peer was told of it.
 #[derive(Debug)]
 pub struct Port {
@@ -77,11 +88,7 @@ impl Ports {
 
     fn reserve(&self, now: Instant) -> Option<u16> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.resting.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, port)) = state.resting.pop_front() {
-                state.busy.remove(&port);
-            }
-        }
+        state.wake(now);
         for _ in 0..self.count {
             let number = self.first + 2 * (state.next % self.count);
             state.next = (state.next + 1) % self.count;
@@ -90,6 +97,13 @@ impl Ports {
             }
         }
         None
+    }
+
+    /// Whether only the last quarter of the ports is left. `now` is the time by which rests end.
+    pub fn is_scarce(&self, now: Instant) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.wake(now);
+        state.busy.len() >= usize::from(self.count - self.count / 4)
     }
 
     #[allow(clippy::disallowed_methods, reason = "the pool is a driver: its rests are spans of real time")]
@@ -169,6 +183,19 @@ mod tests {
         assert!(taken.iter().all(|(_, port)| port.number() % 2 == 0));
         let distinct: HashSet<u16> = taken.iter().map(|(_, port)| port.number()).collect();
         assert_eq!(distinct.len(), taken.len());
+    }
+
+    #[test]
+    fn ports_are_scarce_while_only_a_quarter_is_left_whatever_rests() {
+        let now = Instant::now();
+        let pool = Ports::new(HERE, 34_100, 34_107);
+        let taken: Vec<u16> = std::iter::from_fn(|| pool.reserve(now)).take(3).collect();
+        assert!(pool.is_scarce(now));
+        pool.free(taken[0]);
+        assert!(!pool.is_scarce(now));
+        pool.reserve(now);
+        taken[1..].iter().for_each(|port| pool.rest(*port));
+        assert!(pool.is_scarce(now) && !pool.is_scarce(now + REST * 2));
     }
 
     #[test]

@@ -191,6 +191,9 @@ async fn refuse(handle: &SipHandle, dialog: DialogId, id: &str, refusal: &Refusa
 }
 
 async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(), Refusal> {
+    if is_kept_from(app, &call.invite) {
+        return Err(NoPlace::Full.into());
+    }
     let place = app.reserve(&call.invite.dialog_id)?;
     let playbook = match app.routes.route(&call.invite.from_uri, &call.invite.to_uri) {
         Route::Refuse(why) => return Err(Refusal::NoRoute(why)),
@@ -205,6 +208,20 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
         announce(app, &begun, &announcement).await;
     }
     Ok(())
+}
+
+/// Whether what is left of places and ports is kept for trusted peers, and this call is of none: where everyone may call,
+/// a flood of strangers must not keep out those for whom the server is there.
+#[allow(clippy::disallowed_methods, reason = "the door is a driver: ports rest in real time")]
+fn is_kept_from(app: &App, invite: &Invite) -> bool {
+    let everyone = app.config.sip.open == Some(true) && !app.config.sip.trusted.is_empty();
+    if !everyone || invite.by_account {
+        return false;
+    }
+    let source = invite.source.ip().to_canonical();
+    let known = || policy::trusted(&app.config.sip).iter().any(|net| net.holds(source));
+    let scarce = app.calls.is_scarce() || app.ports.is_scarce(std::time::Instant::now());
+    scarce && !known()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the door is a driver: ports rest in real time")]

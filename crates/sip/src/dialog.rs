@@ -294,6 +294,16 @@ impl Dialog {
             && self.owed_ack.is_none()
     }
 
+    /// Whether a NOTIFY with this `Event` is of a transfer that we have asked for: an `id` is the number of its REFER,
+    /// which is a later one where that was challenged (RFC 3515 section 2.4.6).
+    pub(crate) fn has_asked(&self, event: &str) -> bool {
+        let id = event.split(';').find_map(|parameter| parameter.trim().strip_prefix("id="));
+        let numbers = self.referral.as_ref().map(|referral| referral.seq..=self.path.local_seq);
+        numbers.is_some_and(|numbers| {
+            id.is_none_or(|id| id.trim().parse().is_ok_and(|id| numbers.contains(&id)))
+        })
+    }
+
     /// Whether an offer of ours waits for its answer.
     pub(crate) fn offers(&self) -> bool {
         self.own.as_ref().is_some_and(|own| own.waits.is_none()) || self.owed_ack.is_some()

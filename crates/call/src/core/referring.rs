@@ -37,6 +37,8 @@ pub(crate) struct Referred {
     leg: LegId,
     caller: String,
     callee: String,
+    /// Who has taken its place, by URI.
+    successor: Option<String>,
     option: ReferOption,
     media: Option<SipMedia>,
     start: Start,
@@ -90,6 +92,7 @@ impl Core {
             leg,
             caller,
             callee,
+            successor: None,
             option,
             media: None,
             start,
@@ -222,7 +225,7 @@ impl Core {
     /// The second party, once it has answered: its leg and its URI.
     pub(crate) fn second_party(&self) -> Option<(LegId, String)> {
         let up = self.referred.as_ref().filter(|referred| referred.answered.is_some());
-        up.map(|referred| (referred.leg, referred.callee.clone()))
+        up.map(|referred| (referred.leg, referred.successor.as_ref().unwrap_or(&referred.callee).clone()))
     }
 
     /// Who we are to the second party, and its URI.
@@ -235,13 +238,14 @@ impl Core {
         self.referred.as_ref()?.option.sip.as_ref()
     }
 
-    /// Another party has taken the second's place; `leg` is who was there.
-    pub(super) fn second_steps_in(&mut self, leg: LegId, media: SipMedia) {
+    /// Another party, at `uri`, has taken the second's place; `leg` is who was there.
+    pub(super) fn second_steps_in(&mut self, leg: LegId, media: SipMedia, uri: &str) {
         let Some(place) = self.referred.as_ref().map(|referred| referred.leg) else { return };
         self.order(ToMedia::Renew(place));
         self.effect(Effect::Exchange(leg, place));
         if let Some(referred) = &mut self.referred {
             referred.media = Some(media);
+            referred.successor = Some(uri.to_owned());
             referred.presses = Presses::default();
         }
     }

@@ -153,7 +153,7 @@ impl Core {
             }
             // The answer has crossed the CANCEL of a call that nobody took in time.
             LegEvent::Ended { remote: false, .. } if self.gives_up_callee() => {
-                self.callee_timed_out(now, true)
+                self.callee_timed_out(now, true);
             }
             LegEvent::Ended { remote, message } => {
                 let reason = match (remote, self.dialled) {

@@ -306,7 +306,7 @@ impl Core {
         else {
             return;
         };
-        self.step_in_on(now, place, (leg, *media));
+        self.step_in_on(now, place, (leg, *media), &wish.to);
         self.agreed(now, place, plan);
         // The two legs have changed their names: `leg` is who has sent us on.
         self.effect(Effect::Request(leg, LegRequest::TransferProgress { code: 200, reason: String::new() }));
@@ -318,12 +318,12 @@ impl Core {
         self.tell_transfer(now, Passage { party: place, state, target, code: 200, reason: "" });
     }
 
-    /// The leg takes the place of that of the party on `place`, which gets its name.
-    fn step_in_on(&mut self, now: CallTime, place: LegId, (leg, media): (LegId, SipMedia)) {
+    /// The leg of the party at `uri` takes the place of that of the party on `place`, which gets its name.
+    fn step_in_on(&mut self, now: CallTime, place: LegId, (leg, media): (LegId, SipMedia), uri: &str) {
         if place == LegId::MAIN {
             self.step_in(now, leg, media);
         } else {
-            self.second_steps_in(leg, media);
+            self.second_steps_in(leg, media, uri);
         }
     }
 
@@ -460,7 +460,7 @@ impl Core {
     fn answer_sent(&mut self, now: CallTime) {
         let Some(Succession::Answering(answering)) = self.succession.take() else { return };
         let Answering { newcomer: Newcomer { leg, place, caller, offer, .. }, media, plan } = *answering;
-        self.step_in_on(now, place, (leg, media));
+        self.step_in_on(now, place, (leg, media), &caller);
         self.effect(Effect::Drop(leg));
         if let Some(plan) = plan {
             self.agreed(now, place, plan);

@@ -141,9 +141,7 @@ impl SipLeg {
             SipEvent::Responded { code, .. } => Some(LegEvent::DigitAnswered { code }),
             SipEvent::Ended { cause: EndCause::PrackTimeout, .. } => Some(LegEvent::Unreached),
             SipEvent::Ended { headers, cause, .. } => {
-                let message = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("reason"));
-                let message = message.map(|(_, value)| value.clone());
-                let message = message.or_else(|| words_for(cause).map(str::to_owned));
+                let message = reason(headers).or_else(|| words_for(cause).map(str::to_owned));
                 Some(LegEvent::Ended { remote: cause == EndCause::Bye, message })
             }
             SipEvent::Provisional { code, fork, sdp, .. } => {
@@ -326,6 +324,11 @@ impl Leg for SipLeg {
     fn dialog(&self) -> Option<u64> {
         self.dialog.as_ref().map(|(dialog, _)| dialog.0)
     }
+}
+
+/// Why the far end has ended a call (RFC 3326).
+fn reason(headers: Vec<(String, String)>) -> Option<String> {
+    headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("reason")).map(|(_, value)| value)
 }
 
 /// The description in an event.

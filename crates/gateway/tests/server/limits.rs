@@ -75,3 +75,26 @@ async fn the_call_above_max_calls_gets_503_with_retry_after_and_the_others_go_on
     assert!(metrics.lines().any(|line| line == "active_call_calls 2"), "{metrics}");
     rig.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_may_call_leave_room_for_trusted_peers() {
+    let rig = Rig::start_with(|config| {
+        config.sip.open = Some(true);
+        config.sip.trusted = vec!["127.0.0.2".into()];
+        config.max_calls = 4;
+        playbooks(config, Vec::new(), Some("hello.md"));
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let mut strangers = Vec::new();
+    for name in ["s1", "s2", "s3", "s4"] {
+        strangers.push(call(&rig, name).await);
+    }
+    assert!(strangers[..3].iter().all(Call::is_up));
+    assert!(strangers[3].answer.starts_with("SIP/2.0 503 "), "the last quarter is not for strangers");
+    let trusted = RawPhone::from([127, 0, 0, 2], rig.server.sip_addr(), "trusted").await;
+    trusted.invite_with("", &sdp(([127, 0, 0, 2], 4000).into())).await;
+    let answer = trusted.answered().await;
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    rig.server.stop().await;
+}

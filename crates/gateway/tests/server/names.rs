@@ -130,6 +130,43 @@ async fn a_call_goes_where_the_records_of_a_name_lead() {
     rig.server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_to_the_next_target_when_the_first_is_full_or_silent_and_passes_it_over_then() {
+    let bound = || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        (socket, port)
+    };
+    let ((full, busy), (_silent, dead), (next, alive)) = (bound(), bound(), bound());
+    let zone = Zone(vec![
+        ("_sip._udp.full.test", SRV, srv(1, busy, "gw.test")),
+        ("_sip._udp.full.test", SRV, srv(2, alive, "gw.test")),
+        ("_sip._udp.dead.test", SRV, srv(1, dead, "gw.test")),
+        ("_sip._udp.dead.test", SRV, srv(2, alive, "gw.test")),
+        ("gw.test", A, vec![127, 0, 0, 1]),
+    ]);
+    let server = zone.start().await;
+    let rig = Rig::start_with(|config| config.sip.dns = vec![server]).await;
+    let (full, next) = (RawPhone::at(full, rig.server.sip_addr()), RawPhone::at(next, rig.server.sip_addr()));
+    for name in ["full", "dead", "dead"] {
+        let mut client = rig.connect("/call/sip").await;
+        let callee = format!("sip:desk@{name}.test");
+        client.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+        if name == "full" {
+            let invite = full.asked("INVITE").await;
+            full.answer(&invite, "503 Service Unavailable", "").await;
+        }
+        // The silence of the first costs seconds and not the 32 of a transaction, which no test here waits for.
+        let invite = next.heard(|text| text.starts_with(&format!("INVITE {callee} "))).await;
+        next.answer(&invite, "182 Queued", "").await;
+        assert_eq!(client.event("ringing").await["code"], 182);
+        next.answer(&invite, "486 Busy Here", "").await;
+        assert_eq!(client.event("reject").await["code"], 486);
+        next.asked("ACK").await;
+    }
+    rig.server.stop().await;
+}
+
 /// A description of G.711 on a socket of a host that is named.
 fn at_host(host: &str, sound: &UdpSocket) -> String {
     sdp(sound.local_addr().unwrap()).replace("c=IN IP4 127.0.0.1", &format!("c=IN IP4 {host}"))

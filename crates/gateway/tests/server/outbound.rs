@@ -1,6 +1,6 @@
 //! Calls that we place: to baresip, to another server, to nobody; and a second party joined with the first.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use axum::http::StatusCode;
@@ -15,16 +15,57 @@ use crate::{programs, sound};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_to_baresip_is_heard_on_both_sides() {
-    heard_on_both_sides("audio_codecs=PCMU/8000/1", json!({})).await;
+    heard_on_both_sides("audio_codecs=PCMU/8000/1", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encrypted_call_of_ours_to_baresip_is_heard_on_both_sides() {
     let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp-mand";
-    heard_on_both_sides(account, json!({"enableSrtp": true})).await;
+    heard_on_both_sides(account, Some("AES_CM_128_HMAC_SHA1_80")).await;
 }
 
-async fn heard_on_both_sides(account: &str, sip: serde_json::Value) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_ours_to_baresip_under_each_other_suite_is_heard_on_both_sides() {
+    let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp-mand";
+    for suite in ["AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_32"] {
+        heard_on_both_sides(account, Some(suite)).await;
+    }
+}
+
+/// A proxy of a sort before the phone at `phone`, which lets no offer through but of one crypto suite: a phone takes the
+/// first that it knows.
+async fn offering_only(suite: &'static str, phone: u16) -> u16 {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let phone = SocketAddr::from(([127, 0, 0, 1], phone));
+    let passing = async move {
+        let (mut datagram, mut server) = (vec![0; 65_536], phone);
+        while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
+            if from == phone {
+                socket.send_to(&datagram[..length], server).await.unwrap();
+                continue;
+            }
+            server = from;
+            let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let kept = |line: &&str| !line.starts_with("a=crypto:") || line.contains(&format!(" {suite} "));
+            let body: String = body.split_inclusive('\n').filter(kept).collect();
+            let length = |line: &str| line.starts_with("Content-Length:");
+            let head: Vec<String> = head
+                .split("\r\n")
+                .map(
+                    |line| if length(line) { format!("Content-Length: {}", body.len()) } else { line.into() },
+                )
+                .collect();
+            socket.send_to(format!("{}\r\n\r\n{body}", head.join("\r\n")).as_bytes(), phone).await.unwrap();
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "the proxy lives as long as its test")]
+    tokio::spawn(passing);
+    port
+}
+
+async fn heard_on_both_sides(account: &str, suite: Option<&'static str>) {
     let rig = Rig::start().await;
     let callee = sound::speech(rig.folder.path(), "You have reached the front desk of the museum").await;
     let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your reservation").await;
@@ -33,13 +74,18 @@ async fn heard_on_both_sides(account: &str, sip: serde_json::Value) {
     let says = [callee.as_slice(), &[0; 20 * 8000]].concat();
     let mut phone = Baresip::start_with(&rig.path("phone"), account, &says).await;
     let mut client = rig.connect("/call/sip?id=out1").await;
-    let to = format!("sip:phone@127.0.0.1:{}", phone.sip);
+    let port = match suite {
+        Some(suite) => offering_only(suite, phone.sip).await,
+        None => phone.sip,
+    };
+    let to = format!("sip:phone@127.0.0.1:{port}");
+    let sip = json!({"enableSrtp": suite.is_some()});
     client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}, "sip": sip}})).await;
     assert_eq!(client.event("trackStart").await["trackId"], "out1");
     let answer = client.event("answer").await["sdp"].as_str().unwrap().to_owned();
     assert!(answer.contains("m=audio"));
-    if sip["enableSrtp"] == true {
-        assert!(answer.contains("RTP/SAVP") && answer.contains("inline:***"), "{answer}");
+    if let Some(suite) = suite {
+        assert!(answer.contains("RTP/SAVP") && answer.contains(&format!(" {suite} inline:***")), "{answer}");
     }
     for _ in 0..2 {
         client.send(json!({"command": "play", "url": "agent.wav"})).await;

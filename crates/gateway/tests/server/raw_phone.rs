@@ -50,6 +50,12 @@ impl RawPhone {
         RawPhone { socket, server, call: call.to_owned() }
     }
 
+    /// The same at another address of loopback.
+    pub(crate) async fn from(ip: [u8; 4], server: SocketAddr, call: &str) -> RawPhone {
+        let socket = UdpSocket::bind(SocketAddr::from((ip, 0))).await.unwrap();
+        RawPhone { socket, server, call: call.to_owned() }
+    }
+
     /// A phone at a socket that is bound already, to be called by `server`.
     pub(crate) fn at(socket: std::net::UdpSocket, server: SocketAddr) -> RawPhone {
         socket.set_nonblocking(true).unwrap();
@@ -205,6 +211,22 @@ async fn what_proves_who_calls_is_not_for_the_webhook() {
     assert!(headers.contains("X-Token: t"), "what a trunk says of its call is the webhook's: {headers}");
     phone.send("CANCEL", ("i", ""), "", "").await;
     assert_eq!(phone.end().await, 487);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_caller_gave_up_is_in_the_record() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let phone = RawPhone::new(&rig, "elsewhere").await;
+    phone.invite("").await;
+    timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let reason = "SIP;cause=200;text=\"Call completed elsewhere\"";
+    phone.send("CANCEL", ("i", ""), &format!("Reason: {reason}\r\n"), "").await;
+    assert_eq!(phone.end().await, 487);
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    let record = serde_json::to_value(&record).unwrap();
+    assert!(record["hangupMessages"].to_string().contains("Call completed elsewhere"), "{record}");
     rig.server.stop().await;
 }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::inbound_sip::{hook, webhooks};
 use crate::programs;
+use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{Client, PATIENCE, Rig, until};
 
 /// SIPp as a callee that plays `scenario`, and its URI. It sends back what it hears.
@@ -123,6 +124,43 @@ async fn a_call_that_takes_the_place_of_a_second_party_is_heard_and_who_was_ther
     is_sent_back(&mut client).await;
     hang_up(&mut client).await;
     content(bob, "who has taken over").await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_that_has_taken_the_place_of_a_second_is_who_the_first_is_sent_to() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| {
+        webhooks(config, &[url]);
+        config.sip.transfer_requests = TransferPolicy::Accept;
+        config.sip.destinations = vec![Pattern(regex::Regex::new("127\\.0\\.0\\.1").unwrap())];
+    })
+    .await;
+    let server = rig.server.sip_addr();
+    let first = RawPhone::towards(server, "first").await;
+    first.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "accept", "option": {}})).await;
+    first.answered().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let callee = format!("sip:second@{}", socket.local_addr().unwrap());
+    let second = RawPhone::at(socket, server);
+    client.send(json!({"command": "refer", "callee": callee, "caller": "sip:agent@127.0.0.1"})).await;
+    let invite = second.asked("INVITE").await;
+    second.answer(&invite, "200 OK", &sdp(([127, 0, 0, 1], 4002).into())).await;
+    while client.event("answer").await["refer"] != true {}
+    let ours = value(&invite, "From").split_once(";tag=").unwrap().1;
+    let replaces = format!("Replaces: {};to-tag={ours};from-tag=raw\r\n", value(&invite, "Call-ID"));
+    let third = RawPhone::towards(server, "third").await;
+    third.invite_with(&replaces, &sdp(([127, 0, 0, 1], 4004).into())).await;
+    third.answered().await;
+    assert_eq!(client.event("transfer").await["state"], "takenOver");
+    client.send(json!({"command": "refer", "method": "attended"})).await;
+    let refer = first.asked("REFER").await;
+    let wanted = format!("<sip:raw@{}?Replaces=third%3B", third.socket.local_addr().unwrap());
+    assert!(value(&refer, "Refer-To").starts_with(&wanted), "{refer}");
+    drop(client);
     rig.server.stop().await;
 }
 

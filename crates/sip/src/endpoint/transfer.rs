@@ -1,6 +1,7 @@
 //! Transfer: REFER out and in, and the NOTIFYs that tell how far it has got (RFC 3515), replacing a
 //! call (RFC 3891).
 
+use bytes::Bytes;
 use sipx_sip::{Address, HeaderName, Headers, TuEvent, Uri};
 
 use super::caller::callable;
@@ -42,7 +43,7 @@ impl Endpoint {
     pub fn refer(&mut self, now: Time, dialog: DialogId, refer: &Refer) -> Result<(), SipError> {
         check_extra(&refer.headers)?;
         let mut to = Vec::from(&b"<"[..]);
-        to.extend_from_slice(&callable(&refer.to)?);
+        to.extend_from_slice(&self.replaced_target(refer.replaces).map_or_else(|| callable(&refer.to), Ok)?);
         if let Some(other) = refer.replaces {
             to.extend_from_slice(b"?Replaces=");
             to.extend_from_slice(escaped(&self.replaces(other)?).as_bytes());
@@ -66,6 +67,14 @@ impl Endpoint {
         found.referral = Some(Referral { seq });
         self.wire.remind(now.saturating_add(TRANSFERRING), dialog, Chore::GiveUpTransfer(seq));
         Ok(())
+    }
+
+    /// Whom a peer has to call to take our place in a call that came in: who is there is known by its `Contact` alone,
+    /// since its `From` need lead nowhere (RFC 5589 section 7.3). Whom we have called is reached as we have reached it.
+    fn replaced_target(&self, dialog: Option<DialogId>) -> Option<Bytes> {
+        let dialog = self.dialogs.by_id.get(&dialog?)?;
+        let target = dialog.path.target.as_ref().filter(|_| dialog.invited_seq.is_some())?;
+        callable(&text(&target.to_bytes())).ok()
     }
 
     /// The value of `Replaces` that names a call of ours to a third party.
@@ -104,7 +113,7 @@ impl Endpoint {
         let headers = &arrival.request.headers;
         let event = text(&value(headers, &HeaderName::Event)).to_ascii_lowercase();
         let ours = event.split(';').next().is_some_and(|package| package.trim() == "refer");
-        let Some(dialog) = self.dialogs.by_id.get_mut(&id).filter(|dialog| ours && dialog.referral.is_some())
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id).filter(|dialog| ours && dialog.has_asked(&event))
         else {
             // Of a subscription that is over or never was (RFC 6665 section 4.1.3).
             return self.refuse(&arrival, &Refusal::plain(if ours { 481 } else { 489 }));

@@ -102,10 +102,32 @@ fn notify_is_taken_only_for_what_was_asked() {
         assert_eq!(desk.status(notify(&mut phone, "Event: refer\r\n", garbage)), 200);
     }
     assert_eq!(desk.story()[2..], ["Transfer Accepted"]);
+    for foreign in ["999", "0", "x", "-1", ""] {
+        let lines = format!("Event: refer;id={foreign}\r\n");
+        assert_eq!(desk.status(notify(&mut phone, &lines, "SIP/2.0 200 OK")), 481, "{foreign}");
+    }
     let lines = "Event: refer;id=1\r\nSubscription-State: terminated;reason=noresource\r\n";
     assert_eq!(desk.status(notify(&mut phone, lines, "")), 200);
     assert!(desk.story()[3].starts_with("Transfer Failed { code: 487"));
     assert_eq!(desk.status(notify(&mut phone, lines, "SIP/2.0 200 OK")), 481);
+}
+
+#[test]
+fn a_party_that_has_called_us_is_named_to_others_by_its_contact() {
+    let mut desk = Desk::new();
+    let (_, first) = desk.call();
+    let mut newcomer = Phone::new("c2");
+    let invite = newcomer.request("INVITE", SDP).replace("alice@192.0.2.1:5060", "desk7@192.0.2.1:5062");
+    desk.hear(invite);
+    let second = desk.dialog();
+    desk.endpoint.answer(desk.now, second, SDP, &[]).unwrap();
+    newcomer.learn(&desk.sent().remove(0).1);
+    desk.hear(newcomer.ack(""));
+    let attended = Refer { replaces: Some(second), ..to("sip:who-was-there@192.0.2.9") };
+    desk.endpoint.refer(desk.now, first, &attended).unwrap();
+    let refer = desk.sent().remove(0).1;
+    let named = header(&refer, "Refer-To").unwrap();
+    assert!(named.starts_with("<sip:desk7@192.0.2.1:5062?Replaces=c2%3Bto-tag%3D"), "{named}");
 }
 
 #[test]
