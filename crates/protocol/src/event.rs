@@ -126,8 +126,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         play_id: Option<String>,
     },
-    /// A playback was cut off. `current` of `total_duration` milliseconds were played; `position` is the
-    /// index of the first character of `subtitle` that was not heard.
+    /// A playback was cut off, or commands of it were dropped. `current` of `total_duration` milliseconds were played;
+    /// `position` is the index of the first character of `subtitle` that was not heard. A file has neither.
     Interruption {
         track_id: String,
         timestamp: u64,
@@ -139,6 +139,10 @@ pub enum Event {
         position: Option<u32>,
         total_duration: u64,
         current: u64,
+        /// Texts of `tts` commands of the same `playId` of which nothing was heard, in their order: the first 64, and 4 KB
+        /// of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dropped: Vec<String>,
     },
     /// What was said, for good.
     AsrFinal(Transcript),

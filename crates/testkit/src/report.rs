@@ -135,12 +135,13 @@ fn event(event: &Event) -> Option<String> {
         Event::TrackEnd { track_id, play_id, duration, .. } => {
             format!("trackEnd {track_id}{} after {duration} ms", id(play_id))
         }
-        Event::Interruption { play_id, subtitle, position, total_duration, current, .. } => format!(
-            "interruption{} at {current} of {total_duration} ms, character {} of {:?}",
-            id(play_id),
-            position.unwrap_or(0),
-            subtitle.as_deref().unwrap_or("")
-        ),
+        Event::Interruption { play_id, subtitle, position, total_duration, current, dropped, .. } => {
+            let at = position.zip(subtitle.as_deref());
+            let at = at.map_or_else(String::new, |(at, text)| format!(", character {at} of {text:?}"));
+            let dropped =
+                if dropped.is_empty() { String::new() } else { format!(", without {}", dropped.join(" | ")) };
+            format!("interruption{} at {current} of {total_duration} ms{at}{dropped}", id(play_id))
+        }
         Event::Speaking { start_time, .. } => format!("speaking since {}", seconds(*start_time)),
         Event::Silence { track_id, start_time, duration, .. } => {
             format!("silence {track_id} from {} for {duration} ms", seconds(*start_time))

@@ -67,10 +67,7 @@ pub(crate) enum Due {
         surely: bool,
     },
     /// The second party has had the time to answer.
-    Refer {
-        /// And its leg that to say so.
-        surely: bool,
-    },
+    Refer,
     /// Who is to take the far end's place has not answered, or nobody has said whether it may.
     Succession,
     /// The goodbye at the end of the server has had its time.

@@ -107,6 +107,12 @@ impl Core {
         self.option.asr.as_ref().is_some_and(|asr| asr.provider.is_some())
     }
 
+    /// Whether clients are told when the far end speaks: as the original's documents have it, those that have configured a
+    /// detector. What recognizer and turn-taking need of one does not make them hear of it.
+    fn tells_speech(&self) -> bool {
+        self.option.vad.is_some() || self.option.realtime.is_some() || self.conversation.is_some()
+    }
+
     /// Whether someone wants to know when the far end speaks.
     fn wants_speech(&self) -> bool {
         self.option.vad.is_some() || self.recognizes() || self.conversation.is_some()
@@ -244,7 +250,15 @@ impl Core {
                 self.ears.speech = Some((start, None));
                 let confidence = Some(confidence);
                 self.caller_goes_on();
-                self.emit(Event::Speaking { track_id, timestamp, start_time, is_filler: None, confidence });
+                if self.tells_speech() {
+                    self.emit(Event::Speaking {
+                        track_id,
+                        timestamp,
+                        start_time,
+                        is_filler: None,
+                        confidence,
+                    });
+                }
             }
             VadEvent::Silence { start, duration } => {
                 let start_time = self.unix_ms(start);
@@ -253,7 +267,9 @@ impl Core {
                     self.ears.unfinished = Some(start + duration);
                 }
                 let duration = duration.as_millis() as u64;
-                self.emit(Event::Silence { track_id, timestamp, start_time, duration });
+                if self.tells_speech() {
+                    self.emit(Event::Silence { track_id, timestamp, start_time, duration });
+                }
                 self.caller_pauses(now);
             }
             VadEvent::Quiet { since, duration } => {

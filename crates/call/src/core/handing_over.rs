@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::event::{Event, TransferState};
 use protocol::option::ReferOption;
+use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
 use super::Core;
@@ -94,7 +95,11 @@ impl Core {
     /// Does what comes of a second party that has left.
     pub(super) fn after_second(&mut self, now: CallTime, afterwards: Option<Afterwards>) {
         match afterwards {
-            Some(Afterwards::End) => self.end(now, End::new(HangupReason::Refer, 200)),
+            // It is the party that was called in who has hung up.
+            Some(Afterwards::End) => {
+                let initiator = Some(Initiator::Callee);
+                self.end(now, End { initiator, ..End::new(HangupReason::Refer, 200) });
+            }
             Some(Afterwards::Listen) => self.listen(now),
             None => {}
         }

@@ -5,6 +5,7 @@
 //! the agent says in [`voice`], what it hears in `ears`.
 
 pub mod clock;
+mod cutting;
 mod dialing;
 mod ears;
 mod ending;
@@ -570,7 +571,7 @@ impl Core {
             Due::Settle => self.finish(now),
             Due::Leave => self.left_late(now),
             Due::Callee { surely } => self.callee_timed_out(now, surely),
-            Due::Refer { surely } => self.refer_timed_out(now, surely),
+            Due::Refer => self.refer_timed_out(now),
             Due::Succession => self.succession_timed_out(now),
         }
     }

@@ -78,10 +78,14 @@ impl Utterance {
         sounded.map(|piece| piece.within(piece.length)).collect()
     }
 
+    /// The number of the piece that sounds at `at`.
+    pub(super) fn current_piece(&self, at: Duration) -> usize {
+        self.pieces.iter().rposition(|piece| piece.from.is_some_and(|from| from < at)).unwrap_or(0)
+    }
+
     /// The text of the command that sounds at `at`, and what of it lies before that.
     pub(crate) fn current(&self, at: Duration) -> Option<(&str, &str)> {
-        let begun = |piece: &&Piece| piece.from.is_some_and(|from| from < at);
-        let piece = self.pieces.iter().rev().find(begun).or_else(|| self.pieces.first())?;
+        let piece = self.pieces.get(self.current_piece(at))?;
         let heard = piece.from.map_or("", |from| piece.within(at.saturating_sub(from)));
         // The space that keeps the words of two commands apart belongs to neither.
         Some((piece.text.trim_start(), heard.trim()))

@@ -52,8 +52,25 @@ pub(crate) struct Referred {
     /// The keys it has pressed lately.
     presses: Presses,
     music: Music,
+    /// It has failed, which is told when the music has ended.
+    failed: Option<Untold>,
     /// The first party's words were recognized before.
     resume_asr: bool,
+}
+
+impl Referred {
+    /// It is reached by this leg, and has not failed.
+    fn is_here(&self, leg: LegId) -> bool {
+        self.leg == leg && self.failed.is_none()
+    }
+}
+
+/// How a transfer has failed.
+#[derive(Debug)]
+struct Untold {
+    failure: Failure,
+    reason: String,
+    contacts: Vec<String>,
 }
 
 /// What the caller hears while the second party is dialled.
@@ -103,9 +120,10 @@ impl Core {
             held: false,
             presses: Presses::default(),
             music,
+            failed: None,
             resume_asr,
         });
-        self.deadlines.set(now + self.patience(), Due::Refer { surely: false });
+        self.deadlines.set(now + self.patience(), Due::Refer);
         self.play_music(now);
         self.effect(Effect::Dial(leg, Box::new(dial)));
     }
@@ -127,7 +145,7 @@ impl Core {
         let encryption = self.encryption(own);
         let reference = self.facts.reference.clone();
         let (first_caller, first_callee) = (self.caller(), self.callee());
-        let Some(referred) = self.referred.as_mut().filter(|referred| referred.leg == leg) else {
+        let Some(referred) = self.referred.as_mut().filter(|referred| referred.is_here(leg)) else {
             // The caller has given up meanwhile.
             return self.effect(Effect::Drop(leg));
         };
@@ -155,7 +173,7 @@ impl Core {
 
     /// Something happened on the second party's leg.
     pub(crate) fn referred_leg(&mut self, now: CallTime, leg: LegId, event: LegEvent) {
-        let Some(referred) = self.referred.as_ref().filter(|referred| referred.leg == leg) else { return };
+        let Some(referred) = self.referred.as_ref().filter(|referred| referred.is_here(leg)) else { return };
         let up = referred.answered.is_some();
         match event {
             LegEvent::Ringing { code, sdp } if !up => self.second_rings(now, code, sdp.as_deref()),
@@ -190,7 +208,7 @@ impl Core {
 
     /// The second party's leg could not do what was asked of it.
     pub(crate) fn referred_failed(&mut self, now: CallTime, leg: LegId, failed: Failed, why: String) {
-        let here = self.referred.as_ref().is_some_and(|referred| referred.leg == leg);
+        let here = self.referred.as_ref().is_some_and(|referred| referred.is_here(leg));
         match failed {
             Failed::Invite if here => self.refer_failed(now, 500, &why),
             Failed::Unsendable(what) if here => {
@@ -206,15 +224,11 @@ impl Core {
         }
     }
 
-    /// The second party has not answered in time. One that rings is given up by its leg, which tells how that ended.
-    pub(crate) fn refer_timed_out(&mut self, now: CallTime, surely: bool) {
-        let Some(referred) = self.referred.as_ref().filter(|referred| referred.answered.is_none()) else {
-            return;
-        };
-        if referred.rang.is_some() && !surely {
-            return self.deadlines.set(now + GIVING_UP, Due::Refer { surely: true });
+    /// The second party has not answered in time. Its leg gives it up, whether it obeys or not.
+    pub(crate) fn refer_timed_out(&mut self, now: CallTime) {
+        if self.referred.as_ref().is_some_and(|referred| referred.answered.is_none()) {
+            self.refer_failed(now, 408, TIMEOUT);
         }
-        self.refer_failed(now, 408, TIMEOUT);
     }
 
     /// How the second party was called in.
@@ -277,6 +291,9 @@ impl Core {
 
     /// The whole call ends: the second party too.
     pub(crate) fn end_referred(&mut self, now: CallTime) {
+        if self.referred.as_ref().is_some_and(|referred| referred.failed.is_some()) {
+            return self.tell_refer_failed(now);
+        }
         self.let_go_of_second();
         let Some(referred) = self.referred.take() else { return };
         let end = End::new(HangupReason::System, if referred.answered.is_some() { 200 } else { 487 });
@@ -290,6 +307,9 @@ impl Core {
             return;
         }
         referred.music.playing = None;
+        if referred.failed.is_some() {
+            return self.tell_refer_failed(now);
+        }
         if referred.music.stopped {
             return self.tell_second_up(now);
         }
@@ -345,7 +365,7 @@ impl Core {
 
     /// The second party talks to the first from now on.
     pub(super) fn second_up(&mut self, now: CallTime, sdp: &str) {
-        self.deadlines.drop_where(|due| matches!(due, Due::Refer { .. }));
+        self.deadlines.drop_where(|due| matches!(due, Due::Refer));
         if let Some(referred) = &mut self.referred {
             referred.answered = Some(now);
             referred.untold = Some(sdp.to_owned());
@@ -400,17 +420,31 @@ impl Core {
 
     /// The same, because of what the command has in `field`.
     fn refer_failed_by(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
+        let Some(referred) = self.referred.as_ref().filter(|referred| referred.failed.is_none()) else {
+            return;
+        };
+        let why = format!("refer to {}: {code} {reason}", referred.callee);
         self.let_go_of_second();
         self.stop_music(now);
-        let Some(referred) = self.referred.take() else { return };
-        self.deadlines.drop_where(|due| matches!(due, Due::Refer { .. }));
-        let track_id = self.facts.rules.server_track.clone();
-        let timestamp = self.unix_ms(now);
-        let (said, refer) = (reason.to_owned(), Some(true));
+        self.deadlines.drop_where(|due| matches!(due, Due::Refer));
         let contacts = std::mem::take(&mut self.draft.moved_to);
+        let failure = Failure { code, field: field.to_owned(), why };
+        let Some(referred) = &mut self.referred else { return };
+        referred.failed = Some(Untold { failure, reason: reason.to_owned(), contacts });
+        if referred.music.playing.is_none() {
+            self.tell_refer_failed(now);
+        }
+    }
+
+    /// Tells how it has failed, behind the end of the music as an answer is told.
+    fn tell_refer_failed(&mut self, now: CallTime) {
+        let Some(mut referred) = self.referred.take() else { return };
+        let Some(Untold { failure, reason, contacts }) = referred.failed.take() else { return };
+        let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
+        let (code, said) = (failure.code, reason.clone());
+        let refer = Some(true);
         self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer, contacts });
-        let why = format!("refer to {}: {code} {reason}", referred.callee);
-        self.fail(now, "command", &Failure { code, field: field.to_owned(), why });
+        self.fail(now, "command", &failure);
         self.keep_record(now, &referred, &End::new(reason_of(code), code).because(reason));
         if referred.resume_asr {
             self.listen(now);

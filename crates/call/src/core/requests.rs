@@ -67,10 +67,11 @@ impl Utterance {
 
     /// Forgets the texts whose turn has not come. Gives the voices that have begun on them.
     pub(super) fn drop_waiting(&mut self) -> Vec<VoiceId> {
-        self.waiting.clear();
-        if let Some(first) = self.early.front() {
-            self.pieces.truncate(first.first);
-        }
+        let begun = self.early.front().map_or(self.pieces.len(), |early| early.first);
+        let waiting = self.waiting.drain(..).map(|(text, _)| text).filter(|text| !text.is_empty());
+        let waiting: Vec<String> = waiting.collect();
+        self.unsaid.before(self.texts_from(begun).into_iter().chain(waiting));
+        self.pieces.truncate(begun);
         self.early.drain(..).map(|early| early.voice).collect()
     }
 }

@@ -8,6 +8,7 @@ use protocol::event::Event;
 use protocol::option::SynthesisOption;
 use providers::Spoken;
 
+use super::cutting::Unsaid;
 use super::gathering::Gathered;
 use super::pieces::Piece;
 use super::requests::Running;
@@ -80,6 +81,10 @@ pub(crate) struct Utterance {
     /// Cut off; it waits for Media to say how much went out, and takes nothing more.
     pub(crate) cut: bool,
     answers_turn: bool,
+    /// A command of its own has begun it.
+    pub(crate) commanded: bool,
+    /// Commands of it that were dropped.
+    pub(super) unsaid: Unsaid,
     /// Sound of it was dropped, because too much waited to be played.
     pub(crate) dropped: bool,
     /// The call's speech model is to say it, for want of a synthesizer.
@@ -146,6 +151,8 @@ impl Core {
             ended: false,
             cut: false,
             answers_turn,
+            commanded: false,
+            unsaid: Unsaid::default(),
             dropped: false,
             lent: false,
             of_model: false,
@@ -359,6 +366,8 @@ impl Core {
         if let Some(end) = playing.and_then(|at| utterance.pieces[at].end())
             && behind < utterance.pieces.len()
         {
+            let dropped = utterance.texts_from(behind);
+            utterance.unsaid.before(dropped.into_iter());
             utterance.pieces.truncate(behind);
             utterance.given = end;
             self.stop_making(id);
@@ -421,15 +430,15 @@ impl Core {
         self.stop_making(id);
         self.tell_beginning(now, id);
         let Some(at) = self.voice.utterances.iter().position(|u| u.id == id) else { return };
-        let utterance = self.voice.utterances.remove(at);
+        let mut utterance = self.voice.utterances.remove(at);
         let ended = if utterance.dropped { Ended::Cut } else { ended };
         let played = utterance.earlier + played;
         let heard = match ended {
             Ended::Whole => utterance.audible_text(),
             Ended::Cut => utterance.heard_until(played),
         };
-        if ended == Ended::Cut {
-            self.tell_interruption(now, &utterance, played, &heard);
+        if ended == Ended::Cut || !utterance.unsaid.is_empty() {
+            self.tell_interruption(now, &mut utterance, played, &heard);
         }
         let event = Event::TrackEnd {
             track_id: self.facts.rules.server_track.clone(),
@@ -478,24 +487,6 @@ impl Core {
         self.voice.next_utterance = next.0;
         self.next_request(now, next);
         true
-    }
-
-    fn tell_interruption(&mut self, now: CallTime, utterance: &Utterance, played: Duration, heard: &str) {
-        if utterance.file || !self.is_up() {
-            return;
-        }
-        self.draft.talk.interruptions += 1;
-        let (text, heard) = utterance.current(played).unwrap_or(("", heard));
-        let event = Event::Interruption {
-            track_id: self.facts.rules.server_track.clone(),
-            timestamp: self.unix_ms(now),
-            play_id: utterance.play_id.clone(),
-            subtitle: Some(text.to_owned()),
-            position: Some(u32::try_from(heard.chars().count()).unwrap_or(u32::MAX)),
-            total_duration: utterance.given.max(played).as_millis() as u64,
-            current: played.as_millis() as u64,
-        };
-        self.emit(event);
     }
 
     fn give(&mut self, id: UtteranceId, rate: u32, samples: Box<[i16]>) {

@@ -21,6 +21,7 @@ impl Core {
         let play_id = play.play_id.unwrap_or_else(|| play.url.clone());
         let id = self.begin_utterance(now, Some(play_id), true);
         if let Some(utterance) = self.voice.utterances.iter_mut().find(|u| u.id == id) {
+            utterance.commanded = true;
             utterance.auto_hangup = play.auto_hangup == Some(true);
             utterance.wait_input = play.wait_input_timeout.map(|t| t.0).filter(|limit| !limit.is_zero());
         }

@@ -27,6 +27,7 @@ scripts! {
     another_takes_over_only_where_allowed
     another_takes_the_second_s_place
     auto_hangup_after_speech
+    auto_hangup_of_what_is_cut_off
     bad_headers_of_a_bye_are_told
     barge_in_stops_within_a_frame
     caller_goes_on_as_the_answer_begins
@@ -97,6 +98,7 @@ scripts! {
     realtime_changes_the_scene
     realtime_comes_back_and_remembers
     realtime_greeting_that_must_be_heard
+    recognized_without_a_detector_of_ones_own
     realtime_greets_without_a_synthesizer
     realtime_hangs_up_after_its_last_words
     realtime_never_says_its_greeting
