@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::value::{Extra, Headers, InputTimeout, Millis, Seconds, Secret, lenient_number};
+use crate::value::{Extra, Headers, InputTimeout, Millis, Seconds, Secret, Whole, lenient_number};
 
 /// Laying one value over another.
 pub trait Over: Sized {
@@ -179,6 +179,7 @@ option_object! {
         playbook: String,
         /// Rate of `pcm` audio on `/call`, in Hz: 8000, 16000 (default), 24000 or 48000.
         #[serde(alias = "sample_rate", alias = "samplerate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         sample_rate: u32,
     }
 }
@@ -191,9 +192,11 @@ option_object! {
         recorder_file: String,
         /// Hz: 8000, 16000 (default), 24000 or 48000.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         samplerate: u32,
         /// Milliseconds between header updates, 10 to 10000. Default 200.
         #[serde(deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         ptime: u32,
         /// Default wav.
         format: RecorderFormat,
@@ -208,6 +211,7 @@ option_object! {
         kind: VadType,
         /// Accepted for compatibility; the detector runs at the call's own rate.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         samplerate: u32,
         /// Milliseconds of speech before `speaking` is sent, 0 to 10000. Default 250.
         #[serde(alias = "speech_padding")]
@@ -261,6 +265,7 @@ option_object! {
         buffer_size: u64,
         /// Accepted for compatibility; the recognizer says which rate it wants.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         samplerate: u32,
         /// Address in place of the vendor's.
         #[serde(alias = "baseUrl", alias = "base_url")]
@@ -283,11 +288,13 @@ option_object! {
         speaker: String,
         /// 8000 to 48000. Accepted for compatibility; speech is made at the call's rate.
         #[serde(alias = "sampleRate", alias = "sample_rate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         samplerate: u32,
         /// 0.25 to 4; 1.0 is the voice's own speed.
         speed: f32,
         /// 0 to 10; 5 is the voice's own volume.
         #[serde(deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         volume: u32,
         /// Accepted for compatibility; speech is carried as PCM.
         codec: String,
@@ -315,6 +322,7 @@ option_object! {
         extra: Extra,
         /// Requests under way at once: 1 (default) to 1000, of which at most 8 are.
         #[serde(alias = "max_concurrent_tasks", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         max_concurrent_tasks: u32,
         /// Id given to the vendor.
         #[serde(alias = "session_id")]
@@ -370,16 +378,20 @@ option_object! {
         url: String,
         /// Hz of what we receive: 8000, 16000, 24000 or 48000.
         #[serde(alias = "input_sample_rate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         input_sample_rate: u32,
         /// Hz of what we send: 8000, 16000, 24000 or 48000.
         #[serde(alias = "output_sample_rate", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         output_sample_rate: u32,
         /// Bytes of each message we send: an even number from 2 to 64000. Default 2560.
         #[serde(alias = "packet_size", deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         packet_size: u32,
         /// Milliseconds, up to 1000, of the pieces that what comes is played in; what is less before a pause is filled up
         /// with silence. 0, or absent: it is played as it comes.
         #[serde(deserialize_with = "lenient_number")]
+        #[schemars(with = "Whole")]
         ptime: u32,
         /// Headers of the request that opens the connection, such as `Authorization`.
         headers: Headers,

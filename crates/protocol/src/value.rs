@@ -27,8 +27,23 @@ pub fn extra_string(value: &serde_json::Value) -> String {
 ///
 /// A number is taken as its digits, since keys that are digits are often left unquoted.
 #[derive(Clone, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(transparent)]
+#[schemars(with = "Digits")]
 pub struct Secret(String);
+
+/// A text, or a number for its digits.
+struct Digits;
+
+impl JsonSchema for Digits {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Digits".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "integer"], "minimum": 0 })
+    }
+}
 
 impl Secret {
     /// Wraps a secret text.
@@ -250,6 +265,23 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
+/// How such a number may be written.
+pub(crate) struct Whole;
+
+impl JsonSchema for Whole {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Whole".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": ["integer", "string", "null"], "minimum": 0, "maximum": u32::MAX, "pattern": "^ *[0-9]"
+        })
+    }
+}
+
 /// Deserialises a number that some clients send as a text.
 pub(crate) fn lenient_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let Some(Scalar(value)) = Option::<Scalar>::deserialize(deserializer)? else { return Ok(None) };
@@ -288,11 +320,29 @@ pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
     deserializer.deserialize_any(Texts)
 }
 
+/// Adds to the description of words that they, and their other names, are read in any case.
+pub(crate) fn in_any_case(schema: &mut schemars::Schema, names: &[&str]) {
+    let letter = |letter: char| match letter {
+        'a'..='z' | 'A'..='Z' => format!("[{}{}]", letter.to_ascii_lowercase(), letter.to_ascii_uppercase()),
+        other => other.to_string(),
+    };
+    let names: Vec<String> = names.iter().map(|name| name.chars().map(letter).collect()).collect();
+    let object = schema.ensure_object();
+    let mut choices = match object.remove("oneOf") {
+        Some(serde_json::Value::Array(choices)) => choices,
+        _ => object.remove("enum").map(|words| serde_json::json!({ "enum": words })).into_iter().collect(),
+    };
+    object.remove("type");
+    choices.push(serde_json::json!({ "type": "string", "pattern": format!("^({})$", names.join("|")) }));
+    object.insert("anyOf".into(), choices.into());
+}
+
 /// Declares an enum of wire words that is read in any case and written as spelled here.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal $(| $alias:literal)*),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, schemars::JsonSchema)]
+        #[schemars(transform = $name::as_it_is_read)]
         pub enum $name { $($(#[$vmeta])* #[schemars(rename = $word)] $variant),+ }
 
         impl $name {
@@ -306,6 +356,10 @@ macro_rules! words {
                     return Some($name::$variant);
                 })+
                 None
+            }
+            /// Describes the words with all that is read as one of them.
+            fn as_it_is_read(schema: &mut schemars::Schema) {
+                $crate::value::in_any_case(schema, &[$($word, $($alias,)*)+]);
             }
             /// Every word, for help and errors.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
