@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
@@ -69,16 +72,33 @@ impl Allowed {
     }
 }
 
+/// Says where a name leads.
+trait Names: fmt::Debug + Send + Sync {
+    fn find<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// The names that this machine knows.
+#[derive(Debug)]
+struct OfTheSystem;
+
+impl Names for OfTheSystem {
+    fn find<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }.boxed()
+    }
+}
+
 /// Decides about addresses. Clones share the list.
 #[derive(Clone, Debug)]
 pub struct Guard {
     allowed: Arc<[Allowed]>,
+    names: Arc<dyn Names>,
 }
 
 impl Guard {
     /// Public addresses and those of `allowed`; entries that the check of the configuration refuses are left out.
     pub fn new(allowed: &[String]) -> Self {
-        Guard { allowed: allowed.iter().filter_map(|text| Allowed::parse(text).ok()).collect() }
+        let allowed = allowed.iter().filter_map(|text| Allowed::parse(text).ok()).collect();
+        Guard { allowed, names: Arc::new(OfTheSystem) }
     }
 
     /// Whether `ip` may be reached under the name `host`.
@@ -108,11 +128,10 @@ impl Guard {
     /// # Errors
     /// The name is not known, or leads to addresses only that may not be reached.
     pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
-        let all: Vec<SocketAddr> = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port)))
+        let all = tokio::time::timeout(LOOKUP, self.names.find(host, port))
             .await
             .map_err(|_| Unreachable::Lost(format!("{host} is not found in time")))?
-            .map_err(|e| Unreachable::Lost(format!("the name is not known: {e}")))?
-            .collect();
+            .map_err(|e| Unreachable::Lost(format!("the name is not known: {e}")))?;
         let good: Vec<SocketAddr> = all.iter().copied().filter(|a| self.admits(host, a.ip())).collect();
         if good.is_empty() { Err(Unreachable::Refused(host.to_owned())) } else { Ok(good) }
     }
@@ -217,7 +236,11 @@ fn public_v6(ip: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::config::EgressTable;
+    use crate::egress::Egress;
 
     fn guard(allowed: &[&str]) -> Guard {
         Guard::new(&allowed.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
@@ -289,5 +312,59 @@ mod tests {
         assert!(guard(&[]).check("localhost:9").await.is_err());
         assert!(guard(&[]).check("gopher://8.8.8.8").await.is_err());
         assert!(guard(&[]).check("wss://8.8.8.8/x").await.is_ok());
+    }
+
+    /// A name server that gives each answer once, and the last one from then on.
+    #[derive(Debug)]
+    struct Rebinding {
+        answers: Vec<&'static str>,
+        asked: AtomicUsize,
+    }
+
+    impl Names for Rebinding {
+        fn find<'a>(&'a self, _: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+            let nth = self.asked.fetch_add(1, Ordering::SeqCst).min(self.answers.len() - 1);
+            let found = SocketAddr::new(self.answers[nth].parse().unwrap(), port);
+            async move { Ok(vec![found]) }.boxed()
+        }
+    }
+
+    /// An egress that allows `allow` and looks names up there.
+    fn egress(answers: &[&'static str], allow: &[&str]) -> (Egress, Arc<Rebinding>) {
+        let names = Arc::new(Rebinding { answers: answers.to_vec(), asked: AtomicUsize::new(0) });
+        let guard = Guard { names: names.clone(), ..guard(allow) };
+        (Egress::guarded_by("test", &EgressTable::default(), guard).unwrap(), names)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_between_the_check_and_the_fetch_leads_nowhere() {
+        let inside = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        inside.set_nonblocking(true).unwrap();
+        let port = inside.local_addr().unwrap().port();
+        let (egress, names) = egress(&["8.8.8.8", "127.0.0.1"], &[]);
+        let url = format!("http://rebinding.test:{port}/a.wav");
+        egress.guard().check(&url).await.unwrap();
+        let refused = egress.open(&url).await.map(drop).unwrap_err();
+        assert_eq!(refused.code, 403, "{}", refused.why);
+        assert!(inside.accept().is_err(), "nobody has come");
+        assert_eq!(names.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn the_address_that_was_judged_is_the_one_that_is_dialled() {
+        let outside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = outside.local_addr().unwrap().port();
+        let (egress, names) = egress(&["127.0.0.1", "127.0.0.2"], &["127.0.0.1"]);
+        let url = format!("http://rebinding.test:{port}/a.wav");
+        let answering = async {
+            let (mut stream, _) = outside.accept().await.unwrap();
+            assert!(tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await.unwrap() > 0);
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+            stream
+        };
+        let (opened, _stream) = tokio::join!(egress.open(&url), answering);
+        assert!(opened.is_ok());
+        assert_eq!(names.asked.load(Ordering::SeqCst), 1, "it is not asked again between");
     }
 }

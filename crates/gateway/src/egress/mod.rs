@@ -46,7 +46,10 @@ impl Egress {
     /// # Errors
     /// When the TLS library does not start.
     pub fn new(agent: &str, table: &EgressTable) -> Result<Self, reqwest::Error> {
-        let guard = Guard::new(&table.allow);
+        Self::guarded_by(agent, table, Guard::new(&table.allow))
+    }
+
+    fn guarded_by(agent: &str, table: &EgressTable, guard: Guard) -> Result<Self, reqwest::Error> {
         // A proxy would look names up by itself, behind the guard's back.
         let guarded = |leads| {
             let builder = basics(agent).no_proxy().read_timeout(table.timeout.0).dns_resolver(guard.clone());

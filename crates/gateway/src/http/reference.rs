@@ -17,6 +17,9 @@ const HEAD: &str = "# API reference
 
 Every command, event, request and type with all its fields, as `active-call openapi --reference` prints it.
 [api.md](api.md) explains them. Fields marked with * are always there. Keys are also read in snake_case.
+
+Errors of requests are problem+json. What is no HTTP at all has no request that could be answered: a malformed first line
+or header gets 400, and a head of more than 400 KB or 100 headers 431, without a body, and the connection is closed.
 ";
 
 /// Types that have a chapter of their own.

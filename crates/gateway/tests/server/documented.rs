@@ -2,6 +2,7 @@
 //! the events that are promised, and by no other complaint.
 
 use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -77,11 +78,16 @@ impl Stage {
     }
 }
 
-/// A web server with the one file `tone.wav`.
+/// A web server with the one file `tone.wav`, and a program at `/media` that takes over the sound of calls.
 async fn serve(file: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/tone.wav", axum::routing::get(|| async { file }));
+    let media = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut socket| async move { while let Some(Ok(_)) = socket.recv().await {} })
+    };
+    let router = Router::new()
+        .route("/tone.wav", axum::routing::get(|| async { file }))
+        .route("/media", axum::routing::any(media));
     #[expect(clippy::disallowed_methods, reason = "the stand-in server lives as long as its test")]
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
@@ -100,6 +106,7 @@ async fn every_documented_message_is_understood_and_answered_as_promised() {
         let on: Value = serde_json::from_str(line).unwrap();
         let mut scene = stage.scene(number, on["on"].as_str().unwrap()).await;
         let line = line.replace("{callee}", &callee).replace("{http}", &stage.http);
+        let line = line.replace("{ws}", &stage.http.replace("http", "ws"));
         let example: Value =
             serde_json::from_str(&line.replace("\"{id}\"", &format!("\"{}\"", scene.id))).unwrap();
         println!("{}", example["send"]);

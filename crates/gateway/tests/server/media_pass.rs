@@ -85,8 +85,17 @@ async fn a_program_that_wants_single_frames_gets_single_frames() {
     rig.server.stop().await;
 }
 
-/// A program that says all it has in one message, and of its connections closes the first as one does that restarts.
-async fn restarting(said: Vec<u8>) -> (String, mpsc::Receiver<()>) {
+/// How a program ends its first connection.
+#[derive(Clone, Copy)]
+enum First {
+    /// As one does that restarts.
+    Closed,
+    /// As one does that crashes: without a word.
+    Broken,
+}
+
+/// A program that says all it has in one message, on every connection but the first.
+async fn restarting(said: Vec<u8>, first: First) -> (String, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     let (made_in, made) = mpsc::channel(4);
@@ -96,11 +105,13 @@ async fn restarting(said: Vec<u8>) -> (String, mpsc::Receiver<()>) {
             let (stream, _) = listener.accept().await.unwrap();
             let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
             made_in.try_send(()).unwrap();
-            if nth == 0 {
-                let frame = CloseFrame { code: CloseCode::Restart, reason: "an update".into() };
-                socket.close(Some(frame)).await.unwrap();
-            } else {
-                socket.send(Message::binary(said.clone())).await.unwrap();
+            match first {
+                First::Broken if nth == 0 => continue,
+                First::Closed if nth == 0 => {
+                    let frame = CloseFrame { code: CloseCode::Restart, reason: "an update".into() };
+                    socket.close(Some(frame)).await.unwrap();
+                }
+                _ => socket.send(Message::binary(said.clone())).await.unwrap(),
             }
             while let Some(Ok(_)) = socket.next().await {}
         }
@@ -109,12 +120,18 @@ async fn restarting(said: Vec<u8>) -> (String, mpsc::Receiver<()>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_restarts_is_reached_again_and_may_say_much_at_once() {
+async fn a_program_that_restarts_or_breaks_off_is_reached_again_and_may_say_much_at_once() {
+    for first in [First::Closed, First::Broken] {
+        is_reached_again(first).await;
+    }
+}
+
+async fn is_reached_again(first: First) {
     // Eight seconds.
     let tone = testkit::cast::tone(400, std::time::Duration::from_secs(8));
     let said: Vec<u8> = tone.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     assert!(said.len() >= 250_000);
-    let (url, mut made) = restarting(said).await;
+    let (url, mut made) = restarting(said, first).await;
     let rig = Rig::start_with(|config| config.egress.allow = vec!["127.0.0.1".into()]).await;
     let mut client = rig.connect("/call").await;
     let pass = json!({"url": url, "inputSampleRate": 16000, "outputSampleRate": 16000});
