@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use protocol::CallTime;
 
-/// The shortest wait, which a stream begins with: every millisecond more is one in every reply. Where the network
-/// jitters the first late packet makes it longer by what it was late.
-const SHORTEST: Duration = Duration::from_millis(1);
-/// What must be left of all waits when a packet is left out: a stream whose jitter has shown gets no shorter than it
-/// needs.
+/// The shortest wait, which a stream begins with: packets are often told to have come when the tick looks for them, and
+/// whatever they had to wait for then would cost a whole tick, in every reply. Where the network jitters the first late
+/// packet makes it longer by what it was late.
+const SHORTEST: Duration = Duration::ZERO;
+/// What must be left of all waits at most when a packet is left out: a stream whose jitter has shown gets no shorter than
+/// it needs.
 const MARGIN: Duration = Duration::from_millis(10);
+/// What must be left as a multiple of the mean jitter: of a line that delivers on the tick nothing has to be.
+const MARGIN_IN_JITTERS: u32 = 4;
 /// The longest wait asked for. With the tick it takes to be noticed it stays within 200 ms.
 const LONGEST: Duration = Duration::from_millis(180);
 /// If even the fastest packet waits longer, the delay is shortened at once, heard or not and at the price of
@@ -38,6 +41,8 @@ pub(super) struct Room {
     pub(super) ptime: Duration,
     /// Whether silence is being played.
     pub(super) quiet: bool,
+    /// Mean jitter of late.
+    pub(super) jitter: Duration,
 }
 
 /// The waits of the last seconds and what follows from them.
@@ -105,7 +110,7 @@ impl Delay {
     /// Whether a packet may be left out at `now`, because none of late needed that much time.
     pub(super) fn is_spare(&mut self, now: CallTime, room: Room) -> bool {
         self.turn(now);
-        let enough = MARGIN + room.ptime;
+        let enough = room.ptime + MARGIN.min(room.jitter * MARGIN_IN_JITTERS);
         let rested = |pause: Duration| self.shortened.is_none_or(|at| now.since(at) >= pause);
         // The present span is not over: it may object, but not vouch.
         let unneeded = |spans: usize| {

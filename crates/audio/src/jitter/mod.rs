@@ -237,15 +237,15 @@ impl Jitter {
 
     /// Counters and measures up to now.
     pub fn stats(&self) -> Stats {
-        Stats {
-            delay: self.delay.present(),
-            jitter: Duration::from_micros(self.jitter_us as u64),
-            ..self.stats
-        }
+        Stats { delay: self.delay.present(), jitter: self.jitter(), ..self.stats }
+    }
+
+    fn jitter(&self) -> Duration {
+        Duration::from_micros(self.jitter_us as u64)
     }
 
     fn room(&self) -> Room {
-        Room { ptime: self.ptime, quiet: self.quiet }
+        Room { ptime: self.ptime, quiet: self.quiet, jitter: self.jitter() }
     }
 
     /// Moves the phase on and answers whether something is to be played at `now`.

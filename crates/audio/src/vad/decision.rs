@@ -115,6 +115,9 @@ const FLOOR: f32 = 900.0;
 const FORGETTING: f32 = 0.99;
 /// Windows by which the beginning of silence may lie before the first window that scored as silence.
 const BACKDATED: u32 = 2;
+/// The same where the padding is long: a score remembers a vowel that breaks off for up to so many windows, on narrow
+/// lines above all. At most half of the padding is backdated, so that the rest is silence by the score as well.
+const MOST_BACKDATED: u32 = 6;
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -216,7 +219,9 @@ impl Vad {
             return begin;
         }
         let window = Duration::from_nanos(self.window as u64 * 1_000_000_000 / u64::from(self.rate));
-        self.level.loud_until.clamp(begin.back(window * BACKDATED), begin).max(start)
+        let half = self.settings.silence_padding / 2;
+        let back = half.clamp(window * BACKDATED, window * MOST_BACKDATED);
+        self.level.loud_until.clamp(begin.back(back), begin).max(start)
     }
 
     fn advance(&mut self, samples: u64, speech: f32) -> Option<VadEvent> {
@@ -406,21 +411,35 @@ mod tests {
         assert_eq!(script(&mut vad, "......"), ["quiet 960 +320"]);
     }
 
-    #[test]
-    fn the_level_tells_when_silence_began_and_counts_it_in_frames() {
-        let mut vad = vad(VadSettings::default());
+    /// Frames of 20 ms: speech for 350 ms, then nothing, while windows of 32 ms score high until `remembered`. The frame
+    /// in which the end of speech is told, and how it is.
+    fn broken_off(silence_padding: Duration, remembered: u64) -> (u64, String) {
+        let mut vad = vad(VadSettings { silence_padding, ..VadSettings::default() });
         let mut events = Vec::new();
-        // 20 ms frames: speech for 350 ms, then nothing; windows of 32 ms score high for one more.
-        for frame in 0..40_u64 {
+        for frame in 0..60_u64 {
             let loud = frame * 20 < 350;
             events.extend(vad.level(if loud { 1e6 } else { 10.0 }, 320).map(|e| (frame, text(e))));
             while vad.now() + Duration::from_millis(32) <= CallTime::ms((frame + 1) * 20) {
-                let score = if vad.now().as_ms() < 384 { 0.9 } else { 0.01 };
+                let score = if vad.now().as_ms() < remembered { 0.9 } else { 0.01 };
                 events.extend(vad.scored(score).map(|e| (frame, text(e))));
             }
         }
-        let silence = events.iter().find(|(_, event)| event.starts_with("silence")).unwrap();
-        assert_eq!(silence, &(22, "silence 0 +360".to_owned()), "{events:?}");
+        events.into_iter().find(|(_, event)| event.starts_with("silence")).unwrap()
+    }
+
+    #[test]
+    fn the_level_tells_when_silence_began_and_counts_it_in_frames() {
+        assert_eq!(broken_off(Duration::from_millis(100), 384), (22, "silence 0 +360".to_owned()));
+    }
+
+    #[test]
+    fn a_score_that_remembers_speech_for_long_does_not_lengthen_a_long_padding() {
+        for remembered in [384, 416, 448, 480] {
+            let told = broken_off(Duration::from_millis(300), remembered);
+            assert_eq!(told, (32, "silence 0 +360".to_owned()), "{remembered}");
+        }
+        let (_, short) = broken_off(Duration::from_millis(100), 480);
+        assert_eq!(short, "silence 0 +416", "a pause of 100 ms is not made of what scored as speech");
     }
 
     #[test]

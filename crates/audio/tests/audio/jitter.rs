@@ -463,3 +463,33 @@ proptest! {
         prop_assert!(numbers.windows(2).all(|w| w[0] < w[1]), "{numbers:?}");
     }
 }
+
+/// A live call reads its packets in the tick: those that have come by then are told to have come in it.
+#[test]
+fn what_is_there_in_a_tick_is_played_in_it() {
+    let mut jitter = Jitter::new(8000);
+    for n in 0..50 {
+        let now = CallTime::ms(20 * n);
+        jitter.push(now, packet(n, 20));
+        assert!(matches!(jitter.pop(now), Popped::Packet(played) if u64::from(played.sequence) == n));
+    }
+}
+
+#[test]
+fn a_stop_of_a_clean_line_costs_replies_nothing_some_seconds_later() {
+    let mut jitter = Jitter::new(8000);
+    jitter.set_quiet(true);
+    for n in 0..500 {
+        let now = CallTime::ms(20 * n);
+        // One packet comes a tick late, and the next with it.
+        if n != 100 {
+            jitter.push(now, packet(n, 20));
+        }
+        if n == 101 {
+            jitter.push(now, packet(100, 20));
+        }
+        jitter.pop(now);
+    }
+    assert_eq!((jitter.stats().delay, jitter.stats().lost), (Duration::ZERO, 0));
+    assert!(matches!(jitter.pop(CallTime::ms(10_000)), Popped::Empty));
+}

@@ -3,7 +3,7 @@
 //!
 //! `talk` holds many calls at once with G.711 both ways, `short` sets calls up and tears them down at a fixed rate,
 //! with strangers knocking meanwhile where that is asked for. `ws-calls` holds calls over WebSocket with PCM both ways and
-//! sends commands to one more, `ws-events` makes one call tell thousands of events a second to an observer. Each prints
+//! sends commands to one more, `reply` waits for answers, `ws-events` makes one call tell thousands of events a second to an observer. Each prints
 //! lines of JSON.
 #![allow(
     clippy::print_stdout,
@@ -13,6 +13,7 @@
 
 mod client;
 mod line;
+mod reply;
 mod server;
 mod short;
 mod strangers;
@@ -49,6 +50,8 @@ enum Mode {
     Talk(talk::Plan),
     /// Short calls at a fixed rate.
     Short(short::Plan),
+    /// How soon a caller who has fallen silent hears the reply.
+    Reply(reply::Plan),
     /// Many calls over WebSocket at once, with sound both ways.
     WsCalls(ws::calls::Plan),
     /// Many events of one call.
@@ -61,12 +64,13 @@ fn main() -> Result<(), Failure> {
     // Times are taken where a message is read; threads that wake each other would be part of them.
     let mut runtime = match mode {
         Mode::Talk(_) | Mode::Short(_) => Builder::new_multi_thread(),
-        Mode::WsCalls(_) | Mode::WsEvents(_) => Builder::new_current_thread(),
+        Mode::Reply(_) | Mode::WsCalls(_) | Mode::WsEvents(_) => Builder::new_current_thread(),
     };
     runtime.enable_all().build()?.block_on(async {
         match mode {
             Mode::Talk(plan) => talk::run(&server, &plan).await,
             Mode::Short(plan) => short::run(&server, &plan).await,
+            Mode::Reply(plan) => reply::run(&server, &plan).await,
             Mode::WsCalls(plan) => ws::calls::run(&server, &plan).await,
             Mode::WsEvents(plan) => ws::events::run(&server, &plan).await,
         }
