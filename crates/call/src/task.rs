@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use protocol::event::{Event, TransferState};
 use protocol::option::{Over, RealtimeOption};
-use protocol::record::{CallRecord, LogLine, Recording};
+use protocol::record::{CallRecord, Recording};
 use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason, redact};
 use rtp::sdp::{KeyRing, RING_BYTES};
@@ -513,9 +513,7 @@ impl Task {
     fn log_line(&mut self, kind: &str, content: &impl serde::Serialize) {
         let Some(log) = &self.log else { return };
         let content = redact::message(content).to_string();
-        // The call's own clock: that of the wall may be set while it is up.
-        let timestamp = self.clock.unix_ms(self.time());
-        let line = LogLine { kind: kind.into(), timestamp, content };
+        let line = self.clock.line(self.time(), kind, content);
         if log.lines.try_send(line).is_err() {
             self.lost_lines += 1;
         }

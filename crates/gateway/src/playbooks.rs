@@ -8,9 +8,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use call::setup::Playbooks;
+use call::setup::{Playbooks, Providers};
 use playbook::phrases::Fillers;
 use playbook::{Playbook, PlaybookError};
+use protocol::option::{CallOption, Over, SynthesisOption};
 use providers::{ProviderError, tables};
 
 use crate::config::read::process_environment;
@@ -278,12 +279,9 @@ pub fn odd(playbook: &Playbook, folder: &Path, roots: &[PathBuf]) -> Vec<playboo
 /// voice or does not know a word it is to hear. Options with templates are not known before a call.
 fn unusable(playbook: &Playbook) -> Vec<playbook::Warning> {
     let option = playbook.option();
-    let templates = |texts: [&Option<String>; 2]| {
-        texts.into_iter().flatten().any(|text| playbook::template::is_template(text))
-    };
-    let voice = option.tts.filter(|tts| tts.provider.is_some() && !templates([&tts.speaker, &tts.language]));
     let ear = option.asr.filter(|asr| asr.provider.is_some() && !templates([&asr.language, &None]));
-    let voice = voice.and_then(|tts| tables::synthesizer(&tts).err()).map(|error| ("tts", error));
+    let voice = option.tts.filter(knows_voice).and_then(|tts| tables::probe_voice(&tts).err());
+    let voice = voice.map(|error| ("tts", error));
     let ear = ear.and_then(|asr| tables::recognizer(&asr).err()).map(|error| ("asr", error));
     let told = |(key, error): (&'static str, ProviderError)| match error {
         // It is told with the names that there are.
@@ -297,6 +295,30 @@ fn unusable(playbook: &Playbook) -> Vec<playbook::Warning> {
     });
     let found = voice.into_iter().chain(ear).filter_map(told).chain(mute);
     found.map(|(key, message)| playbook.at(&format!("{key}.provider"), message)).collect()
+}
+
+fn templates(texts: [&Option<String>; 2]) -> bool {
+    texts.into_iter().flatten().any(|text| playbook::template::is_template(text))
+}
+
+/// Whether it is known before a call which voice it has.
+fn knows_voice(tts: &SynthesisOption) -> bool {
+    tts.provider.is_some() && !templates([&tts.speaker, &tts.language])
+}
+
+/// Why nobody who calls `playbook` now would hear its agent by one of `voices`; `defaults` count where it says nothing
+/// itself. What shows only when the voice speaks is not known here.
+pub fn voiceless(playbook: &Playbook, defaults: &CallOption, voices: &dyn Providers) -> Option<String> {
+    let option = playbook.option().over(defaults);
+    let tts = option.tts.unwrap_or_default();
+    if tts.provider.is_some() {
+        let error = knows_voice(&tts).then(|| voices.synthesizer(&tts).err()).flatten();
+        return error.map(|error| format!("`tts.provider`: {error}"));
+    }
+    // A tag in the greeting may play a file, which needs no voice.
+    let greets = playbook.greeting.as_deref().is_some_and(|greeting| !greeting.contains('<'));
+    let mute = greets && option.realtime.is_none();
+    mute.then(|| "`greeting` has no voice: no `tts.provider` is named".to_owned())
 }
 
 /// The same for a text that has no place yet: files are not looked for.

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::config::words::{CodecName, TransferPolicy};
 use crate::inbound::Route;
 use crate::ladder::Ladders;
+use crate::playbooks;
 use crate::policy::{self, Policy};
 use crate::ports::{self, Port};
 use crate::sinks::records;
@@ -160,6 +161,8 @@ enum Refusal {
     NoRoute(&'static str),
     #[error("{0}")]
     Playbook(String),
+    #[error("the agent would not be heard: {0}")]
+    NoVoice(String),
     #[error("no RTP port is free")]
     NoPort,
 }
@@ -171,6 +174,7 @@ impl Refusal {
             Refusal::NoPlace(why) => why.to_string(),
             Refusal::NoRoute(why) => (*why).to_owned(),
             Refusal::Playbook(_) => "The playbook cannot be used".into(),
+            Refusal::NoVoice(_) => "The agent has no voice".into(),
             Refusal::NoPort => "No RTP port is free".into(),
         }
     }
@@ -200,6 +204,12 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
         Route::Webhook => None,
         Route::Playbook(name) => Some(app.playbooks.find(&name).await.map_err(Refusal::Playbook)?),
     };
+    let voices = &*app.services.providers;
+    if let Some(playbook) = &playbook
+        && let Some(why) = playbooks::voiceless(playbook, &app.defaults(), voices)
+    {
+        return Err(Refusal::NoVoice(why));
+    }
     let (wire, port) = socket(app)?;
     let announcement = playbook.is_none().then(|| announcement(&call.invite));
     let parts = Parts { place, wire, port, playbook };

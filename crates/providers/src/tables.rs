@@ -109,6 +109,17 @@ pub fn synthesizer(option: &SynthesisOption) -> Result<Box<dyn Synthesizer>, Pro
     made("tts", SYNTHESIZERS, option.provider.as_deref(), option)
 }
 
+/// What only asking the machine can tell of a voice, for those who look a configuration over: it may start a program,
+/// and no call waits for it.
+///
+/// # Errors
+/// Those of [`synthesizer`], and the voice is not there.
+pub fn probe_voice(option: &SynthesisOption) -> Result<(), ProviderError> {
+    synthesizer(option)?;
+    let espeak = option.provider.as_deref().is_some_and(|name| name.trim().eq_ignore_ascii_case("espeak"));
+    if espeak { espeak::probe(option) } else { Ok(()) }
+}
+
 /// The language model that `option.provider` names, in any case.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 use protocol::CallTime;
+use protocol::record::LogLine;
 
 /// Adds wall time to call time: the clock was read once, when the call began.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,11 @@ impl Clock {
     /// Milliseconds since the Unix epoch.
     pub(crate) fn unix_ms(self, at: CallTime) -> u64 {
         self.began_unix_ms.saturating_add(at.as_ms())
+    }
+
+    /// A line of the event log: its time is the call's, however the wall clock is set meanwhile.
+    pub(crate) fn line(self, at: CallTime, kind: &str, content: String) -> LogLine {
+        LogLine { kind: kind.into(), timestamp: self.unix_ms(at), content }
     }
 
     /// RFC 3339 with milliseconds and `+00:00`, as events have it.
@@ -53,6 +59,8 @@ pub(crate) enum Due {
     TurnEnd,
     /// The model does not say what it was told to.
     Lent,
+    /// The agent had no voice and was not heard since.
+    Mute,
     /// The model that was lost is connected anew.
     Model,
     /// Text that was gathered for a voice waits no longer.
@@ -102,5 +110,23 @@ impl Deadlines {
         let (at, _) =
             self.0.iter().enumerate().filter(|(_, (at, _))| *at <= now).min_by_key(|(_, (at, _))| *at)?;
         Some(self.0.swap_remove(at).1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_log_follow_the_call_and_no_other_clock() {
+        // Whatever the wall says by now: it said 2001 when the call began.
+        let clock = Clock { began_unix_ms: 1_000_000_000_000 };
+        let at = |ms| clock.line(CallTime::ms(ms), "event", "{}".into()).timestamp;
+        assert_eq!(
+            [at(0), at(20), at(86_400_000)],
+            [1_000_000_000_000, 1_000_000_000_020, 1_000_086_400_000]
+        );
+        assert_eq!(clock.rfc3339(CallTime::ms(20)), "2001-09-09T01:46:40.020+00:00");
+        assert_eq!(clock.recorded(CallTime::ms(20)), "2001-09-09T01:46:40.020Z");
     }
 }

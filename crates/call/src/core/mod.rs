@@ -16,6 +16,7 @@ mod holding;
 mod keys;
 mod lent;
 mod line;
+mod mute;
 mod overhearing;
 mod passing;
 mod pieces;
@@ -66,6 +67,7 @@ use eou::Eou;
 use handing_over::Handover;
 use holding::Holding;
 use keys::Keys;
+use mute::Muteness;
 use overhearing::Overhearing;
 use passing::Pass;
 use realtime::{Broken, SpeechModel};
@@ -274,6 +276,7 @@ pub struct Core {
     pub(crate) answered: Option<CallTime>,
     pub(crate) sip: Option<SipMedia>,
     pub(crate) voice: Voice,
+    pub(crate) mute: Muteness,
     pub(crate) ears: Ears,
     /// Whether the caller's words are all.
     pub(crate) eou: Eou,
@@ -363,6 +366,7 @@ impl Core {
             answered: None,
             sip,
             voice: Voice::default(),
+            mute: Muteness::default(),
             ears: Ears::default(),
             eou: Eou::default(),
             model: SpeechModel::default(),
@@ -564,6 +568,7 @@ impl Core {
             Due::Input { since, limit } => self.no_input(now, since, limit),
             Due::TurnEnd => self.turn_ends(now),
             Due::Lent => self.lent_in_vain(now),
+            Due::Mute => self.stay_mute(now),
             Due::Model => self.start_realtime(now),
             Due::Rearm => self.arm(now),
             Due::Gathered => self.gathered_late(now),

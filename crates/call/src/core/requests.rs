@@ -216,7 +216,11 @@ impl Core {
             Ok(()) => {}
             Err(failure) => {
                 let sender = if file { "media" } else { "tts" };
-                self.fail(now, sender, &failure.at(running.field));
+                let failure = failure.at(running.field);
+                if given.is_zero() {
+                    self.fail_to_speak(now, file, &failure);
+                }
+                self.fail(now, sender, &failure);
             }
         }
         self.next_request(now, id);

@@ -35,6 +35,7 @@ impl Core {
 
     /// A client took command of a call that waits for it.
     pub(crate) fn attached(&mut self, now: CallTime) {
+        self.be_attended();
         if !matches!(self.state, State::Pending) {
             return;
         }

@@ -387,6 +387,7 @@ impl Core {
                 let Some(utterance) = self.voice.utterance(id) else { return };
                 let answers = utterance.answers_turn && utterance.started.is_none();
                 utterance.started = Some(at.back(utterance.earlier));
+                self.be_heard();
                 self.tell_progress(now);
                 if answers {
                     self.replied(now, at);

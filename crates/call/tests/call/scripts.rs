@@ -17,6 +17,9 @@ scripts! {
     a_bye_is_rendered_once
     a_ringtone_ends_with_the_answer
     accept_timeout
+    agent_whose_file_is_gone_hangs_up
+    agent_without_a_voice_hangs_up
+    agent_without_a_voice_is_left_to_its_client
     ambiance_that_cannot_be_played
     announcement_while_the_second_party_is_dialled
     another_may_not_take_over

@@ -99,6 +99,12 @@ fn ports(config: &Config, findings: &mut Vec<Finding>) {
             format!("{end} is not above rtp_start_port, which is {start}"),
         ));
     }
+    // Without a file SIP's own port is one of RTP too, which then does without it.
+    let port = config.udp_port;
+    if port != Config::default().udp_port && (start..=end).contains(&port) {
+        let message = format!("{port} is SIP's, and lies among the ports of RTP, {start} to {end}");
+        findings.push(Finding::new("udp_port", message).help("write a port beside them").only_warn());
+    }
 }
 
 fn numbers(config: &Config, findings: &mut Vec<Finding>) {
@@ -192,6 +198,12 @@ fn handler(handler: Option<&HandlerTable>, findings: &mut Vec<Finding>) {
 }
 
 fn webhook(handler: &HandlerTable, findings: &mut Vec<Finding>) {
+    let playbooks =
+        [("handler.default", handler.default.is_some()), ("handler.rules", !handler.rules.is_empty())];
+    for (key, _) in playbooks.iter().filter(|(_, given)| *given) {
+        let finding = Finding::new(key, "counts for nothing: the webhook takes every call");
+        findings.push(finding.help("write type = \"playbook\", or leave it out").only_warn());
+    }
     let urls: Vec<&String> = handler.url.iter().chain(&handler.urls).collect();
     if urls.is_empty() {
         findings.push(Finding::new("handler", "a webhook needs \"url\" or \"urls\""));

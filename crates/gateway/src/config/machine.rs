@@ -19,6 +19,7 @@ pub(crate) fn findings_here(config: &Config) -> Vec<Finding> {
     certificates(config, &mut found);
     named_files(config, &mut found);
     folders(config, &mut found);
+    missing_folders(config, &mut found);
     found.sort_by_key(|finding| !finding.fatal);
     found
 }
@@ -138,6 +139,20 @@ fn folders(config: &Config, findings: &mut Vec<Finding>) {
             let message = format!("\"{}\" cannot be written ({error}): {loss}", folder.display());
             let help = "write a folder that this user may write to";
             findings.push(Finding::new(key, message).help(help).only_warn());
+        }
+    }
+}
+
+/// Folders that calls read from. The usual ones need not be there: who needs them is told of the file that is missing.
+fn missing_folders(config: &Config, findings: &mut Vec<Finding>) {
+    let usual = Config::default();
+    let playbooks = ("playbook_path", &config.playbook_path);
+    let named = (config.playbook_path != usual.playbook_path).then_some(playbooks);
+    let roots = config.media_roots.iter().filter(|root| !usual.media_roots.contains(root));
+    for (key, folder) in named.into_iter().chain(roots.map(|root| ("media_roots", root))) {
+        if !folder.is_dir() {
+            let finding = Finding::new(key, format!("there is no folder \"{}\"", folder.display()));
+            findings.push(finding.help("write one that is there, or make it").only_warn());
         }
     }
 }

@@ -321,6 +321,73 @@ fn check_counts_faults_with_their_lines() {
 }
 
 #[test]
+fn what_counts_for_nothing_or_is_not_there_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    for (text, told) in [
+        (
+            "rtp_start_port = 12000\nrtp_end_port = 12100\nudp_port = 12040\n",
+            ":3:1: 12040 is SIP's, and lies among the ports of RTP, 12000 to 12100",
+        ),
+        ("playbook_path = \"/nowhere\"\n", ":1:1: there is no folder \"/nowhere\"; write one that is there"),
+        ("media_roots = [\"./config\", \"/nowhere\"]\n", ":1:1: there is no folder \"/nowhere\""),
+        (
+            "[handler]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\ndefault = \"a.md\"\n",
+            ":4:1: counts for nothing: the webhook takes every call; write type = \"playbook\"",
+        ),
+        (
+            "[[ice_servers]]\nurls = [\"http://x\"]\n",
+            "\"http://x\" is no address of such a server; write one such as",
+        ),
+        ("\n[handlr]\ntype = \"playbook\"\n", ":2:2: unknown key \"handlr\"; did you mean \"handler\"?"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(check::run(&[&path], &mut out).unwrap(), 1, "{text}");
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains(told), "{text}{out}");
+    }
+}
+
+#[test]
+fn a_playbook_that_nobody_could_hear_or_that_could_hear_nobody_is_no_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.md");
+    let grammar = |rules: &str| {
+        format!(
+            "tts: {{ provider: flite }}\nasr: {{ provider: pocketsphinx, extra: {{ grammar: \"{rules}\" }} }}\n"
+        )
+    };
+    for (front, told) in [
+        (
+            "tts: { provider: espeak, language: xx }\n".to_owned(),
+            "line 3: `tts.language`: espeak-ng has no voice `xx`",
+        ),
+        (
+            "tts: { provider: espeak, speaker: nobody }\n".to_owned(),
+            "line 3: `tts.speaker`: espeak-ng has no voice `nobody`",
+        ),
+        (
+            "tts: { provider: flite, speaker: nobody }\n".to_owned(),
+            "line 3: `tts.speaker`: flite has no such voice",
+        ),
+        (grammar("public <a> = yes | ( no ;"), "`asr.extra.grammar`: in the rule <a>: `(` is not closed"),
+        (grammar("public <a> = <b> | no ;"), "`asr.extra.grammar`: there is no rule <b>"),
+        ("tts: { provider: flite }\nmaxDuration: 0\n".to_owned(), "line 4: `maxDuration: 0` sets no limit"),
+        (
+            "tts: { provider: flite }\nllm: { provider: rules, rules: [] }\n".to_owned(),
+            "line 4: `llm.rules` holds no rule",
+        ),
+    ] {
+        std::fs::write(&path, format!("---\ngreeting: Hello.\n{front}---\nHi.\n")).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(check::run(&[&path], &mut out).unwrap(), 1, "{front}");
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains(told), "{front}{out}");
+    }
+}
+
+#[test]
 fn a_playbook_that_calls_things_by_names_there_are_not_is_no_good_one_but_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd.md");

@@ -144,6 +144,31 @@ async fn calls_go_by_rule_and_those_that_lead_nowhere_get_503() {
     rig.server.stop().await;
 }
 
+/// A caller of an agent that cannot speak is told so at once, and does not wait in silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_whose_voice_is_not_there_gets_503() {
+    let rig = Rig::start_speaking(|config| playbooks(config, Vec::new(), Some("p.md"))).await;
+    let phone = Phone::open().await.unwrap();
+    let voices = [
+        "tts: { provider: flite, voice: nobody }\n",
+        "tts: { provider: espeak, speed: 9 }\n",
+        "tts: { provider: nobody }\n",
+        "",
+    ];
+    for (number, voice) in voices.iter().enumerate() {
+        std::fs::write(rig.path("playbook/p.md"), format!("---\ngreeting: Hello.\n{voice}---\nHi.\n"))
+            .unwrap();
+        assert_eq!(refused(&phone, &rig, &format!("caller-{number}")).await, 503, "{voice}");
+    }
+    let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() == voices.len());
+    for record in rig.until("a record for each call", all).await {
+        assert_eq!(record.status_code, 503);
+        assert_eq!(record.hangup_messages[0].reason.as_deref(), Some("The agent has no voice"));
+    }
+    phone.close().await;
+    rig.server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_announces_and_a_client_accepts() {
     let (url, mut told) = hook(StatusCode::OK).await;

@@ -69,6 +69,10 @@ pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml, markdown: &str) -> Res
 }
 
 fn rules(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) -> Result<(), PlaybookError> {
+    if playbook.llm.as_ref().is_some_and(|llm| llm.rules.as_ref().is_some_and(Vec::is_empty)) {
+        let message = "`llm.rules` holds no rule".to_owned();
+        found.push(Warning { line: yaml.line_of("llm.rules"), message, nearest: None });
+    }
     let rules = playbook.llm.iter().flat_map(|llm| llm.rules.iter().flatten());
     for (index, rule) in rules.enumerate() {
         let path = format!("llm.rules.{index}");

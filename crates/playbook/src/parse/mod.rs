@@ -50,6 +50,10 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
             format!("`{target}` allows nothing: an address under `transfers` stands for itself alone");
         warnings.push(Warning { line: yaml.line_of("transfers"), message, nearest: None });
     }
+    if front.max_duration.is_some_and(|seconds| seconds.0.is_zero()) {
+        let message = "`maxDuration: 0` sets no limit: write a span, or leave it out".to_owned();
+        warnings.push(Warning { line: yaml.line_of("maxDuration"), message, nearest: None });
+    }
     let (greeting, greeting_interruptible) = front.greeting();
     let mut playbook = Playbook {
         title: front.title.clone(),

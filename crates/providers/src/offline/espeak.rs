@@ -1,5 +1,7 @@
 //! espeak-ng: small, quick, many languages, sounds like a machine.
 
+use std::process::{Command, Stdio};
+
 use protocol::option::SynthesisOption;
 
 use super::speech::{Input, SpeechProgram};
@@ -30,13 +32,31 @@ pub(crate) fn synthesizer(option: &SynthesisOption) -> Result<Box<dyn Synthesize
     Ok(Box::new(SpeechProgram { name: "espeak-ng", path, arguments, input: Input::Stdin, gain: 1.0 }))
 }
 
+/// Asks the program whether it has `option`'s voice, which takes it some milliseconds: a list of its own would be that of
+/// another machine. Errors: those of [`synthesizer`], and there is no such voice.
+pub(crate) fn probe(option: &SynthesisOption) -> Result<(), ProviderError> {
+    synthesizer(option)?;
+    let path = super::find("espeak-ng", "espeak-ng")?;
+    let (field, name) = (named(option).0, voice(option)?);
+    let asked = Command::new(path)
+        .args([&format!("-v{name}"), "-q", "--stdin"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    // A program that does not start says nothing of its voices.
+    if asked.is_ok_and(|status| !status.success()) {
+        let why = format!(
+            "espeak-ng has no voice `{name}`: expected one that `espeak-ng --voices` lists, such as en-us"
+        );
+        return Err(ProviderError::Option { field, why });
+    }
+    Ok(())
+}
+
 /// The voice: `speaker` as espeak-ng names it (`en-us+f3`), else that of the language.
 fn voice(option: &SynthesisOption) -> Result<String, ProviderError> {
-    let (field, name) = match (option.speaker.as_deref(), option.language.as_deref()) {
-        (Some(speaker), _) if !speaker.trim().is_empty() => ("speaker", speaker),
-        (_, Some(language)) if !language.trim().is_empty() => ("language", language),
-        _ => ("speaker", "en-us"),
-    };
+    let (field, name) = named(option);
     let name = name.trim().to_ascii_lowercase().replace('_', "-");
     let fits = name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -47,4 +67,13 @@ fn voice(option: &SynthesisOption) -> Result<String, ProviderError> {
     }
     // Chinese is listed under its code for Mandarin.
     Ok(if name == "zh" || name.starts_with("zh-") { "cmn".to_owned() } else { name })
+}
+
+/// What is asked for, and the key that does.
+fn named(option: &SynthesisOption) -> (&'static str, &str) {
+    match (option.speaker.as_deref(), option.language.as_deref()) {
+        (Some(speaker), _) if !speaker.trim().is_empty() => ("speaker", speaker),
+        (_, Some(language)) if !language.trim().is_empty() => ("language", language),
+        _ => ("speaker", "en-us"),
+    }
 }

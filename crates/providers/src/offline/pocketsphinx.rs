@@ -24,6 +24,7 @@ use crate::options::extra_ms;
 use crate::{Heard, Hearing, ProviderError, Recognizer, Words};
 
 mod decoder;
+mod grammar;
 mod vocabulary;
 
 /// Options read.

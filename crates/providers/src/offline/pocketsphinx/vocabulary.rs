@@ -71,6 +71,7 @@ impl Vocabulary {
 
     fn of_grammar(grammar: &str) -> Result<Self, ProviderError> {
         let words = words_of(grammar)?;
+        super::grammar::check(grammar).map_err(|why| wrong("extra.grammar", why))?;
         let any: Vec<&str> = words.iter().map(String::as_str).collect();
         let part = format!("{HEADER}public <part> = ( {} )+ ;\n", any.join(" | "));
         let whole = if grammar.trim_start().starts_with("#JSGF") {
