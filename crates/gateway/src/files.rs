@@ -19,21 +19,23 @@ pub fn find_in(folder: &Path, name: &str) -> Result<PathBuf, PathError> {
 /// The existing file under one of `roots` that `name` means. An absolute name is good when it lies under one.
 ///
 /// # Errors
-/// As [`find_in`], of the first root.
+/// As [`find_in`], of the first root; of the root that an absolute name lies under.
 pub fn find_under(roots: &[PathBuf], name: &str) -> Result<PathBuf, PathError> {
-    let mut first = None;
+    let absolute = Path::new(name).is_absolute() && !name.contains('\0');
+    let mut told = None;
     for root in roots {
-        let found = if Path::new(name).is_absolute() && !name.contains('\0') {
-            confined(root, Path::new(name), name)
-        } else {
-            find_in(root, name)
-        };
-        match found {
+        let found = if absolute { confined(root, Path::new(name), name) } else { find_in(root, name) };
+        let error = match found {
             Ok(path) => return Ok(path),
-            Err(error) => first = first.or(Some(error)),
+            Err(error) => error,
+        };
+        // It lies under one root and thereby outside of all others.
+        let tells_more = absolute && matches!(error, PathError::Missing(_));
+        if told.is_none() || tells_more {
+            told = Some(error);
         }
     }
-    Err(first.unwrap_or_else(|| PathError::Missing(protocol::read::shown(name))))
+    Err(told.unwrap_or_else(|| PathError::Missing(protocol::read::shown(name))))
 }
 
 fn confined(folder: &Path, path: &Path, name: &str) -> Result<PathBuf, PathError> {
@@ -183,8 +185,22 @@ mod tests {
             assert!(matches!(find_under(&roots, outside), Err(PathError::Outside(_))), "{outside}");
         }
         let missing = root.join("nothing.wav");
-        for missing in ["nothing.wav", missing.to_str().unwrap()] {
-            assert!(matches!(find_under(&roots, missing), Err(PathError::Missing(_))), "{missing}");
+        let other = folder.path().join("other");
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::create_dir(root.join("folder")).unwrap();
+        let nested = root.join("folder");
+        for roots in [&roots[..], &[other, root.clone()]] {
+            for missing in [
+                "nothing.wav",
+                missing.to_str().unwrap(),
+                "folder",
+                nested.to_str().unwrap(),
+                ".",
+                "./folder/",
+            ] {
+                assert!(matches!(find_under(roots, missing), Err(PathError::Missing(_))), "{missing}");
+            }
+            assert!(matches!(find_under(roots, "/etc/nothing"), Err(PathError::Outside(_))));
         }
         assert!(place_for(&root, "sub/new.wav").is_ok());
         for name in ["up/new.wav", "bad.wav", "../new.wav", "/tmp/new.wav"] {

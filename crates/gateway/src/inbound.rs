@@ -144,7 +144,7 @@ pub enum PathError {
 /// `config/playbook/hello.md` does.
 ///
 /// # Errors
-/// [`PathError::Outside`] for absolute names, `..`, and names with NUL.
+/// [`PathError::Outside`] for absolute names, `..`, and names with NUL; [`PathError::Missing`] for the folder itself.
 pub fn relative(folder: &Path, name: &str) -> Result<PathBuf, PathError> {
     let outside = || PathError::Outside(protocol::read::shown(name));
     if name.is_empty() || name.contains('\0') || name.contains('\\') {
@@ -157,7 +157,11 @@ pub fn relative(folder: &Path, name: &str) -> Result<PathBuf, PathError> {
     let asked = plain(Path::new(name)).ok_or_else(outside)?;
     let own = plain(folder).and_then(|own| asked.strip_prefix(own).map(Path::to_path_buf).ok());
     let relative = own.unwrap_or(asked);
-    if relative.as_os_str().is_empty() { Err(outside()) } else { Ok(relative) }
+    // The folder itself is no file in it.
+    if relative.as_os_str().is_empty() {
+        return Err(PathError::Missing(protocol::read::shown(name)));
+    }
+    Ok(relative)
 }
 
 #[cfg(test)]

@@ -91,6 +91,11 @@ impl OggOpus {
         self.pages.push(bytes);
     }
 
+    /// Whether all of a file has come undamaged: its last page, and each before it.
+    pub fn is_whole(&self) -> bool {
+        self.pages.is_whole() && self.broken == 0 && self.stream.as_ref().is_some_and(|stream| stream.ended)
+    }
+
     /// The next sound: at most 120 ms, mono at [`RATE`]. `None` wants more bytes; after the last of a file it is its end.
     ///
     /// # Errors

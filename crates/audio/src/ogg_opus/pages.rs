@@ -80,6 +80,11 @@ impl Pages {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// No page was broken so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.broken == 0
+    }
+
     /// The next page that is whole; what lies between pages is passed over.
     pub(super) fn poll(&mut self) -> Result<Option<Page>, OggError> {
         loop {

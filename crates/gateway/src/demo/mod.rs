@@ -22,13 +22,15 @@ use tokio::sync::mpsc;
 
 use crate::cli;
 use crate::config::Config;
-use crate::config::words::CodecName;
+use crate::config::words::{CodecName, Database};
 use crate::server::Server;
 use phone::{Heard, Line, Phone, PhoneError};
 use print::Printer;
 
 /// The playbook that answers, and the words that the built-in caller says.
 const PLAYBOOK: &str = "demo.md";
+/// The same, for where there is no repository.
+const BUILT_IN: &str = include_str!("../../../../config/playbook/demo.md");
 /// What the caller says, one after the other. The last makes the agent say goodbye and hang up.
 const QUESTIONS: &[&str] = &[
     "what are your opening hours",
@@ -50,6 +52,9 @@ pub enum DemoError {
     /// The server does not start.
     #[error(transparent)]
     Start(#[from] crate::server::StartError),
+    /// No folder for what the conversation leaves.
+    #[error("no folder for the demonstration: {0}")]
+    Folder(std::io::Error),
     /// The caller's phone.
     #[error("the built-in caller: {0}")]
     Phone(#[from] PhoneError),
@@ -82,7 +87,10 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`].
 pub async fn run(args: &cli::Demo) -> Result<(), DemoError> {
-    let config = config(args);
+    let mut config = config(args);
+    if !config.playbook_path.join(PLAYBOOK).is_file() {
+        move_out(&mut config).map_err(DemoError::Folder)?;
+    }
     let cdr = config.callrecord.as_ref().map(|table| table.root.clone()).unwrap_or_default();
     let mut printer = Printer::new();
     let server = start(config, args).await?;
@@ -128,6 +136,28 @@ fn config(args: &cli::Demo) -> Config {
     // The recognizer hears a caller better in wide band than in the narrow band that trunks prefer.
     config.codecs = CODECS.to_vec();
     config
+}
+
+/// Outside of the repository: the playbook and what is left of the call lie in a folder of their own, which stays, and
+/// nothing is written where the command was called.
+fn move_out(config: &mut Config) -> std::io::Result<()> {
+    let folder = tempfile::Builder::new().prefix("active-call-demo-").tempdir()?.keep();
+    let within = |name: &str| folder.join(name);
+    config.playbook_path = within("playbook");
+    std::fs::create_dir(&config.playbook_path)?;
+    std::fs::write(config.playbook_path.join(PLAYBOOK), BUILT_IN)?;
+    config.media_roots = vec![folder.clone()];
+    config.auth.key_file = within("active-call.key");
+    config.spool_path = within("spool");
+    config.media_cache_path = within("mediacache");
+    config.recording.path = within("recorders");
+    if let Some(table) = &mut config.callrecord {
+        table.root = within("cdr");
+        table.spool = within("spool/records");
+        table.database = Database::File(within("records.db"));
+        table.database_spool = within("spool/database");
+    }
+    Ok(())
 }
 
 /// Starts the server; where an address that nobody asked for is taken, on a free port instead.

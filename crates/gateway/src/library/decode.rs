@@ -147,7 +147,8 @@ impl Decoding {
             if piece.is_some() || self.ended {
                 let silent = piece.is_none() && self.out.given == 0;
                 let silent = silent.then(|| "the file holds no sound".to_owned());
-                let fault = self.fault.take_if(|_| piece.is_none()).or(silent);
+                let fault = self.fault.take_if(|_| piece.is_none());
+                let fault = fault.map(|fault| self.out.place(fault)).or(silent);
                 return fault.map_or(Ok(piece), Err);
             }
             let step = read(&mut self.source, &mut self.out).unwrap_or_else(|fault| {
@@ -214,7 +215,11 @@ impl Opus {
         while let Some(samples) = self.reader.poll().map_err(|e| e.to_string())? {
             out.samples(ogg_opus::RATE, 1, &samples)?;
         }
-        Ok(if count == 0 { Step::End } else { Step::More })
+        match count {
+            0 if self.reader.is_whole() => Ok(Step::End),
+            0 => Err("the file is damaged or cut short".to_owned()),
+            _ => Ok(Step::More),
+        }
     }
 }
 
@@ -354,6 +359,14 @@ impl Out {
         Some(Sound { rate: self.rate, samples })
     }
 
+    /// What broke the sound off, with how far it goes.
+    fn place(&self, fault: String) -> String {
+        match (self.given, self.rate) {
+            (0, _) | (_, 0) => fault,
+            (given, rate) => format!("{fault}; it was played up to {:.1} s", given as f64 / f64::from(rate)),
+        }
+    }
+
     fn too_long(&self) -> bool {
         self.given > LONGEST_S * u64::from(self.rate)
     }
@@ -475,9 +488,25 @@ mod tests {
         assert_eq!(decoded(&file, "wav").unwrap().1.len(), 1000);
     }
 
+    /// How much of a file's sound is heard, and what is told then.
+    fn broken(bytes: &[u8], extension: &str) -> (usize, String) {
+        let (pieces_in, pieces) = tokio::sync::mpsc::channel(1);
+        pieces_in.try_send(bytes.to_vec().into()).unwrap();
+        drop(pieces_in);
+        let mut decoding = Decoding::open(Origin::Arriving(Incoming::new(pieces)), Some(extension)).unwrap();
+        let mut heard = 0;
+        loop {
+            match decoding.piece() {
+                Ok(Some(piece)) => heard += piece.samples.len(),
+                Ok(None) => panic!("{heard} samples, and no fault"),
+                Err(fault) => return (heard, fault),
+            }
+        }
+    }
+
     /// Sound, and then what cannot be read.
     #[test]
-    fn damage_is_told_when_what_came_before_is_played() {
+    fn damage_is_told_with_its_place_when_what_came_before_is_played() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.flac");
         let noise = "anoisesrc=d=3:r=16000:a=0.3:seed=1";
@@ -491,20 +520,25 @@ mod tests {
         }
         let good = std::fs::read(&path).unwrap();
         assert_eq!(decoded(&good, "flac").unwrap().1.len(), 48_000);
-        let (mut heard, mut told) = (0, None);
-        let (pieces_in, pieces) = tokio::sync::mpsc::channel(1);
-        pieces_in.try_send(good[..good.len() / 2].to_vec().into()).unwrap();
-        drop(pieces_in);
-        let mut decoding = Decoding::open(Origin::Arriving(Incoming::new(pieces)), Some("flac")).unwrap();
-        while told.is_none() {
-            match decoding.piece() {
-                Ok(Some(piece)) => heard += piece.samples.len(),
-                Ok(None) => panic!("{heard} samples, and no fault"),
-                Err(fault) => told = Some(fault),
-            }
-        }
+        let (heard, told) = broken(&good[..good.len() / 2], "flac");
         assert!(heard > 16_000, "{heard}");
-        assert!(told.unwrap().contains("cut short"));
+        assert!(told.contains("cut short") && told.contains("played up to 1."), "{told}");
+    }
+
+    #[test]
+    fn opus_that_is_cut_short_or_damaged_is_told_with_its_place() {
+        let good = include_bytes!("../../../audio/tests/fixtures/mono_60ms.ogg");
+        let (_, whole) = decoded(good, "ogg").unwrap();
+        let pages: Vec<usize> =
+            good.windows(4).enumerate().filter(|(_, w)| w == b"OggS").map(|(at, _)| at).collect();
+        let last = *pages.last().unwrap();
+        let (heard, told) = broken(&good[..last], "ogg");
+        assert!(heard < whole.len(), "{heard}");
+        assert!(told.starts_with("the file is damaged or cut short"), "{told}");
+        assert_eq!(told.contains("played up to"), heard > 0, "{told}");
+        let mut damaged = good.to_vec();
+        damaged[last + 40] ^= 4;
+        assert!(broken(&damaged, "ogg").1.starts_with("the file is damaged or cut short"));
     }
 
     #[test]

@@ -14,19 +14,27 @@ use crate::rig::PATIENCE;
 /// The conversation takes half a minute.
 const WHOLE: Duration = Duration::from_secs(150);
 
-/// A demonstration in a folder of its own, and the lines that it prints.
+/// A demonstration in a folder of its own, laid out like the repository, and the lines that it prints.
 fn start(flags: &[&str]) -> (TempDir, Child, Lines<BufReader<ChildStdout>>) {
     let folder = tempfile::tempdir().unwrap();
     let playbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/playbook");
     let playbook = folder.path().join("config/playbook");
     std::fs::create_dir_all(&playbook).unwrap();
     std::fs::copy(format!("{playbooks}/demo.md"), playbook.join("demo.md")).unwrap();
+    let (server, lines) = start_in(&folder, flags);
+    (folder, server, lines)
+}
+
+fn start_in(folder: &TempDir, flags: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_active-call"));
     command.args(["demo", "--http", "127.0.0.1:0", "--sip", "127.0.0.1:0"]).args(flags);
     command.current_dir(folder.path()).stdout(Stdio::piped()).kill_on_drop(true);
+    command.env("TMPDIR", temporary);
     let mut server = command.spawn().unwrap();
     let lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    (folder, server, lines)
+    (server, lines)
 }
 
 /// The conversation is printed as it went, and the files that it leaves are where it says.
@@ -69,9 +77,11 @@ async fn every_sentence_of_the_caller_is_understood_and_the_agent_says_goodbye()
     assert!(timeout(PATIENCE, server.wait()).await.unwrap().unwrap().success());
 }
 
+/// Where there is no repository it brings its own playbook, and writes nothing into the folder that it runs in.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demonstration_that_is_to_end_ends_with_0_behind_its_files() {
-    let (folder, mut server, mut lines) = start(&["--exit"]);
+async fn a_demonstration_anywhere_that_is_to_end_ends_with_0_behind_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, mut lines) = start_in(&folder, &["--exit"]);
     let mut told = Vec::new();
     while let Some(line) =
         timeout(WHOLE, lines.next_line()).await.expect("the demonstration goes on").unwrap()
@@ -81,4 +91,6 @@ async fn a_demonstration_that_is_to_end_ends_with_0_behind_its_files() {
     is_told_whole(&folder, &told);
     assert!(!told.iter().any(|line| line.contains("the server goes on")), "{told:#?}");
     assert_eq!(timeout(PATIENCE, server.wait()).await.unwrap().unwrap().code(), Some(0));
+    let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
+    assert_eq!(entries.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["tmp"]);
 }

@@ -1,9 +1,11 @@
 //! What clients name that cannot be had: the code says whose fault it is, the field what to mend, and the call goes on.
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
+use crate::command::Running;
 use crate::egress::Server;
-use crate::rig::{Client, Rig};
+use crate::rig::{Client, PATIENCE, Rig};
 
 async fn refused(client: &mut Client, command: Value) -> (u64, String, String) {
     client.send(command).await;
@@ -135,4 +137,34 @@ async fn a_voice_that_there_is_not_is_the_clients_mistake() {
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
     rig.server.stop().await;
+}
+
+/// Three calls at once fail in the same way: each line says whose provider it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_logs_has_the_id_of_its_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running::start_with(folder.path(), "").await;
+    let ids = ["first-call", "second-call", "third-call"];
+    for id in ids {
+        let mut client = Client::connect(&format!("ws://{}/call?id={id}", server.http)).await.unwrap();
+        client.send(json!({"command": "invite", "option": {}})).await;
+        client.event("answer").await;
+        let option = json!({"provider": "espeak", "speaker": "nobody"});
+        client.send(json!({"command": "tts", "text": "Hello", "option": option})).await;
+        client.event("error").await;
+        client.send(json!({"command": "hangup"})).await;
+        client.event("hangup").await;
+    }
+    for id in ids {
+        let line = timeout(PATIENCE, async {
+            loop {
+                let line = server.lines.next_line().await.unwrap().expect("the log goes on");
+                if line.contains("provider failed") && !line.contains("trying again") {
+                    return line;
+                }
+            }
+        });
+        let line = line.await.unwrap();
+        assert!(line.contains(id), "{line}");
+    }
 }
