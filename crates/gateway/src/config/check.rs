@@ -99,9 +99,10 @@ fn ports(config: &Config, findings: &mut Vec<Finding>) {
             format!("{end} is not above rtp_start_port, which is {start}"),
         ));
     }
-    // Without a file SIP's own port is one of RTP too, which then does without it.
-    let port = config.udp_port;
-    if port != Config::default().udp_port && (start..=end).contains(&port) {
+    // The usual range is so wide that SIP's port mostly is one of it, and RTP then does without that one.
+    let (port, usual) = (config.udp_port, Config::default());
+    let own = port != usual.udp_port && (start, end) != (usual.rtp_start_port, usual.rtp_end_port);
+    if own && (start..=end).contains(&port) {
         let message = format!("{port} is SIP's, and lies among the ports of RTP, {start} to {end}");
         findings.push(Finding::new("udp_port", message).help("write a port beside them").only_warn());
     }
