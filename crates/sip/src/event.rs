@@ -364,8 +364,8 @@ impl TransferProgress {
 pub enum Failure {
     /// No response at all for 64 T1, from any target.
     Timeout,
-    /// No target could be reached.
-    Unreachable,
+    /// No target could be reached; the last one for this reason.
+    Unreachable(Obstacle),
     /// Nobody answered for as long as [`Outbound::patience`](crate::Outbound::patience); the call has
     /// been cancelled.
     NoAnswer,
@@ -377,9 +377,45 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Timeout => "the peer did not respond to the INVITE",
-            Self::Unreachable => "the peer cannot be reached",
+            Self::Unreachable(obstacle) => return write!(f, "the peer cannot be reached{obstacle}"),
             Self::NoAnswer => "nobody answered in time",
             Self::CancelUnanswered => "the peer did not respond to the CANCEL",
+        })
+    }
+}
+
+/// What stands between us and a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// There is no way to it, or the way is gone.
+    NoWay,
+    /// It takes no connection.
+    Refused,
+    /// It does not answer the connection.
+    Silent,
+    /// Its certificate is of nobody whom we trust.
+    Stranger,
+    /// Its certificate is another host's.
+    WrongName,
+    /// Its certificate is no longer valid, or not yet.
+    Expired,
+    /// Its certificate is of no use for another reason.
+    BadCertificate,
+    /// We agree on no encryption.
+    Handshake,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoWay => "",
+            Self::Refused => ": it refuses the connection",
+            Self::Silent => ": it does not answer the connection",
+            Self::Stranger => ": no authority that is trusted here has signed its certificate",
+            Self::WrongName => ": its certificate has another name",
+            Self::Expired => ": its certificate is not valid now",
+            Self::BadCertificate => ": its certificate cannot be used",
+            Self::Handshake => ": the TLS handshake has failed",
         })
     }
 }

@@ -233,7 +233,7 @@ impl EarlyAnswers {
 fn status_of(why: Failure) -> u16 {
     match why {
         Failure::Timeout | Failure::NoAnswer => 408,
-        Failure::Unreachable => 503,
+        Failure::Unreachable(_) => 503,
         Failure::CancelUnanswered => 487,
     }
 }

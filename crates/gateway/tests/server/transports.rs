@@ -90,7 +90,10 @@ async fn a_call_of_ours_over_tls_reaches_a_peer_whose_certificate_is_believed() 
 async fn a_peer_whose_certificate_is_not_believed_is_not_called() {
     let (rig, _phone, mut client) =
         called(false, |port| format!("sip:phone@127.0.0.1:{};transport=tls", port + 1)).await;
-    assert_eq!(client.event("reject").await["code"], 503);
+    let reject = client.event("reject").await;
+    assert_eq!(reject["code"], 503);
+    let reason = reject["reason"].as_str().unwrap();
+    assert!(reason.contains("certificate"), "{reason}");
     rig.server.stop().await;
 }
 

@@ -41,7 +41,7 @@ pub use tls::{Identity, Trust};
 
 use crate::config::{Admission, Config, Time};
 use crate::endpoint::Endpoint;
-use crate::event::{DialogId, Invite, Output, SipEvent};
+use crate::event::{DialogId, Invite, Obstacle, Output, SipEvent};
 use crate::hop::{Hop, Transport};
 use crate::order::Rejection;
 use crate::registration::{RegistrationId, RegistrationState};
@@ -232,11 +232,11 @@ impl Driver {
             let now = self.now();
             match news.take() {
                 Some(pool::News::Message(hop, message)) => self.hear(now, hop, &message),
-                Some(pool::News::Gone(hop)) => self.endpoint.unreachable(now, &hop),
+                Some(pool::News::Gone(hop, obstacle)) => self.endpoint.unreachable(now, &hop, obstacle),
                 Some(pool::News::Crowd(arrival)) => {
                     let needed = self.endpoint.connections();
                     if let Some(hop) = self.pool.make_room(arrival, &needed) {
-                        self.endpoint.unreachable(now, &hop);
+                        self.endpoint.unreachable(now, &hop, Obstacle::NoWay);
                     }
                 }
                 Some(pool::News::Nothing) => {}
@@ -309,7 +309,7 @@ impl Driver {
             self.drain();
             let Some(hop) = self.gone.pop() else { return };
             let now = self.now();
-            self.endpoint.unreachable(now, &hop);
+            self.endpoint.unreachable(now, &hop, Obstacle::NoWay);
         }
     }
 

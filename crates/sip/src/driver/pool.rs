@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::connection::{Ends, Heard, Limits, Over, accepted, opened};
 use super::handle::Bound;
-use super::tls::{Identity, Tls, Trust};
+use super::tls::{Identity, Tls, Trust, obstacle};
+use crate::event::Obstacle;
 use crate::hop::{ConnectionId, Hop, Transport};
 
 /// Messages of all connections that the loop has not taken. When full, connections are not read.
@@ -90,7 +91,7 @@ pub(super) enum News {
     /// A message has come.
     Message(Hop, Vec<u8>),
     /// A connection has ended, or could not be opened.
-    Gone(Hop),
+    Gone(Hop, Obstacle),
     /// A connection for which there is no room, unless some is [made](Pool::make_room).
     Crowd(Arrival),
     /// Nothing that concerns the endpoint.
@@ -295,13 +296,13 @@ impl Pool {
         let Ok(Over { id: Some(id), result }) = over else { return News::Nothing };
         let ours = self.connections.get(&id).is_some_and(|connection| connection.ours);
         let Some(hop) = self.remove(id) else { return News::Nothing };
+        let met = result.as_ref().map_or_else(obstacle, |()| Obstacle::NoWay);
         match result {
-            // Whoever calls is told that the peer cannot be reached; a certificate that is refused shows here alone.
             Err(error) if ours => tracing::warn!(peer = %hop, %error, "a connection of ours has failed"),
             Err(error) => tracing::debug!(peer = %hop, %error, "a connection has failed"),
             Ok(()) => {}
         }
-        News::Gone(hop)
+        News::Gone(hop, met)
     }
 
     fn remove(&mut self, id: ConnectionId) -> Option<Hop> {

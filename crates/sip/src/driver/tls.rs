@@ -14,10 +14,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::event::Obstacle;
 use crate::hop::Hop;
 
 /// Our certificate chain with its key.
@@ -160,6 +162,27 @@ struct Believer(Arc<CryptoProvider>);
 #[derive(Debug)]
 struct Doubter(Arc<CryptoProvider>);
 
+/// What a connection met that ended with `error`.
+pub(super) fn obstacle(error: &io::Error) -> Obstacle {
+    use CertificateError as Of;
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::ConnectionRefused => Obstacle::Refused,
+            io::ErrorKind::TimedOut => Obstacle::Silent,
+            _ => Obstacle::NoWay,
+        };
+    };
+    let Error::InvalidCertificate(wrong) = error else { return Obstacle::Handshake };
+    match wrong {
+        Of::UnknownIssuer => Obstacle::Stranger,
+        Of::NotValidForName | Of::NotValidForNameContext { .. } => Obstacle::WrongName,
+        Of::Expired | Of::ExpiredContext { .. } | Of::NotValidYet | Of::NotValidYetContext { .. } => {
+            Obstacle::Expired
+        }
+        _ => Obstacle::BadCertificate,
+    }
+}
+
 macro_rules! check_signatures {
     ($verifier:ty, $verdict:expr) => {
         impl ServerCertVerifier for $verifier {
@@ -202,4 +225,4 @@ macro_rules! check_signatures {
 }
 
 check_signatures!(Believer, Ok(ServerCertVerified::assertion()));
-check_signatures!(Doubter, Err(Error::General("no root certificate is known".to_owned())));
+check_signatures!(Doubter, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));

@@ -172,7 +172,9 @@ impl Endpoint {
         match &happening.event {
             TuEvent::Response(response) => self.invite_response(now, happening, response),
             TuEvent::Timeout => self.invite_failed(now, happening, Failure::Timeout),
-            TuEvent::TransportError => self.invite_failed(now, happening, Failure::Unreachable),
+            TuEvent::TransportError => {
+                self.invite_failed(now, happening, Failure::Unreachable(self.obstacle));
+            }
             _ => {}
         }
     }

@@ -28,7 +28,7 @@ use std::collections::{HashMap, HashSet};
 use crate::answered::{Answer, Answered};
 use crate::config::{Admission, Config, Time};
 use crate::dialog::{Calling, Cancel, Dialog, State};
-use crate::event::{Counters, DialogId, EndCause, HeaderList, Output, SipEvent};
+use crate::event::{Counters, DialogId, EndCause, HeaderList, Obstacle, Output, SipEvent};
 use crate::hop::{ConnectionId, Hop};
 use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, response};
 use crate::order::{Rejection, SipError};
@@ -80,6 +80,8 @@ pub struct Endpoint {
     dialogs: Dialogs,
     registrations: Registrations,
     avoided: Avoided,
+    /// Why the way was gone that was lost last.
+    obstacle: Obstacle,
 }
 
 /// The dialogs, by id and by what the peers know of them.
@@ -116,6 +118,7 @@ impl Endpoint {
             dialogs: Dialogs::default(),
             registrations: Registrations::default(),
             avoided: Avoided::default(),
+            obstacle: Obstacle::NoWay,
             config,
         }
     }

@@ -7,7 +7,7 @@ use super::Endpoint;
 use crate::config::Time;
 use crate::dialog::State;
 use crate::digest::{Asked, Authentication};
-use crate::event::DialogId;
+use crate::event::{DialogId, Obstacle};
 use crate::hop::{Hop, Transport};
 use crate::message::{Draft, text};
 use crate::registration::Registration;
@@ -61,8 +61,9 @@ impl Endpoint {
     }
 
     /// A way is gone: a connection has broken or cannot be opened. What waits for answers on it goes
-    /// on by another way or fails.
-    pub fn unreachable(&mut self, now: Time, hop: &Hop) {
+    /// on by another way or fails, because of the obstacle.
+    pub fn unreachable(&mut self, now: Time, hop: &Hop, obstacle: Obstacle) {
+        self.obstacle = obstacle;
         self.registrations_cut_off(now, hop);
         for tx in self.transactions.towards(hop) {
             let happenings = self.transactions.fail(now, &mut self.wire, tx);

@@ -170,7 +170,12 @@ impl Endpoint {
             }
             TuEvent::Timeout => self.register_failed(now, id, (408, SILENT.to_owned()), None),
             TuEvent::TransportError => {
-                self.register_failed(now, id, (503, "the registrar cannot be reached".into()), None);
+                self.register_failed(
+                    now,
+                    id,
+                    (503, format!("the registrar cannot be reached{}", self.obstacle)),
+                    None,
+                );
             }
             _ => {}
         }

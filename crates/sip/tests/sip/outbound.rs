@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sip::{
-    Config, Endpoint, Hop, InDialog, InDialogMethod, Outbound, Output, SipEvent, Transport, dtmf_relay,
+    Config, Endpoint, Hop, InDialog, InDialogMethod, Obstacle, Outbound, Output, SipEvent, Transport,
+    dtmf_relay,
 };
 
 use crate::cancel::{respond, tagged};
@@ -33,7 +34,11 @@ fn the_second_target_is_called_when_the_first_is_silent_full_or_gone() {
             "silence" => desk.wait(Duration::from_secs(33)).pop().unwrap().1,
             "503" => request(desk.hear(respond(&first, 503))).unwrap(),
             _ => {
-                desk.endpoint.unreachable(desk.now, &PHONE.parse::<SocketAddr>().unwrap().into());
+                desk.endpoint.unreachable(
+                    desk.now,
+                    &PHONE.parse::<SocketAddr>().unwrap().into(),
+                    Obstacle::NoWay,
+                );
                 desk.sent().remove(0).1
             }
         };
@@ -278,7 +283,7 @@ fn a_large_invite_goes_by_tcp_and_in_a_datagram_when_tcp_is_refused() {
     let phone: SocketAddr = PHONE.parse().unwrap();
     assert_eq!(hop, Hop::new(Transport::Tcp, phone));
     assert!(header(&invite, "Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.2:5060;"));
-    endpoint.unreachable(Duration::ZERO, &hop);
+    endpoint.unreachable(Duration::ZERO, &hop, Obstacle::NoWay);
     let (hop, again) = sent(&mut endpoint);
     assert_eq!(hop, Hop::from(phone));
     assert!(header(&again, "Via").unwrap().starts_with("SIP/2.0/UDP 192.0.2.2:5060;"));

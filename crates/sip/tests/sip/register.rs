@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sip::{Account, ConnectionId, Credentials, Hop, RegistrationId, RegistrationState, Transport};
+use sip::{Account, ConnectionId, Credentials, Hop, Obstacle, RegistrationId, RegistrationState, Transport};
 
 use crate::cancel::respond;
 use crate::desk::{Desk, PHONE, header};
@@ -207,7 +207,7 @@ fn the_next_target_is_tried_at_once_after_silence_and_a_second_later_after_a_ref
     }
     let other = sent.iter().find(|(to, _)| to.to_string() == OTHER).expect("the other target");
     assert_eq!(other.1, Duration::from_secs(4), "as long as one that lives may take");
-    desk.endpoint.unreachable(desk.now, &OTHER.parse::<SocketAddr>().unwrap().into());
+    desk.endpoint.unreachable(desk.now, &OTHER.parse::<SocketAddr>().unwrap().into(), Obstacle::NoWay);
     desk.sent();
     let Some(RegistrationState::Failed { code: 503, next, .. }) = desk.registrations.last() else { panic!() };
     assert!(*next >= desk.now + Duration::from_secs(1));
@@ -390,9 +390,13 @@ fn an_account_registers_anew_when_its_connection_is_gone() {
     let first = desk.sent().remove(0).1;
     desk.endpoint.receive(desk.now, hop.clone(), grant(&first, 3_600).as_bytes());
     assert!(desk.wait(Duration::from_secs(60)).is_empty(), "a connection needs no help of ours");
-    desk.endpoint.unreachable(desk.now, &Hop { connection: Some(ConnectionId(6)), ..hop.clone() });
+    desk.endpoint.unreachable(
+        desk.now,
+        &Hop { connection: Some(ConnectionId(6)), ..hop.clone() },
+        Obstacle::NoWay,
+    );
     assert!(desk.wait(Duration::from_secs(10)).is_empty(), "another one");
-    desk.endpoint.unreachable(desk.now, &hop);
+    desk.endpoint.unreachable(desk.now, &hop, Obstacle::NoWay);
     let (wait, again) = next(&mut desk, 3);
     assert!((1_000..=2_000).contains(&wait) && again.starts_with("REGISTER "), "{wait}");
 }

@@ -112,14 +112,14 @@ async fn a_certificate_is_verified_unless_told_otherwise_and_can_be_replaced() {
     let trusting = |trust| station(1, Streams { trust, ..Streams::default() });
     let (strange, other_root) = certificate("localhost");
     let to = hop(&bob, Transport::Tls);
-    for (alice, to) in [
-        (trusting(Trust::System).await, to.clone()),
-        (trusting(Trust::Roots(other_root.clone())).await, to.clone()),
-        (trusting(Trust::Roots(root.clone())).await, Hop { name: None, ..to.clone() }),
-        (trusting(Trust::Roots(root.clone())).await, to.clone().named("bank.example")),
+    for (alice, to, obstacle) in [
+        (trusting(Trust::System).await, to.clone(), "Stranger"),
+        (trusting(Trust::Roots(other_root.clone())).await, to.clone(), "Stranger"),
+        (trusting(Trust::Roots(root.clone())).await, Hop { name: None, ..to.clone() }, "WrongName"),
+        (trusting(Trust::Roots(root.clone())).await, to.clone().named("bank.example"), "WrongName"),
     ] {
         let (_, mut events) = alice.handle.invite(call_by(to)).await.unwrap();
-        assert_eq!(next(&mut events).await, "Failed Unreachable");
+        assert_eq!(next(&mut events).await, format!("Failed Unreachable({obstacle})"));
     }
     let anyone = station(3, Streams { trust: Trust::Anyone, ..Streams::default() }).await;
     anyone.handle.invite(call_by(to.clone())).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_refused_connection_fails_the_call_at_once() {
     let alice = station(1, Streams::default()).await;
     let closed = std::net::TcpListener::bind(LOCAL).unwrap().local_addr().unwrap();
     let (_, mut events) = alice.handle.invite(call_by(Hop::new(Transport::Tcp, closed))).await.unwrap();
-    assert_eq!(next(&mut events).await, "Failed Unreachable");
+    assert_eq!(next(&mut events).await, "Failed Unreachable(Refused)");
 }
 
 fn options(number: usize) -> String {
