@@ -99,10 +99,7 @@ impl Synthesizer for Rendered {
         while let Some(text) = text.recv().await {
             let key = key(&self.option, self.rate(), &text.text);
             loop {
-                let (shelf, wanted) = (self.shelf.clone(), key.clone());
-                // A reader that panicked has found nothing.
-                let kept = READS.pass(move || shelf.read(&wanted)).await.ok().flatten();
-                match kept {
+                match look(&self.shelf, &key).await {
                     Some(samples) => replay(text.piece, &samples, self.rate(), &spoken).await?,
                     None if text.text.len() > sharing::MOST_TEXT => {
                         self.render(key, text, &spoken).await?;
@@ -126,7 +123,9 @@ impl Rendered {
             // A text that cannot be kept is rendered again.
             let _ = WRITES.pass(move || shelf.keep(&name, &samples)).await;
         };
-        let share = self.under_way.join(key, (&self.vendor, &text.text), keep);
+        let (vendor, shelf) = (self.vendor.clone(), self.shelf.clone());
+        let vendor: Arc<dyn Synthesizer> = Arc::new(SecondLook { vendor, shelf, name: key.to_owned() });
+        let share = self.under_way.join(key, (&vendor, &text.text), keep);
         let begun = share.begun;
         match share.hear(text.piece, spoken).await {
             Ok(()) => Ok(true),
@@ -160,6 +159,40 @@ impl Rendered {
         }
         Ok(())
     }
+}
+
+/// A vendor that is asked only when the sound has not come onto the shelf since the first look: another call's rendering may
+/// have ended in between.
+struct SecondLook {
+    vendor: Arc<dyn Synthesizer>,
+    shelf: Arc<Shelf>,
+    name: String,
+}
+
+#[async_trait]
+impl Synthesizer for SecondLook {
+    fn rate(&self) -> u32 {
+        self.vendor.rate()
+    }
+
+    async fn run(&self, mut text: Receiver<Text>, spoken: Sender<Spoken>) -> Result<(), ProviderError> {
+        let Some(text) = text.recv().await else { return Ok(()) };
+        if let Some(samples) = look(&self.shelf, &self.name).await {
+            return replay(text.piece, &samples, self.rate(), &spoken).await;
+        }
+        let (ask, asked) = channel(1);
+        // The channel is new and takes one.
+        let _ = ask.try_send(text);
+        drop(ask);
+        self.vendor.run(asked, spoken).await
+    }
+}
+
+/// The sound of this name, where the shelf has it.
+async fn look(shelf: &Arc<Shelf>, name: &str) -> Option<Vec<i16>> {
+    let (shelf, name) = (shelf.clone(), name.to_owned());
+    // A reader that panicked has found nothing.
+    READS.pass(move || shelf.read(&name)).await.ok().flatten()
 }
 
 /// Adds to the sound to be kept. What is too long, or has word times, which a file does not hold, is not kept.

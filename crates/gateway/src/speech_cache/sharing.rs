@@ -188,7 +188,7 @@ impl Share {
             let heard = next > 0;
             match (sound, end) {
                 (Some(sound), _) => {
-                    if !heard && !self.begun {
+                    if !heard && !self.begun && !matches!(sound, Spoken::Kept { .. }) {
                         spoken.send(Spoken::Kept { piece }).await.map_err(gone)?;
                     }
                     spoken.send(of(piece, sound)).await.map_err(gone)?;
