@@ -104,15 +104,17 @@ pub(crate) async fn run(server: &Server, plan: &Plan) -> Result<(), Failure> {
             .await
         };
         let (dialled, control) = tokio::join!(line.dial(port, false), take);
-        let dialled = dialled?;
+        let (dialled, mut control) = (dialled?, control?);
         let remote = dialled.media.remote.ok_or("the answer has no address")?;
         let stream = Outgoing::new(rand::random(), rand::random(), rand::random());
         let sound = Sound::Phone { socket, remote, stream };
-        phone.extend(timeout(PATIENCE, talk(control?, sound, speech.as_ref(), plan)).await??);
+        phone.extend(timeout(PATIENCE, talk(&mut control, sound, speech.as_ref(), plan)).await??);
+        // The phone first: the server ends a call whose client is gone.
         line.hang_up(dialled).await?;
+        drop(control);
         let invite = json!({"command": "invite", "option": option});
-        let control = command(server, &format!("/call?id=reply-{n}"), invite).await?;
-        client.extend(timeout(PATIENCE, talk(control, Sound::Client, speech.as_ref(), plan)).await??);
+        let mut control = command(server, &format!("/call?id=reply-{n}"), invite).await?;
+        client.extend(timeout(PATIENCE, talk(&mut control, Sound::Client, speech.as_ref(), plan)).await??);
     }
     for (way, spans) in [("phone", phone), ("websocket", client)] {
         println!(
@@ -142,7 +144,7 @@ async fn command(server: &Server, path: &str, first: Value) -> Result<Socket, Fa
 
 /// Says the sentence again and again; how long each reply was waited for.
 async fn talk(
-    mut control: Socket,
+    control: &mut Socket,
     mut sound: Sound,
     speech: &[i16],
     plan: &Plan,
@@ -163,7 +165,7 @@ async fn talk(
                     }
                     _ => None,
                 };
-                sound.say(&mut control, said.copied().unwrap_or(&silence)).await?;
+                sound.say(control, said.copied().unwrap_or(&silence)).await?;
                 if matches!(turn, Turn::Said(at) if at == PAUSE + frames.len() - 1) {
                     turn = Turn::Over(Instant::now());
                 }

@@ -174,7 +174,8 @@ pub(super) fn obstacle(error: &io::Error) -> Obstacle {
     };
     let Error::InvalidCertificate(wrong) = error else { return Obstacle::Handshake };
     match wrong {
-        Of::UnknownIssuer => Obstacle::Stranger,
+        // Who bears the name of an authority without its key is none.
+        Of::UnknownIssuer | Of::BadSignature => Obstacle::Stranger,
         Of::NotValidForName | Of::NotValidForNameContext { .. } => Obstacle::WrongName,
         Of::Expired | Of::ExpiredContext { .. } | Of::NotValidYet | Of::NotValidYetContext { .. } => {
             Obstacle::Expired
