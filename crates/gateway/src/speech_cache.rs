@@ -3,7 +3,7 @@
 //! One file holds the sound of one text. Its name is a digest of everything that changes the sound, or of the
 //! `cacheKey` that the client gave; so no name from outside ever becomes part of a path. A file is written under
 //! another name and renamed, and begins with a digest of its sound: half a file is never played. A text that several calls
-//! want while it is not there yet is made once ([`sharing`]).
+//! want while it is not there yet is made once (`sharing`).
 
 mod sharing;
 
