@@ -136,10 +136,6 @@ impl Rendered {
 
     /// Lets the vendor speak a long text for this call alone, and keeps the sound once it is whole.
     async fn render(&self, key: String, text: Text, spoken: &Sender<Spoken>) -> Result<(), ProviderError> {
-        let (ask, asked) = channel(1);
-        // The channel is new and takes one.
-        let _ = ask.try_send(text);
-        drop(ask);
         let (out, mut sounds) = channel(SPOKEN);
         let mut whole = Some(Vec::new());
         let relay = async {
@@ -151,7 +147,7 @@ impl Rendered {
             }
             Ok(done)
         };
-        let ((), done) = tokio::try_join!(self.vendor.run(asked, out), relay)?;
+        let ((), done) = tokio::try_join!(self.vendor.run(only(text), out), relay)?;
         if let Some(samples) = whole.filter(|samples| done && !samples.is_empty()) {
             let shelf = self.shelf.clone();
             // The call does not wait for the disk, and a text that cannot be kept is rendered again.
@@ -180,12 +176,16 @@ impl Synthesizer for SecondLook {
         if let Some(samples) = look(&self.shelf, &self.name).await {
             return replay(text.piece, &samples, self.rate(), &spoken).await;
         }
-        let (ask, asked) = channel(1);
-        // The channel is new and takes one.
-        let _ = ask.try_send(text);
-        drop(ask);
-        self.vendor.run(asked, spoken).await
+        self.vendor.run(only(text), spoken).await
     }
+}
+
+/// The texts of a synthesizer that is to speak just one.
+fn only(text: Text) -> Receiver<Text> {
+    let (ask, asked) = channel(1);
+    // The channel is new and takes one.
+    let _ = ask.try_send(text);
+    asked
 }
 
 /// The sound of this name, where the shelf has it.

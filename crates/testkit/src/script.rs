@@ -413,7 +413,6 @@ fn party(what: &str) -> Result<Party, String> {
         "wants an offer" => Party::WantsAnOffer,
         "wants clear sound" => Party::Says(LegEvent::Reoffered { sdp: Some(CLEAR.to_owned()) }),
         "hangs up" => Party::HangsUp,
-        "answers as it is given up" => Party::Says(LegEvent::Ended { remote: false, message: None }),
         "is forwarded" => Party::Says(LegEvent::Ringing { code: 181, sdp: None }),
         other => return Err(unknown(other)),
     })

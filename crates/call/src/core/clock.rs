@@ -70,10 +70,7 @@ pub(crate) enum Due {
     /// The digit that goes by INFO has lasted long enough.
     Digit,
     /// The callee has had the time to answer.
-    Callee {
-        /// And its leg that to say so.
-        surely: bool,
-    },
+    Callee,
     /// The second party has had the time to answer.
     Refer,
     /// Who is to take the far end's place has not answered, or nobody has said whether it may.
@@ -95,10 +92,6 @@ impl Deadlines {
 
     pub(crate) fn drop_where(&mut self, unwanted: impl Fn(&Due) -> bool) {
         self.0.retain(|(_, due)| !unwanted(due));
-    }
-
-    pub(crate) fn any(&self, wanted: impl Fn(&Due) -> bool) -> bool {
-        self.0.iter().any(|(_, due)| wanted(due))
     }
 
     pub(crate) fn next(&self) -> Option<CallTime> {

@@ -8,7 +8,6 @@ use protocol::option::{CallOption, SipOption};
 use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
-use super::referring::GIVING_UP;
 use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::failure::Failure;
@@ -46,7 +45,7 @@ impl Core {
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id, timestamp, play_id: None });
         let dial = Dial { call_id: Some(self.facts.id.clone()), ..self.dial_for(caller, callee, sip) };
-        self.deadlines.set(now + self.callee_patience(), Due::Callee { surely: false });
+        self.deadlines.set(now + self.callee_patience(), Due::Callee);
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
     }
 
@@ -71,17 +70,9 @@ impl Core {
         said.filter(|limit| !limit.is_zero()).unwrap_or(PATIENCE)
     }
 
-    /// Nothing has come from the callee in time. One that rings is given up by its leg, which tells how that ended.
-    pub(crate) fn callee_timed_out(&mut self, now: CallTime, surely: bool) {
-        if self.rang.is_some() && !surely && matches!(self.state, State::Dialing) {
-            return self.deadlines.set(now + GIVING_UP, Due::Callee { surely: true });
-        }
+    /// The callee has not answered in time. Its leg gives it up, whether it obeys or not.
+    pub(crate) fn callee_timed_out(&mut self, now: CallTime) {
         self.dial_failed(now, 408, "nobody answered in time");
-    }
-
-    /// Whether the callee had its time, and its leg is giving the call up.
-    pub(crate) fn gives_up_callee(&self) -> bool {
-        matches!(self.state, State::Dialing) && self.deadlines.any(|due| *due == Due::Callee { surely: true })
     }
 
     /// A party to be dialled for this call, under a `Call-ID` by chance.

@@ -575,7 +575,7 @@ impl Core {
             Due::Digit => self.digit_over(now),
             Due::Settle => self.finish(now),
             Due::Leave => self.left_late(now),
-            Due::Callee { surely } => self.callee_timed_out(now, surely),
+            Due::Callee => self.callee_timed_out(now),
             Due::Refer => self.refer_timed_out(now),
             Due::Succession => self.succession_timed_out(now),
         }

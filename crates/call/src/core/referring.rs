@@ -22,8 +22,6 @@ use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, Unsendable};
 use crate::media::order::{Start, ToMedia, UtteranceId, Way};
 use crate::setup::{Dial, Undialled};
 
-/// How long a leg may take to give up one that rings.
-pub(super) const GIVING_UP: Duration = Duration::from_secs(2);
 /// How long the second party may let it ring where `timeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is told of a second party that has not answered in time.
@@ -178,8 +176,8 @@ impl Core {
         match event {
             LegEvent::Ringing { code, sdp } if !up => self.second_rings(now, code, sdp.as_deref()),
             LegEvent::Answered { sdp } if !up => self.second_answers(now, sdp.as_deref()),
-            // Its leg gives it up by CANCEL, which it obeys with 487, or by BYE where its answer crosses that.
-            LegEvent::Refused { code: 408 | 487, .. } | LegEvent::Ended { remote: false, .. }
+            // Its leg has the same patience, and may come first.
+            LegEvent::Refused { code: 408 | 487, .. }
                 if !up && now.since(referred.began) >= self.patience() =>
             {
                 self.refer_failed(now, 408, TIMEOUT);

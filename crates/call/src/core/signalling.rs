@@ -152,10 +152,6 @@ impl Core {
                 let end = End::new(HangupReason::Failed, 504);
                 self.end(now, end.because("the caller acknowledged no early media (no PRACK)"));
             }
-            // The answer has crossed the CANCEL of a call that nobody took in time.
-            LegEvent::Ended { remote: false, .. } if self.gives_up_callee() => {
-                self.callee_timed_out(now, true);
-            }
             LegEvent::Ended { remote, message } => {
                 let reason = match (remote, self.dialled) {
                     (true, true) => HangupReason::Callee,

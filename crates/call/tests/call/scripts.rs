@@ -84,13 +84,12 @@ scripts! {
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled
-    outbound_call_is_answered_too_late
     outbound_call_is_encrypted
     outbound_call_is_given_up
     outbound_call_is_redirected
     outbound_call_is_refused
     outbound_call_never_falls_back_to_clear
-    outbound_call_that_cannot_be_given_up
+    outbound_call_that_rings_too_long
     outbound_call_to_a_silent_callee
     pause_ends_with_what_it_holds
     picked_up_while_it_rings
@@ -110,7 +109,6 @@ scripts! {
     refer_bridges_and_ends_the_call
     refer_fails_and_the_caller_is_back
     refer_that_cannot_begin
-    refer_is_answered_too_late
     refer_recognizes_the_second_party
     refer_times_out
     refer_times_out_and_the_cancel_is_obeyed

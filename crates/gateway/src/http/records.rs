@@ -103,14 +103,18 @@ fn wrong(name: &'static str, text: &str, told: impl Display) -> Wrong {
 /// Reads the parameters.
 fn question(query: &HashMap<String, String>) -> Result<Question, Wrong> {
     let text = |name: &str| query.get(name).filter(|value| !value.is_empty()).cloned();
-    let standing = read(query, "status", status)?;
+    let (status, listed) = match read(query, "status", standing)? {
+        Some(Standing::Code(code)) => (Some(code), None),
+        Some(Standing::Word(word)) => (None, Some(word)),
+        None => (None, None),
+    };
     Ok(Question {
         id: text("id"),
         caller: text("caller"),
         callee: text("callee"),
         call_type: read(query, "type", kind)?,
-        status: standing.as_ref().and_then(|standing| standing.as_ref().ok().copied()),
-        listed: standing.and_then(Result::err),
+        status,
+        listed,
         reason: text("reason").map(|word| HangupReason::from_word(&word).wire().to_owned()),
         from_ms: read(query, "from", time)?,
         to_ms: read(query, "to", time)?,
@@ -138,14 +142,21 @@ fn limit(text: &str) -> Result<usize, String> {
     limit.ok_or_else(|| format!("write a number from 1 to {MOST}"))
 }
 
-/// A status code, or a word that stands as `status` in the list.
-fn status(text: &str) -> Result<Result<u16, String>, String> {
+/// How a call ended, as `status` asks for it.
+enum Standing {
+    /// Of SIP or HTTP.
+    Code(u16),
+    /// What stands as `status` in the list.
+    Word(String),
+}
+
+fn standing(text: &str) -> Result<Standing, String> {
     if let Ok(code) = text.parse() {
-        return if STATUSES.contains(&code) { Ok(Ok(code)) } else { Err(STATUS_RULE.into()) };
+        return if STATUSES.contains(&code) { Ok(Standing::Code(code)) } else { Err(STATUS_RULE.into()) };
     }
     let mut words = HangupReason::words().chain([COMPLETED, FAILED, ABORTED]);
-    let word = words.find(|word| word.eq_ignore_ascii_case(text));
-    word.map(|word| Err(word.to_owned())).map_or_else(|| Err(STATUS_RULE.into()), Ok)
+    let word = words.find(|word| word.eq_ignore_ascii_case(text)).ok_or(STATUS_RULE)?;
+    Ok(Standing::Word(word.to_owned()))
 }
 
 fn kind(text: &str) -> Result<String, String> {

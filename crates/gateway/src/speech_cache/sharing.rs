@@ -96,10 +96,6 @@ async fn make(
     text: String,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), ProviderError> {
-    let (ask, asked) = channel(1);
-    // The channel is new and takes one.
-    let _ = ask.try_send(Text { piece: 0, text });
-    drop(ask);
     let (out, mut sounds) = channel(SPOKEN);
     let gathered = async {
         while let Some(sound) = sounds.recv().await {
@@ -116,7 +112,7 @@ async fn make(
         }
         Ok(())
     };
-    tokio::try_join!(vendor.run(asked, out), gathered)?;
+    tokio::try_join!(vendor.run(super::only(Text { piece: 0, text }), out), gathered)?;
     Ok(())
 }
 
