@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use call::setup::{Playbooks, Providers};
 use playbook::phrases::Fillers;
 use playbook::{Playbook, PlaybookError};
-use protocol::option::{CallOption, Over, SynthesisOption};
+use protocol::option::{CallOption, Over, SynthesisOption, TranscriptionOption};
 use providers::{ProviderError, tables};
 
 use crate::config::read::process_environment;
@@ -306,11 +306,45 @@ fn knows_voice(tts: &SynthesisOption) -> bool {
     tts.provider.is_some() && !templates([&tts.speaker, &tts.language])
 }
 
-/// Why nobody who calls `playbook` now would hear its agent by one of `voices`; `defaults` count where it says nothing
-/// itself. What shows only when the voice speaks is not known here.
-pub fn voiceless(playbook: &Playbook, defaults: &CallOption, voices: &dyn Providers) -> Option<String> {
+/// Why nobody can be let in to talk to an agent.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// It has no voice.
+    #[error("the agent would not be heard: {0}")]
+    Mute(String),
+    /// It has a recognizer that is not there.
+    #[error("the agent would not hear: {0}")]
+    Deaf(String),
+}
+
+/// Why nobody who calls `playbook` now could talk with its agent by means of `providers`; `defaults` count where it says
+/// nothing itself. What shows only when it speaks and listens is not known here.
+pub fn unfit(playbook: &Playbook, defaults: &CallOption, providers: &dyn Providers) -> Option<Unfit> {
     let option = playbook.option().over(defaults);
-    let tts = option.tts.unwrap_or_default();
+    voiceless(playbook, &option, providers)
+        .map(Unfit::Mute)
+        .or_else(|| earless(&option, providers).map(Unfit::Deaf))
+}
+
+/// Why an agent with `option` would hear nothing. What it is to hear, which takes time to look at, may still be wrong.
+fn earless(option: &CallOption, ears: &dyn Providers) -> Option<String> {
+    let asr =
+        option.asr.as_ref().filter(|asr| asr.provider.is_some() && !templates([&asr.language, &None]))?;
+    if option.realtime.is_some() {
+        return None;
+    }
+    match ears.recognizer(&TranscriptionOption { extra: None, ..asr.clone() }).err()? {
+        error @ (ProviderError::MissingProgram { .. } | ProviderError::UnknownProvider { .. }) => {
+            Some(format!("`asr.provider`: {error}"))
+        }
+        error @ ProviderError::Option { field: "language", .. } => Some(format!("`asr.language`: {error}")),
+        // What else is missing may stand in `extra`.
+        _ => None,
+    }
+}
+
+fn voiceless(playbook: &Playbook, option: &CallOption, voices: &dyn Providers) -> Option<String> {
+    let tts = option.tts.clone().unwrap_or_default();
     if tts.provider.is_some() {
         let error = knows_voice(&tts).then(|| voices.synthesizer(&tts).err()).flatten();
         return error.map(|error| format!("`tts.provider`: {error}"));

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::config::words::{CodecName, TransferPolicy};
 use crate::inbound::Route;
 use crate::ladder::Ladders;
-use crate::playbooks;
+use crate::playbooks::{self, Unfit};
 use crate::policy::{self, Policy};
 use crate::ports::{self, Port};
 use crate::sinks::records;
@@ -161,8 +161,8 @@ enum Refusal {
     NoRoute(&'static str),
     #[error("{0}")]
     Playbook(String),
-    #[error("the agent would not be heard: {0}")]
-    NoVoice(String),
+    #[error("{0}")]
+    NoAgent(Unfit),
     #[error("no RTP port is free")]
     NoPort,
 }
@@ -174,7 +174,8 @@ impl Refusal {
             Refusal::NoPlace(why) => why.to_string(),
             Refusal::NoRoute(why) => (*why).to_owned(),
             Refusal::Playbook(_) => "The playbook cannot be used".into(),
-            Refusal::NoVoice(_) => "The agent has no voice".into(),
+            Refusal::NoAgent(Unfit::Mute(_)) => "The agent has no voice".into(),
+            Refusal::NoAgent(Unfit::Deaf(_)) => "The agent cannot hear".into(),
             Refusal::NoPort => "No RTP port is free".into(),
         }
     }
@@ -204,11 +205,10 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
         Route::Webhook => None,
         Route::Playbook(name) => Some(app.playbooks.find(&name).await.map_err(Refusal::Playbook)?),
     };
-    let voices = &*app.services.providers;
     if let Some(playbook) = &playbook
-        && let Some(why) = playbooks::voiceless(playbook, &app.defaults(), voices)
+        && let Some(why) = playbooks::unfit(playbook, &app.defaults(), &*app.services.providers)
     {
-        return Err(Refusal::NoVoice(why));
+        return Err(Refusal::NoAgent(why));
     }
     let (wire, port) = socket(app)?;
     let announcement = playbook.is_none().then(|| announcement(&call.invite));

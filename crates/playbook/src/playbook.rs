@@ -161,6 +161,12 @@ impl Playbook {
         words && !voiced && self.option.realtime.is_none()
     }
 
+    /// Whether a caller can tell its agent anything by keys.
+    pub fn takes_keys(&self) -> bool {
+        let in_scenes = self.scenes.iter().any(|scene| !scene.dtmf.is_empty());
+        in_scenes || !self.dtmf.is_empty() || !self.dtmf_collectors.is_empty()
+    }
+
     /// Takes the text of a file of filler words, one on each line, in place of those of the language.
     pub fn set_fillers(&mut self, text: &str) {
         self.fillers = Fillers::from_file(text, self.language());

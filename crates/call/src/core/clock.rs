@@ -61,6 +61,8 @@ pub(crate) enum Due {
     Lent,
     /// The agent had no voice and was not heard since.
     Mute,
+    /// The agent cannot hear any more.
+    Deaf,
     /// The model that was lost is connected anew.
     Model,
     /// Text that was gathered for a voice waits no longer.

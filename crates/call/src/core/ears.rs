@@ -26,6 +26,8 @@ pub(crate) struct Ears {
     door: Option<DoorId>,
     next_door: u64,
     restarts: u32,
+    /// Why the recognizer has failed for good.
+    pub(super) lost: Option<String>,
     /// Number of the utterance that is heard.
     index: u32,
     /// A delta of it was told.
@@ -222,6 +224,8 @@ impl Core {
         if broken.retryable && self.is_up() && self.ears.restarts < MOST_RESTARTS {
             self.ears.restarts += 1;
             self.open_door();
+        } else {
+            self.cease_to_hear(now, &broken.failure);
         }
     }
 
@@ -310,6 +314,7 @@ impl Core {
         let Some(option) = self.option.asr.clone() else { return };
         let door = self.next_door();
         self.ears.door = Some(door);
+        self.ears.lost = None;
         self.effect(Effect::Listen { leg: LegId::MAIN, door, option: Box::new(option) });
     }
 

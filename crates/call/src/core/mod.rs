@@ -6,6 +6,7 @@
 
 pub mod clock;
 mod cutting;
+mod deaf;
 mod dialing;
 mod ears;
 mod ending;
@@ -569,6 +570,7 @@ impl Core {
             Due::TurnEnd => self.turn_ends(now),
             Due::Lent => self.lent_in_vain(now),
             Due::Mute => self.stay_mute(now),
+            Due::Deaf => self.stay_deaf(now),
             Due::Model => self.start_realtime(now),
             Due::Rearm => self.arm(now),
             Due::Gathered => self.gathered_late(now),

@@ -26,11 +26,17 @@ pub(crate) struct Muteness {
     why: String,
 }
 
+impl Muteness {
+    pub(super) fn is_attended(&self) -> bool {
+        self.attended
+    }
+}
+
 impl Core {
-    /// A client takes command: that the agent is mute is then told and nothing else.
+    /// A client takes command: that the agent is mute or deaf is then told and nothing else.
     pub(crate) fn be_attended(&mut self) {
         self.mute.attended = true;
-        self.deadlines.drop_where(|due| *due == Due::Mute);
+        self.deadlines.drop_where(|due| matches!(due, Due::Mute | Due::Deaf));
     }
 
     /// Something of the agent's goes out.

@@ -18,6 +18,8 @@ scripts! {
     a_ringtone_ends_with_the_answer
     accept_timeout
     agent_whose_file_is_gone_hangs_up
+    agent_that_cannot_hear_hangs_up
+    agent_that_takes_keys_need_not_hear
     agent_without_a_voice_hangs_up
     agent_without_a_voice_is_left_to_its_client
     ambiance_that_cannot_be_played

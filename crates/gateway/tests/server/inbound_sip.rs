@@ -144,26 +144,31 @@ async fn calls_go_by_rule_and_those_that_lead_nowhere_get_503() {
     rig.server.stop().await;
 }
 
-/// A caller of an agent that cannot speak is told so at once, and does not wait in silence.
+/// A caller of an agent that cannot speak or hear is told so at once, and does not wait in silence.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_playbook_whose_voice_is_not_there_gets_503() {
+async fn a_playbook_whose_voice_or_recognizer_is_not_there_gets_503() {
     let rig = Rig::start_speaking(|config| playbooks(config, Vec::new(), Some("p.md"))).await;
     let phone = Phone::open().await.unwrap();
-    let voices = [
-        "tts: { provider: flite, voice: nobody }\n",
-        "tts: { provider: espeak, speed: 9 }\n",
-        "tts: { provider: nobody }\n",
-        "",
+    let (mute, deaf) = ("The agent has no voice", "The agent cannot hear");
+    let agents = [
+        ("tts: { provider: flite, voice: nobody }\n", mute),
+        ("tts: { provider: espeak, speed: 9 }\n", mute),
+        ("tts: { provider: nobody }\n", mute),
+        ("", mute),
+        ("tts: { provider: flite }\nasr: { provider: nobody }\n", deaf),
+        ("tts: { provider: flite }\nasr: { provider: pocketsphinx, language: de }\n", deaf),
     ];
-    for (number, voice) in voices.iter().enumerate() {
-        std::fs::write(rig.path("playbook/p.md"), format!("---\ngreeting: Hello.\n{voice}---\nHi.\n"))
+    for (number, (agent, _)) in agents.iter().enumerate() {
+        std::fs::write(rig.path("playbook/p.md"), format!("---\ngreeting: Hello.\n{agent}---\nHi.\n"))
             .unwrap();
-        assert_eq!(refused(&phone, &rig, &format!("caller-{number}")).await, 503, "{voice}");
+        assert_eq!(refused(&phone, &rig, &format!("agent-{number}")).await, 503, "{agent}");
     }
-    let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() == voices.len());
+    let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() == agents.len());
     for record in rig.until("a record for each call", all).await {
         assert_eq!(record.status_code, 503);
-        assert_eq!(record.hangup_messages[0].reason.as_deref(), Some("The agent has no voice"));
+        let (_, number) = record.callee.split_once("agent-").unwrap();
+        let (_, why) = agents[number[..1].parse::<usize>().unwrap()];
+        assert_eq!(record.hangup_messages[0].reason.as_deref(), Some(why));
     }
     phone.close().await;
     rig.server.stop().await;

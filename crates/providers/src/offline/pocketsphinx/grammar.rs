@@ -48,7 +48,7 @@ pub(super) fn check(grammar: &str) -> Result<(), String> {
         if signs.next() != Some(Sign::Mark('=')) {
             return Err(format!("the rule <{name}> has no `=` behind its name"));
         }
-        let mut rule = Expansion { signs, named: &mut named };
+        let mut rule = Expansion { rule: &name, signs, named: &mut named };
         rule.alternatives(0)
             .and_then(|()| rule.ends())
             .map_err(|why| format!("in the rule <{name}>: {why}"))?;
@@ -59,10 +59,30 @@ pub(super) fn check(grammar: &str) -> Result<(), String> {
     if !public {
         return Err("no rule is `public`, so nothing can be heard".to_owned());
     }
-    match named.into_iter().find(|name| !rules.contains(name) && !SPECIAL.contains(&name.as_str())) {
-        Some(missing) => Err(format!("there is no rule <{missing}>")),
+    let unknown = |named: &&Named| !rules.contains(&named.name) && !SPECIAL.contains(&named.name.as_str());
+    if let Some(missing) = named.iter().find(unknown) {
+        return Err(format!("there is no rule <{}>", missing.name));
+    }
+    match named.iter().find(|one| !one.last && leads_to(&one.name, &one.rule, &named)) {
+        Some(Named { rule, name, .. }) => Err(format!(
+            "in the rule <{rule}>: <{name}> leads back to the rule, so it must be the last of its alternative"
+        )),
         None => Ok(()),
     }
+}
+
+/// Whether the rule `from` is `to` or names it, itself or through others.
+fn leads_to(from: &str, to: &str, named: &[Named]) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut left = vec![from];
+    while let Some(rule) = left.pop() {
+        if rule == to {
+            return true;
+        }
+        let next = named.iter().filter(|one| one.rule == rule).map(|one| one.name.as_str());
+        left.extend(next.filter(|name| seen.insert(name)));
+    }
+    false
 }
 
 /// The signs between semicolons.
@@ -70,11 +90,21 @@ fn statements(signs: &[Sign]) -> Vec<Vec<Sign>> {
     signs.split(|sign| *sign == Sign::Mark(';')).map(<[Sign]>::to_vec).collect()
 }
 
+/// A rule that is named in another, or in itself.
+struct Named {
+    /// Where it is named.
+    rule: String,
+    name: String,
+    /// Nothing follows it in its alternative, and it is not repeated.
+    last: bool,
+}
+
 /// The right side of a rule.
 struct Expansion<'a> {
+    rule: &'a str,
     signs: Peekable<IntoIter<Sign>>,
-    /// The rules that it names.
-    named: &'a mut Vec<String>,
+    /// The rules that are named.
+    named: &'a mut Vec<Named>,
 }
 
 impl Expansion<'_> {
@@ -92,11 +122,18 @@ impl Expansion<'_> {
 
     fn sequence(&mut self, depth: usize) -> Result<(), String> {
         let mut items = 0;
+        // The rule that is the last item so far.
+        let mut last = None;
         while let Some(sign) = self.signs.next_if(|sign| !matches!(sign, Sign::Mark('|' | ')' | ']'))) {
+            let before = if sign == Sign::Beside { None } else { last.take() };
+            if let Some(named) = before.and_then(|at: usize| self.named.get_mut(at)) {
+                named.last = false;
+            }
             match sign {
                 Sign::Word(_) => items += 1,
                 Sign::Rule(name) => {
-                    self.named.push(name);
+                    last = Some(self.named.len());
+                    self.named.push(Named { rule: self.rule.to_owned(), name, last: true });
                     items += 1;
                 }
                 Sign::Mark(open @ ('(' | '[')) => {
@@ -194,6 +231,7 @@ mod tests {
             "#JSGF V1.0 UTF-8 en;\ngrammar g;\n/* two\nlines */ public <a> = ( <g.b> | c )+ ;\n<b> = d",
             "public <a> = <NULL> | x ;",
             "<b> = b ; public <a> = (<b> [c]) {x} {y} ;",
+            "public <a> = one <a> {more} | two <b> | three ; <b> = [<a>] ;",
         ] {
             assert_eq!(check(grammar), Ok(()), "{grammar}");
         }
@@ -214,6 +252,14 @@ mod tests {
             ("public a> = yes ;", "`a>` closes nothing"),
             ("public <a> = * ;", "in the rule <a>: nothing stands before `*` or `+`"),
             ("public <a> = b ; <a> = c ;", "the rule <a> is there twice"),
+            (
+                "public <a> = one | <a> two ;",
+                "in the rule <a>: <a> leads back to the rule, so it must be the last of its alternative",
+            ),
+            (
+                "public <a> = <b>* ; <b> = c <a> ;",
+                "in the rule <a>: <b> leads back to the rule, so it must be the last of its alternative",
+            ),
             ("yes or no", "expected rules such as: public <any> = yes | no;"),
             ("public <a> = \"yes ;", "`\"` is not closed by `\"`"),
         ] {
