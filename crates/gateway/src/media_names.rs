@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use call::legs::hosts::Names;
-use sip::Resolver;
+use sip::{Reach, Resolver};
 use tokio::sync::Semaphore;
 
 /// Names that are looked up at once. Beyond it a name counts as unknown: a caller who sends names for nobody's sake
@@ -20,12 +20,14 @@ pub(crate) struct MediaNames {
 }
 
 impl MediaNames {
-    /// Names that these servers know; without any, those that the system asks.
+    /// Names that these servers know; without any, those that the system asks. Targets of SIP are those that datagrams
+    /// can `reach`.
     ///
     /// # Errors
     /// Those of reading the system's settings.
-    pub(crate) fn asking(servers: &[SocketAddr]) -> io::Result<Self> {
-        Ok(MediaNames { resolver: Resolver::asking(servers)?, places: Semaphore::new(MOST_AT_ONCE) })
+    pub(crate) fn asking(servers: &[SocketAddr], reach: Reach) -> io::Result<Self> {
+        let resolver = Resolver::asking(servers)?.within(reach);
+        Ok(MediaNames { resolver, places: Semaphore::new(MOST_AT_ONCE) })
     }
 
     /// What finds the targets of URIs.

@@ -120,7 +120,7 @@ impl Server {
             TcpListener::bind(config.http_addr).await.map_err(|e| StartError::Http(config.http_addr, e))?;
         let http_addr = listener.local_addr().map_err(|e| StartError::Http(config.http_addr, e))?;
         let SipDoor { mut driver, handle, incoming, ladders } = sip_io::bind(&config).await?;
-        let names = Arc::new(MediaNames::asking(&config.sip.dns).map_err(StartError::Names)?);
+        let names = names(&mut driver, &handle, &config)?;
         let (recorder, recorder_thread) =
             Recorder::start(config.recording.clone()).map_err(StartError::Recorder)?;
         let (reports_in, reports_out) = mpsc::channel(reports::REPORTS);
@@ -274,6 +274,13 @@ async fn end_calls(calls: &Calls, patience: Duration) -> usize {
         tracing::error!(calls = calls.counts().now, "calls did not end in time");
     }
     left
+}
+
+/// What finds hosts, those that dialogs of `driver` name included.
+fn names(driver: &mut Driver, sip: &SipHandle, config: &Config) -> Result<Arc<MediaNames>, StartError> {
+    let names = MediaNames::asking(&config.sip.dns, sip.reach()).map_err(StartError::Names)?;
+    driver.find_by(names.resolver().clone());
+    Ok(Arc::new(names))
 }
 
 fn dialer(

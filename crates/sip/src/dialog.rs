@@ -1,6 +1,7 @@
 //! One dialog: what the call in it is doing, and what waits in it for an answer.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use sipx_sip::session::Accepted;
 use sipx_sip::{HeaderName, Headers, Request, TransactionKey, rel};
@@ -9,7 +10,7 @@ use crate::config::Time;
 use crate::digest::Authentication;
 use crate::endpoint::{Refreshing, Waiting};
 use crate::event::{DialogId, EndCause, HeaderList, OfferMethod};
-use crate::hop::Hop;
+use crate::hop::{Hop, Way};
 use crate::message::{cseq, from_tag, value};
 use crate::path::Path;
 use crate::schedule::Chore;
@@ -35,7 +36,7 @@ pub(crate) struct Dialog {
     /// `CSeq` of the peer's 200 whose offer our ACK is to answer.
     pub(crate) owed_ack: Option<u32>,
     /// The last ACK with a body, sent again for a copy of its 200.
-    pub(crate) last_ack: Option<(u32, Vec<u8>, Hop)>,
+    pub(crate) last_ack: Option<(u32, Vec<u8>, Way)>,
     /// What is known of acknowledged provisional responses, for a caller that takes them.
     pub(crate) early: Option<Box<Early>>,
     /// The session timer's terms that our 200 will tell.
@@ -150,6 +151,8 @@ pub(crate) struct Reoffer {
 #[derive(Debug)]
 pub(crate) struct Referral {
     pub(crate) seq: u32,
+    /// What answers challenges to the REFER, if not what answers those of the call.
+    pub(crate) auth: Option<Authentication>,
 }
 
 /// What a re-INVITE of ours brings.
@@ -283,6 +286,16 @@ impl Dialog {
     /// What answers challenges to a request of ours that goes there.
     pub(crate) fn auth_at(&mut self, to: &Hop) -> Option<&mut Authentication> {
         self.auth.as_mut().filter(|auth| auth.is_for(to.address.ip()))
+    }
+
+    /// Whether the transfer that we ask for has credentials of its own.
+    pub(crate) fn refers_by_itself(&self) -> bool {
+        self.referral.as_ref().is_some_and(|referral| referral.auth.is_some())
+    }
+
+    /// What is answered ahead in a request of ours that goes to one of these addresses; to none if it is not known where.
+    pub(crate) fn auth_towards(&mut self, addresses: &[IpAddr]) -> Option<&mut Authentication> {
+        self.auth.as_mut().filter(|auth| auth.is_for_all(addresses))
     }
 
     /// Whether no offer is open in either direction, so that we may make one.

@@ -35,6 +35,13 @@ pub enum Output {
         /// How it stands now.
         state: RegistrationState,
     },
+    /// A `Contact` or `Record-Route` names a host that something is to be sent to: look up where it leads and tell it by
+    /// [`Endpoint::located`](crate::Endpoint::located). What waits for that goes, after two seconds at the latest, where
+    /// the peer's messages come from.
+    Locate {
+        /// A URI without user.
+        uri: String,
+    },
 }
 
 /// Header lines in the order of the message: name in its long form, value unfolded, every control
@@ -389,6 +396,8 @@ impl fmt::Display for Failure {
 pub enum Obstacle {
     /// There is no way to it, or the way is gone.
     NoWay,
+    /// No network of ours leads to its address.
+    NoRoute,
     /// It takes no connection.
     Refused,
     /// It does not answer the connection.
@@ -409,6 +418,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoWay => "",
+            Self::NoRoute => ": no network of this host leads there",
             Self::Refused => ": it refuses the connection",
             Self::Silent => ": it does not answer the connection",
             Self::Stranger => ": no authority that is trusted here has signed its certificate",

@@ -126,6 +126,21 @@ impl From<SocketAddr> for Hop {
     }
 }
 
+/// Where a request inside a dialog goes: to an address, or to a host that is known by name only.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    /// The address; of a named host, where the peer's messages come from, in case it is not found.
+    pub(crate) hop: Hop,
+    /// What is to be looked up: a URI without user.
+    pub(crate) name: Option<String>,
+}
+
+impl From<Hop> for Way {
+    fn from(hop: Hop) -> Self {
+        Self { hop, name: None }
+    }
+}
+
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.transport, self.address)

@@ -43,8 +43,8 @@ pub use digest::{Claim, Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{
-    Bound, Driver, Identity, Incoming, Passage, RegistrationWatch, Resolver, Screening, SipHandle, Streams,
-    Trust,
+    Bound, Driver, Identity, Incoming, Passage, Reach, RegistrationWatch, Resolver, Screening, SipHandle,
+    Streams, Trust,
 };
 pub use endpoint::Endpoint;
 pub use event::{
@@ -53,5 +53,5 @@ pub use event::{
 };
 pub use hop::{ConnectionId, Hop, Transport};
 pub use message::sendable;
-pub use order::{Answering, InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError};
+pub use order::{Answering, InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError, Unlocated};
 pub use registration::{Account, RegistrationId, RegistrationState};

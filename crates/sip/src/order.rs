@@ -69,6 +69,15 @@ pub struct Refer {
     pub replaces: Option<DialogId>,
     /// Further header lines of the REFER.
     pub headers: Vec<(String, String)>,
+    /// What answers a challenge to the REFER; absent means what answers those of the call.
+    pub credentials: Option<Credentials>,
+}
+
+impl Refer {
+    /// A blind transfer to this URI.
+    pub fn new(to: impl Into<String>) -> Self {
+        Self { to: to.into(), replaces: None, headers: Vec::new(), credentials: None }
+    }
 }
 
 /// A request inside an answered call.
@@ -161,8 +170,11 @@ pub enum SipError {
     #[error("{0:?} is no SIP or tel URI; write sip:user@host")]
     BadUri(String),
     /// A call was given nowhere to go.
-    #[error("a call needs at least one target; none was given, or its name has no address")]
+    #[error("a call needs at least one target; none was given")]
     NoTarget,
+    /// A URI leads nowhere; `retryable` where that may change soon.
+    #[error(transparent)]
+    Unlocated(#[from] Unlocated),
     /// All dialogs are taken; `retryable`.
     #[error("no room for another dialog; try again later or raise the limit")]
     Full,
@@ -177,6 +189,32 @@ pub enum SipError {
 impl SipError {
     /// Whether the same verb may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Full)
+        matches!(self, Self::Full | Self::Unlocated(Unlocated::ServerFailed | Unlocated::NoAnswer))
     }
+}
+
+/// Why a URI leads to no target (RFC 3263).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unlocated {
+    /// It is a telephone number or no URI of SIP.
+    #[error("it names no host; a call needs sip:user@host")]
+    NoHost,
+    /// The name servers know that there is no such name (NXDOMAIN).
+    #[error("the name does not exist")]
+    NoSuchName,
+    /// A name server has failed, or does not serve us (SERVFAIL, REFUSED).
+    #[error("the name server failed to look up the name")]
+    ServerFailed,
+    /// No name server has answered in time.
+    #[error("no name server has answered in time")]
+    NoAnswer,
+    /// The name is there without an address, or says that it has no SIP service.
+    #[error("the name has no address for SIP")]
+    NoAddress,
+    /// Only IPv6 leads there, and our datagrams go by IPv4 alone.
+    #[error("it has only IPv6 addresses, and SIP has no IPv6 listener")]
+    OnlyV6,
+    /// Only IPv4 leads there, and our datagrams go by IPv6 alone.
+    #[error("it has only IPv4 addresses, and SIP has no IPv4 listener")]
+    OnlyV4,
 }

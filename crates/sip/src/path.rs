@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sipx_sip::headers::{Contact, RecordRoute};
-use sipx_sip::{HeaderName, Headers, Host, Request, Response, Uri};
+use sipx_sip::{HeaderName, Headers, Host, Request, Response, Scheme, Uri};
 
-use crate::hop::{Hop, Transport};
-use crate::message::{Draft, Identity, cseq, from_tag, to_tag, value};
+use crate::hop::{Hop, Transport, Way};
+use crate::message::{Draft, Identity, cseq, from_tag, text, to_tag, value};
 
 /// The two ends of a dialog and the way between them.
 #[derive(Debug, Clone)]
@@ -24,6 +24,9 @@ pub(crate) struct Path {
     pub(crate) target: Option<Uri>,
     /// Where the peer's last request or our INVITE's answer came from.
     pub(crate) peer: Hop,
+    /// The address of a named host that the last request went to: the next one goes there as well while the host has
+    /// that address.
+    pub(crate) found: Option<Hop>,
 }
 
 impl Path {
@@ -43,6 +46,7 @@ impl Path {
             routes: routes(headers),
             target: target(headers),
             peer,
+            found: None,
         }
     }
 
@@ -59,6 +63,7 @@ impl Path {
             routes: Vec::new(),
             target: Some(invite.uri.clone()),
             peer,
+            found: None,
         }
     }
 
@@ -92,7 +97,7 @@ impl Path {
     }
 
     /// The next request of ours in this dialog, without its end, and where it goes.
-    pub(crate) fn request(&mut self, method: &str, us: &Identity, branch: &str) -> (Draft, Hop) {
+    pub(crate) fn request(&mut self, method: &str, us: &Identity, branch: &str) -> (Draft, Way) {
         let seq = self.next_seq();
         self.draft(method, seq, us, branch)
     }
@@ -106,17 +111,17 @@ impl Path {
     }
 
     /// The ACK of a 200 to our INVITE without its end, and where it goes.
-    pub(crate) fn ack(&self, seq: u32, us: &Identity, branch: &str) -> (Draft, Hop) {
+    pub(crate) fn ack(&self, seq: u32, us: &Identity, branch: &str) -> (Draft, Way) {
         self.draft("ACK", seq, us, branch)
     }
 
-    fn draft(&self, method: &str, seq: u32, us: &Identity, branch: &str) -> (Draft, Hop) {
+    fn draft(&self, method: &str, seq: u32, us: &Identity, branch: &str) -> (Draft, Way) {
         let target = self.target.as_ref().map(Uri::to_bytes).unwrap_or_else(|| fallback_target(&self.peer));
         let strict = self.routes.first().filter(|first| !is_loose(first));
         let mut draft = Draft::request(method, &self.request_uri());
         let next = self.routes.first().or(self.target.as_ref());
-        let hop = next.map_or_else(|| self.peer.clone(), |uri| next_hop(uri, &self.peer));
-        draft.line("Via", us.via(hop.transport, branch));
+        let way = next.map_or_else(|| self.peer.clone().into(), |uri| way_to(uri, &self.peer));
+        draft.line("Via", us.via(way.hop.transport, branch));
         for route in self.routes.iter().skip(usize::from(strict.is_some())) {
             draft.line("Route", bracketed(&route.to_bytes()));
         }
@@ -129,8 +134,18 @@ impl Path {
         draft.line("CSeq", format!("{seq} {method}"));
         draft.line("Max-Forwards", "70");
         draft.line("User-Agent", &us.agent);
-        (draft, hop)
+        (draft, way)
     }
+}
+
+/// Which address of a named host a request goes to, of those that `hops` gives, best first: the one that the `last`
+/// request went to, else the one that the messages of the peer come from, else the first that can be meant from here.
+pub(crate) fn choose(hops: &[Hop], peer: &Hop, last: Option<&Hop>) -> Option<Hop> {
+    let usable: Vec<Hop> = hops.iter().filter_map(|hop| reached(hop, peer)).collect();
+    let same = |a: &Hop, b: &Hop| (a.transport, a.address) == (b.transport, b.address);
+    let found = |wanted: &Hop| usable.iter().find(|hop| same(hop, wanted));
+    let chosen = last.and_then(found).or_else(|| found(peer));
+    chosen.or_else(|| usable.iter().find(|hop| is_at(hop, peer))).or(usable.first()).cloned()
 }
 
 fn bracketed(uri: &[u8]) -> Vec<u8> {
@@ -161,32 +176,74 @@ fn target(headers: &Headers) -> Option<Uri> {
     Some(uri)
 }
 
-/// Where a request to this URI goes.
+/// Where a request to this URI goes (RFC 3263).
 ///
-/// To the address in it, if it has one that can be meant from here; a name is not resolved in this
-/// crate. Else to where the peer's messages come from, which also reaches phones behind a NAT that
-/// write their private address into `Contact`: one of a network that the messages do not come from. A connection to that address is used again, and a
-/// WebSocket always, since nobody can be called back by one.
-fn next_hop(uri: &Uri, peer: &Hop) -> Hop {
-    let Some(Host::Ip(ip)) = uri.host() else { return peer.clone() };
-    let transport = Transport::of(uri).unwrap_or(peer.transport);
-    let port = uri.port().unwrap_or(transport.default_port());
-    let source = peer.address.ip().to_canonical();
-    let unusable = ip.is_unspecified() || ip.is_multicast() || port == 0 || is_broadcast(*ip);
-    let behind_nat = realm(*ip).is_some_and(|inside| realm(source) != Some(inside));
+/// To the address in it, if it has one that can be meant from here, or to the host that it names, which is looked up.
+/// Else to where the peer's messages come from, which also reaches phones behind a NAT that write their private address
+/// into `Contact`: one of a network that the messages do not come from. A connection to that address is used again, and
+/// a WebSocket always, since nobody can be called back by one.
+fn way_to(uri: &Uri, peer: &Hop) -> Way {
     let is_web = |transport| matches!(transport, Transport::Ws | Transport::Wss);
-    let web = is_web(peer.transport) || is_web(transport);
-    if unusable || behind_nat || web || ip.is_ipv4() != source.is_ipv4() {
-        return peer.clone();
+    // A peer that came by a connection is not called back in datagrams unless it says so.
+    let transport = Transport::of(uri).or(Some(peer.transport).filter(|transport| transport.is_stream()));
+    if is_web(peer.transport) || transport.is_some_and(is_web) || uri.port() == Some(0) {
+        return peer.clone().into();
     }
-    let same = peer.transport == transport && *ip == source;
-    // A socket for both families writes IPv4 addresses in the form of IPv6.
-    let ip = match (ip, peer.address) {
-        (IpAddr::V4(v4), SocketAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
-        _ => *ip,
+    match uri.host() {
+        Some(Host::Ip(ip)) => {
+            let transport = transport.unwrap_or(peer.transport);
+            let port = uri.port().unwrap_or(transport.default_port());
+            let hop = Hop::new(transport, SocketAddr::new(*ip, port));
+            reached(&hop, peer).unwrap_or_else(|| peer.clone()).into()
+        }
+        Some(host @ Host::Name(_)) => {
+            let host = text(&host.to_bytes());
+            Way { hop: peer.clone(), name: place(uri.scheme(), &host, (uri.port(), transport)) }
+        }
+        None => peer.clone().into(),
+    }
+}
+
+/// The URI to look up for a host that is named; `None` for a name that nobody has (RFC 2606 section 2).
+fn place(scheme: &Scheme, host: &str, (port, transport): (Option<u16>, Option<Transport>)) -> Option<String> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let scheme = match scheme {
+        Scheme::Sips => "sips",
+        Scheme::Sip => "sip",
+        _ => return None,
     };
-    let address = SocketAddr::new(ip, port);
-    if same { Hop { address, ..peer.clone() } } else { Hop::new(transport, address) }
+    if host.is_empty() || host.rsplit('.').next() == Some("invalid") {
+        return None;
+    }
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let transport =
+        transport.map(|transport| format!(";transport={}", transport.name().to_ascii_lowercase()));
+    Some(format!("{scheme}:{host}{port}{}", transport.unwrap_or_default()))
+}
+
+/// The same hop if it can be meant from here, over the peer's connection if that leads there.
+fn reached(hop: &Hop, peer: &Hop) -> Option<Hop> {
+    let (ip, port) = (hop.address.ip().to_canonical(), hop.address.port());
+    let source = peer.address.ip().to_canonical();
+    let unusable = ip.is_unspecified() || ip.is_multicast() || port == 0 || is_broadcast(ip);
+    let behind_nat = realm(ip).is_some_and(|inside| realm(source) != Some(inside));
+    if unusable || behind_nat || ip.is_ipv4() != source.is_ipv4() {
+        return None;
+    }
+    // A socket for both families writes IPv4 addresses in the form of IPv6.
+    let meant = match (ip, peer.address) {
+        (IpAddr::V4(v4), SocketAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        _ => ip,
+    };
+    let address = SocketAddr::new(meant, port);
+    let hop = Hop { address, ..hop.clone() };
+    Some(if is_at(&hop, peer) { Hop { address, ..peer.clone() } } else { hop })
+}
+
+/// Whether messages on both ways go to one host by one transport.
+fn is_at(hop: &Hop, peer: &Hop) -> bool {
+    let ip = |hop: &Hop| hop.address.ip().to_canonical();
+    hop.transport == peer.transport && ip(hop) == ip(peer)
 }
 
 fn is_broadcast(ip: IpAddr) -> bool {
@@ -229,14 +286,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_named_host_is_where_the_dialog_went_before_if_it_can_be() {
+        let hop = |address: &str| Hop::from(address.parse::<SocketAddr>().unwrap());
+        let tls = |hop: Hop| Hop { transport: Transport::Tls, ..hop }.named("p.example");
+        let mut peer = hop("198.51.100.1:5060");
+        let (far, here, inside) = (hop("203.0.113.1:5060"), hop("198.51.100.1:5070"), hop("10.0.0.1:5060"));
+        assert_eq!(choose(&[], &peer, None), None);
+        assert_eq!(choose(std::slice::from_ref(&inside), &peer, None), None, "none can be meant from here");
+        let all = [inside, hop("[2001:db8::1]:5060"), far.clone(), here, hop("203.0.113.2:5060")];
+        assert_eq!(choose(&all, &peer, None).unwrap(), all[3], "where its messages come from");
+        assert_eq!(choose(&all, &peer, Some(&all[4])).unwrap(), all[4], "where the last one went");
+        assert_eq!(choose(std::slice::from_ref(&far), &peer, Some(&all[4])).unwrap(), far, "it has moved");
+        let connection = crate::ConnectionId(3);
+        peer = Hop::new(Transport::Tls, "198.51.100.1:40000".parse().unwrap()).over(connection);
+        let over = choose(&[tls(hop("203.0.113.1:5061")), tls(hop("198.51.100.1:5061"))], &peer, None);
+        assert_eq!(over.unwrap().connection, Some(connection), "its connection is used again");
+        let new = choose(&[tls(hop("203.0.113.1:5061"))], &peer, None).unwrap();
+        assert_eq!((new.name.as_deref(), new.connection), (Some("p.example"), None));
+    }
+
+    #[test]
     fn requests_go_to_the_contact_unless_it_cannot_be_meant() {
         let hop = |uri: &str, peer: &str| {
             let uri = Uri::parse(bytes::Bytes::copy_from_slice(uri.as_bytes())).unwrap();
-            next_hop(&uri, &Hop::from(peer.parse::<SocketAddr>().unwrap())).address.to_string()
+            let way = way_to(&uri, &Hop::from(peer.parse::<SocketAddr>().unwrap()));
+            way.name.unwrap_or_else(|| way.hop.address.to_string())
         };
         assert_eq!(hop("sip:a@192.0.2.1:5070", "198.51.100.1:40000"), "192.0.2.1:5070");
         assert_eq!(hop("sip:a@192.0.2.1", "198.51.100.1:40000"), "192.0.2.1:5060");
-        assert_eq!(hop("sip:a@phone.example", "198.51.100.1:40000"), "198.51.100.1:40000");
+        assert_eq!(hop("sip:a@phone.invalid", "198.51.100.1:40000"), "198.51.100.1:40000");
+        assert_eq!(hop("sip:a@phone.example;transport=ws", "198.51.100.1:40000"), "198.51.100.1:40000");
+        assert_eq!(hop("sip:a@Phone.example.", "198.51.100.1:40000"), "sip:phone.example");
+        assert_eq!(
+            hop("sips:phone.example:5071", "198.51.100.1:40000"),
+            "sips:phone.example:5071;transport=tls"
+        );
         assert_eq!(hop("sip:a@10.0.0.5:5060", "198.51.100.1:40000"), "198.51.100.1:40000");
         assert_eq!(hop("sip:a@10.0.0.5:5060", "10.0.0.9:40000"), "10.0.0.5:5060");
         assert_eq!(hop("sip:a@100.64.1.1:5060", "203.0.113.5:40000"), "203.0.113.5:40000");

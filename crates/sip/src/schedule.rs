@@ -27,6 +27,8 @@ pub(crate) enum Due {
     KeepAlive(RegistrationId, u32),
     /// The registrar that was asked by this transaction has said nothing.
     Registrar(RegistrationId, TxId),
+    /// Nobody has said where the host leads that was asked for by this number.
+    Name(u32),
 }
 
 /// What a dialog wants to do later.

@@ -67,6 +67,8 @@ pub(crate) enum Errand {
     Refresh,
     /// One whose answer is told to the dialog's owner.
     Request,
+    /// The ACK of the 200 with this CSeq; it has no transaction.
+    Ack(u32),
 }
 
 /// Whose a request of ours is, and how far it has got.
@@ -148,6 +150,11 @@ impl Transactions {
             Owner::Dialog(id) => Some(id),
             Owner::Nobody | Owner::Registration(_) => None,
         }
+    }
+
+    /// What a transaction of ours is for.
+    pub(crate) fn job(&self, tx: TxId) -> Option<Job> {
+        self.entries.get(&tx).filter(|entry| entry.role == Role::Client).map(|entry| entry.job)
     }
 
     /// Our transactions whose messages go this way: over its connection if it has one, else to its

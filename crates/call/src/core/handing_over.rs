@@ -10,7 +10,7 @@ use protocol::{CallTime, HangupReason};
 
 use super::Core;
 use crate::end::End;
-use crate::legs::{LegId, LegRequest, TransferOut};
+use crate::legs::{LegId, LegRequest, Login, TransferOut};
 
 /// A transfer that the far end was asked for.
 #[derive(Debug)]
@@ -57,11 +57,12 @@ impl Core {
         if with.is_none() {
             self.interrupt_voice(now, false, Duration::ZERO);
         }
+        let login = option.sip.as_ref().and_then(Login::of);
         let sip = option.sip.clone().or_else(|| self.option.sip.clone()).unwrap_or_default();
         let headers = sip.headers.unwrap_or_default();
         let stay = option.auto_hangup == Some(false);
         self.handover = Some(Handover { target: target.clone(), stay, afterwards: None });
-        let transfer = TransferOut { to: target, with, dialog: None, headers };
+        let transfer = TransferOut { to: target, with, dialog: None, headers, login };
         self.request(LegRequest::Transfer(Box::new(transfer)));
     }
 

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use protocol::Headers;
 use protocol::event::TransferState;
+use protocol::option::SipOption;
+use protocol::{Headers, Secret};
 use rtp::sdp::SdpError;
 
 /// Names a leg within its call. The main leg is 0.
@@ -173,6 +174,28 @@ pub struct TransferOut {
     pub dialog: Option<u64>,
     /// Headers of the request.
     pub headers: Headers,
+    /// What answers a challenge to it, where that is not what answers those of the call.
+    pub login: Option<Login>,
+}
+
+/// A user's name and password at a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub username: String,
+    /// The password; empty for none.
+    pub password: Secret,
+    /// The one realm that may have an answer; any if absent.
+    pub realm: Option<String>,
+}
+
+impl Login {
+    /// What the options of a command say; `None` without a name.
+    pub(crate) fn of(sip: &SipOption) -> Option<Self> {
+        let username = sip.username.clone().filter(|username| !username.is_empty())?;
+        let realm = sip.realm.clone().filter(|realm| !realm.is_empty());
+        Some(Login { username, password: sip.password.clone().unwrap_or_default(), realm })
+    }
 }
 
 /// What the far end is told of a description that cannot be met (RFC 3261 section 20.43).

@@ -367,7 +367,12 @@ fn warned(warning: Option<Warning>) -> Vec<(String, String)> {
 }
 
 fn refer(transfer: TransferOut) -> Refer {
-    Refer { to: transfer.to, replaces: transfer.dialog.map(DialogId), headers: list(transfer.headers) }
+    let credentials = transfer.login.map(|login| Credentials {
+        realm: login.realm,
+        ..Credentials::new(login.username, login.password.expose())
+    });
+    let headers = list(transfer.headers);
+    Refer { to: transfer.to, replaces: transfer.dialog.map(DialogId), headers, credentials }
 }
 
 fn transferred(progress: TransferProgress) -> LegEvent {

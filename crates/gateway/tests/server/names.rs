@@ -15,11 +15,16 @@ use crate::rig::{PATIENCE, Rig};
 
 // Kinds of records.
 const A: u16 = 1;
+const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const NAPTR: u16 = 35;
 
 /// A name to which no answer comes.
 const SILENT: &str = "silent.test";
+/// A name that does not exist, nor anything below it (RFC 1035 section 4.1.1: response code 3).
+const MISSING: &str = "missing.test";
+/// A name for which the server fails (response code 2).
+const BROKEN: &str = "broken.test";
 
 /// A name server of a few records. It answers questions for which it has none with none.
 struct Zone(Vec<(&'static str, u16, Vec<u8>)>);
@@ -60,8 +65,10 @@ impl Zone {
             .filter(|(own, of, _)| labels(own) == name && *of == kind)
             .map(|row| &row.2)
             .collect();
+        let below = |known: &str| name.ends_with(&labels(known));
+        let code = if below(MISSING) { 3 } else { u8::from(below(BROKEN)) * 2 };
         let mut answer = question[..2].to_vec();
-        answer.extend([0x84, 0, 0, 1, 0, found.len() as u8, 0, 0, 0, 0]);
+        answer.extend([0x84, code, 0, 1, 0, found.len() as u8, 0, 0, 0, 0]);
         answer.extend(&question[12..16 + length]);
         for data in found {
             // The name of the question, the kind, class IN, a minute.
@@ -163,6 +170,99 @@ async fn a_call_goes_on_to_the_next_target_when_the_first_is_full_or_silent_and_
         next.answer(&invite, "486 Busy Here", "").await;
         assert_eq!(client.event("reject").await["code"], 486);
         next.asked("ACK").await;
+    }
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_apart_why_a_name_leads_nowhere() {
+    let zone = Zone(vec![("six.test", AAAA, std::net::Ipv6Addr::LOCALHOST.octets().to_vec())]);
+    let server = zone.start().await;
+    let rig = Rig::start_with(|config| config.sip.dns = vec![server]).await;
+    let told = [
+        (MISSING, "the name does not exist"),
+        (BROKEN, "the name server failed to look up the name"),
+        ("bare.test", "the name has no address for SIP"),
+        ("six.test", "it has only IPv6 addresses, and SIP has no IPv6 listener"),
+        ("[2001:db8::1]", "it has only IPv6 addresses, and SIP has no IPv6 listener"),
+        (SILENT, "no name server has answered in time"),
+    ];
+    // All at once: the silent one takes its time.
+    let calls = told.map(|(name, why)| {
+        let rig = &rig;
+        async move {
+            let mut client = rig.connect("/call/sip").await;
+            let callee = format!("sip:desk@{name}:5070");
+            client.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+            let reject = client.event("reject").await;
+            assert_eq!(reject["code"], 503);
+            assert_eq!(reject["reason"], format!("{callee}: {why}"));
+        }
+    });
+    futures::future::join_all(calls).await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_cannot_be_reached_from_here_costs_no_time() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let zone = Zone(vec![
+        ("both.test", AAAA, std::net::Ipv6Addr::LOCALHOST.octets().to_vec()),
+        ("both.test", A, vec![127, 0, 0, 1]),
+        ("_sip._udp.far.test", SRV, srv(1, 5060, "nowhere.far.test")),
+        ("_sip._udp.far.test", SRV, srv(2, port, "both.test")),
+        // From a socket on loopback no datagram leaves the host.
+        ("nowhere.far.test", A, vec![192, 0, 2, 1]),
+    ]);
+    let server = zone.start().await;
+    let rig = Rig::start_with(|config| config.sip.dns = vec![server]).await;
+    let phone = RawPhone::at(socket, rig.server.sip_addr());
+    for callee in [format!("sip:desk@both.test:{port}"), "sip:desk@far.test".into()] {
+        let mut client = rig.connect("/call/sip").await;
+        client.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+        // A target that says nothing costs four seconds.
+        let soon = timeout(std::time::Duration::from_secs(3), phone.asked("INVITE")).await;
+        let invite = soon.unwrap_or_else(|_| panic!("{callee} is not called at once"));
+        phone.answer(&invite, "486 Busy Here", "").await;
+        client.event("reject").await;
+        phone.asked("ACK").await;
+    }
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": "sip:desk@192.0.2.1"}})).await;
+    let reject = client.event("reject").await;
+    let why = "the peer cannot be reached: no network of this host leads there";
+    assert_eq!((&reject["code"], &reject["reason"]), (&json!(503), &json!(why)));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_in_a_call_goes_where_its_contact_names() {
+    let bound = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (door, desk) = (bound(), bound());
+    let [door_port, desk_port] = [&door, &desk].map(|socket| socket.local_addr().unwrap().port());
+    let zone = Zone(vec![
+        ("_sip._udp.desk.test", SRV, srv(1, desk_port, "host.test")),
+        ("host.test", A, vec![127, 0, 0, 1]),
+    ]);
+    let server = zone.start().await;
+    let rig = Rig::start_with(|config| config.sip.dns = vec![server]).await;
+    let (door, desk) = (RawPhone::at(door, rig.server.sip_addr()), RawPhone::at(desk, rig.server.sip_addr()));
+    // A name that is not found leads where the call went, and one that nobody answers for does after two seconds.
+    for (host, there) in [("desk.test", &desk), (MISSING, &door), (SILENT, &door)] {
+        let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut client = rig.connect("/call/sip").await;
+        let callee = format!("sip:desk@127.0.0.1:{door_port}");
+        client.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+        let invite = door.asked("INVITE").await;
+        door.answer_as(&invite, "200 OK", host, &sdp(sound.local_addr().unwrap())).await;
+        client.event("answer").await;
+        let ack = there.asked("ACK").await;
+        assert!(ack.starts_with(&format!("ACK sip:raw@{host} SIP/2.0")), "{ack}");
+        client.send(json!({"command": "hangup"})).await;
+        let bye = there.asked("BYE").await;
+        there.answer(&bye, "200 OK", "").await;
+        client.event("hangup").await;
     }
     rig.server.stop().await;
 }

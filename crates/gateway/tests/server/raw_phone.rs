@@ -110,12 +110,17 @@ impl RawPhone {
     /// Answers a request: with a body if it is not empty, which is a description.
     pub(crate) async fn answer(&self, request: &str, status: &str, body: &str) {
         let here = self.socket.local_addr().unwrap();
+        self.answer_as(request, status, &here.to_string(), body).await;
+    }
+
+    /// The same with another host in `Contact`.
+    pub(crate) async fn answer_as(&self, request: &str, status: &str, host: &str, body: &str) {
         let copied =
             ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}", value(request, name)));
         let to = value(request, "To");
         let tag = if to.contains(";tag=") { "" } else { ";tag=raw" };
         let text = format!(
-            "SIP/2.0 {status}\r\n{}\r\nTo: {to}{tag}\r\nContact: <sip:raw@{here}>\r\n\
+            "SIP/2.0 {status}\r\n{}\r\nTo: {to}{tag}\r\nContact: <sip:raw@{host}>\r\n\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
             copied.join("\r\n"),
             body.len()

@@ -9,6 +9,7 @@ use active_call::config::words::{Pattern, TransferPolicy};
 
 use crate::baresip::{Baresip, connect, rig_with_agent, rig_with_agent_and};
 use crate::inbound_sip::{hook, webhooks};
+use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{Client, PATIENCE, Rig};
 use crate::sound;
 
@@ -168,4 +169,42 @@ async fn after_a_consultation_the_two_others_are_joined_and_hear_each_other() {
     for rig in [agent, first, desk] {
         rig.server.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_credentials_of_a_refer_answer_for_it_in_a_call_that_came_in() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let phone = RawPhone::towards(rig.server.sip_addr(), "challenger").await;
+    phone.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "accept", "option": {}})).await;
+    let answer = phone.answered().await;
+    client.event("answer").await;
+    let desk = RawPhone::at(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), rig.server.sip_addr());
+    let to = format!("sip:desk@{}", desk.socket.local_addr().unwrap());
+    let challenge = "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\"";
+    let sip = json!({"username": "clerk", "password": "s3cret", "realm": "pbx"});
+    // The far end is asked to call; and we call a second party.
+    for (method, asked, end) in [("blind", &phone, "603 Decline"), ("bridge", &desk, "486 Busy Here")] {
+        let request = if method == "blind" { "REFER" } else { "INVITE" };
+        let refer = json!({"command": "refer", "callee": to, "method": method, "options": {"sip": sip}});
+        client.send(refer).await;
+        let first = asked.asked(request).await;
+        assert!(!first.contains("clerk"), "{first}");
+        asked.answer(&first, challenge, "").await;
+        let again =
+            asked.heard(|text| text.starts_with(request) && text.contains("\r\nAuthorization: ")).await;
+        let credentials = value(&again, "Authorization");
+        assert!(
+            credentials.contains("username=\"clerk\"") && credentials.contains("nonce=\"n1\""),
+            "{again}"
+        );
+        asked.answer(&again, end, "").await;
+        assert_eq!(client.event("reject").await["refer"], true);
+    }
+    phone.hang_up(&answer).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
 }

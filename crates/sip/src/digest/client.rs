@@ -95,6 +95,12 @@ impl Authentication {
         self.registrar.as_ref().is_none_or(|registrar| registrar.addresses.contains(&address))
     }
 
+    /// The same of every one of these addresses. Without any it is not known yet who gets the request.
+    pub(crate) fn is_for_all(&self, addresses: &[IpAddr]) -> bool {
+        let known = self.registrar.is_none() || !addresses.is_empty();
+        known && addresses.iter().all(|address| self.is_for(*address))
+    }
+
     /// Takes the challenges in a 401 or 407, of each realm the strongest.
     pub(crate) fn challenged(&mut self, response: &Response, asked: &Asked<'_>) -> Result<(), Refused> {
         let mut offered = challenges(response);

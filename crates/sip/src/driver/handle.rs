@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Driver;
+use super::dns::Reach;
 use super::tls::Identity;
 use crate::config::Admission;
 use crate::event::{Counters, DialogId, SipEvent};
@@ -18,6 +19,7 @@ pub struct SipHandle {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) local: SocketAddr,
     pub(super) bound: Bound,
+    pub(super) reach: Reach,
 }
 
 /// The addresses that listeners are bound to.
@@ -167,6 +169,11 @@ impl SipHandle {
     /// The address that the UDP socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where our datagrams can go.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The addresses that the other listeners are bound to.

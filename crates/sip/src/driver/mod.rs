@@ -22,13 +22,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-pub use dns::Resolver;
+pub use dns::{Reach, Resolver};
 use handle::Order;
 pub use handle::{Bound, RegistrationWatch, SipHandle};
 use pool::Pool;
@@ -43,7 +44,7 @@ use crate::config::{Admission, Config, Time};
 use crate::endpoint::Endpoint;
 use crate::event::{DialogId, Invite, Obstacle, Output, SipEvent};
 use crate::hop::{Hop, Transport};
-use crate::order::Rejection;
+use crate::order::{Rejection, SipError};
 use crate::registration::{RegistrationId, RegistrationState};
 
 /// Verbs that wait for the loop. When full, the caller of a verb waits.
@@ -57,6 +58,8 @@ const EVENTS: usize = 32;
 const BATCH: usize = 64;
 /// The socket's receive buffer in bytes: about a second of 1,000 calls per second.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// Hosts that are looked up at once. A further one counts as not found.
+const SEARCHES: usize = 64;
 /// How often calls are looked for whose owner is gone.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a stop waits for the answers to its BYEs.
@@ -93,6 +96,11 @@ pub struct Driver {
     unsent: u64,
     /// Ways that have just failed.
     gone: Vec<Hop>,
+    /// Where datagrams can go.
+    reach: Reach,
+    /// Finds hosts that dialogs name; without it none is found.
+    resolver: Option<Resolver>,
+    searches: JoinSet<Found>,
     retry_after: Duration,
 }
 
@@ -125,6 +133,7 @@ impl Driver {
         // Before its first readiness is known a socket takes no datagram at once.
         socket.writable().await?;
         let local = socket.local_addr()?;
+        let reach = reach(&socket, local);
         if config.advertised.ip().is_unspecified() {
             config.advertised.set_ip(local.ip());
         }
@@ -158,8 +167,11 @@ impl Driver {
             origin: Instant::now(),
             unsent: 0,
             gone: Vec::new(),
+            reach,
+            resolver: None,
+            searches: JoinSet::new(),
         };
-        Ok((driver, SipHandle { orders: orders_in, local, bound }, invited))
+        Ok((driver, SipHandle { orders: orders_in, local, bound, reach }, invited))
     }
 
     /// Has every new call judged before it is handed out, with the endpoint's time. The judge runs inside
@@ -178,6 +190,12 @@ impl Driver {
     /// must not wait.
     pub fn tap(&mut self, see: impl FnMut(&Passage<'_>) + Send + 'static) {
         self.tap = Some(Tap(Box::new(see)));
+    }
+
+    /// Has hosts that `Contact` and `Record-Route` name looked up (RFC 3263); without it, messages go where those of the
+    /// peer come from.
+    pub fn find_by(&mut self, resolver: Resolver) {
+        self.resolver = Some(resolver);
     }
 
     fn show(&mut self, sent: bool, hop: &Hop, bytes: &[u8]) {
@@ -213,6 +231,7 @@ impl Driver {
                 },
                 received = self.socket.recv_from(&mut buffer) => self.take(received, &mut buffer),
                 news = self.pool.next() => self.stream(news),
+                Some(found) = self.searches.join_next() => self.found(found),
             }
         }
     }
@@ -309,8 +328,60 @@ impl Driver {
             self.drain();
             let Some(hop) = self.gone.pop() else { return };
             let now = self.now();
-            self.endpoint.unreachable(now, &hop, Obstacle::NoWay);
+            match hop.transport {
+                Transport::Udp => self.endpoint.unroutable(now, &hop),
+                _ => self.endpoint.unreachable(now, &hop, Obstacle::NoWay),
+            }
         }
+    }
+
+    /// A datagram; whether it has left, or may leave when it is sent again.
+    fn send(&mut self, to: &Hop, bytes: &[u8]) -> bool {
+        let sent = self.socket.try_send_to(bytes, self.written(to.address));
+        let Err(error) = sent else { return true };
+        self.unsent += 1;
+        tracing::debug!(%to, %error, "send on the SIP socket");
+        !is_hopeless(error.kind()) && self.reach.covers(to)
+    }
+
+    /// An address as the socket wants it: one for both families writes IPv4 addresses in the form of IPv6.
+    fn written(&self, address: SocketAddr) -> SocketAddr {
+        match address {
+            SocketAddr::V4(v4) if self.reach.v6 => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            _ => address,
+        }
+    }
+
+    /// Looks a host up that a dialog names.
+    fn locate(&mut self, uri: String) {
+        match &self.resolver {
+            Some(resolver) if self.searches.len() < SEARCHES => {
+                let resolver = resolver.clone();
+                self.searches.spawn(async move {
+                    let targets = resolver.targets(&uri).await;
+                    Found { uri, targets }
+                });
+            }
+            resolver => {
+                if resolver.is_some() {
+                    tracing::warn!(?uri, "too many hosts are looked up; this one is not");
+                }
+                self.endpoint.located(self.now(), &uri, Vec::new());
+            }
+        }
+    }
+
+    fn found(&mut self, found: Result<Found, JoinError>) {
+        // A search that has panicked is given up by the endpoint's own clock.
+        let Ok(Found { uri, targets }) = found else { return };
+        let targets = targets.unwrap_or_else(|error| {
+            let uri = uri.as_str();
+            tracing::warn!(?uri, %error, "a Contact or Record-Route leads nowhere; requests go where its call goes");
+            Vec::new()
+        });
+        self.endpoint.located(self.now(), &uri, targets);
     }
 
     fn drain(&mut self) {
@@ -327,11 +398,11 @@ impl Driver {
                     }
                 }
                 Output::Send { to, bytes } => {
-                    if let Err(error) = self.socket.try_send_to(&bytes, to.address) {
-                        self.unsent += 1;
-                        tracing::debug!(%to, %error, "send on the SIP socket");
+                    if !self.send(&to, &bytes) {
+                        self.gone.push(to);
                     }
                 }
+                Output::Locate { uri } => self.locate(uri),
                 Output::Event(SipEvent::Invited { dialog, invite }) => self.offer(dialog, invite),
                 Output::Event(event) => self.tell(event),
                 Output::Registration { id, state } => self.registered(id, state),
@@ -440,6 +511,25 @@ impl Driver {
         self.owners.insert(dialog, owner);
         events
     }
+}
+
+/// What was found of a host.
+#[derive(Debug)]
+struct Found {
+    uri: String,
+    targets: Result<Vec<Hop>, SipError>,
+}
+
+/// Whether a datagram that could not be sent for this reason is not worth another try.
+fn is_hopeless(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, InvalidInput, NetworkUnreachable};
+    matches!(kind, NetworkUnreachable | HostUnreachable | AddrNotAvailable | InvalidInput)
+}
+
+/// Where datagrams of a socket can go. One for IPv6 takes IPv4 along where it is bound to no address of its own.
+fn reach(socket: &UdpSocket, local: SocketAddr) -> Reach {
+    let both = local.ip().is_unspecified() && !SockRef::from(socket).only_v6().unwrap_or(true);
+    Reach { v4: local.is_ipv4() || both, v6: local.is_ipv6() }
 }
 
 fn open(listen: SocketAddr) -> io::Result<UdpSocket> {

@@ -106,7 +106,7 @@ impl Endpoint {
     pub fn acknowledge(&mut self, now: Time, dialog: DialogId, sdp: &str) -> Result<(), SipError> {
         let found = self.dialog(dialog)?;
         let Some(seq) = found.owed_ack else { return Err(wrong(found, "acknowledge")) };
-        self.write_ack(dialog, seq, Some(sdp))?;
+        self.write_ack(now, dialog, (seq, Some(sdp)))?;
         if let Ok(found) = self.dialog(dialog) {
             found.owed_ack = None;
             found.local_sdp = Some(sdp.to_owned());
@@ -157,7 +157,9 @@ impl Endpoint {
         let headers = &response.headers;
         let dialog = self.dialogs.tagged(&from_tag(headers));
         match dialog.filter(|dialog| success && dialog.path.call_id == value(headers, &HeaderName::CallId)) {
-            Some(dialog) if dialog.path.remote_tag == to_tag(headers) => self.send_ack(dialog.id, response),
+            Some(dialog) if dialog.path.remote_tag == to_tag(headers) => {
+                self.send_ack(now, dialog.id, response);
+            }
             Some(dialog) if is_given_up(dialog, response) => {
                 let mut path = dialog.path.clone();
                 path.peer = from.clone();
@@ -196,7 +198,7 @@ impl Endpoint {
             State::Calling(_) if success => self.answered(now, id, response),
             State::Calling(_) => self.refused(now, happening, response),
             _ if success && to_tag(&response.headers) == dialog.path.remote_tag => {
-                self.send_ack(id, response);
+                self.send_ack(now, id, response);
             }
             _ if success => self.decline(now, happening, response),
             _ => {}
@@ -223,7 +225,7 @@ impl Endpoint {
         if dialog.offerless && !cancelled {
             dialog.owed_ack = crate::message::cseq(&response.headers);
         } else {
-            self.send_ack(id, response);
+            self.send_ack(now, id, response);
         }
         self.adopt_session(now, id, response);
         if late {
@@ -241,9 +243,9 @@ impl Endpoint {
     fn too_late(&mut self, now: Time, id: DialogId) {
         let branch = self.random.branch();
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
-        let (mut draft, to) = dialog.path.request("BYE", &self.identity, &branch);
-        self.authorize(&mut draft, id, ("BYE", &to));
-        self.dispatch(now, (draft.finish(), to), Job::new(Owner::Nobody, Errand::Bye));
+        let (mut draft, way) = dialog.path.request("BYE", &self.identity, &branch);
+        self.authorize(&mut draft, id, ("BYE", &way));
+        self.send_inside(now, (draft.finish(), way), Job::new(Owner::Nobody, Errand::Bye));
         self.forget_dialog(id);
         self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
     }
@@ -298,42 +300,41 @@ impl Endpoint {
         self.confirm(now, id, response)
     }
 
-    pub(super) fn send_ack(&mut self, id: DialogId, answer: &Response) {
+    pub(super) fn send_ack(&mut self, now: Time, id: DialogId, answer: &Response) {
         let Some(dialog) = self.dialogs.by_id.get(&id) else { return };
         // Its owner has not answered the offer in this 200 yet.
         if dialog.owed_ack.is_some() {
             return;
         }
         let seq = crate::message::cseq(&answer.headers).unwrap_or(dialog.path.local_seq);
-        if let Some((kept, bytes, to)) = &dialog.last_ack
+        if let Some((kept, bytes, way)) = &dialog.last_ack
             && *kept == seq
         {
-            let (to, bytes) = (to.clone(), bytes.clone());
-            return self.wire.send(to, bytes);
+            let kept = (bytes.clone(), way.clone());
+            self.send_inside(now, kept, Job::of(id, Errand::Ack(seq)));
+            return;
         }
         // Without a body it cannot be too large.
-        let _ = self.write_ack(id, seq, None);
+        let _ = self.write_ack(now, id, (seq, None));
     }
 
     /// Sends the ACK of the 200 with this number. One with a body is kept for copies of the 200.
-    fn write_ack(&mut self, id: DialogId, seq: u32, sdp: Option<&str>) -> Result<(), SipError> {
+    fn write_ack(
+        &mut self,
+        now: Time,
+        id: DialogId,
+        (seq, sdp): (u32, Option<&str>),
+    ) -> Result<(), SipError> {
         let branch = self.random.branch();
-        let identity = &self.identity;
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return Ok(()) };
-        let (mut draft, to) = dialog.path.ack(seq, identity, &branch);
-        let uri = text(&dialog.path.request_uri());
-        if let Some(auth) = dialog.auth_at(&to) {
-            // A proxy that asked for the INVITE's credentials wants them in the ACK (RFC 3261 section
-            // 22.1).
-            for (name, value) in auth.lines("ACK", &uri, &branch) {
-                draft.line(&text(name.canonical()), value);
-            }
-        }
+        let (mut draft, way) = dialog.path.ack(seq, &self.identity, &branch);
+        // A proxy that asked for the INVITE's credentials wants them in the ACK (RFC 3261 section 22.1).
+        self.authorize(&mut draft, id, ("ACK", &way));
         let bytes = draft.finish_with(sdp)?;
-        if sdp.is_some() {
-            dialog.last_ack = Some((seq, bytes.clone(), to.clone()));
+        if let Some(dialog) = self.dialogs.by_id.get_mut(&id).filter(|_| sdp.is_some()) {
+            dialog.last_ack = Some((seq, bytes.clone(), way.clone()));
         }
-        self.wire.send(to, bytes);
+        self.send_inside(now, (bytes, way), Job::of(id, Errand::Ack(seq)));
         Ok(())
     }
 
@@ -352,10 +353,10 @@ impl Endpoint {
         }
         fork.adopt(answer);
         let seq = crate::message::cseq(&answer.headers).unwrap_or(fork.local_seq);
-        let (ack, to) = fork.ack(seq, &self.identity, &self.random.branch());
-        self.wire.send(to, ack.finish());
-        let (bye, to) = fork.request("BYE", &self.identity, &self.random.branch());
-        self.dispatch(now, (bye.finish(), to), Job::new(Owner::Nobody, Errand::Bye));
+        let (ack, way) = fork.ack(seq, &self.identity, &self.random.branch());
+        self.send_inside(now, (ack.finish(), way), Job::new(Owner::Nobody, Errand::Ack(seq)));
+        let (bye, way) = fork.request("BYE", &self.identity, &self.random.branch());
+        self.send_inside(now, (bye.finish(), way), Job::new(Owner::Nobody, Errand::Bye));
     }
 
     fn invite_failed(&mut self, now: Time, happening: &Happening, why: Failure) {

@@ -29,14 +29,14 @@ impl Endpoint {
             return Err(wrong(found, "send a request"));
         }
         let method = request.method.name();
-        let (mut draft, to) = found.path.request(method, &self.identity, &branch);
-        self.authorize(&mut draft, dialog, (method, &to));
+        let (mut draft, way) = found.path.request(method, &self.identity, &branch);
+        self.authorize(&mut draft, dialog, (method, &way));
         draft.extra(&request.headers);
         let bytes = match request.body.is_empty() {
             true => draft.finish(),
             false => draft.finish_body(&request.content_type, &request.body)?,
         };
-        self.dispatch(now, (bytes, to), Job::of(dialog, Errand::Request));
+        self.send_inside(now, (bytes, way), Job::of(dialog, Errand::Request));
         Ok(())
     }
 

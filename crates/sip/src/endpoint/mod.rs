@@ -9,6 +9,7 @@ mod cancel;
 mod failover;
 mod inbound;
 mod inside;
+mod names;
 mod offer;
 mod outgoing;
 mod register;
@@ -19,6 +20,7 @@ mod transfer;
 
 use bytes::Bytes;
 use failover::Avoided;
+use names::Names;
 pub(crate) use session::Refreshing;
 use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram};
 pub(crate) use transfer::Waiting;
@@ -62,7 +64,7 @@ const RINGING: Time = Time::from_secs(180);
 ///     match output {
 ///         Output::Send { to, bytes } => assert!(bytes.starts_with(b"SIP/2.0 200 OK"), "to {to}"),
 ///         Output::Event(SipEvent::Invited { dialog, .. }) => endpoint.ring(now, dialog, None)?,
-///         Output::Event(_) | Output::Registration { .. } => {}
+///         Output::Event(_) | Output::Registration { .. } | Output::Locate { .. } => {}
 ///     }
 /// }
 /// assert_eq!(endpoint.timeout(), None);
@@ -80,6 +82,7 @@ pub struct Endpoint {
     dialogs: Dialogs,
     registrations: Registrations,
     avoided: Avoided,
+    names: Names,
     /// Why the way was gone that was lost last.
     obstacle: Obstacle,
 }
@@ -118,6 +121,7 @@ impl Endpoint {
             dialogs: Dialogs::default(),
             registrations: Registrations::default(),
             avoided: Avoided::default(),
+            names: Names::default(),
             obstacle: Obstacle::NoWay,
             config,
         }
@@ -188,6 +192,7 @@ impl Endpoint {
                 Due::Registration(id, alarm) => self.register_due(now, id, alarm),
                 Due::KeepAlive(id, alarm) => self.keep_alive(now, id, alarm),
                 Due::Registrar(id, tx) => self.registrar_silent(now, id, tx),
+                Due::Name(number) => self.not_located(now, number),
             }
         }
         self.sweep_schedule();
@@ -276,11 +281,10 @@ impl Endpoint {
         let Some(found) = self.dialogs.by_id.get_mut(&dialog) else { return };
         found.unacked = None;
         found.state = State::Ending { cause };
-        let (mut draft, to) = found.path.request("BYE", &self.identity, &branch);
+        let (mut draft, way) = found.path.request("BYE", &self.identity, &branch);
         draft.extra(headers);
-        self.authorize(&mut draft, dialog, ("BYE", &to));
-        let sent = self.dispatch(now, (draft.finish(), to), Job::of(dialog, Errand::Bye));
-        if sent.is_none() {
+        self.authorize(&mut draft, dialog, ("BYE", &way));
+        if !self.send_inside(now, (draft.finish(), way), Job::of(dialog, Errand::Bye)) {
             self.end(dialog, Vec::new(), cause);
         }
     }
@@ -375,7 +379,8 @@ impl Endpoint {
             Errand::Bye if over => self.bye_over(id),
             // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
             // the callee gives up by itself, and who does not want a NOTIFY need not have it.
-            Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Notify | Errand::Register => {}
+            Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Notify => {}
+            Errand::Register | Errand::Ack(_) => {}
         }
     }
 
@@ -403,13 +408,14 @@ impl Endpoint {
         let slack = if living == 0 { 0 } else { living.saturating_mul(8).saturating_add(4_096) };
         if self.wire.schedule.len() > slack {
             let (transactions, dialogs) = (&self.transactions, &self.dialogs);
-            let registrations = &self.registrations;
+            let (registrations, names) = (&self.registrations, &self.names);
             self.wire.schedule.retain(|due| match due {
                 Due::Transaction(tx, _) | Due::Registrar(_, tx) => transactions.contains(*tx),
                 Due::Dialog(dialog, chore) => dialogs.by_id.get(dialog).is_some_and(|d| d.awaits(*chore)),
                 Due::Registration(id, alarm) | Due::KeepAlive(id, alarm) => {
                     registrations.get(*id).is_some_and(|r| r.alarm == *alarm)
                 }
+                Due::Name(number) => names.awaits(*number),
             });
         }
     }

@@ -9,7 +9,7 @@ use super::{Endpoint, RINGING, wrong};
 use crate::config::Time;
 use crate::dialog::{Offering, OwnOffer, State};
 use crate::event::{DialogId, SipEvent};
-use crate::hop::Hop;
+use crate::hop::Way;
 use crate::message::{ALLOW, Draft, SUPPORTED, cseq, sdp, text, value};
 use crate::order::SipError;
 use crate::schedule::Chore;
@@ -73,8 +73,8 @@ impl Endpoint {
     }
 
     fn send_offer(&mut self, now: Time, id: DialogId, offer: OwnOffer) {
-        let Some((mut draft, to)) = self.inside_draft(id, "INVITE") else { return };
-        draft.line("Contact", self.identity.contact(to.transport));
+        let Some((mut draft, way)) = self.inside_draft(id, "INVITE") else { return };
+        draft.line("Contact", self.identity.contact(way.hop.transport));
         draft.line("Allow", ALLOW);
         draft.line("Supported", SUPPORTED.join(", "));
         self.session_lines(&mut draft, self.dialogs.by_id.get(&id));
@@ -87,23 +87,29 @@ impl Endpoint {
         if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
             dialog.own = Some(offer);
         }
-        if self.dispatch(now, (bytes, to), Job::of(id, Errand::Reoffer)).is_some() {
+        if self.send_inside(now, (bytes, way), Job::of(id, Errand::Reoffer)) {
             let seq = self.dialogs.by_id.get(&id).map_or(0, |dialog| dialog.path.local_seq);
             self.wire.remind(now.saturating_add(RINGING), id, Chore::GiveUpOffer(seq));
         }
     }
 
-    /// Begins a request inside a dialog, with what its peer wants to know of us.
-    pub(super) fn inside_draft(&mut self, id: DialogId, method: &str) -> Option<(Draft, Hop)> {
+    /// Begins a request inside a dialog, with what its peer wants to know of us and has asked for.
+    pub(super) fn inside_draft(&mut self, id: DialogId, method: &str) -> Option<(Draft, Way)> {
+        let (mut draft, way) = self.bare_draft(id, method)?;
+        self.authorize(&mut draft, id, (method, &way));
+        Some((draft, way))
+    }
+
+    /// The same without credentials.
+    pub(super) fn bare_draft(&mut self, id: DialogId, method: &str) -> Option<(Draft, Way)> {
         let branch = self.random.branch();
         let dialog = self.dialogs.by_id.get_mut(&id)?;
-        let (mut draft, to) = dialog.path.request(method, &self.identity, &branch);
+        let (mut draft, way) = dialog.path.request(method, &self.identity, &branch);
         if method == "UPDATE" {
-            draft.line("Contact", self.identity.contact(to.transport));
+            draft.line("Contact", self.identity.contact(way.hop.transport));
             draft.line("Supported", SUPPORTED.join(", "));
         }
-        self.authorize(&mut draft, id, (method, &to));
-        Some((draft, to))
+        Some((draft, way))
     }
 
     /// Our re-INVITE got a response, or none.
@@ -146,7 +152,7 @@ impl Endpoint {
                 dialog.owed_ack = cseq(&response.headers);
             }
         }
-        self.send_ack(id, response);
+        self.send_ack(now, id, response);
         self.adopt_session(now, id, response);
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         // A copy of the 200 only wants its ACK.

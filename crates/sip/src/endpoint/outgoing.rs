@@ -8,7 +8,7 @@ use crate::config::Time;
 use crate::dialog::State;
 use crate::digest::{Asked, Authentication};
 use crate::event::{DialogId, Obstacle};
-use crate::hop::{Hop, Transport};
+use crate::hop::{Hop, Transport, Way};
 use crate::message::{Draft, text};
 use crate::registration::Registration;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
@@ -71,6 +71,31 @@ impl Endpoint {
         }
     }
 
+    /// A datagram to this address cannot leave this host. An INVITE to which nobody has said anything yet and a REGISTER
+    /// go on to the next target at once (RFC 3263 section 4.3). What belongs to a call that is up is repeated as ever: a
+    /// network that is away for a moment ends no call.
+    pub fn unroutable(&mut self, now: Time, hop: &Hop) {
+        self.obstacle = Obstacle::NoRoute;
+        for tx in self.transactions.towards(hop) {
+            if self.begins_something(tx) {
+                let happenings = self.transactions.fail(now, &mut self.wire, tx);
+                self.happened(now, happenings);
+            }
+        }
+    }
+
+    /// Whether a transaction of ours is an INVITE that nobody has responded to, or a REGISTER.
+    fn begins_something(&self, tx: TxId) -> bool {
+        match self.transactions.job(tx) {
+            Some(Job { errand: Errand::Register, .. }) => true,
+            Some(Job { owner: Owner::Dialog(id), errand: Errand::Invite, .. }) => {
+                let state = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state);
+                matches!(state, Some(State::Calling(calling)) if calling.tx == tx && !calling.responded)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a failed request was sent once more: with credentials, or in a datagram after TCP has
     /// been refused.
     pub(super) fn retried(&mut self, now: Time, happening: &Happening) -> bool {
@@ -120,7 +145,7 @@ impl Endpoint {
     ) -> Option<Vec<(HeaderName, String)>> {
         let cnonce = self.random.word();
         let gives_up = self.gives_up(job);
-        let auth = self.authentication(job.owner, to).filter(|_| !gives_up)?;
+        let auth = self.authentication(job, to).filter(|_| !gives_up)?;
         let begins = matches!(job.errand, Errand::Invite | Errand::Register);
         let asked = Asked { headers: &request.headers, rounds: job.rounds, begins };
         auth.challenged(response, &asked).ok()?;
@@ -131,7 +156,7 @@ impl Endpoint {
     pub(super) fn inform(&mut self, happening: &Happening) {
         if let TuEvent::Response(response) = &happening.event
             && response.status.is_success()
-            && let Some(auth) = self.authentication(happening.job.owner, &happening.to)
+            && let Some(auth) = self.authentication(happening.job, &happening.to)
         {
             auth.informed(response);
         }
@@ -145,10 +170,14 @@ impl Endpoint {
             && job.errand == Errand::Invite
     }
 
-    fn authentication(&mut self, owner: Owner, to: &Hop) -> Option<&mut Authentication> {
-        match owner {
+    fn authentication(&mut self, job: Job, to: &Hop) -> Option<&mut Authentication> {
+        match job.owner {
             Owner::Nobody => None,
-            Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id)?.auth_at(to),
+            Owner::Dialog(id) => {
+                let dialog = self.dialogs.by_id.get_mut(&id)?;
+                let refers = job.errand == Errand::Refer && dialog.refers_by_itself();
+                if refers { dialog.referral.as_mut()?.auth.as_mut() } else { dialog.auth_at(to) }
+            }
             Owner::Registration(id) => self.registrations.get_mut(id)?.auth.as_mut(),
         }
     }
@@ -174,11 +203,12 @@ impl Endpoint {
     }
 
     /// The lines that answer what the dialog's peer has asked before, so that it need not ask again.
-    pub(super) fn authorize(&mut self, draft: &mut Draft, id: DialogId, (method, to): (&str, &Hop)) {
+    pub(super) fn authorize(&mut self, draft: &mut Draft, id: DialogId, (method, way): (&str, &Way)) {
         let cnonce = self.random.word();
+        let addresses = self.foreseen(way);
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let uri = dialog.path.request_uri();
-        let Some(auth) = dialog.auth_at(to) else { return };
+        let Some(auth) = dialog.auth_towards(&addresses) else { return };
         for (name, value) in auth.lines(method, &text(&uri), &cnonce) {
             draft.line(&text(name.canonical()), value);
         }

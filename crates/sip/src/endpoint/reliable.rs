@@ -29,7 +29,7 @@ impl Endpoint {
             return false;
         }
         fork.agreed |= !dialog.offerless && sdp(&response.headers, response.body()).is_some();
-        let (mut draft, to) = fork.path.request("PRACK", &self.identity, &branch);
+        let (mut draft, way) = fork.path.request("PRACK", &self.identity, &branch);
         let invited = cseq(&response.headers).unwrap_or(1);
         draft.line("RAck", format!("{number} {invited} INVITE"));
         if let Some(auth) = dialog.auth.as_mut() {
@@ -38,7 +38,7 @@ impl Endpoint {
                 draft.line(&text(name.canonical()), value);
             }
         }
-        self.dispatch(now, (draft.finish(), to), Job::of(id, Errand::Prack));
+        self.send_inside(now, (draft.finish(), way), Job::of(id, Errand::Prack));
         true
     }
 

@@ -179,9 +179,9 @@ impl Endpoint {
         if !dialog.refreshing.update {
             return self.repeat_offer(now, id);
         }
-        let Some((mut draft, to)) = self.inside_draft(id, "UPDATE") else { return };
+        let Some((mut draft, way)) = self.inside_draft(id, "UPDATE") else { return };
         self.session_lines(&mut draft, self.dialogs.by_id.get(&id));
-        self.dispatch(now, (draft.finish(), to), Job::of(id, Errand::Refresh));
+        self.send_inside(now, (draft.finish(), way), Job::of(id, Errand::Refresh));
     }
 
     /// Our UPDATE without offer was answered.

@@ -9,6 +9,7 @@ use super::inbound::Arrival;
 use super::{Endpoint, wrong};
 use crate::config::Time;
 use crate::dialog::{Dialog, Referral, State};
+use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, SipEvent, TransferProgress};
 use crate::message::{Refusal, check_extra, content_type, cseq, reason_phrase, response, text, value};
 use crate::order::{Refer, SipError};
@@ -54,17 +55,21 @@ impl Endpoint {
             return Err(wrong(found, "transfer"));
         }
         let local = found.path.local_uri();
-        let Some((mut draft, hop)) = self.inside_draft(dialog, "REFER") else {
-            return Err(SipError::NoSuchDialog(dialog));
+        // Who has its own shows them when it is asked.
+        let draft = match refer.credentials {
+            Some(_) => self.bare_draft(dialog, "REFER"),
+            None => self.inside_draft(dialog, "REFER"),
         };
-        draft.line("Contact", self.identity.contact(hop.transport));
+        let Some((mut draft, way)) = draft else { return Err(SipError::NoSuchDialog(dialog)) };
+        draft.line("Contact", self.identity.contact(way.hop.transport));
         draft.line("Refer-To", to);
         draft.line("Referred-By", local);
         draft.extra(&refer.headers);
-        self.dispatch(now, (draft.finish(), hop), Job::of(dialog, Errand::Refer));
+        self.send_inside(now, (draft.finish(), way), Job::of(dialog, Errand::Refer));
         let found = self.dialog(dialog)?;
         let seq = found.path.local_seq;
-        found.referral = Some(Referral { seq });
+        let auth = refer.credentials.clone().map(Authentication::new);
+        found.referral = Some(Referral { seq, auth });
         self.wire.remind(now.saturating_add(TRANSFERRING), dialog, Chore::GiveUpTransfer(seq));
         Ok(())
     }
@@ -224,10 +229,10 @@ impl Endpoint {
         if over {
             found.subscription = None;
         }
-        let Some((mut draft, hop)) = self.inside_draft(dialog, "NOTIFY") else {
+        let Some((mut draft, way)) = self.inside_draft(dialog, "NOTIFY") else {
             return Err(SipError::NoSuchDialog(dialog));
         };
-        draft.line("Contact", self.identity.contact(hop.transport));
+        draft.line("Contact", self.identity.contact(way.hop.transport));
         draft.line("Event", format!("refer;id={seq}"));
         draft.line(
             "Subscription-State",
@@ -237,7 +242,7 @@ impl Endpoint {
         let reason: String = reason.chars().filter(|c| !c.is_control()).take(128).collect();
         let body = format!("SIP/2.0 {code} {reason}\r\n");
         let bytes = draft.finish_body("message/sipfrag;version=2.0", body.as_bytes())?;
-        self.dispatch(now, (bytes, hop), Job::of(dialog, Errand::Notify));
+        self.send_inside(now, (bytes, way), Job::of(dialog, Errand::Notify));
         Ok(())
     }
 

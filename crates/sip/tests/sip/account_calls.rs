@@ -55,10 +55,7 @@ fn each_request_in_a_call_by_an_account_answers_its_registrar() {
     let orders: [(&str, Order); 4] = [
         ("BYE", |endpoint, now, dialog| endpoint.bye(now, dialog, &[])),
         ("INVITE", |endpoint, now, dialog| endpoint.reoffer(now, dialog, SDP)),
-        ("REFER", |endpoint, now, dialog| {
-            let refer = Refer { to: "sip:c@192.0.2.3".into(), replaces: None, headers: vec![] };
-            endpoint.refer(now, dialog, &refer)
-        }),
+        ("REFER", |endpoint, now, dialog| endpoint.refer(now, dialog, &Refer::new("sip:c@192.0.2.3"))),
         ("INFO", |endpoint, now, dialog| {
             let digit = InDialog {
                 method: InDialogMethod::Info,
@@ -138,4 +135,28 @@ fn a_caller_that_moves_away_from_the_registrar_takes_no_answer_along() {
     desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
     let (to, bye) = desk.sent().remove(0);
     assert_eq!((to.to_string().as_str(), header(&bye, "Authorization")), (STRANGER, None));
+}
+
+#[test]
+fn a_caller_that_names_a_host_gets_an_answer_only_where_that_is_the_registrar() {
+    for (place, ahead, answered) in [(PHONE, true, true), (STRANGER, false, false)] {
+        let mut desk = registered(true);
+        let (_, dialog) = called(&mut desk, ("alice", PHONE), "host.example");
+        desk.endpoint.reoffer(desk.now, dialog, SDP).unwrap();
+        assert!(desk.sent().is_empty());
+        assert_eq!(desk.asked, ["sip:host.example"]);
+        let host = vec![sip::Hop::from(place.parse::<std::net::SocketAddr>().unwrap())];
+        desk.endpoint.located(desk.now, "sip:host.example", host);
+        let offer = desk.sent().remove(0).1;
+        assert!(header(&offer, "Authorization").is_none());
+        let again = request(desk.give(place, refuse(&offer, 401, &asks("pbx"))));
+        assert_eq!(again.is_some(), answered, "{place}");
+        if let Some(again) = again {
+            let named = respond(&again, 200).replace("<sip:bob@192.0.2.1:5060>", "<sip:bob@host.example>");
+            desk.give(place, named);
+        }
+        desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+        let (to, bye) = desk.sent().pop().unwrap();
+        assert_eq!((to.to_string().as_str(), header(&bye, "Authorization").is_some()), (place, ahead));
+    }
 }

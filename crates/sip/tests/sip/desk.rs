@@ -13,6 +13,8 @@ pub(crate) struct Desk {
     pub(crate) endpoint: Endpoint,
     pub(crate) events: Vec<SipEvent>,
     pub(crate) registrations: Vec<sip::RegistrationState>,
+    /// The hosts that were asked for.
+    pub(crate) asked: Vec<String>,
     /// What was sent since it was last looked at.
     sent: Vec<(SocketAddr, String)>,
 }
@@ -30,6 +32,7 @@ impl Desk {
             endpoint: Endpoint::new(config),
             events: Vec::new(),
             registrations: Vec::new(),
+            asked: Vec::new(),
             sent: Vec::new(),
         }
     }
@@ -96,6 +99,7 @@ impl Desk {
             match output {
                 Output::Event(event) => self.events.push(event),
                 Output::Registration { state, .. } => self.registrations.push(state),
+                Output::Locate { uri } => self.asked.push(uri),
                 Output::Send { to, bytes } => {
                     self.sent.push((to.address, String::from_utf8_lossy(&bytes).into_owned()));
                 }

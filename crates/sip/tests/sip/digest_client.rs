@@ -243,7 +243,7 @@ fn a_transfer_of_a_call_of_ours_answers_with_the_credentials_of_the_call() {
     let mut desk = Desk::new();
     let first = call(&mut desk, login());
     desk.hear(respond(&first, 200));
-    let refer = Refer { to: "sip:c@192.0.2.3".into(), replaces: None, headers: vec![] };
+    let refer = Refer::new("sip:c@192.0.2.3");
     desk.endpoint.refer(desk.now, desk.dialog(), &refer).unwrap();
     let sent = desk.sent().remove(0).1;
     let again = request(desk.hear(refuse(&sent, 401, &asks("n1")))).unwrap();
@@ -251,6 +251,36 @@ fn a_transfer_of_a_call_of_ours_answers_with_the_credentials_of_the_call() {
     assert_eq!(header(&again, "Refer-To"), header(&sent, "Refer-To"));
     desk.hear(respond(&again, 202));
     assert_eq!(desk.story(), ["Answered", "Transfer Accepted"]);
+}
+
+#[test]
+fn a_transfer_with_credentials_of_its_own_answers_with_those() {
+    let own = || Some(Credentials::new("clerk", "other"));
+    // In a call of ours that has shown the call's credentials, and in one that came in.
+    for outbound in [true, false] {
+        let mut desk = Desk::new();
+        if outbound {
+            let first = call(&mut desk, login());
+            let second = request(desk.hear(refuse(&first, 401, &asks("n1")))).unwrap();
+            desk.hear(respond(&second, 200));
+        } else {
+            desk.call();
+        }
+        let dialog = desk.dialog();
+        let refer = Refer { credentials: own(), ..Refer::new("sip:c@192.0.2.3") };
+        desk.endpoint.refer(desk.now, dialog, &refer).unwrap();
+        let sent = desk.sent().remove(0).1;
+        assert_eq!(header(&sent, "Authorization"), None);
+        let again = request(desk.hear(refuse(&sent, 407, &asks("n2").replace("WWW", "Proxy")))).unwrap();
+        assert!(again.starts_with("REFER ") && param(&again, "username") == "clerk", "{again}");
+        // Another one of the same realm: the credentials are wrong.
+        assert_eq!(request(desk.hear(refuse(&again, 407, &asks("n3").replace("WWW", "Proxy")))), None);
+        assert!(desk.story().last().unwrap().starts_with("Transfer Failed"), "{:?}", desk.story());
+        desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+        let bye = desk.sent().remove(0).1;
+        assert_eq!(header(&bye, "Authorization").is_some(), outbound, "the call has its own");
+        assert!(!bye.contains("clerk"));
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod hostile;
 mod injection;
 mod legacy_peer;
 mod lossy_link;
+mod named_hops;
 mod outbound;
 mod own_offers;
 mod prack;

@@ -28,7 +28,7 @@ fn drained(endpoint: &mut Endpoint) -> (Vec<Vec<u8>>, Vec<SipEvent>) {
         match output {
             Output::Send { bytes, .. } => sent.push(bytes),
             Output::Event(event) => events.push(event),
-            Output::Registration { .. } => {}
+            Output::Registration { .. } | Output::Locate { .. } => {}
         }
     }
     for event in &events {

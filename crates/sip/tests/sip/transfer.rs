@@ -10,7 +10,7 @@ use crate::digest_client::request;
 use crate::world::{CALLEE, CALLER, World, address};
 
 fn to(target: &str) -> Refer {
-    Refer { to: target.into(), replaces: None, headers: vec![] }
+    Refer::new(target)
 }
 
 /// What the side has heard of its transfer.

@@ -15,6 +15,9 @@ pub(crate) const CALLEE: Side = 1;
 /// Decides for each datagram (side, start line and head) whether it is lost.
 type Lose = Box<dyn FnMut(Side, &str) -> bool>;
 
+/// What arrives in place of a datagram of this side.
+type Alter = Box<dyn Fn(Side, String) -> String>;
+
 pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) ends: [Endpoint; 2],
@@ -22,6 +25,11 @@ pub(crate) struct World {
     /// Every datagram sent, lost ones included: time, side, text.
     pub(crate) log: Vec<(Time, Side, String)>,
     pub(crate) delay: Duration,
+    /// The hosts that were asked for, and when.
+    pub(crate) asked: Vec<(Time, String)>,
+    /// Further addresses at which the callee is.
+    pub(crate) also: Vec<std::net::SocketAddr>,
+    pub(crate) alter: Alter,
     flight: Vec<(Time, Side, Vec<u8>)>,
     lose: Lose,
 }
@@ -43,6 +51,9 @@ impl World {
             events: [Vec::new(), Vec::new()],
             log: Vec::new(),
             delay: Duration::from_millis(20),
+            asked: Vec::new(),
+            also: Vec::new(),
+            alter: Box::new(|_, text| text),
             flight: Vec::new(),
             lose: Box::new(lose),
         }
@@ -119,9 +130,12 @@ impl World {
                 match output {
                     Output::Event(event) => self.events[side].push(event),
                     Output::Registration { .. } => {}
+                    Output::Locate { uri } => self.asked.push((self.now, uri)),
                     Output::Send { to, bytes } => {
-                        let text = String::from_utf8(bytes.clone()).unwrap();
-                        assert_eq!(to.address, address(1 - side), "{text}");
+                        let text = (self.alter)(side, String::from_utf8(bytes).unwrap());
+                        let bytes = text.clone().into_bytes();
+                        let right = to.address == address(1 - side) || self.also.contains(&to.address);
+                        assert!(right, "{to}: {text}");
                         let lost = (self.lose)(side, &text);
                         self.log.push((self.now, side, text));
                         if !lost {
