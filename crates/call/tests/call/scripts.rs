@@ -43,6 +43,9 @@ scripts! {
     cancel_while_we_answer
     clear_sound_after_encrypted
     command_not_built_is_501
+    detector_as_its_option_says
+    detector_that_wants_to_be_certain
+    detector_webrtc
     different_play_id_replaces
     dtmf_goto
     dtmf_heard_as_tone
@@ -81,6 +84,7 @@ scripts! {
     keys_reach_a_second_party
     late_provider_output_is_dropped
     late_sound_is_dropped
+    mute_and_unmute
     no_detector_finds_no_speech
     no_first_packet_hangs_up
     offer_without_codec_is_488
@@ -128,6 +132,7 @@ scripts! {
     sent_on_in_vain
     sent_on_where_the_playbook_allows
     sent_on_while_bridged
+    silence_is_told_again_and_again
     sound_files_and_pause
     stopped_where_a_word_ends_estimated
     stopped_where_a_word_ends_timed

@@ -2,6 +2,7 @@
 
 use audio::Codec;
 use audio::codec::{g711, g722, opus};
+use audio::mix::Ducking;
 use call::legs::LegId;
 use call::media::order::ToMedia;
 use protocol::CallTime;
@@ -146,4 +147,35 @@ fn who_is_held_hears_music_and_is_not_heard_whatever_it_sends() {
     // A second of four was said before, and three were left for after.
     let after = likeness(&speech(4)[16_000..], CallTime::ms(3_000), &heard, 8_000);
     assert!(after > 0.9, "what was being said goes on where it was: {after}");
+}
+
+#[test]
+fn a_background_lies_under_everything_and_lower_under_what_is_said() {
+    // The agent says a tone of 1 kHz, the background is one of 400 Hz: each is measured where the other has nothing.
+    let tone = |hz: f64, peak: f64, samples: usize, rate: f64| -> Vec<i16> {
+        let at = |n: usize| (peak * (n as f64 * std::f64::consts::TAU * hz / rate).sin()) as i16;
+        (0..samples).map(at).collect()
+    };
+    let strength = |sound: &[i16]| {
+        let turn = |n: usize| n as f64 * std::f64::consts::TAU * 400.0 / 8_000.0;
+        let part = |wave: fn(f64) -> f64| -> f64 {
+            sound.iter().enumerate().map(|(n, sample)| f64::from(*sample) * wave(turn(n))).sum()
+        };
+        2.0 * part(f64::sin).hypot(part(f64::cos)) / sound.len() as f64
+    };
+    let mut pair = Pair::new(8000, |media| media);
+    pair.ends[1].handle(CallTime::ZERO, ToMedia::Record);
+    let ducking = Ducking { normal_level: 0.5, duck_level: 0.1, transition_speed: 0.05 };
+    // A tenth of a second, which repeats without a seam, at another rate than the call's.
+    let background = tone(400.0, 10_000.0, 1_600, 16_000.0);
+    pair.ends[0].handle(CallTime::ZERO, ToMedia::Ambience(16_000, background.into(), ducking));
+    pair.run(100);
+    pair.say(0, &tone(1_000.0, 4_000.0, 32_000, 16_000.0));
+    pair.run(200);
+    let heard = pair.heard(1);
+    // Whole waves of both tones, away from where the level changes.
+    let second = |n: usize| strength(&heard[n * 8_000 + 4_000..n * 8_000 + 7_200]);
+    for (n, wanted) in [(1, 5_000.0), (2, 1_000.0), (3, 1_000.0), (5, 5_000.0)] {
+        assert!((second(n) / wanted - 1.0).abs() < 0.1, "second {n}: {} for {wanted}", second(n));
+    }
 }

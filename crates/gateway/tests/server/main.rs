@@ -31,6 +31,7 @@ mod line;
 mod mcp;
 mod media_pass;
 mod mistakes;
+mod mutated;
 mod names;
 mod orders;
 mod outbound;

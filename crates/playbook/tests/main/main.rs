@@ -5,6 +5,7 @@ mod anything;
 mod collectors;
 mod heard_truth;
 mod hostile;
+mod mutated;
 mod outcome;
 mod parse;
 mod scanner;

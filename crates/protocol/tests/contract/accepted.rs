@@ -1,6 +1,7 @@
 //! What the server reads its schemas accept: a client that checks a message before it sends it is never kept from one of
 //! these.
 
+use protocol::Event;
 use protocol::command::Command;
 use regex::Regex;
 use schemars::schema_for;
@@ -135,4 +136,24 @@ fn every_canonical_command_fits_the_schema() {
     for line in include_str!("fixtures/commands.jsonl").lines() {
         agreed(&serde_json::from_str(line).unwrap());
     }
+}
+
+#[test]
+fn every_canonical_event_fits_the_schema_and_what_is_no_event_does_not() {
+    let schema = schema_for!(Event).to_value();
+    let mut seen = 0;
+    for line in include_str!("fixtures/events.jsonl").lines().filter(|line| line.starts_with('{')) {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let told = misfit(&schema, &schema, &event);
+        assert_eq!(told, None, "{event}");
+        for (key, wrong) in
+            [("event", json!("nothing")), ("timestamp", json!("noon")), ("timestamp", Value::Null)]
+        {
+            let mut other = event.clone();
+            other[key] = wrong;
+            assert!(misfit(&schema, &schema, &other).is_some(), "{other} is no event");
+        }
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen} events are too few");
 }
