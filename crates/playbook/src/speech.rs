@@ -11,8 +11,9 @@ use protocol::command::{Interrupt, Play, Tts};
 use protocol::option::SynthesisOption;
 use protocol::value::InputTimeout;
 use protocol::{CallTime, Command};
+use serde_json::json;
 
-use crate::conversation::{Action, Arming, Ended};
+use crate::conversation::{Action, Arming, Ended, Note};
 
 /// The `waitInputTimeout` of what is said, unless the answer says another, as deployed playbooks have it.
 const WAIT_INPUT: Duration = Duration::from_secs(10);
@@ -145,7 +146,7 @@ impl Speech {
         let words = if last.said.is_empty() { words.trim_start() } else { words };
         last.said.push_str(words);
         if last.begun {
-            out.push(words_of(last, words, false));
+            say(last, words, out);
         } else {
             self.begin(out);
         }
@@ -254,7 +255,7 @@ impl Speech {
             out.push(Action::Do(Command::Play(play)));
             return;
         }
-        out.push(words_of(first, &first.said, false));
+        say(first, &first.said, out);
         if first.complete {
             out.push(words_of(first, "", true));
         }
@@ -286,6 +287,13 @@ pub struct Report<'a> {
     pub text: &'a str,
     /// Whether it goes on.
     pub ended: Ended,
+}
+
+/// Gives words to the voice, and tells which utterance they belong to.
+fn say(utterance: &Utterance, words: &str, out: &mut Vec<Action>) {
+    let data = json!({ "playId": utterance.play_id, "text": words });
+    out.push(Action::Note(Note::Metric { key: "tts_play_id_map", duration: Duration::ZERO, data }));
+    out.push(words_of(utterance, words, false));
 }
 
 fn words_of(utterance: &Utterance, text: &str, end: bool) -> Action {

@@ -4,6 +4,7 @@
 
 mod access;
 mod addresses;
+mod background;
 mod baresip;
 mod binary;
 mod calls_over_websocket;

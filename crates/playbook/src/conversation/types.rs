@@ -173,7 +173,7 @@ impl Default for HttpRequest {
 pub enum Note {
     /// A measurement, for a `metrics` event.
     Metric {
-        /// As in the wire contract: `llm_call_start`, `llm_response`, `tool_invocation`.
+        /// As in the wire contract: `llm_call_start`, `llm_response`, `tts_play_id_map`, `tool_invocation`.
         key: &'static str,
         /// How long it took; zero for a moment.
         duration: Duration,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use playbook::{Action, Conversation, Ended, Input, Playbook, Vars};
+use playbook::{Action, Conversation, Ended, Input, Note, Playbook, Vars};
 use proptest::prelude::*;
 use protocol::chat::{ModelOutput, Role, TurnId, Usage};
 use protocol::event::Transcript;
@@ -198,4 +198,28 @@ proptest! {
         }
         prop_assert_eq!(history.next(), None, "the history says more than was sent");
     }
+}
+
+#[test]
+fn each_piece_for_the_voice_is_told_with_its_utterance() {
+    let text = PLAYBOOK.replace("STRATEGY", "both").replace("END", "silence");
+    let mut conversation =
+        Conversation::new(Arc::new(Playbook::parse(&text, &|_| None).unwrap()), Vars::default());
+    let mut out = Vec::new();
+    conversation.handle(CallTime::ZERO, Input::Answered, &mut out);
+    let spoken = out.iter().filter_map(|action| match action {
+        Action::Do(Command::Tts(tts)) if !tts.text.is_empty() => {
+            Some((tts.play_id.as_deref(), tts.text.as_str()))
+        }
+        _ => None,
+    });
+    let told = out.iter().filter_map(|action| match action {
+        Action::Note(Note::Metric { key: "tts_play_id_map", data, .. }) => {
+            Some((data["playId"].as_str(), data["text"].as_str().unwrap()))
+        }
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, spoken.collect::<Vec<_>>());
+    assert!(told[0].1.starts_with("Hello"), "{told:?}");
 }
