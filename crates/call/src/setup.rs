@@ -382,8 +382,8 @@ pub trait Playbooks: Send + Sync {
     /// The playbook called `name`.
     ///
     /// # Errors
-    /// A text for the `error` event: not found, or the line that is wrong.
-    async fn find(&self, name: &str) -> Result<Arc<Playbook>, String>;
+    /// What the `error` event says: not found, or the line that is wrong.
+    async fn find(&self, name: &str) -> Result<Arc<Playbook>, Failure>;
 }
 
 /// Fetches URLs for playbooks, within the limits of the configuration.

@@ -140,6 +140,13 @@ pub enum PathError {
     Missing(String),
 }
 
+impl PathError {
+    /// As in HTTP.
+    pub fn code(&self) -> u16 {
+        if matches!(self, PathError::Outside(_)) { 403 } else { 404 }
+    }
+}
+
 /// The relative path that `name` means under the folder `folder`: a name may repeat the folder's own path, as
 /// `config/playbook/hello.md` does.
 ///

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use call::Failure;
 use call::setup::{Playbooks, Providers};
 use playbook::phrases::Fillers;
 use playbook::{Playbook, PlaybookError};
@@ -377,9 +378,14 @@ fn names_at(key: &str) -> Vec<&'static str> {
 
 #[async_trait]
 impl Playbooks for Folder {
-    async fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
+    async fn find(&self, name: &str) -> Result<Arc<Playbook>, Failure> {
         let (folder, name) = (self.clone(), name.to_owned());
-        let loaded = READS.pass(move || folder.load(&name)).await;
-        loaded.map_err(|error| error.to_string())?
+        let look = move || {
+            let found = files::find_in(&folder.path, &name);
+            found.map_err(|error| Failure::new(error.code(), format!("playbook {error}")))?;
+            // What is wrong inside of it is nothing that whoever names it can mend.
+            folder.load(&name).map_err(|why| Failure::new(500, why))
+        };
+        READS.pass(look).await.unwrap_or_else(|error| Err(Failure::new(500, error.to_string())))
     }
 }

@@ -203,7 +203,10 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
     let playbook = match app.routes.route(&call.invite.from_uri, &call.invite.to_uri) {
         Route::Refuse(why) => return Err(Refusal::NoRoute(why)),
         Route::Webhook => None,
-        Route::Playbook(name) => Some(app.playbooks.find(&name).await.map_err(Refusal::Playbook)?),
+        Route::Playbook(name) => {
+            let found = app.playbooks.find(&name).await;
+            Some(found.map_err(|failure| Refusal::Playbook(failure.why))?)
+        }
     };
     if let Some(playbook) = &playbook
         && let Some(why) = playbooks::unfit(playbook, &app.defaults(), &*app.services.providers)

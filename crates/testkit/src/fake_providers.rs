@@ -309,8 +309,8 @@ pub struct Nothing;
 
 #[async_trait]
 impl Playbooks for Nothing {
-    async fn find(&self, name: &str) -> Result<Arc<Playbook>, String> {
-        Err(format!("{name}: not found"))
+    async fn find(&self, name: &str) -> Result<Arc<Playbook>, Failure> {
+        Err(Failure::new(404, format!("{name}: not found")))
     }
 }
 

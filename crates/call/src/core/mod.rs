@@ -103,7 +103,7 @@ pub enum Input {
     /// A client took command.
     Attached,
     /// The playbook a command named was found, or not.
-    Playbook(Result<Arc<Playbook>, String>),
+    Playbook(Result<Arc<Playbook>, Failure>),
     /// A recognizer.
     Heard(DoorId, Heard),
     /// A recognizer has ended.
@@ -428,7 +428,7 @@ impl Core {
                 self.playbook = Some(found);
             }
             Input::Playbook(Ok(_)) => {}
-            Input::Playbook(Err(why)) => self.error(now, "playbook", why, 404),
+            Input::Playbook(Err(failure)) => self.fail(now, "playbook", &failure.at("option.playbook")),
             Input::Heard(door, heard) => self.heard(now, door, heard),
             Input::Unheard(door, result) => self.unheard(now, door, result),
             Input::Spoken(voice, rate, spoken) => self.spoken(now, voice, rate, spoken),

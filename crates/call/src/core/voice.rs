@@ -493,6 +493,8 @@ impl Core {
     fn give(&mut self, id: UtteranceId, rate: u32, samples: Box<[i16]>) {
         let Some(utterance) = self.voice.utterance(id) else { return };
         let length = span(samples.len(), rate);
+        // Media takes the end back too: it comes behind this.
+        utterance.ended = false;
         utterance.given += length;
         utterance.ahead += length;
         let full = utterance.ahead > if utterance.file { FILE_AHEAD } else { AHEAD };

@@ -139,6 +139,7 @@ scripts! {
     streaming_tts_end_of_stream
     streaming_tts_gathered_to_sentences
     taken_over_and_given_up
+    tts_base64_pieces_join
     tts_provider_failure_is_an_error_event_and_track_end
     tts_provider_that_cannot_be_made
     tts_requests_ahead_are_dropped

@@ -128,7 +128,7 @@ pub(super) async fn asked_playbook(
     match (name, content) {
         (Some(name), None) => {
             let playbook = door.app.playbooks.find(&name).await;
-            playbook.map(|playbook| Held { playbook, bytes: 0 }).map_err(|e| refused("playbook", e))
+            playbook.map(|playbook| Held { playbook, bytes: 0 }).map_err(|e| refused("playbook", e.why))
         }
         (None, Some(text)) => {
             if let Some(why) = too_large(&text) {

@@ -155,8 +155,7 @@ fn unsound(why: String) -> Failure {
 }
 
 fn path_failure(error: &PathError) -> Failure {
-    let code = if matches!(error, PathError::Outside(_)) { 403 } else { 404 };
-    Failure::new(code, error.to_string())
+    Failure::new(error.code(), error.to_string())
 }
 
 fn file_failure(error: &std::io::Error) -> Failure {

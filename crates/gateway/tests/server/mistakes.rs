@@ -168,3 +168,22 @@ async fn what_a_provider_logs_has_the_id_of_its_call() {
         assert!(line.contains(id), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_that_cannot_be_had_is_told_by_its_key_and_by_kind_and_another_may_be_named() {
+    let rig = Rig::start().await;
+    std::fs::write(rig.path("playbook/broken.md"), "---\nasr: 7\n---\n").unwrap();
+    std::fs::write(rig.path("playbook/good.md"), crate::inbound_sip::PLAYBOOK).unwrap();
+    let mut client = rig.connect("/call").await;
+    let invite = |name: &str| json!({"command": "invite", "option": {"playbook": name}});
+    for (name, code) in [("none.md", 404), ("../playbook/good.md", 403), ("", 403), ("broken.md", 500)] {
+        client.send(invite(name)).await;
+        let error = client.event("error").await;
+        let told = (&error["sender"], &error["code"], &error["field"]);
+        assert_eq!(told, (&json!("playbook"), &json!(code), &json!("option.playbook")), "{name}: {error}");
+        assert!(error["error"].as_str().unwrap().starts_with("option.playbook: "), "{error}");
+    }
+    client.send(invite("good.md")).await;
+    client.event("answer").await;
+    rig.server.stop().await;
+}
