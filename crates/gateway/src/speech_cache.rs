@@ -1,7 +1,7 @@
 //! Rendered speech kept on disk, so that a text is paid for and waited for once.
 //!
-//! One file holds the sound of one text. Its name is a digest of everything that changes the sound, or of the
-//! `cacheKey` that the client gave; so no name from outside ever becomes part of a path. A file is written under
+//! One file holds the sound of one text. Its name is a digest of everything that changes the sound, in which a `cacheKey` that
+//! the client gave stands for the text; so no name from outside ever becomes part of a path. A file is written under
 //! another name and renamed, and begins with a digest of its sound: half a file is never played. A text that several calls
 //! want while it is not there yet is made once (`sharing`).
 
@@ -221,28 +221,30 @@ async fn replay(
     Ok(())
 }
 
-/// The name of the sound of `text`. Keys and secrets of the vendor's account are no part of it.
+/// The name of the sound of `text`, for which a `cacheKey` stands where the client gave one. Keys and secrets of the vendor's
+/// account are no part of it.
 fn key(option: &SynthesisOption, rate: u32, text: &str) -> String {
-    let parts = match &option.rendering {
-        Some(Rendering::Named(name)) => serde_json::json!(["named", rate, name]),
-        Some(Rendering::Derived) | None => serde_json::json!([
-            "derived",
-            rate,
-            text,
-            option.provider,
-            option.endpoint,
-            option.app_id,
-            option.speaker,
-            option.model,
-            option.samplerate,
-            option.speed,
-            option.volume,
-            option.emotion,
-            option.language,
-            option.codec,
-            option.extra,
-        ]),
+    let (kind, said) = match &option.rendering {
+        Some(Rendering::Named(name)) => ("named", name.as_str()),
+        Some(Rendering::Derived) | None => ("derived", text),
     };
+    let parts = serde_json::json!([
+        kind,
+        rate,
+        said,
+        option.provider,
+        option.endpoint,
+        option.app_id,
+        option.speaker,
+        option.model,
+        option.samplerate,
+        option.speed,
+        option.volume,
+        option.emotion,
+        option.language,
+        option.codec,
+        option.extra,
+    ]);
     // As JSON the parts have borders: no two lists of them are the same text.
     crate::files::hex(&Sha256::digest(parts.to_string()))
 }
@@ -394,7 +396,14 @@ mod tests {
         let mut names: std::collections::BTreeSet<String> =
             changed.iter().map(|option| key(option, 16_000, "hello")).collect();
         names.extend([key(&base, 16_000, "hello"), key(&base, 8_000, "hello"), key(&base, 16_000, "hallo")]);
-        assert_eq!(names.len(), changed.len() + 3);
+        let count = changed.len() + 3;
+        assert_eq!(names.len(), count);
+        let named = Some(Rendering::Named("greeting".into()));
+        for mut option in changed.into_iter().chain([base]) {
+            option.rendering.clone_from(&named);
+            names.insert(key(&option, 16_000, "hello"));
+        }
+        assert_eq!(names.len(), 2 * count - 2, "a key of the client names the text and not the voice");
     }
 
     #[test]

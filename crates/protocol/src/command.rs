@@ -116,7 +116,8 @@ pub struct Tts {
     /// `text` is base64 of s16le mono PCM at 16000 Hz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base64: Option<bool>,
-    /// Key of the rendered speech in the cache.
+    /// Stands for the text in the cache of rendered speech: what was said under it before is heard again, as long as the
+    /// voice and its parameters are the same.
     #[serde(default, alias = "cache_key", skip_serializing_if = "Option::is_none")]
     pub cache_key: Option<String>,
 }

@@ -341,7 +341,8 @@ option_object! {
 pub enum Rendering {
     /// One made of everything that changes the sound.
     Derived,
-    /// The `cacheKey` that the client gave: text and voice may then change without a change of the sound.
+    /// The same with the `cacheKey` that the client gave in place of the text, which may then change without a change of
+    /// the sound.
     Named(String),
 }
 

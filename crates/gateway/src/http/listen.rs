@@ -26,6 +26,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::unread::{Answering, Telling};
+
 /// Connections that may be up without having become a WebSocket. When there are as many, new ones wait.
 const CONNECTIONS: usize = 4096;
 /// How long a client may take to send the head of a request, the pause between two requests included.
@@ -165,11 +167,17 @@ async fn http(
     closing: CancellationToken,
 ) {
     let router = TowerToHyperService::new(router);
+    let answering = Answering::default();
+    let stream = Telling::new(stream, answering.clone());
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
-        let answer = router.call(request);
-        async move { Ok::<Response, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        answering.begin();
+        let (answer, answering) = (router.call(request), answering.clone());
+        async move {
+            let answer = answer.await.unwrap_or_else(|never| match never {});
+            Ok::<Response, Infallible>(answering.until_sent(answer))
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);

@@ -1,6 +1,7 @@
 //! The HTTP door: the WebSocket endpoints of calls, and what can be asked and done without one.
 //!
-//! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket. `query`
+//! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket, `unread` the answer to what
+//! is no request. `query`
 //! reads the parameters of the WebSocket endpoints, `call_ws` decides what a connection is for, `socket` carries
 //! commands, events and sound, `no_call` answers where no call can be. `rest`, `calls`, `events`, `playbooks`,
 //! `records`, `tickets` and `metrics` are requests, `address` and `body` read what they hold; `openapi` and `reference`
@@ -26,6 +27,7 @@ mod rest;
 mod routes;
 mod socket;
 mod tickets;
+mod unread;
 
 use std::sync::Arc;
 
@@ -67,18 +69,16 @@ pub(crate) fn problem(status: StatusCode, detail: impl Into<String>) -> Response
 
 /// The same with the path of the field that is wrong.
 pub(crate) fn problem_at(status: StatusCode, detail: impl Into<String>, field: Option<String>) -> Response {
-    let body = Problem {
-        kind: "about:blank".into(),
-        title: status.canonical_reason().unwrap_or_default().into(),
-        status: status.as_u16(),
-        detail: detail.into(),
-        field,
-    };
-    let mut response = (status, Json(body)).into_response();
+    let mut response = (status, Json(problem_of(status, detail.into(), field))).into_response();
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
+}
+
+fn problem_of(status: StatusCode, detail: String, field: Option<String>) -> Problem {
+    let title = status.canonical_reason().unwrap_or_default().into();
+    Problem { kind: "about:blank".into(), title, status: status.as_u16(), detail, field }
 }

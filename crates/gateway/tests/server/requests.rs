@@ -3,8 +3,11 @@
 use active_call::config::IceServerTable;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 
 const SECRET: &str = "hunter2hunter2";
 
@@ -175,5 +178,45 @@ async fn other_paths_and_plain_requests_are_refused() {
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
     }
     assert_eq!(rig.get("/call/kill/x").await.0, 405);
+    rig.server.stop().await;
+}
+
+/// What comes for `bytes` on a connection of their own until the server closes it: the status and the body of each answer.
+async fn answers(rig: &Rig, bytes: &[u8]) -> Vec<(u16, Value)> {
+    let mut stream = TcpStream::connect(rig.server.http_addr()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut text = String::new();
+    let mut answers = Vec::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (head, after) = rest.split_once("\r\n\r\n").unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let (body, after) = after.split_at(length.parse().unwrap());
+        answers.push((head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_default()));
+        assert!(body.is_empty() || head.contains("content-type: application/"), "{head}");
+        rest = after;
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_told_as_a_problem_too() {
+    let rig = Rig::start().await;
+    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let health = "GET /health HTTP/1.1\r\nhost: h\r\n\r\n";
+    for (what, bytes, status, part) in [
+        ("no HTTP", "\x16\x03\x01\x02 hello\r\n\r\n".to_owned(), 400, "no request"),
+        ("a header without a colon", "GET / HTTP/1.1\r\nnonsense\r\n\r\n".into(), 400, "no request"),
+        ("headers", format!("GET / HTTP/1.1\r\n{many}\r\n"), 431, "too many"),
+        ("a long address", format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)), 414, "too long"),
+    ] {
+        let told = answers(&rig, bytes.as_bytes()).await;
+        let [(code, problem)] = &told[..] else { panic!("{what}: {told:?}") };
+        assert_eq!((*code, &problem["status"]), (status, &json!(status)), "{what}: {told:?}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{what}: {problem}");
+    }
+    let told = answers(&rig, format!("{health}nonsense\r\n\r\n").as_bytes()).await;
+    assert_eq!(told.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [200, 400], "{told:?}");
     rig.server.stop().await;
 }

@@ -45,6 +45,9 @@ async fn a_text_is_kept_once_and_sounds_the_same_from_the_disk() {
     rig.until("the other is kept", |rig| (kept(rig).len() == 2).then_some(())).await;
     assert_eq!(said(&mut client, greeting("quite another text")).await, (greeted, true));
     assert_eq!(kept(&rig).len(), 2);
+    let mut louder = greeting("good evening");
+    louder["option"] = json!({"volume": 9});
+    assert!(!said(&mut client, louder).await.1, "another volume is another sound");
     rig.server.stop().await;
 }
 
