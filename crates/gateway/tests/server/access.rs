@@ -2,16 +2,27 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use active_call::access::keys;
 use active_call::config::words::{AuthMode, Scope};
 use active_call::config::{ApiKey, Auth, Config};
+use futures::{SinkExt, StreamExt};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, connect_async};
 
+use crate::command::{CONF, Running};
 use crate::rig::{self, Rig};
 
 const KEY: &str = "a key of sixteen characters and more";
@@ -221,6 +232,87 @@ async fn https_is_served_by_certificate_files_and_nothing_in_the_clear() {
     assert!(Client::new().get(&url).send().await.is_err(), "a certificate that nobody vouches for");
     assert!(reqwest::get(rig.url("/health")).await.is_err(), "no plain HTTP");
     rig.server.stop().await;
+}
+
+type Secure = WebSocketStream<TlsStream<TcpStream>>;
+
+/// A WebSocket over TLS with a key, to a server whose certificate is `pem`; else the status of its refusal.
+async fn over_tls(rig: &Rig, pem: &str, path: &str, key: &str) -> Result<Secure, u16> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let address = rig.server.http_addr();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(address.ip().into(), stream).await.unwrap();
+    let mut request = format!("wss://{address}{path}").into_client_request().unwrap();
+    request.headers_mut().insert("x-api-key", key.parse().unwrap());
+    match tokio_tungstenite::client_async(request, stream).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(response)) => Err(response.status().as_u16()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Sends a command, and waits for the event that answers it.
+async fn answers(socket: &mut Secure, command: &Value, event: &str) {
+    socket.send(Message::text(command.to_string())).await.unwrap();
+    let answered = async {
+        loop {
+            let message = socket.next().await.unwrap().unwrap();
+            let text = message.to_text().unwrap_or_default();
+            if serde_json::from_str::<Value>(text).is_ok_and(|told| told["event"] == event) {
+                break;
+            }
+        }
+    };
+    timeout(rig::PATIENCE, answered).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_a_key_opens_a_call_and_its_id_seizes_it_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = certificate(folder.path());
+    let rig = Rig::start_with(|config| {
+        locked(Scope::Control)(config);
+        config.http_tls_cert_file = Some(folder.path().join("cert.pem"));
+        config.http_tls_key_file = Some(folder.path().join("key.pem"));
+    })
+    .await;
+    let mut call = over_tls(&rig, &pem, "/call?id=mine", KEY).await.unwrap();
+    answers(&mut call, &json!({"command": "invite", "option": {}}), "answer").await;
+    for path in ["/call?id=mine", "/call/sip?id=mine", "/call/webrtc?id=mine"] {
+        assert_eq!(over_tls(&rig, &pem, path, KEY).await.err(), Some(409), "{path}");
+        assert_eq!(over_tls(&rig, &pem, path, "wrong").await.err(), Some(401), "{path}");
+    }
+    let trusted = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+    let client = Client::builder().tls_certs_only([trusted]).build().unwrap();
+    let kill = || client.post(format!("https://{}/call/kill/mine", rig.server.http_addr()));
+    assert_eq!(status(kill()).await, 401);
+    let history = json!({"command": "history", "speaker": "user", "text": "mine"});
+    answers(&mut call, &history, "addHistory").await;
+    assert_eq!(status(kill().bearer_auth(KEY)).await, 200);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_where_a_made_key_is_and_that_a_door_is_open_and_never_tells_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere = CONF.replace("127.0.0.1:0", "0.0.0.0:0");
+    for part in ["one was made", "the API key is in this file"] {
+        let running = Running::start_as_said(folder.path(), &everywhere, &[]).await;
+        let key = std::fs::read_to_string(folder.path().join("config/active-call.key")).unwrap();
+        let line = running.start.iter().find(|line| line.contains(part));
+        assert!(line.is_some_and(|line| line.contains("active-call.key")), "{part}: {:?}", running.start);
+        assert!(running.start.iter().all(|line| !line.contains(key.trim())));
+    }
+    let open = format!("auth = \"none\"\n{CONF}");
+    let running = Running::start_as_said(folder.path(), &open, &[]).await;
+    let loud = running.start.iter().find(|line| line.contains("WHOEVER REACHES THIS SERVER"));
+    assert!(loud.is_some_and(|line| line.contains("WARN")), "{:?}", running.start);
 }
 
 #[tokio::test(flavor = "multi_thread")]

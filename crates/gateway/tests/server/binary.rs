@@ -1,8 +1,11 @@
 //! Binary messages of a client: at the wrong time, on the wrong socket, of odd sizes and in pieces of a byte.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
-use crate::rig::{Client, Rig};
+use crate::calls_over_websocket::{frame, opened_raw};
+use crate::rig::{Client, PATIENCE, Rig};
 
 /// Ends the call and gives the errors that its client was told.
 async fn errors(client: &mut Client) -> Vec<(String, u64)> {
@@ -84,5 +87,83 @@ async fn sound_in_messages_of_one_byte_is_heard_as_fast_as_any_other() {
     assert!((1.4..3.0).contains(&heard_over), "1.5 s of sound heard over {heard_over} s");
     let lost = 1.5 - caller.iter().filter(|sample| loud(sample)).count() as f64 / f64::from(wav.rate);
     assert!(lost.abs() < 0.1, "{lost} s of it are missing");
+    rig.server.stop().await;
+}
+
+/// A frame of a client under a mask of zeros (RFC 6455 section 5.2).
+fn framed(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match u8::try_from(payload.len()) {
+        Ok(short) if short < 126 => frame.push(0x80 | short),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+/// Bytes of memory that this process holds.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_messages_of_one_byte_is_bounded_and_told_and_touches_no_other_call() {
+    let rig = Rig::start().await;
+    let mut other = rig.connect("/call?id=other").await;
+    other.send(json!({"command": "invite", "option": {}})).await;
+    other.event("answer").await;
+    let (mut reading, mut writing) = tokio::io::split(opened_raw(&rig, "/call?id=flood").await);
+    let text = |command: Value| framed(1, command.to_string().as_bytes());
+    writing.write_all(&text(json!({"command": "invite", "option": {}}))).await.unwrap();
+    let mut events: Vec<Value> = Vec::new();
+    let before = resident();
+    // Ten seconds of sound at 16 kHz, 32,000 messages for each, as fast as they are taken.
+    let flood = async {
+        let second = framed(2, &[7]).repeat(32_000);
+        for _ in 0..10 {
+            writing.write_all(&second).await.unwrap();
+        }
+        let mark = json!({"command": "history", "speaker": "user", "text": "after all"});
+        writing.write_all(&text(mark)).await.unwrap();
+        writing
+    };
+    let told = async {
+        while events.last().is_none_or(|event| event["event"] != "addHistory") {
+            if let (1, text) = frame(&mut reading).await {
+                events.push(serde_json::from_slice(&text).unwrap());
+            }
+        }
+    };
+    let untouched = async {
+        for number in 0..20 {
+            let mark = number.to_string();
+            other.send(json!({"command": "history", "speaker": "user", "text": mark})).await;
+            let answer = timeout(std::time::Duration::from_secs(2), other.event("addHistory")).await;
+            assert_eq!(answer.expect("others are answered meanwhile")["text"], mark);
+        }
+    };
+    let all = async { tokio::join!(flood, told, untouched) };
+    let (mut writing, (), ()) = timeout(PATIENCE * 2, all).await.unwrap();
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes more are held");
+    writing.write_all(&text(json!({"command": "hangup"}))).await.unwrap();
+    let last = async {
+        while events.last().is_none_or(|event| event["event"] != "hangup") {
+            if let (1, text) = frame(&mut reading).await {
+                events.push(serde_json::from_slice(&text).unwrap());
+            }
+        }
+    };
+    timeout(PATIENCE, last).await.unwrap();
+    let errors: Vec<_> = events.iter().filter(|event| event["event"] == "error").collect();
+    for error in &errors {
+        assert_eq!((error["sender"].as_str(), error["code"].as_u64()), (Some("media"), Some(429)), "{error}");
+    }
+    println!("told {errors:?}, {grown} bytes more");
     rig.server.stop().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::value::Seconds;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -276,9 +276,8 @@ async fn sound_in_too_large_a_message_ends_the_connection() {
     rig.server.stop().await;
 }
 
-/// Opens a WebSocket at `path` by hand, sends `bytes` on it, and gives what the server sends until it says goodbye: its
-/// texts and the code.
-async fn sent_raw(rig: &Rig, path: &str, bytes: &[u8]) -> (Vec<Value>, u16) {
+/// Opens a WebSocket at `path` by hand.
+pub(crate) async fn opened_raw(rig: &Rig, path: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(rig.server.http_addr()).await.unwrap();
     let head = format!(
         "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -291,6 +290,13 @@ async fn sent_raw(rig: &Rig, path: &str, bytes: &[u8]) -> (Vec<Value>, u16) {
         line.clear();
         assert!(timeout(PATIENCE, stream.read_line(&mut line)).await.unwrap().unwrap() > 0, "no upgrade");
     }
+    stream
+}
+
+/// Opens a WebSocket at `path` by hand, sends `bytes` on it, and gives what the server sends until it says goodbye: its
+/// texts and the code.
+async fn sent_raw(rig: &Rig, path: &str, bytes: &[u8]) -> (Vec<Value>, u16) {
+    let mut stream = opened_raw(rig, path).await;
     stream.get_mut().write_all(bytes).await.unwrap();
     let mut texts = Vec::new();
     loop {
@@ -304,7 +310,7 @@ async fn sent_raw(rig: &Rig, path: &str, bytes: &[u8]) -> (Vec<Value>, u16) {
 }
 
 /// A frame of a server: what it is, and what it holds.
-async fn frame(stream: &mut BufReader<TcpStream>) -> (u8, Vec<u8>) {
+pub(crate) async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
     let kind = stream.read_u8().await.unwrap() & 0x0f;
     let length = match stream.read_u8().await.unwrap() {
         126 => usize::from(stream.read_u16().await.unwrap()),

@@ -15,7 +15,7 @@ use crate::rig::{Client, PATIENCE, records_under, until};
 /// Bytes of a second of sound that a client gets.
 const SECOND: f64 = 32_000.0;
 
-const ACTIVE_CALL: &str = env!("CARGO_BIN_EXE_active-call");
+pub(crate) const ACTIVE_CALL: &str = env!("CARGO_BIN_EXE_active-call");
 
 /// Free ports of loopback, little time to stop, records as files.
 pub(crate) const CONF: &str = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"\nudp_port = 0\nshutdown_timeout = 1\n\
@@ -24,6 +24,8 @@ pub(crate) const CONF: &str = "http_addr = \"127.0.0.1:0\"\naddr = \"127.0.0.1\"
 /// A running command, killed when the test ends.
 pub(crate) struct Running {
     pub(crate) child: Child,
+    /// The log up to the line that says it is ready, and what comes after it.
+    pub(crate) start: Vec<String>,
     pub(crate) lines: Lines<BufReader<ChildStdout>>,
     pub(crate) http: String,
     pub(crate) sip: SocketAddr,
@@ -54,7 +56,7 @@ impl Running {
         Self::launch(command, folder, text).await
     }
 
-    async fn run(mut command: tokio::process::Command, folder: &Path, tables: &str) -> Running {
+    pub(crate) async fn run(mut command: tokio::process::Command, folder: &Path, tables: &str) -> Running {
         command.env("RUST_LOG", "info");
         Self::run_as_told(command, folder, tables).await
     }
@@ -74,9 +76,11 @@ impl Running {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut start = Vec::new();
         let ready = async {
             loop {
                 let line = lines.next_line().await.unwrap().expect("the log ends before it is ready");
+                start.push(line.clone());
                 if let Some((_, rest)) = line.split_once("ready http=") {
                     let (http, rest) = rest.split_once(" sip=").unwrap();
                     let sip = rest.split_whitespace().next().unwrap().parse().unwrap();
@@ -85,7 +89,7 @@ impl Running {
             }
         };
         let (http, sip) = timeout(PATIENCE, ready).await.unwrap();
-        Running { child, lines, http, sip }
+        Running { child, start, lines, http, sip }
     }
 
     fn signal(&self, name: &str) {
@@ -94,7 +98,7 @@ impl Running {
     }
 
     /// A recorded call with a tone in it.
-    async fn recorded_call(&self, folder: &Path, id: &str) -> Client {
+    pub(crate) async fn recorded_call(&self, folder: &Path, id: &str) -> Client {
         let tone = testkit::cast::tone(400, Duration::from_secs(30));
         let mut bytes = audio::wav::header(16_000, 1, tone.len() as u64 * 2).to_vec();
         bytes.extend(tone.iter().flat_map(|sample| sample.to_le_bytes()));

@@ -1,7 +1,11 @@
 //! Every command over a real socket: what it does, what is said when a field is wrong, and what a crowd of them does.
 
+use std::collections::BTreeSet;
+
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
 use crate::rig::{Client, Rig};
 
 /// Commands with every field they have, the first name of each field given a value of a wrong type.
@@ -155,17 +159,37 @@ async fn an_id_in_use_is_refused_and_its_call_goes_on() {
     rig.server.stop().await;
 }
 
+/// The name of every command, as it is emitted.
+fn commands() -> BTreeSet<String> {
+    let schema = schemars::schema_for!(protocol::Command);
+    let all = schema.get("oneOf").and_then(Value::as_array).unwrap();
+    let tags = all.iter().map(|variant| &variant["properties"]["command"]);
+    tags.map(|tag| tag["const"].as_str().or(tag["enum"][0].as_str()).unwrap().to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_in_another_language_drives_every_command() {
-    let rig = Rig::start().await;
+    let (url, _announced) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     rig.tone("tone.wav");
+    let neighbour = Rig::start_with(|config| playbooks(config, vec![], Some("answer.md"))).await;
+    std::fs::write(neighbour.path("playbook/answer.md"), PLAYBOOK).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/drive.py");
-    let (host, port) = ("127.0.0.1", rig.server.http_addr().port().to_string());
-    let run = tokio::process::Command::new("python3").args([script, host, &port]).kill_on_drop(true).output();
+    let port = |rig: &Rig| rig.server.http_addr().port().to_string();
+    let uri = |user: &str, rig: &Rig| format!("sip:{user}@{}", rig.server.sip_addr());
+    let (desk, second) = (uri("desk", &rig), uri("second", &neighbour));
+    let run = tokio::process::Command::new("python3")
+        .args([script, "127.0.0.1", &port(&rig), &port(&neighbour), &desk, &second])
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(crate::rig::PATIENCE * 3, run).await.unwrap().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
+    let driven: BTreeSet<String> = out.lines().map(str::to_owned).collect();
+    let left: Vec<_> = commands().difference(&driven).cloned().collect();
+    assert!(left.is_empty(), "tests/tools/drive.py does not drive {left:?}");
     rig.server.stop().await;
+    neighbour.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::inbound_sip::playbooks;
 use crate::rig::{PATIENCE, Rig};
+use crate::schema::mismatch;
 
 const PLAYBOOK: &str = "---\nasr: {provider: fake}\ntts: {provider: fake}\nllm: {provider: fake}\ngreeting: Good day.\n---\nBe kind.\n";
 
@@ -78,6 +79,80 @@ async fn the_api_describes_itself() {
     let (_, schemas) = got(&rig, "/schemas").await;
     assert!(schemas["command"].to_string().contains("\"autoHangup\""));
     assert!(schemas["event"].to_string().contains("\"trackEnd\""));
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_as_the_description_says() {
+    let rig = Rig::start_with(|config| {
+        config.ice_servers = vec![active_call::config::IceServerTable {
+            urls: vec!["turn:h".into()],
+            username: Some("u".into()),
+            ..Default::default()
+        }];
+    })
+    .await;
+    std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+    let mut ended = rig.connect("/call?id=ended").await;
+    ended.send(json!({"command": "invite", "option": {"asr": {"provider": "fake"}, "recorder": {}}})).await;
+    ended.event("answer").await;
+    ended.send(json!({"command": "hangup"})).await;
+    ended.event("hangup").await;
+    rig.until("the record", |rig| rig.records().pop()).await;
+    let mut up = rig.connect("/call?id=up").await;
+    up.send(json!({"command": "invite", "option": {"tts": {"provider": "fake", "speed": 1.5}}})).await;
+    up.event("answer").await;
+    let described = active_call::http::describe();
+    let mut seen = std::collections::BTreeSet::new();
+    let pause = json!({"command": "pause", "colour": 1});
+    for (method, path, id, body) in [
+        ("get", "/call/lists", "", Value::Null),
+        ("get", "/list", "", Value::Null),
+        ("get", "/api/v1/calls", "", Value::Null),
+        ("get", "/api/v1/calls/{id}", "up", Value::Null),
+        ("post", "/api/v1/calls", "", json!({"to": "sip:nobody@127.0.0.1:9", "id": "ours"})),
+        ("get", "/api/v1/calls/{id}/sip", "ours", Value::Null),
+        ("post", "/call/{id}/command", "up", pause.clone()),
+        ("post", "/api/v1/calls/{id}/commands", "up", pause),
+        ("post", "/api/v1/tickets", "", json!({})),
+        ("get", "/api/playbooks", "", Value::Null),
+        ("post", "/api/playbooks/{name}", "other.md", Value::String(PLAYBOOK.into())),
+        ("post", "/api/v1/playbooks/validate", "", Value::String("---\nasr: 7\n---\n".into())),
+        ("post", "/api/playbook/run", "", json!({"playbook": "hello.md"})),
+        ("get", "/api/records", "", Value::Null),
+        ("get", "/api/v1/records", "", Value::Null),
+        ("get", "/api/v1/records/{id}", "ended", Value::Null),
+        ("get", "/api/v1/registrations", "", Value::Null),
+        ("get", "/iceservers", "", Value::Null),
+        ("get", "/health", "", Value::Null),
+        ("get", "/openapi.json", "", Value::Null),
+        ("get", "/schemas", "", Value::Null),
+        ("get", "/kill/{id}", "ours", Value::Null),
+        ("post", "/call/kill/{id}", "up", Value::Null),
+    ] {
+        let url = rig.url(&path.replace("{id}", id).replace("{name}", id));
+        let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+        let request =
+            if method == "get" { Client::new().get(url) } else { Client::new().post(url).body(body) };
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status().as_u16().to_string(), answer.text().await.unwrap());
+        let promised = &described["paths"][path][method]["responses"][&status]["content"];
+        let shape = promised.get("application/json").unwrap_or_else(|| panic!("{path}: {status} {text}"));
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(mismatch(&described, &shape["schema"], &value), None, "{method} {path}: {text}");
+        seen.insert((method, path));
+    }
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let answers = operation["responses"].as_object().unwrap().values();
+            let json =
+                answers.filter(|answer| answer["content"].get("application/json").is_some()).count() > 0;
+            assert!(
+                !json || seen.contains(&(method.as_str(), path.as_str())),
+                "{method} {path} was not asked"
+            );
+        }
+    }
     rig.server.stop().await;
 }
 

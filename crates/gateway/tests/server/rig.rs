@@ -19,6 +19,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::schema;
+
 /// Nothing in these tests takes so long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -254,7 +256,8 @@ impl Client {
         }
     }
 
-    /// Keeps an event. One without a field that its documents promise fails the test.
+    /// Keeps an event. One without a field that its documents promise fails the test, and so does one that is not as its
+    /// schema says.
     fn note(&mut self, text: &str) -> Value {
         let event: Value = serde_json::from_str(text).unwrap();
         let name = event["event"].as_str().unwrap();
@@ -262,6 +265,7 @@ impl Client {
             PROMISED.iter().find(|(event, _)| *event == name).map_or(["timestamp"].as_slice(), |row| row.1);
         let missing: Vec<_> = fields.iter().filter(|field| event[**field].is_null()).collect();
         assert!(missing.is_empty(), "{event} has no {missing:?}");
+        schema::check_event(&event);
         self.seen.push(name.to_owned());
         self.events.push(event.clone());
         event

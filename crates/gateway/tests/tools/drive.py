@@ -1,7 +1,9 @@
 """Drives every command of a WebSocket call with nothing but Python's standard library.
 
-Usage: drive.py HOST PORT. The server offers the synthesizer `fake` and the file `tone.wav`.
-Ends with status 0 when every command had its effect, else with the one that had not.
+Usage: drive.py HOST PORT NEIGHBOUR DESK SECOND. The server at PORT offers the synthesizer `fake` and the file `tone.wav`,
+and calls to DESK, a SIP URI, wait there for a client. The server at NEIGHBOUR places calls, and answers those to SECOND.
+Ends with status 0 when every command had its effect, and prints the names of those that were driven; else tells the one
+that had not.
 """
 
 import base64
@@ -11,6 +13,9 @@ import os
 import socket
 import struct
 import sys
+import time
+import urllib.parse
+import urllib.request
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -76,11 +81,14 @@ class WebSocket:
 class Call:
     """A call: commands out, events and sound in."""
 
+    driven = set()
+
     def __init__(self, host, port, path):
         self.socket = WebSocket(host, port, path)
-        self.heard = 0
+        self.sound = b""
 
     def do(self, command, **fields):
+        Call.driven.add(command)
         self.socket.send(TEXT, json.dumps({"command": command, **fields}).encode())
 
     def until(self, name, **wanted):
@@ -88,7 +96,7 @@ class Call:
         while True:
             opcode, data = self.socket.receive()
             if opcode == BINARY:
-                self.heard += len(data)
+                self.sound += data
             elif opcode == CLOSE:
                 raise AssertionError(f"closed before {name} {wanted}")
             elif opcode == TEXT:
@@ -96,11 +104,22 @@ class Call:
                 if event["event"] == name and all(event.get(k) == v for k, v in wanted.items()):
                     return event
 
+    def marked(self):
+        """Waits until the call has done all that it was told, and all sound before that is here."""
+        mark = f"mark {time.monotonic()}"
+        self.do("history", speaker="user", text=mark)
+        self.until("addHistory", speaker="user", text=mark)
+
     def closed(self):
         while True:
             opcode, data = self.socket.receive()
             if opcode == CLOSE:
                 return struct.unpack(">H", data[:2])[0]
+
+
+def loudest(sound):
+    """The largest sample of s16le sound."""
+    return max((abs(sample) for (sample,) in struct.iter_unpack("<h", sound)), default=0)
 
 
 def speech(call):
@@ -125,39 +144,118 @@ def speech(call):
 
 
 def files(call):
-    before = call.heard
+    call.sound = b""
     call.do("play", url="tone.wav", playId="tone")
     call.until("trackStart", playId="tone")
     call.until("trackEnd", playId="tone")
-    assert call.heard > before
+    assert loudest(call.sound) > 1000
     call.do("play", url="tone.wav")
     call.until("trackStart", playId="tone.wav")
     call.do("pause")
+    call.marked()
+    time.sleep(1.5)
+    call.sound = b""
+    call.marked()
+    assert len(call.sound) < 32000, f"{len(call.sound)} bytes of a second came while it was paused"
     call.do("resume")
+    call.until("trackEnd", playId="tone.wav")
+    assert loudest(call.sound) > 1000
+    call.do("play", url="tone.wav")
+    call.until("trackStart", playId="tone.wav")
     call.do("interrupt", fadeOutMs=20)
     assert call.until("trackEnd", playId="tone.wav")["duration"] < 1000
     call.do("play", url="missing.wav")
-    call.until("error")
+    call.until("error", code=404)
 
 
-def rest(call, name):
-    call.do("mute", trackId=name)
-    call.do("unmute")
-    call.do("history", speaker="user", text="noted")
-    call.until("addHistory", speaker="user", text="noted")
-    for command, fields in (
-        ("accept", {"option": {}}),
-        ("ringing", {"earlyMedia": True}),
-        ("candidate", {"candidates": ["candidate:1 1 UDP 1 192.0.2.1 9 typ host"]}),
-        ("dance", {}),
+def quiet(call):
+    for command, muted in (("mute", True), ("unmute", False)):
+        call.do(command, trackId="server-side-track")
+        call.marked()
+        call.sound = b""
+        call.do("play", url="tone.wav")
+        call.until("trackEnd", playId="tone.wav")
+        assert (loudest(call.sound) == 0) == muted, f"{command}: {loudest(call.sound)}"
+
+
+def recordings(call):
+    for action, state in (("start", "started"), ("pause", "paused"), ("resume", "resumed"), ("stop", "stopped")):
+        call.do("record", action=action)
+        call.until("recording", state=state)
+
+
+def second_party(call, second):
+    options = {"moh": "tone.wav", "autoHangup": False}
+    call.do("refer", caller="sip:py@127.0.0.1", callee=second, options=options)
+    call.until("trackStart", playId="tone.wav")
+    call.until("answer", refer=True)
+    call.do("hangup", refer=True)
+    call.until("hangup", refer=True)
+
+
+def refused(call):
+    for command, fields, code in (
+        ("accept", {"option": {}}, 409),
+        ("ringing", {"earlyMedia": True}, 409),
+        ("candidate", {"candidates": ["candidate:1 1 UDP 1 192.0.2.1 9 typ host"]}, 501),
+        ("dance", {}, 400),
     ):
         call.do(command, **fields)
-        call.until("error")
+        call.until("error", code=code)
+    Call.driven.remove("dance")
     call.socket.send(BINARY, bytes(641))
 
 
+class Desk:
+    """Calls that come in and wait for a client."""
+
+    def __init__(self, host, port, neighbour, uri):
+        self.host, self.port, self.neighbour, self.uri = host, port, neighbour, uri
+
+    def ring(self):
+        """A call that waits: its caller, and the client that has it."""
+        caller = Call(self.host, self.neighbour, "/call/sip")
+        caller.do("invite", option={"callee": self.uri})
+        deadline = time.monotonic() + 20
+        waiting = []
+        while not waiting:
+            assert time.monotonic() < deadline, "the call has not come"
+            time.sleep(0.05)
+            with urllib.request.urlopen(f"http://{self.host}:{self.port}/api/v1/calls") as answer:
+                calls = json.load(answer)["calls"]
+            waiting = [call["id"] for call in calls if call["callType"] == "sip" and call["state"] != "up"]
+        client = Call(self.host, self.port, "/call/sip?id=" + urllib.parse.quote(waiting[0]))
+        client.until("incoming")
+        return caller, client
+
+    def refuses(self):
+        caller, client = self.ring()
+        client.do("reject", reason="Busy Here", code=486)
+        caller.until("reject", code=486)
+        client.until("hangup", reason="rejected")
+        assert client.closed() == caller.closed() == 1000
+
+    def answers(self):
+        caller, client = self.ring()
+        client.do("ringing", ringtone="tone.wav")
+        caller.until("ringing", earlyMedia=True)
+        client.do("accept", option={})
+        client.until("answer")
+        caller.until("answer")
+        client.do("dtmf", digits="4#")
+        caller.until("dtmf", digit="4")
+        caller.until("dtmf", digit="#")
+        for command, on in (("hold", True), ("unhold", False)):
+            client.do(command)
+            client.until("hold", onHold=on, by="system")
+            caller.until("hold", onHold=on, by="remote")
+        client.do("hangup", headers={"X-Result": "ok"})
+        caller.until("hangup", initiator="callee")
+        client.until("hangup", initiator="system")
+
+
 def main():
-    host, port = sys.argv[1], int(sys.argv[2])
+    host, port, neighbour, desk, second = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
     option = {"codec": "pcm", "sampleRate": 16000, "tts": {"provider": "fake"}}
     for invite in ("invite", "start"):
         call = Call(host, port, f"/call?id=py-{invite}")
@@ -167,10 +265,17 @@ def main():
         if invite == "invite":
             speech(call)
             files(call)
-            rest(call, f"py-{invite}")
-        call.do("hangup", reason="done", initiator="caller", headers={"X-Result": "ok"})
+            quiet(call)
+            recordings(call)
+            second_party(call, second)
+            refused(call)
+        call.do("hangup", reason="done", initiator="caller")
         call.until("hangup")
         assert call.closed() == 1000
+    desk = Desk(host, port, neighbour, desk)
+    desk.refuses()
+    desk.answers()
+    print("\n".join(sorted(Call.driven)))
 
 
 main()
