@@ -29,6 +29,8 @@ pub struct Order {
     pub option: CallOption,
     /// Who talks there; absent: whoever sends commands.
     pub playbook: Option<Arc<Playbook>>,
+    /// Keys of the request that are unknown, of which the call tells.
+    pub unknown: Vec<String>,
 }
 
 /// Why a call is not placed.
@@ -50,6 +52,9 @@ pub enum Unplaced {
     NotBegun,
 }
 
+/// Most unknown keys that are told.
+const MOST_UNKNOWN: usize = 100;
+
 /// How long a call may take to begin.
 const BEGIN: Duration = Duration::from_secs(5);
 
@@ -59,7 +64,7 @@ const BEGIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When an address is none, when there is no place for the call, or when it does not begin.
 pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, Unplaced> {
-    let Order { id, option, playbook } = order;
+    let Order { id, option, playbook, unknown } = order;
     let address = |field, text: &str| call::dialable(text).map_err(|why| Unplaced::Address { field, why });
     address("to", option.callee.as_deref().unwrap_or_default())?;
     if let Some(caller) = option.caller.as_deref().filter(|caller| !caller.is_empty()) {
@@ -93,6 +98,9 @@ pub async fn place(app: &Arc<App>, order: Order) -> Result<CallHandle, Unplaced>
         id,
     };
     let call = app.begin(Beginning { setup, place, port: None, unclaimed: true }).await;
+    for key in unknown.into_iter().take(MOST_UNKNOWN) {
+        let _ = call.send(ToCall::UnknownKey(key)).await;
+    }
     let invite = Command::Invite(Invite { option: Box::new(option) });
     // A call that is over already has said why in its record.
     let _ = call.send(ToCall::Command(Box::new(invite))).await;
@@ -145,7 +153,7 @@ pub async fn at_start(app: Arc<App>, callee: String) {
         tracing::info!(call = ?id, "no playbook talks in the call of --call; a client of /call/sip may");
     }
     let option = CallOption { callee: Some(callee), ..CallOption::default() };
-    if let Err(error) = place(&app, Order { id, option, playbook }).await {
+    if let Err(error) = place(&app, Order { id, option, playbook, unknown: Vec::new() }).await {
         tracing::error!(%error, "the call of --call is not placed");
     }
 }

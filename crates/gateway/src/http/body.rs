@@ -14,9 +14,9 @@ use super::{problem, problem_at};
 /// closed loses the answer (RFC 9112 section 9.6). One that announces more is refused at once.
 const MOST_READ: usize = 3 * MAX_MESSAGE;
 
-/// A JSON body; an empty one is an empty object. Unknown keys are passed over.
+/// A JSON body, and the keys in it that are unknown; an empty one is an empty object.
 #[derive(Debug)]
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct Body<T>(pub(super) T, pub(super) Vec<String>);
 
 /// A body as text.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         } else {
             read::json(&text).map_err(|e| wrong_field(&e))?
         };
-        read::value(value).map(|read| Body(read.value)).map_err(|e| wrong_field(&e))
+        read::value(value).map(|read| Body(read.value, read.unknown)).map_err(|e| wrong_field(&e))
     }
 }
 

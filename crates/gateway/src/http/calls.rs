@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use call::CallHandle;
 use call::handle::{Phase, ToCall};
+use call::setup::Playbooks as _;
 use protocol::rest::{CallPhase, CallState, CallStates, CommandTaken, PlaceCall, SipLadder};
 use protocol::{Command, limits};
 
@@ -81,7 +82,7 @@ pub(super) async fn command(State(door): State<Door>, Path(id): Path<String>, Te
 }
 
 /// `POST /api/v1/calls`.
-pub(super) async fn place(State(door): State<Door>, Body(asked): Body<PlaceCall>) -> Response {
+pub(super) async fn place(State(door): State<Door>, Body(asked, unknown): Body<PlaceCall>) -> Response {
     if asked.to.is_empty() {
         return problem_at(StatusCode::BAD_REQUEST, "to: the URI to call is missing", Some("to".into()));
     }
@@ -99,7 +100,13 @@ pub(super) async fn place(State(door): State<Door>, Body(asked): Body<PlaceCall>
     let mut option = asked.option.map(|option| *option).unwrap_or_default();
     option.callee = Some(asked.to);
     option.caller = asked.caller.or(option.caller);
-    let order = Order { id, option, playbook };
+    if let Some(name) = &option.playbook
+        && let Err(failure) = door.app.playbooks.find(name).await
+    {
+        let failure = failure.at("option.playbook");
+        return problem_at(StatusCode::BAD_REQUEST, failure.to_string(), Some(failure.field));
+    }
+    let order = Order { id, option, playbook, unknown };
     if let Err(error) = limits::option("option", &order.option) {
         return wrong_field(&error);
     }

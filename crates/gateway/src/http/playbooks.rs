@@ -91,7 +91,7 @@ fn too_large(text: &str) -> Option<String> {
 
 /// `POST /api/playbook/run`: places a call to `to`, or has the playbook wait for a client who opens a call with the
 /// answered id.
-pub(super) async fn run(State(door): State<Door>, Body(asked): Body<RunPlaybook>) -> Response {
+pub(super) async fn run(State(door): State<Door>, Body(asked, unknown): Body<RunPlaybook>) -> Response {
     let held = match asked_playbook(&door, asked.playbook, asked.content).await {
         Ok(held) => held,
         Err(refused) => return *refused,
@@ -102,7 +102,7 @@ pub(super) async fn run(State(door): State<Door>, Body(asked): Body<RunPlaybook>
     };
     if let Some(to) = asked.to.filter(|to| !to.is_empty()) {
         let option = CallOption { callee: Some(to), ..CallOption::default() };
-        let order = Order { id: id.clone(), option, playbook: Some(held.playbook) };
+        let order = Order { id: id.clone(), option, playbook: Some(held.playbook), unknown };
         if let Err(why) = originate::place(&door.app, order).await {
             return not_placed(&why);
         }

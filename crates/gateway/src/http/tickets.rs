@@ -21,7 +21,7 @@ use crate::config::words::Scope;
 pub(super) async fn issue(
     State(door): State<Door>,
     Extension(who): Extension<Who>,
-    Body(asked): Body<AskTicket>,
+    Body(asked, _): Body<AskTicket>,
 ) -> Response {
     let scope = match asked.scope.as_deref().map(Scope::from_word) {
         None => Scope::Control,

@@ -76,7 +76,7 @@ impl Sounds {
     }
 
     async fn file(&self, name: &str, sound: mpsc::Sender<Sound>) -> Result<(), Failure> {
-        let shown = protocol::read::shown(name);
+        let shown = format!("{:?}", protocol::read::shown(name));
         let (roots, own, name) = (self.roots.clone(), self.own.clone(), name.to_owned());
         let open = move || {
             let path = files::find_under(&roots, &name).map_err(|e| path_failure(&e))?;
@@ -94,9 +94,11 @@ impl Sounds {
             Decoding::open(Origin::Local(file), extension).map_err(unsound)
         };
         let played = async { send(apart(open).await?, &sound).await };
-        played
-            .await
-            .map_err(|failure: Failure| Failure { why: format!("{shown:?}: {}", failure.why), ..failure })
+        played.await.map_err(|failure: Failure| {
+            // What is wrong with the name itself names it already.
+            let why = Some(failure.why.clone()).filter(|why| why.starts_with(&shown));
+            Failure { why: why.unwrap_or_else(|| format!("{shown}: {}", failure.why)), ..failure }
+        })
     }
 }
 

@@ -42,6 +42,7 @@ async fn a_file_that_cannot_be_played_is_told_by_the_key_that_names_it_and_by_ki
         let (came, field, error) = refused(&mut client, json!({"command": "play", "url": file})).await;
         assert_eq!((came, field.as_str()), (*code, "url"), "{file}: {error}");
         assert!(error.starts_with("url: "), "{error}");
+        assert!(error.matches(file).count() <= 1, "it is named once: {error}");
         client.event("trackEnd").await;
         client.send(json!({"command": "hangup"})).await;
         client.event("hangup").await;

@@ -274,6 +274,11 @@ async fn a_call_that_could_not_be_sent_is_refused_with_its_field() {
         let (status, told) = posted(&rig, "/api/v1/calls", &body).await;
         assert_eq!((status, told["field"].as_str()), (400, Some(field)), "{body}: {told}");
     }
+    for name in ["none.md", "../hello.md"] {
+        let body = json!({"to": "sip:a@127.0.0.1", "option": {"playbook": name}});
+        let (status, told) = posted(&rig, "/api/v1/calls", &body).await;
+        assert_eq!((status, told["field"].as_str()), (400, Some("option.playbook")), "{told}");
+    }
     assert_eq!(rig.server.app().calls.counts().total, 0);
     rig.server.stop().await;
 }
@@ -370,6 +375,16 @@ async fn a_request_places_a_call_and_its_playbook_talks_there() {
         (201, Some("mine"), Some("sip"))
     );
     assert_eq!(placed["callee"], to);
+    let odd = json!({"id": "odd", "to": to, "colour": "red", "option": {"tts": {"colour": "blue"}}});
+    assert_eq!(posted(&rig, "/api/v1/calls", odd).await.0, 201);
+    let mut watching = reqwest::get(rig.url("/api/v1/calls/odd/events")).await.unwrap();
+    let mut told = String::new();
+    let keys = ["\"unknownKey\":\"colour\"", "\"unknownKey\":\"option.tts.colour\""];
+    while !keys.iter().all(|key| told.contains(key)) {
+        let chunk = timeout(PATIENCE, watching.chunk()).await.unwrap().unwrap();
+        told.push_str(std::str::from_utf8(&chunk.unwrap_or_else(|| panic!("{told}"))).unwrap());
+    }
+    assert_eq!(posted(&rig, "/call/odd/command", json!({"command": "hangup"})).await.0, 202);
     assert!(placed["startedAt"].as_str().unwrap() > "2020", "{placed}");
     let ids = [started["session_id"].as_str().unwrap(), "mine"];
     for id in ids {
@@ -377,7 +392,7 @@ async fn a_request_places_a_call_and_its_playbook_talks_there() {
         rig.until("an answer", |_| call.info().answered_ms).await;
         assert_eq!(posted(&rig, &format!("/call/{id}/command"), json!({"command": "hangup"})).await.0, 202);
     }
-    let records = rig.until("the records", |rig| Some(rig.records()).filter(|all| all.len() == 2)).await;
+    let records = rig.until("the records", |rig| Some(rig.records()).filter(|all| all.len() == 3)).await;
     for id in ids {
         let record = records.iter().find(|record| record.call_id == id).unwrap();
         assert_eq!((record.status_code, record.callee.as_str()), (200, to.as_str()));
