@@ -21,8 +21,8 @@ const EXPIRES: Duration = Duration::from_secs(600);
 /// Time between two tries to find a registrar whose name has no address.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Every account of the configuration.
-#[derive(Debug, Default)]
+/// Every account of the configuration. Clones share them.
+#[derive(Clone, Debug, Default)]
 pub struct Accounts {
     rows: Vec<Arc<Row>>,
 }
@@ -53,6 +53,8 @@ struct Row {
     proxy: Option<String>,
     id: OnceLock<RegistrationId>,
     standing: watch::Sender<Standing>,
+    /// The way that its calls are to take, the next hop first.
+    route: watch::Sender<Vec<String>>,
 }
 
 impl Accounts {
@@ -69,7 +71,8 @@ impl Accounts {
                 since: app::now(),
             };
             let (user, proxy) = (user.clone(), proxy.clone());
-            Arc::new(Row { user, proxy, id: OnceLock::new(), standing: watch::Sender::new(standing) })
+            let (standing, route) = (watch::Sender::new(standing), watch::Sender::default());
+            Arc::new(Row { user, proxy, id: OnceLock::new(), standing, route })
         };
         Accounts { rows: config.register_users.iter().map(row).collect() }
     }
@@ -77,6 +80,13 @@ impl Accounts {
     /// How each stands, in the order of the configuration.
     pub fn standings(&self) -> Vec<Standing> {
         self.rows.iter().map(|row| row.standing.borrow().clone()).collect()
+    }
+
+    /// The way that the registrar gives to calls of the account for `host` (`Service-Route`, RFC 3608), the next hop
+    /// first; empty if it gives none.
+    pub(crate) fn route(&self, host: &str) -> Vec<String> {
+        let row = self.rows.iter().find(|row| is_for(&row.user, host));
+        row.map(|row| row.route.borrow().clone()).unwrap_or_default()
     }
 
     /// What keeps each account that is not disabled registered, until `closing`; to be spawned.
@@ -166,7 +176,14 @@ impl Row {
     fn note(&self, state: &RegistrationState) {
         match state {
             RegistrationState::Trying => self.stands("trying", None),
-            RegistrationState::Registered { .. } => self.stands("registered", None),
+            RegistrationState::Registered { route, .. } => {
+                self.route.send_if_modified(|known| {
+                    let changed = known != route;
+                    known.clone_from(route);
+                    changed
+                });
+                self.stands("registered", None);
+            }
             RegistrationState::Failed { code, reason, .. } => {
                 self.stands("failed", Some((*code, reason.clone())));
             }

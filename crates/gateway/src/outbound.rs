@@ -10,7 +10,7 @@ use call::setup::{Dial, Dialer, Line, Undialled};
 use protocol::option::SipOption;
 use sip::{Credentials, SipHandle};
 
-use crate::accounts;
+use crate::accounts::{self, Accounts};
 use crate::config::{Config, RegisterUser, Rewrite};
 use crate::ladder::Ladders;
 use crate::media_names::MediaNames;
@@ -27,19 +27,15 @@ pub struct Lines {
     ports: Ports,
     names: Arc<MediaNames>,
     ladders: Ladders,
+    accounts: Accounts,
     config: Arc<Config>,
 }
 
 impl Lines {
-    /// Lines over `sip`, with sound on `ports`; what passes on them is shown in `ladders`.
-    pub(crate) fn new(
-        sip: SipHandle,
-        ports: Ports,
-        names: Arc<MediaNames>,
-        ladders: Ladders,
-        config: Config,
-    ) -> Self {
-        Lines { sip, ports, names, ladders, config: Arc::new(config) }
+    /// Lines over `sip`, with sound on the ports of `parts`; what passes on them is shown in its ladders.
+    pub(crate) fn new(sip: SipHandle, parts: LineParts, config: Config) -> Self {
+        let LineParts { ports, names, ladders, accounts } = parts;
+        Lines { sip, ports, names, ladders, accounts, config: Arc::new(config) }
     }
 
     fn may_call(&self, callee: &str) -> bool {
@@ -55,6 +51,14 @@ impl Lines {
         tracing::warn!(?callee, "sip.destinations does not allow this call");
         Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() })
     }
+}
+
+/// What lines are made of.
+pub(crate) struct LineParts {
+    pub(crate) ports: Ports,
+    pub(crate) names: Arc<MediaNames>,
+    pub(crate) ladders: Ladders,
+    pub(crate) accounts: Accounts,
 }
 
 /// The way to a callee: where a rewrite sends it, else through the proxy, else where its URI leads.
@@ -112,9 +116,16 @@ impl Dialer for Lines {
     async fn open(&self, dial: Dial) -> Result<Line, Undialled> {
         self.check(&dial.callee)?;
         let way = way(&self.config, &dial.callee)?;
-        let targets = self.names.resolver().targets(&way.uri).await.map_err(|error| Undialled {
+        // Whoever calls by another account than the registered one does not go its way.
+        let own = dial.sip.username.as_deref().is_some_and(|user| !user.is_empty());
+        let route = if own { Vec::new() } else { self.accounts.route(&way.host) };
+        let next = match (&way.proxy, route.first()) {
+            (None, Some(first)) => first,
+            _ => &way.uri,
+        };
+        let targets = self.names.resolver().targets(next).await.map_err(|error| Undialled {
             code: 503,
-            reason: format!("{}: {error}", protocol::read::shown(&way.uri)),
+            reason: format!("{}: {error}", protocol::read::shown(next)),
         })?;
         // A resolver that succeeds gives at least one.
         let nearest = targets.first().ok_or(Undialled { code: 503, reason: "no target".into() })?.address;
@@ -132,6 +143,7 @@ impl Dialer for Lines {
             call_id: Some(call_id),
             targets,
             proxy: way.proxy,
+            route,
             credentials: credentials(&dial.sip, &way.host, &self.config.register_users),
             keep: Box::new(port),
         };

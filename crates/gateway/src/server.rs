@@ -32,7 +32,7 @@ use crate::library::Sounds;
 use crate::mcp::Servers;
 use crate::media_names::MediaNames;
 use crate::media_pass::Passes;
-use crate::outbound::Lines;
+use crate::outbound::{LineParts, Lines};
 use crate::parked::Parked;
 use crate::playbooks::Folder;
 use crate::policy;
@@ -127,11 +127,9 @@ impl Server {
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
         let egress = Egress::new(&config.useragent, &config.egress)?;
         let playbooks = Folder::new(config.playbook_path.clone(), config.media_roots.clone());
-        let ports = Ports::new(
-            config.rtp_bind_ip.or(config.addr).unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip()),
-            config.rtp_start_port,
-            config.rtp_end_port,
-        );
+        let ports = ports(&config);
+        let accounts = Accounts::new(&config);
+        let lines = line_parts(&ports, &names, &ladders, &accounts);
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
             providers: speech_cache::around(
@@ -145,7 +143,7 @@ impl Server {
             fetcher: Arc::new(egress.clone()),
             passes: Arc::new(Passes::new(&egress)),
             tools: Arc::new(Servers::new(egress.clone(), config.mcp_programs.clone())),
-            dialer: dialer(&handle, &ports, &names, &ladders, &config),
+            dialer: Arc::new(Lines::new(handle.clone(), lines, config.clone())),
             records: records_in,
             reports: reports_in,
         };
@@ -158,7 +156,7 @@ impl Server {
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
-        let keepers = Doorkeepers { access, egress, ports, ladders, names: names.clone() };
+        let keepers = Doorkeepers { access, egress, ports, ladders, names: names.clone(), accounts };
         let app = Arc::new(build(config, keepers, services, playbooks));
         watch(&mut driver, &app, handle.local_addr())?;
         let stop_records = CancellationToken::new();
@@ -283,14 +281,21 @@ fn names(driver: &mut Driver, sip: &SipHandle, config: &Config) -> Result<Arc<Me
     Ok(Arc::new(names))
 }
 
-fn dialer(
-    sip: &SipHandle,
-    ports: &Ports,
-    names: &Arc<MediaNames>,
-    ladders: &Ladders,
-    config: &Config,
-) -> Arc<Lines> {
-    Arc::new(Lines::new(sip.clone(), ports.clone(), names.clone(), ladders.clone(), config.clone()))
+/// The ports of RTP.
+fn ports(config: &Config) -> Ports {
+    let bind = config.rtp_bind_ip.or(config.addr);
+    let bind = bind.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip());
+    Ports::new(bind, config.rtp_start_port, config.rtp_end_port)
+}
+
+/// What calls of ours are made of.
+fn line_parts(ports: &Ports, names: &Arc<MediaNames>, ladders: &Ladders, accounts: &Accounts) -> LineParts {
+    LineParts {
+        ports: ports.clone(),
+        names: names.clone(),
+        ladders: ladders.clone(),
+        accounts: accounts.clone(),
+    }
 }
 
 fn certificate(config: &Config) -> io::Result<Option<Tls>> {
@@ -307,6 +312,7 @@ struct Doorkeepers {
     ports: Ports,
     ladders: Ladders,
     names: Arc<MediaNames>,
+    accounts: Accounts,
 }
 
 fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
@@ -333,7 +339,7 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
     }
     App {
         access: keepers.access,
-        accounts: Accounts::new(&config),
+        accounts: keepers.accounts,
         egress: keepers.egress,
         calls: Calls::new(config.max_calls),
         ports: keepers.ports,

@@ -20,6 +20,9 @@ pub struct Outbound {
     pub targets: Vec<Hop>,
     /// URI of the outbound proxy; it becomes a `Route`, and the targets are the proxy's.
     pub proxy: Option<String>,
+    /// Further URIs for the `Route`, behind the proxy's: the `Service-Route` of the account that calls. Without a proxy
+    /// the targets are the first one's.
+    pub route: Vec<String>,
     /// Our offer. Without it the peer makes one in its answer, which `acknowledge` answers.
     pub sdp: Option<String>,
     /// `Call-ID`; a random one if absent.
@@ -48,6 +51,7 @@ impl Outbound {
             display_name: None,
             targets: vec![target.into()],
             proxy: None,
+            route: Vec::new(),
             sdp: None,
             call_id: None,
             headers: Vec::new(),

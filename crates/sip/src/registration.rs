@@ -61,6 +61,9 @@ pub enum RegistrationState {
         until: Time,
         /// When it is refreshed.
         next: Time,
+        /// The way that calls of the account are to take (`Service-Route`, RFC 3608), the next hop first: at most eight
+        /// URIs of at most 512 bytes. A longer way, or one that cannot be read, is none.
+        route: Vec<String>,
     },
     /// The last try failed.
     Failed {
@@ -186,8 +189,8 @@ impl Registration {
         self.account.targets = targets;
     }
 
-    /// The registrar has granted this time. Returns when to refresh.
-    pub(crate) fn granted(&mut self, now: Time, grant: Duration) -> Time {
+    /// The registrar has granted this time, and calls go this way. Returns when to refresh.
+    pub(crate) fn granted(&mut self, now: Time, grant: Duration, route: Vec<String>) -> Time {
         let grant = grant.min(ASKED.1);
         let wait = grant.mul_f64(0.75).min(grant.saturating_sub(MARGIN)).max(PACE);
         let next = now.saturating_add(wait);
@@ -195,7 +198,7 @@ impl Registration {
         self.failures = 0;
         self.lengthened = false;
         self.held = self.flow.as_ref().map(|flow| (flow.address.ip().to_canonical(), until));
-        self.state = RegistrationState::Registered { until, next };
+        self.state = RegistrationState::Registered { until, next, route };
         next
     }
 

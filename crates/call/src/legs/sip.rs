@@ -53,6 +53,8 @@ pub struct Route {
     pub targets: Vec<Hop>,
     /// URI of the outbound proxy.
     pub proxy: Option<String>,
+    /// Further URIs of the way, behind the proxy: those that a registrar gives to calls of its account.
+    pub route: Vec<String>,
     /// What answers a challenge.
     pub credentials: Option<Credentials>,
     /// What lives as long as the leg, such as its media port.
@@ -181,6 +183,7 @@ impl SipLeg {
             display_name: None,
             targets: route.targets.clone(),
             proxy: route.proxy.clone(),
+            route: route.route.clone(),
             sdp: Some(call.sdp),
             call_id: route.call_id.clone(),
             headers: list(call.headers),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::baresip::Hook;
 use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
-use crate::raw_phone::{RawPhone, sdp};
+use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{Client, PATIENCE, Rig};
 use crate::takeovers::{callee, caller, content};
 
@@ -125,6 +125,46 @@ async fn an_account_that_is_disabled_is_not_registered_and_the_one_beside_it_is(
         disabled.recv(&mut [0; 64]).is_err(),
         "nothing ever came to the registrar of the disabled account"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_an_account_take_the_way_that_its_registrar_has_given() {
+    let bound = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (registrar, edge, desk) = (bound(), bound(), bound());
+    let server = registrar.local_addr().unwrap().to_string();
+    let rig = Rig::start_with(|config| {
+        config.register_users =
+            vec![RegisterUser { server, username: "1001".into(), ..RegisterUser::default() }];
+    })
+    .await;
+    let way = format!("<sip:{};lr>", edge.local_addr().unwrap());
+    let callee = format!("sip:desk@{}", desk.local_addr().unwrap());
+    let [registrar, edge, desk] =
+        [registrar, edge, desk].map(|socket| RawPhone::at(socket, rig.server.sip_addr()));
+    let register = registrar.asked("REGISTER").await;
+    let ours = value(&register, "Contact");
+    let granted =
+        format!("200 OK\r\nContact: {ours};expires=600\r\nService-Route: {way}, <sip:home.test;lr>");
+    registrar.answer(&register, &granted, "").await;
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !rig.get("/api/v1/registrations").await.1.contains("\"registered\"") {
+        assert!(tokio::time::Instant::now() < until, "the account is not registered");
+    }
+    // Who calls by another account goes straight to the callee.
+    for (sip, phone, routes) in [
+        (json!({}), &edge, format!("{way}\r\nRoute: <sip:home.test;lr>")),
+        (json!({"username": "other", "password": "x"}), &desk, String::new()),
+    ] {
+        let mut client = rig.connect("/call/sip").await;
+        client.send(json!({"command": "invite", "option": {"callee": callee, "sip": sip}})).await;
+        let invite = phone.asked("INVITE").await;
+        assert!(invite.starts_with(&format!("INVITE {callee} SIP/2.0\r\n")), "{invite}");
+        assert_eq!(invite.contains("\r\nRoute: "), !routes.is_empty());
+        assert!(invite.contains(&routes), "{invite}");
+        phone.answer(&invite, "486 Busy Here", "").await;
+        assert_eq!(client.event("reject").await["code"], 486);
+    }
+    rig.server.stop().await;
 }
 
 /// The packets of a capture: who sent each to whom, and what.

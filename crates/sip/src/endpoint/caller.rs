@@ -73,6 +73,9 @@ impl Endpoint {
         if let Some(proxy) = &call.proxy {
             draft.line("Route", loose(&callable(proxy)?));
         }
+        for hop in &call.route {
+            draft.line("Route", loose(&callable(hop)?));
+        }
         let name = call.display_name.as_deref().map(quoted).unwrap_or_default();
         let tag = self.random.word();
         draft.line("From", [name.as_bytes(), b"<", &from[..], b">;tag=", tag.as_bytes()].concat());

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sipx_sip::headers::address::ContactValue;
+use sipx_sip::headers::address::{ContactValue, ServiceRoute};
 use sipx_sip::headers::misc::Expires;
-use sipx_sip::{HeaderName, Headers, Response, TuEvent, Uri};
+use sipx_sip::{Address, HeaderName, Headers, Response, TuEvent, Uri};
 
 use super::Endpoint;
 use super::caller::{callable, loose, quoted};
@@ -22,6 +22,9 @@ use crate::uris::same_contact;
 
 /// Silence after which a NAT may forget a way: it keeps datagrams' for 30 s at least, mostly.
 const KEEP_ALIVE: Time = Time::from_secs(25);
+/// Most URIs of a `Service-Route`, and the longest.
+const MAX_ROUTE: usize = 8;
+const MAX_ROUTE_URI: usize = 512;
 /// What a registration that failed without an answer says.
 const SILENT: &str = "the registrar is silent";
 
@@ -188,7 +191,7 @@ impl Endpoint {
             let what = (200, "the registrar does not list our contact".to_owned());
             return self.register_failed(now, id, what, None);
         };
-        let next = registration.granted(now, grant);
+        let next = registration.granted(now, grant, service_route(&response.headers));
         self.set_alarm(id, next);
         if let Some(registration) = self.registrations.get(id) {
             self.wire.schedule.set(now.saturating_add(KEEP_ALIVE), Due::KeepAlive(id, registration.alarm));
@@ -275,6 +278,22 @@ fn granted(headers: &Headers, ours: &str, asked: Duration) -> Option<Duration> {
         listed.iter().filter(|(uri, _)| same_contact(uri, &ours)).map(|(_, seconds)| *seconds).max();
     let alike = listed.iter().filter(|(uri, _)| uri.decoded_user() == ours.decoded_user());
     exactly.or_else(|| alike.map(|(_, seconds)| *seconds).min()).map(Duration::from_secs)
+}
+
+/// The way that a registrar gives to calls of the account (RFC 3608 section 5); empty if it gives none, or one that is too
+/// long or cannot be read. A route that does not say `lr` would have the Request-URI rewritten: it is none either.
+fn service_route(headers: &Headers) -> Vec<String> {
+    let mut route = Vec::new();
+    for hop in headers.typed_all::<ServiceRoute>() {
+        let Ok(ServiceRoute(Address { uri, .. })) = hop else { return Vec::new() };
+        let loose = uri.params().is_some_and(|params| params.contains("lr"));
+        let text = text(&uri.to_bytes());
+        if !loose || text.len() > MAX_ROUTE_URI || route.len() >= MAX_ROUTE {
+            return Vec::new();
+        }
+        route.push(text);
+    }
+    route
 }
 
 /// A header that says a number of seconds, and perhaps a comment behind it.

@@ -68,7 +68,7 @@ fn it_registers_answers_the_challenge_and_refreshes_at_three_quarters() {
     desk.hear(grant(&second, 120));
     let state = desk.endpoint.registration(id).unwrap();
     let (until, next_at) = (Duration::from_secs(120), Duration::from_secs(90));
-    assert_eq!(state, &RegistrationState::Registered { until, next: next_at });
+    assert_eq!(state, &RegistrationState::Registered { until, next: next_at, route: Vec::new() });
     let (at, refresh) = next(&mut desk, 100);
     assert_eq!((at, header(&refresh, "CSeq")), (90_000, Some("3 REGISTER")));
     let answer = header(&refresh, "Authorization").unwrap();
@@ -399,4 +399,47 @@ fn an_account_registers_anew_when_its_connection_is_gone() {
     desk.endpoint.unreachable(desk.now, &hop, Obstacle::NoWay);
     let (wait, again) = next(&mut desk, 3);
     assert!((1_000..=2_000).contains(&wait) && again.starts_with("REGISTER "), "{wait}");
+}
+
+#[test]
+fn the_way_that_a_registrar_gives_to_calls_is_told_and_taken() {
+    let hops = |n: usize| (0..n).map(|i| format!("<sip:p{i}.example;lr>")).collect::<Vec<_>>().join(", ");
+    let told = |line: &str| {
+        let mut desk = Desk::new();
+        let (_, register) = begin(&mut desk, &[PHONE]);
+        let granted = grant(&register, 600).replace("Content-Length", &format!("{line}Content-Length"));
+        desk.hear(granted);
+        match desk.registrations.last() {
+            Some(RegistrationState::Registered { route, .. }) => route.clone(),
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let two = "Service-Route: <sip:edge.example;lr>\r\nService-Route: <sip:home.example:5070;lr;x=1>\r\n";
+    let route = told(two);
+    assert_eq!(route, ["sip:edge.example;lr", "sip:home.example:5070;lr;x=1"]);
+    assert_eq!(told(&format!("Service-Route: {}\r\n", hops(8))).len(), 8);
+    for none in [
+        String::new(),
+        format!("Service-Route: {}\r\n", hops(9)),
+        format!("Service-Route: <sip:{}.example;lr>\r\n", "x".repeat(600)),
+        "Service-Route: <sip:strict.example>\r\n".into(),
+        "Service-Route: nonsense\r\n".into(),
+    ] {
+        assert!(told(&none).is_empty(), "{none}");
+    }
+    for proxy in [None, Some("sip:out.example".to_owned())] {
+        let mut desk = Desk::new();
+        let target = PHONE.parse::<SocketAddr>().unwrap();
+        let call = sip::Outbound {
+            route: route.clone(),
+            proxy: proxy.clone(),
+            ..sip::Outbound::new("sip:bob@pbx.example", "sip:alice@pbx.example", target)
+        };
+        desk.endpoint.invite(desk.now, &call).unwrap();
+        let invite = desk.sent().remove(0).1;
+        let given: Vec<&str> = invite.lines().filter_map(|line| line.strip_prefix("Route: ")).collect();
+        let service = ["<sip:edge.example;lr>", "<sip:home.example:5070;lr;x=1>"];
+        let ours = proxy.iter().map(|_| "<sip:out.example;lr>").chain(service).collect::<Vec<_>>();
+        assert_eq!(given, ours);
+    }
 }

@@ -108,7 +108,7 @@ async fn a_registrar_takes_our_answer() {
     let registered = state.wait_for(|state| matches!(state, RegistrationState::Registered { .. }));
     let in_time =
         tokio::time::timeout(Duration::from_secs(15), registered).await.expect("in time").unwrap().clone();
-    let RegistrationState::Registered { until, next } = in_time else { panic!() };
+    let RegistrationState::Registered { until, next, .. } = in_time else { panic!() };
     assert_eq!((until - next).as_secs(), 30, "a quarter of the 120 s that were granted");
     assert!(succeeded(sipp));
 }
