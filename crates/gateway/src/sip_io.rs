@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use audio::Codec;
@@ -280,8 +280,13 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
 
 /// Our side of the media with the peer at `peer`, on this RTP port.
 pub(crate) fn local_media(config: &Config, peer: SocketAddr, port: u16) -> LocalMedia {
+    let (address, other) = match config.external_ip {
+        Some(external) => (external, None),
+        None => media_addresses(config, peer),
+    };
     LocalMedia {
-        address: config.external_ip.unwrap_or_else(|| media_address(config, peer)),
+        address,
+        other,
         port,
         codecs: codecs(&config.codecs),
         telephone_event: config.codecs.contains(&CodecName::TelephoneEvent),
@@ -300,13 +305,23 @@ fn keys() -> KeyRing {
     KeyRing::of_all(&random)
 }
 
-/// The address for SDP: the bound one, or the one by which the peer is reached.
-fn media_address(config: &Config, peer: SocketAddr) -> IpAddr {
-    config
-        .rtp_bind_ip
-        .or(config.addr)
-        .filter(|address| !address.is_unspecified())
-        .unwrap_or_else(|| ports::address_towards(peer))
+/// The address for SDP, and the one of the other kind where RTP's sockets serve both: the bound one, or the one by which
+/// the peer is reached.
+fn media_addresses(config: &Config, peer: SocketAddr) -> (IpAddr, Option<IpAddr>) {
+    let bound = config.rtp_bind_ip.or(config.addr).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    if !bound.is_unspecified() {
+        return (bound, None);
+    }
+    let near = ports::address_towards(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+    // Of the addresses for documentation nobody is asked: they only say which way the rest of the world is.
+    let four = || ports::address_towards(SocketAddr::from(([192, 0, 2, 1], 9)));
+    let six = || ports::address_towards(SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9)));
+    match (bound, near) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => (near, None),
+        (IpAddr::V4(_), IpAddr::V6(_)) => (four(), None),
+        (IpAddr::V6(_), IpAddr::V4(_)) => (near, Some(six())),
+        (IpAddr::V6(_), IpAddr::V6(_)) => (near, Some(four())),
+    }
 }
 
 /// The rows of the codec table that the configuration allows, in its order.
@@ -364,5 +379,30 @@ async fn announce(app: &App, call: &CallHandle, announcement: &InviteWebhook) {
         let reject = Reject { reason: "Service Unavailable".into(), code: Some(503) };
         // A call that is over needs no refusal.
         let _ = call.send(ToCall::Command(Box::new(Command::Reject(reject)))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_is_wanted_at_an_address_of_a_kind_that_its_socket_has() {
+        let told = |bind: Option<&str>, peer: &str| {
+            let rtp_bind_ip = bind.map(|ip| ip.parse().unwrap());
+            let config = Config { rtp_bind_ip, ..Config::default() };
+            let (address, other) = media_addresses(&config, peer.parse().unwrap());
+            (address.is_ipv4(), other.map(|other| other.is_ipv4()))
+        };
+        for (bind, peer, expected) in [
+            (None, "127.0.0.1:5060", (true, None)),
+            (None, "[::1]:5060", (true, None)),
+            (Some("0.0.0.0"), "[::1]:5060", (true, None)),
+            (Some("::"), "[::1]:5060", (false, Some(true))),
+            (Some("::"), "[::ffff:127.0.0.1]:5060", (true, Some(false))),
+            (Some("::1"), "127.0.0.1:5060", (false, None)),
+        ] {
+            assert_eq!(told(bind, peer), expected, "{bind:?} {peer}");
+        }
     }
 }

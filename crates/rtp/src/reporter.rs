@@ -114,6 +114,13 @@ impl Reporter {
         Report { bye: true, ..self.report(now, ntp, outgoing) }.write(out);
     }
 
+    /// Our stream has the identity `ssrc` from the next packet on. Appends the report that ends `outgoing`, as it was
+    /// called up to now (RFC 3550 section 8.2).
+    pub fn rename(&mut self, now: CallTime, ntp: u64, (outgoing, ssrc): (&Outgoing, u32), out: &mut Vec<u8>) {
+        self.bye(now, ntp, outgoing, out);
+        (self.ours, self.sent, self.packets) = (ssrc, [None; REMEMBERED], [0; 2]);
+    }
+
     /// The figures so far.
     pub fn quality(&self) -> Quality {
         let (packets, expected) = self.reception.total();

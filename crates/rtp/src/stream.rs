@@ -64,6 +64,12 @@ impl Outgoing {
         self.count(event.payload.len());
     }
 
+    /// Goes on under another identity, because the peer has ours: to those who hear it a new stream, of which nothing
+    /// has been sent yet (RFC 3550 section 8.2).
+    pub fn rename(&mut self, ssrc: u32) {
+        *self = Outgoing { ssrc, silent: true, packets: 0, octets: 0, ..*self };
+    }
+
     /// RTP time of the next sample to be sent.
     pub fn timestamp(&self) -> u32 {
         self.timestamp

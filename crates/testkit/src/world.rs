@@ -576,6 +576,7 @@ fn after(mut next: CallTime, now: CallTime) -> CallTime {
 fn local() -> LocalMedia {
     LocalMedia {
         address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        other: None,
         port: 20_000,
         codecs: audio::CODECS.to_vec(),
         telephone_event: true,

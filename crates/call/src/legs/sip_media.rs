@@ -13,6 +13,8 @@ use crate::media::order::{RtpPlan, Start};
 pub struct LocalMedia {
     /// The address the peer is to send to, as it sees it (`external_ip`).
     pub address: IpAddr,
+    /// The one of the other kind (IPv4 or IPv6), where the RTP port serves both.
+    pub other: Option<IpAddr>,
     /// The RTP port.
     pub port: u16,
     /// The codecs we allow, best first.
@@ -47,6 +49,8 @@ pub struct SipMedia {
     local: LocalMedia,
     encryption: Encryption,
     offer: Option<String>,
+    /// The caller has made no offer yet, and ours is not answered.
+    unasked: bool,
     /// What we sent last in this dialog.
     sent: Option<String>,
     /// Which way sound is to flow as far as we are concerned; less than both ways holds the far end.
@@ -71,6 +75,7 @@ impl SipMedia {
         SipMedia {
             local,
             encryption: Encryption::default(),
+            unasked: offer.is_none(),
             offer,
             sent: None,
             direction: Direction::SendRecv,
@@ -83,12 +88,13 @@ impl SipMedia {
     /// with keys of its own, which no two parties may share.
     pub(crate) fn successor(&self, offer: Option<String>, source: IpAddr, keys: KeyRing) -> Self {
         let local = LocalMedia { signalling: Some(source), keys, ..self.local.clone() };
-        SipMedia { local, offer, sent: None, held: false, codec: None, ..self.clone() }
+        let unasked = offer.is_none();
+        SipMedia { local, offer, unasked, sent: None, held: false, codec: None, ..self.clone() }
     }
 
     /// Media of a call that we place.
     pub fn outbound(local: LocalMedia) -> Self {
-        SipMedia::inbound(None, local)
+        SipMedia { unasked: false, ..SipMedia::inbound(None, local) }
     }
 
     /// Says whether sound may go in clear, before the first description is made.
@@ -115,12 +121,14 @@ impl SipMedia {
     }
 
     /// Answers an offer inside the dialog, or makes one when it has none. An offer of a call that is not answered yet is
-    /// what the answer to the call will say.
+    /// what the answer to the call will say, the first one of a caller that had made none included.
     pub(crate) fn reoffer(&mut self, offer: Option<&str>, start: Start) -> Result<Agreed, SdpError> {
         match offer {
             Some(offer) => {
                 let agreed = self.answer_to(offer, start)?;
-                self.offer = self.offer.take().map(|_| offer.to_owned());
+                if self.offer.is_some() || std::mem::take(&mut self.unasked) {
+                    self.offer = Some(offer.to_owned());
+                }
                 Ok(agreed)
             }
             None => Ok(self.offer_ours()),
@@ -130,6 +138,7 @@ impl SipMedia {
     /// Takes in the answer to the offer we made.
     pub(crate) fn answered(&mut self, answer: &str, start: Start) -> Result<RtpPlan, SdpError> {
         let media = sdp::read_answer(&self.described(), answer)?;
+        self.unasked = false;
         Ok(self.plan(media, start))
     }
 
@@ -158,7 +167,14 @@ impl SipMedia {
     }
 
     fn answer_to(&mut self, offer: &str, start: Start) -> Result<Agreed, SdpError> {
-        let answer = sdp::answer(offer, &self.described())?;
+        let answer = match (sdp::answer(offer, &self.described()), self.local.other) {
+            (Err(SdpError::AddressFamily { .. }), Some(other)) => {
+                let answer = sdp::answer(offer, &Local { address: other, ..self.described() })?;
+                self.local.other = Some(std::mem::replace(&mut self.local.address, other));
+                answer
+            }
+            (answer, _) => answer?,
+        };
         self.sent = Some(answer.sdp.clone());
         // An offer says by itself whether it holds us.
         self.held = answer.media.held;
@@ -207,5 +223,62 @@ impl SipMedia {
         self.codec = Some(media.codec);
         let learning = if self.local.latching { Learning::On } else { Learning::Off };
         RtpPlan { media, learning, signalling: self.local.signalling, start }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media(other: Option<&str>) -> SipMedia {
+        SipMedia::inbound(
+            None,
+            LocalMedia {
+                address: "192.0.2.2".parse().unwrap(),
+                other: other.map(|ip| ip.parse().unwrap()),
+                port: 4000,
+                codecs: vec![&audio::codec::g711::PCMU],
+                telephone_event: false,
+                latching: false,
+                name: "a".into(),
+                origin_id: 1,
+                signalling: None,
+                keys: KeyRing::of_all(&[7; sdp::RING_BYTES]),
+            },
+        )
+    }
+
+    fn offer(kind: &str, address: &str) -> String {
+        format!("v=0\r\nc=IN {kind} {address}\r\nm=audio 4000 RTP/AVP 0\r\n")
+    }
+
+    #[test]
+    fn an_offer_of_the_other_kind_of_addresses_is_met_where_the_socket_has_both_and_refused_where_not() {
+        let start = Start::default();
+        let six = offer("IP6", "2001:db8::9");
+        let refused = media(None).reoffer(Some(&six), start).map(|agreed| agreed.sdp).unwrap_err();
+        assert_eq!((refused.status(), refused.warning()), (488, 301));
+        let mut both = media(Some("2001:db8::2"));
+        let said = |both: &mut SipMedia, offer: &str| both.reoffer(Some(offer), start).unwrap().sdp;
+        assert!(said(&mut both, &six).contains("c=IN IP6 2001:db8::2\r\n"));
+        assert!(both.make_offer().contains("c=IN IP6 2001:db8::2\r\n"), "a later offer of ours stays there");
+        assert!(said(&mut both, &offer("IP4", "192.0.2.9")).contains("c=IN IP4 192.0.2.2\r\n"));
+    }
+
+    #[test]
+    fn the_first_offer_of_a_caller_that_had_made_none_is_what_the_answer_to_the_call_says() {
+        let start = Start::default();
+        let first = offer("IP4", "192.0.2.9");
+        let mut early = media(None);
+        assert!(early.answer(start).unwrap().plan.is_none(), "we make the offer");
+        let said = early.reoffer(Some(&first), start).unwrap().sdp;
+        let answer = early.answer(start).unwrap();
+        assert!(answer.plan.is_some() && answer.sdp == said);
+        // Where our offer was answered, a later one of the peer's is its own matter.
+        let mut late = media(None);
+        let ours = late.answer(start).unwrap().sdp;
+        assert!(late.answered(&ours.replace("192.0.2.2", "192.0.2.9"), start).is_ok());
+        late.reoffer(Some(&first), start).unwrap();
+        assert_eq!(late.offer(), "");
     }
 }

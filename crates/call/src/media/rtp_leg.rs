@@ -1,5 +1,7 @@
 //! The sound of a SIP leg: RTP packets to frames and back.
 
+mod reports;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use rtp::dialer::{Dialer, Tick};
 use rtp::sdp::{Negotiated, Payload};
 use rtp::stream::{Outgoing, Source};
 use rtp::telephone_event::{Digits, EventPacket};
-use rtp::{Datagram, Quality, Reporter, Rtp};
+use rtp::{Datagram, Reporter, Rtp};
 
 use crate::media::guard::Guard;
 use crate::media::keys::Tones;
@@ -64,6 +66,10 @@ pub(crate) struct RtpLeg {
     began_unix_ms: u64,
     dialer: Dialer,
     tones: Tones,
+    /// Where packets under our own identity have come from last.
+    collided: Option<SocketAddr>,
+    /// The report that ends the stream that we have sent up to now under another identity.
+    parting: Option<Vec<u8>>,
     rate: u32,
 }
 
@@ -129,6 +135,8 @@ impl RtpLeg {
             began_unix_ms: plan.start.began_unix_ms,
             dialer: Dialer::default(),
             tones: Tones::default(),
+            collided: None,
+            parting: None,
             media,
             rate,
         }
@@ -187,6 +195,9 @@ impl RtpLeg {
         };
         if matches!(kind, Payload::Unknown) || !self.source.accept(now, from, &header) {
             return Arrived::Foreign;
+        }
+        if header.ssrc == self.outgoing.ssrc() {
+            self.collide(now, from);
         }
         self.reporter.heard(now, &header);
         if !self.media.direction.receives() {
@@ -328,61 +339,6 @@ impl RtpLeg {
         self.guard.close(&mut datagram).then_some(datagram)
     }
 
-    /// The report that is due, if one is.
-    pub(crate) fn report(&mut self, now: CallTime) -> Option<Report> {
-        if now < self.reporter.timeout() {
-            return None;
-        }
-        let mut bytes = Vec::with_capacity(REPORT_BYTES);
-        let ntp = self.ntp(now);
-        self.reporter.poll(now, ntp, &self.outgoing, &mut bytes);
-        self.addressed(bytes)
-    }
-
-    /// The last report, which says that our stream is over.
-    pub(crate) fn bye(&mut self, now: CallTime) -> Option<Report> {
-        let mut bytes = Vec::with_capacity(REPORT_BYTES);
-        let ntp = self.ntp(now);
-        self.reporter.bye(now, ntp, &self.outgoing, &mut bytes);
-        self.addressed(bytes)
-    }
-
-    /// The figures so far.
-    pub(crate) fn quality(&self) -> Quality {
-        self.reporter.quality()
-    }
-
-    /// Reads a report; `false` when it is none of the far end's.
-    fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> bool {
-        if !self.source.accepts_report(from) {
-            return false;
-        }
-        let ntp = self.ntp(now);
-        let Some(report) = self.guard.open_report(datagram).and_then(|length| datagram.get(..length)) else {
-            return false;
-        };
-        // That its stream is over is told by its signalling too.
-        self.reporter.receive(now, ntp, report);
-        rtp::rtcp::parse(report).next().is_some()
-    }
-
-    /// Where a report goes: beside the sound, as the description says; where the sound's address was learned, to the
-    /// port above it, as RFC 3550 section 11 has it.
-    fn addressed(&mut self, mut bytes: Vec<u8>) -> Option<Report> {
-        let sound = self.source.remote()?;
-        let shared = self.media.rtcp_mux;
-        let to = match self.media.rtcp {
-            _ if shared => sound,
-            Some(told) if told.ip() == sound.ip() => told,
-            _ => SocketAddr::new(sound.ip(), sound.port().checked_add(1)?),
-        };
-        self.guard.close_report(&mut bytes).then_some(Report { to, shared, bytes })
-    }
-
-    fn ntp(&self, now: CallTime) -> u64 {
-        rtp::rtcp::ntp(Duration::from_millis(self.began_unix_ms) + now.0)
-    }
-
     /// Sends digits, after those that still wait; those for which there is no room are left out as a whole.
     pub(crate) fn dial(&mut self, dialled: &Dialled) {
         let Dialled { digits, length, manner } = dialled;
@@ -477,7 +433,7 @@ mod tests {
     use super::*;
     use crate::media::order::Start;
 
-    const PEER: &str = "192.0.2.7:40000";
+    pub(super) const PEER: &str = "192.0.2.7:40000";
     const PEER_REPORTS: &str = "192.0.2.7:40001";
 
     fn keys() -> Keys {
@@ -486,7 +442,7 @@ mod tests {
         Keys { suite, ours: master(1), theirs: master(2) }
     }
 
-    fn leg(keys: Option<Keys>, rtcp_mux: bool) -> RtpLeg {
+    pub(super) fn leg(keys: Option<Keys>, rtcp_mux: bool) -> RtpLeg {
         let media = Negotiated {
             codec: &PCMU,
             payload_type: 0,
@@ -507,14 +463,19 @@ mod tests {
         RtpLeg::new(CallTime::ZERO, plan, 8000)
     }
 
-    fn sound(stream: &mut Outgoing) -> Vec<u8> {
+    pub(super) fn sound(stream: &mut Outgoing) -> Vec<u8> {
         let mut packet = Vec::new();
         stream.sound(0, 160, &[0x55; 160], &mut packet);
         packet
     }
 
     /// Lets `seconds` pass with sound both ways; the reports that went out.
-    fn talk(leg: &mut RtpLeg, stream: &mut Outgoing, seconds: u64, mut cipher: Option<Srtp>) -> Vec<Report> {
+    pub(super) fn talk(
+        leg: &mut RtpLeg,
+        stream: &mut Outgoing,
+        seconds: u64,
+        mut cipher: Option<Srtp>,
+    ) -> Vec<Report> {
         let mut reports = Vec::new();
         for tick in 0..seconds * 50 {
             let now = CallTime::ms(tick * 20);

@@ -81,6 +81,7 @@ fn begin(services: &Services, codec: &'static Codec) -> (CallHandle, Receiver<Ev
     );
     let media = LocalMedia {
         address: [127, 0, 0, 1].into(),
+        other: None,
         port,
         codecs: vec![codec],
         telephone_event: false,

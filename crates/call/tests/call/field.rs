@@ -176,6 +176,31 @@ fn speech_survives_bursts_of_loss_jitter_and_repetition() {
 }
 
 #[test]
+fn speech_that_is_overtaken_and_repeated_on_the_way_is_heard_whole() {
+    let mut pair = Pair::new(8000, |media| media);
+    let (mut count, mut kept) = (0, None);
+    let like = talk(&mut pair, |_, from, bytes| {
+        if from == 1 {
+            return vec![bytes];
+        }
+        count += 1;
+        // One packet of twenty comes behind the next one, and another one twice.
+        match count % 20 {
+            5 => {
+                kept = Some(bytes);
+                vec![]
+            }
+            6 => [Some(bytes), kept.take()].into_iter().flatten().collect(),
+            15 => vec![bytes.clone(), bytes],
+            _ => vec![bytes],
+        }
+    });
+    assert!(like >= 0.95, "{like}");
+    let stats = pair.ends[1].stats(LegId::MAIN).unwrap();
+    assert!(stats.lost <= 1, "what is only late is not lost, but for the first time: {stats:?}");
+}
+
+#[test]
 fn strangers_are_neither_heard_nor_answered() {
     let mut pair = Pair::new(8000, |media| media);
     let mut sequence = 0u16;

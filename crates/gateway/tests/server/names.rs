@@ -344,3 +344,19 @@ async fn a_callee_may_name_the_host_of_its_sound() {
     }
     rig.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_of_ipv6_to_sockets_of_ipv4_is_refused_with_a_warning() {
+    let (rig, mut told) = knowing().await;
+    let phone = RawPhone::towards(rig.server.sip_addr(), "six").await;
+    let six = sdp("[2001:db8::9]:4000".parse().unwrap()).replace("IN IP4", "IN IP6");
+    phone.invite_with("", &six).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "accept", "option": {}})).await;
+    let answer = phone.answered().await;
+    assert!(answer.starts_with("SIP/2.0 488 "), "{answer}");
+    assert!(value(&answer, "Warning").starts_with("301 active-call "), "{answer}");
+    client.event("hangup").await;
+    rig.server.stop().await;
+}

@@ -13,7 +13,8 @@ use super::{Answer, Direction, Local, Negotiated, STATIC_NOISE, SdpError, Teleph
 ///
 /// # Errors
 /// Says why the offer cannot be met, with the SIP status to answer ([`SdpError::status`]). An offer whose
-/// audio has port 0 is refused in a first offer, and is a hold in a later one ([`Local::previous`]).
+/// audio has port 0 is refused in a first offer, and is a hold in a later one ([`Local::previous`]), unless it puts
+/// something else in the place of the audio, such as a fax (T.38).
 pub fn answer(offer: &str, local: &Local) -> Result<Answer, SdpError> {
     let offer = Description::parse(offer)?;
     let (at, Agreed { media, crypto }) = choose(&offer, local)?;
@@ -35,21 +36,23 @@ struct Agreed {
 /// The first audio line that suits, an encrypted one if possible; when none does, what is wrong with the
 /// first one.
 fn choose(offer: &Description, local: &Local) -> Result<(usize, Agreed), SdpError> {
-    let (mut refusal, mut clear) = (SdpError::NoAudio, None);
+    let (mut refusal, mut clear, mut off) = (SdpError::NoAudio, None, None);
     for (at, media) in offer.media.iter().enumerate().filter(|(_, media)| media.is_audio()) {
         match agree(offer, media, local) {
+            Ok(agreed) if media.is_off() => off = off.or(Some((at, agreed))),
             Ok(agreed) if agreed.crypto.is_some() => return Ok((at, agreed)),
             Ok(agreed) => clear = clear.or(Some((at, agreed))),
             Err(error) if refusal == SdpError::NoAudio => refusal = error,
             Err(_) => {}
         }
     }
-    clear.ok_or(refusal)
+    clear.or(off).ok_or(refusal)
 }
 
 fn agree(offer: &Description, media: &Media, local: &Local) -> Result<Agreed, SdpError> {
     media.check_transport(!matches!(local.security, Security::Off))?;
-    if media.is_off() && local.previous.is_none() {
+    let replaced = || offer.media.iter().any(|other| !other.is_audio() && !other.is_off());
+    if media.is_off() && (local.previous.is_none() || replaced()) {
         return Err(SdpError::NoAudio);
     }
     let (crypto, keys) = crypto::answer(local.security, media)?.unzip();

@@ -180,6 +180,21 @@ fn port_zero_is_a_refusal_at_first_and_a_hold_later() {
 }
 
 #[test]
+fn what_is_offered_in_place_of_the_audio_is_refused_and_audio_that_is_on_goes_before_audio_that_is_off() {
+    let first = agreed("m=audio 4000 RTP/AVP 0\r\n").sdp;
+    let later = Local { previous: Some(&first), ..local(ALL) };
+    let fax = answer(&offer("m=audio 0 RTP/AVP 0\r\nm=image 4100 udptl t38\r\n"), &later).unwrap_err();
+    assert_eq!((fax.status(), fax.warning()), (488, 304), "{fax}");
+    let beside = answer(&offer("m=audio 4000 RTP/AVP 0\r\nm=image 4100 udptl t38\r\n"), &later).unwrap();
+    assert!(beside.sdp.contains("m=image 0 udptl t38\r\n") && !beside.media.held);
+    let hold = answer(&offer("m=audio 0 RTP/AVP 0\r\nm=image 0 udptl t38\r\n"), &later).unwrap();
+    assert!(hold.media.held);
+    let moved = answer(&offer("m=audio 0 RTP/AVP 0\r\nm=audio 4200 RTP/AVP 0\r\n"), &later).unwrap();
+    assert_eq!(moved.media.remote, address("192.0.2.10:4200"));
+    assert!(moved.sdp.contains("m=audio 0 RTP/AVP 0\r\nm=audio "), "{}", moved.sdp);
+}
+
+#[test]
 fn the_version_counts_changes_only() {
     let first = agreed("m=audio 4000 RTP/AVP 0\r\n").sdp;
     assert!(first.contains("o=- 77 1 IN IP4"));
