@@ -173,6 +173,8 @@ pub(crate) struct OwnOffer {
     pub(crate) collisions: u8,
     /// While it waits after a collision: which alarm.
     pub(crate) waits: Option<u32>,
+    /// `CSeq` under which it was made first: after a challenge it has a later one.
+    pub(crate) seq: u32,
 }
 
 /// Provisional responses that the caller acknowledges (RFC 3262).
@@ -346,7 +348,7 @@ impl Dialog {
             }
             Chore::Session(alarm) => self.refreshing.awaits(alarm),
             Chore::OfferAgain(number) => self.own.as_ref().is_some_and(|own| own.waits == Some(number)),
-            Chore::GiveUpOffer(_) => self.own.is_some(),
+            Chore::GiveUpOffer(seq) => self.own.as_ref().is_some_and(|own| own.seq == seq),
             Chore::GiveUpTransfer(seq) => self.referral.as_ref().is_some_and(|referral| referral.seq == seq),
             Chore::GiveUpReferred(seq) => self.referred.as_ref().is_some_and(|waiting| waiting.seq == seq),
         }

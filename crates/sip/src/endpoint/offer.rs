@@ -59,7 +59,7 @@ impl Endpoint {
             return;
         }
         if let Some(what) = dialog.wanted.take() {
-            self.send_offer(now, id, OwnOffer { what, told: true, collisions: 0, waits: None });
+            self.send_offer(now, id, OwnOffer { what, told: true, collisions: 0, waits: None, seq: 0 });
         }
     }
 
@@ -68,11 +68,11 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.by_id.get(&id).filter(|dialog| dialog.is_quiet()) else { return };
         if let Some(sdp) = dialog.local_sdp.clone() {
             let what = Offering::Ours(sdp);
-            self.send_offer(now, id, OwnOffer { what, told: false, collisions: 0, waits: None });
+            self.send_offer(now, id, OwnOffer { what, told: false, collisions: 0, waits: None, seq: 0 });
         }
     }
 
-    fn send_offer(&mut self, now: Time, id: DialogId, offer: OwnOffer) {
+    fn send_offer(&mut self, now: Time, id: DialogId, mut offer: OwnOffer) {
         let Some((mut draft, way)) = self.inside_draft(id, "INVITE") else { return };
         draft.line("Contact", self.identity.contact(way.hop.transport));
         draft.line("Allow", ALLOW);
@@ -84,11 +84,11 @@ impl Endpoint {
             Offering::Theirs => Ok(draft.finish()),
         };
         let Ok(bytes) = written else { return };
-        if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
-            dialog.own = Some(offer);
-        }
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        let seq = dialog.path.local_seq;
+        offer.seq = seq;
+        dialog.own = Some(offer);
         if self.send_inside(now, (bytes, way), Job::of(id, Errand::Reoffer)) {
-            let seq = self.dialogs.by_id.get(&id).map_or(0, |dialog| dialog.path.local_seq);
             self.wire.remind(now.saturating_add(RINGING), id, Chore::GiveUpOffer(seq));
         }
     }
@@ -215,11 +215,8 @@ impl Endpoint {
     }
 
     pub(super) fn give_up_offer(&mut self, now: Time, id: DialogId, seq: u32) {
-        let dialog = self.dialogs.by_id.get(&id);
-        let open = dialog.is_some_and(|dialog| {
-            dialog.own.as_ref().is_some_and(|offer| offer.waits.is_none()) && dialog.path.local_seq == seq
-        });
-        if open {
+        let own = self.dialogs.by_id.get(&id).and_then(|dialog| dialog.own.as_ref());
+        if own.is_some_and(|own| own.waits.is_none() && own.seq == seq) {
             self.offer_unanswered(now, id);
         }
     }

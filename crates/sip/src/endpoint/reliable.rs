@@ -127,8 +127,12 @@ impl Endpoint {
         }
         let answered = early.waiting.take().is_some_and(|waiting| waiting.answers);
         early.agreed |= answered && matches!(dialog.state, State::Invited { offered: true, .. });
-        let waits = matches!(dialog.state, State::Invited { .. });
-        let takes = waits && early.agreed && dialog.reoffer.is_none();
+        // A caller that has made no offer yet may make its first one here.
+        let waits = match dialog.state {
+            State::Invited { offered, .. } => early.agreed || !offered,
+            _ => false,
+        };
+        let takes = waits && dialog.reoffer.is_none();
         let offer = sdp(&arrival.request.headers, arrival.request.body());
         if offer.is_some() && takes {
             return self.take_offer(now, id, arrival, (OfferMethod::Prack, offer));

@@ -104,6 +104,13 @@ impl Endpoint {
                 return Ok(());
             }
         };
+        // The first offer of a caller whose INVITE had none is answered: ours in the 200 of the call repeats that.
+        if let (OfferMethod::Prack, State::Invited { offered: had, .. }) = (method, &mut found.state) {
+            *had = true;
+            if let Some(early) = found.early.as_mut() {
+                early.agreed = true;
+            }
+        }
         // The session timer's terms are those of the first INVITE until that is answered.
         let early = matches!(found.state, State::Invited { .. } | State::Calling(_));
         let kept = if early { found.terms.take() } else { None };

@@ -50,6 +50,44 @@ fn hold_and_resume_are_offered_and_answered() {
 }
 
 #[test]
+fn a_peer_that_rings_for_ever_at_a_reinvite_is_given_up_after_a_challenge_and_other_requests_too() {
+    for challenged in [false, true] {
+        let mut desk = Desk::new();
+        let login = Some(sip::Credentials::new("us", "secret"));
+        let target = crate::desk::PHONE.parse::<std::net::SocketAddr>().unwrap();
+        let call = sip::Outbound {
+            sdp: Some(SDP.into()),
+            credentials: login,
+            ..sip::Outbound::new("sip:bob@192.0.2.1", "sip:us@192.0.2.2", target)
+        };
+        let dialog = desk.endpoint.invite(desk.now, &call).unwrap();
+        let invite = desk.sent().remove(0).1;
+        desk.hear(respond(&invite, 200));
+        desk.endpoint.reoffer(desk.now, dialog, &hold()).unwrap();
+        let mut offer = desk.sent().remove(0).1;
+        if challenged {
+            let asks = "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n\", qop=\"auth\"";
+            offer = request(desk.hear(crate::digest_client::refuse(&offer, 401, asks))).unwrap();
+        }
+        desk.hear(respond(&offer, 180));
+        let digit = sip::InDialog {
+            method: sip::InDialogMethod::Info,
+            content_type: String::new(),
+            body: Vec::new(),
+            headers: Vec::new(),
+        };
+        desk.endpoint.request_inside(desk.now, dialog, &digit).unwrap();
+        let info = desk.sent().remove(0).1;
+        desk.hear(respond(&info, 200));
+        desk.wait(Duration::from_secs(179));
+        assert_eq!(desk.story(), ["Answered", "Responded"], "challenged: {challenged}");
+        let sent = desk.wait(Duration::from_secs(2));
+        assert!(sent.iter().any(|(_, text)| text.starts_with("BYE ")), "challenged: {challenged}");
+        assert_eq!(desk.story()[2], "OfferRefused");
+    }
+}
+
+#[test]
 fn a_peer_that_is_asked_for_an_offer_gets_our_answer_in_the_ack() {
     let mut desk = Desk::new();
     let (_, dialog) = desk.call();

@@ -126,6 +126,49 @@ fn an_offer_in_a_prack_is_answered_in_its_200_and_the_answer_to_the_call_waits_f
 }
 
 #[test]
+fn a_caller_without_an_offer_may_make_its_first_one_in_a_prack() {
+    let (mut desk, mut phone) = (Desk::new(), Phone::new("c1"));
+    phone.extra = "Require: 100rel\r\n".into();
+    desk.hear(phone.request("INVITE", ""));
+    let dialog = desk.dialog();
+    desk.endpoint.ring(desk.now, dialog, None).unwrap();
+    let early = desk.sent().remove(0).1;
+    phone.learn(&early);
+    phone.extra = format!("RAck: {} 1 INVITE\r\n", header(&early, "RSeq").unwrap());
+    assert!(desk.hear(phone.request("PRACK", SDP)).is_empty());
+    desk.endpoint.answer_reoffer(desk.now, dialog, Ok("v=0\r\nours\r\n")).unwrap();
+    let answer = desk.sent().remove(0).1;
+    assert!(answer.starts_with("SIP/2.0 200 ") && answer.ends_with("ours\r\n"), "{answer}");
+    desk.endpoint.answer(desk.now, dialog, "v=0\r\nours\r\n", &[]).unwrap();
+    let answer = desk.sent().remove(0).1;
+    phone.extra = String::new();
+    phone.seq = 1;
+    assert!(desk.hear(phone.ack("")).is_empty());
+    phone.seq = 2;
+    let Some(SipEvent::Established { sdp: None, .. }) = desk.events.last() else {
+        panic!("{:?}", desk.events)
+    };
+    assert!(answer.ends_with("ours\r\n") && desk.wait(Duration::from_secs(5)).is_empty());
+    assert_eq!(desk.story(), ["Invited", "Reoffered Prack", "Established"]);
+    // A refused one changes nothing: the offer is still to be made.
+    let (mut desk, mut phone) = (Desk::new(), Phone::new("c2"));
+    phone.extra = "Require: 100rel\r\n".into();
+    desk.hear(phone.request("INVITE", ""));
+    let dialog = desk.dialog();
+    desk.endpoint.ring(desk.now, dialog, None).unwrap();
+    let early = desk.sent().remove(0).1;
+    phone.learn(&early);
+    phone.extra = format!("RAck: {} 1 INVITE\r\n", header(&early, "RSeq").unwrap());
+    desk.hear(phone.request("PRACK", SDP));
+    desk.endpoint.answer_reoffer(desk.now, dialog, Err(sip::Rejection::new(488))).unwrap();
+    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
+    desk.sent();
+    (phone.extra, phone.seq) = (String::new(), 1);
+    desk.hear(phone.ack(SDP));
+    assert!(matches!(desk.events.last(), Some(SipEvent::Established { sdp: Some(_), .. })));
+}
+
+#[test]
 fn an_offer_before_the_answer_leaves_the_terms_of_the_session_timer_to_the_answer() {
     let (mut desk, mut phone) = (Desk::new(), Phone::new("c1"));
     phone.extra = "Supported: 100rel, timer\r\nSession-Expires: 200;refresher=uac\r\n".into();
