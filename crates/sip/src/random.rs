@@ -42,3 +42,36 @@ impl Random {
         format!("{:016x}", hasher.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The bits of a word, as 24 digits that are read one by one.
+    fn bits(word: &str) -> u128 {
+        assert_eq!(word.len(), 24, "96 bits in hexadecimal");
+        u128::from_str_radix(word, 16).unwrap()
+    }
+
+    #[test]
+    fn what_a_forger_would_have_to_guess_has_96_bits_by_chance() {
+        let mut random = Random::new([7; 32]);
+        let words: Vec<u128> = (0..4_096).map(|_| bits(&random.word())).collect();
+        assert_eq!(words.iter().collect::<HashSet<_>>().len(), words.len(), "none comes twice");
+        for bit in 0..96 {
+            let set = words.iter().filter(|word| *word >> bit & 1 == 1).count();
+            // Six standard deviations of fair coins.
+            assert!((1_856..=2_240).contains(&set), "bit {bit} is set {set} times of 4096");
+            let kept = words.windows(2).filter(|pair| (pair[0] ^ pair[1]) >> bit & 1 == 0).count();
+            assert!((1_856..=2_240).contains(&kept), "bit {bit} stays {kept} times of 4095");
+        }
+        let branch = random.branch();
+        bits(branch.strip_prefix("z9hG4bK").unwrap());
+        let mut other = Random::new([8; 32]);
+        assert!(!words.contains(&bits(&other.word())), "another seed has other words");
+        assert_ne!(random.tag_for(b"1", b"a"), other.tag_for(b"1", b"a"));
+        assert_eq!(random.tag_for(b"1", b"a").len(), 16, "64 bits");
+    }
+}

@@ -4,7 +4,9 @@
 mod accepted;
 mod aliases;
 mod canonical;
+mod probes;
 mod refusals;
 mod schema;
 mod secrets;
+mod seeds;
 mod wrong_types;

@@ -99,6 +99,13 @@ fn a_stranger_cannot_end_a_call() {
     let forged = wrong(&|p| p.extra = "X: 1\r\n".into()).replace(";tag=alice", ";tag=mallory");
     assert_eq!(status(&desk.give("203.0.113.9:5060", forged)), 481);
     assert_eq!(desk.story(), ["Invited", "Established"]);
+    // Whoever knows the tags is the peer, wherever it is: carriers have proxies on several hosts, and phones move.
+    assert!(phone.to_tag.len() == 24 && phone.to_tag.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let nearly = wrong(&|p| p.to_tag.replace_range(23.., if p.to_tag.ends_with('0') { "1" } else { "0" }));
+    assert_eq!(status(&desk.give("203.0.113.9:5060", nearly)), 481);
+    let known = wrong(&|p| p.extra = "X: 2\r\n".into());
+    assert_eq!(status(&desk.give("203.0.113.9:5060", known)), 200);
+    assert_eq!(desk.story(), ["Invited", "Established", "Ended Bye"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod driver;
 mod forks;
 mod hostile;
 mod injection;
+mod ipv6;
 mod legacy_peer;
 mod lossy_link;
 mod named_hops;
