@@ -25,15 +25,16 @@
 //!   0.0        client sends {"command":"invite","option":{}}
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
+//!                                           wants a fax,
 //!                                           vanishes, returns, gives up while we answer,
 //!                                           lets our answer wait, lets our answer go,
 //!                                           never lets our answer go
 //!   5.0        caller sends us to sip:c@d      in place of another call; or: bob takes over (from the second; gives up while he
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
-//!   1.0        callee rings                 or: rings with sound, answers, hangs up, refuses 486 Busy Here,
-//!                                           answers without description, says "hello", presses 5 by
-//!                                           info, holds, resumes, wants an offer, wants clear sound,
-//!                                           sends us to sip:c@d;
+//!   1.0        callee rings                 or: rings with sound, rings with broken sound, answers,
+//!                                           hangs up, refuses 486 Busy Here, answers without description,
+//!                                           says "hello", presses 5 by info, holds, resumes,
+//!                                           wants an offer, wants clear sound, sends us to sip:c@d;
 //!                                           second and third: whom `refer` calls
 //!   1.0        model says "At nine."             a speech-to-speech model: or says for 70s "..."; hears the caller
 //!                                            begin, or end; understands "hours?"; calls goto_scene {"scene":"a"};
@@ -59,6 +60,11 @@ use crate::world::{Act, Doing, Opening, Party, World};
 /// An offer of sound in clear.
 const CLEAR: &str = "v=0\r\no=- 7 99 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
     m=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
+/// An offer of a fax in the place of the sound (T.38).
+const FAX: &str = "v=0\r\no=- 7 99 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+    m=audio 0 RTP/AVP 0\r\nm=image 40002 udptl t38\r\n";
+/// What is no description.
+const BROKEN: &str = "v=0\r\nm=audio forty RTP/AVP 0\r\n";
 /// Between the halves.
 const DIVIDER: &str = "---\n";
 /// What every script's configuration gives.
@@ -329,6 +335,7 @@ fn act(what: &str) -> Result<Act, String> {
         "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
         "caller holds" => Act::Hold(true),
         "caller resumes" => Act::Hold(false),
+        "caller wants a fax" => Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()) }),
         "bob takes over" => Act::TakeOver(LegId::MAIN, false),
         "bob gives up while he takes over" => Act::TakeOver(LegId::MAIN, true),
         "bob takes over from the second" => Act::TakeOver(LegId(1), false),
@@ -406,6 +413,9 @@ fn party(what: &str) -> Result<Party, String> {
     Ok(match what {
         "rings" => Party::Rings(false),
         "rings with sound" => Party::Rings(true),
+        "rings with broken sound" => {
+            Party::Says(LegEvent::Ringing { code: 183, sdp: Some(BROKEN.to_owned()) })
+        }
         "answers" => Party::Answers,
         "answers without description" => Party::AnswersBare,
         "holds" => Party::Holds(true),

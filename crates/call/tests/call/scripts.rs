@@ -56,6 +56,7 @@ scripts! {
     ducked_for_a_backchannel
     ducked_for_a_noise
     ducked_then_stopped
+    early_description_that_cannot_be_read
     empty_tts_hangs_up
     encrypted_call_is_answered_encrypted
     eou_by_a_model_that_runs_here
@@ -63,6 +64,7 @@ scripts! {
     eou_fails_and_silence_ends_the_turn
     goodbye_when_the_server_stops
     goodbye_that_takes_too_long
+    fax_in_place_of_the_sound
     graceful_interrupt
     greeting_then_answer
     handover_fails_after_the_second_party_left

@@ -238,6 +238,29 @@ async fn a_webhook_that_fails_is_passed_over_and_without_any_the_call_gets_503()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_never_answers_costs_its_time_and_no_more() {
+    // The kernel takes connections to it, and nobody reads what they bring.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = format!("http://{}/hook", nobody.local_addr().unwrap());
+    let (willing, mut told) = hook(StatusCode::OK).await;
+    for (urls, code) in [(vec![mute.clone()], 503), (vec![mute.clone(), willing], 480)] {
+        let rig = Rig::start_with(|config| {
+            webhooks(config, &urls);
+            config.webhook_timeout = Seconds(Duration::from_secs(1));
+            config.accept_timeout = Seconds(Duration::from_secs(2));
+        })
+        .await;
+        let phone = Phone::open().await.unwrap();
+        // Far below the 5 s that an address has where nothing is configured.
+        let refusal = timeout(Duration::from_secs(4), refused(&phone, &rig, "anyone")).await;
+        assert_eq!(refusal.expect("a refusal in time"), code);
+        phone.close().await;
+        rig.server.stop().await;
+    }
+    assert!(told.try_recv().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_and_one_without_ports_refuse_with_503() {
     let rig = Rig::start_with(|config| {
         playbooks(config, Vec::new(), Some("hello.md"));

@@ -64,6 +64,44 @@ async fn two_drivers_talk_and_the_channels_close_with_the_call() {
 }
 
 #[tokio::test]
+async fn a_socket_of_both_families_reaches_both_and_one_of_ipv4_passes_ipv6_over() {
+    let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let four = phone.local_addr().unwrap();
+    let config = |seed| Config::new("127.0.0.1:0".parse().unwrap(), [seed; 32]);
+    // Where this host has no IPv6 there is one socket to look at.
+    for (listen, reach) in [("127.0.0.1:0", (true, false)), ("[::]:0", (true, true))] {
+        let Ok((driver, handle, _calls)) = Driver::bind(listen.parse().unwrap(), config(1)).await else {
+            continue;
+        };
+        assert_eq!((handle.reach().v4, handle.reach().v6), reach, "{listen}");
+        #[allow(clippy::disallowed_methods, reason = "the runtime of the test owns and ends the task")]
+        tokio::spawn(driver.run());
+        let mut call = Outbound::new("sip:bob@127.0.0.1", "sip:alice@127.0.0.1", four);
+        if !reach.1 {
+            call.targets
+                .insert(0, std::net::SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], four.port())).into());
+        }
+        let (_, mut events) = handle.invite(call).await.unwrap();
+        let mut datagram = [0; 2_000];
+        // A target that is tried in vain costs four seconds.
+        let soon = tokio::time::timeout(Duration::from_secs(3), phone.recv(&mut datagram)).await;
+        let length = soon.unwrap_or_else(|_| panic!("{listen}: nothing comes")).unwrap();
+        assert!(datagram[..length].starts_with(b"INVITE "));
+        let six = Outbound::new(
+            "sip:bob@[::1]",
+            "sip:alice@127.0.0.1",
+            "[::1]:9".parse::<std::net::SocketAddr>().unwrap(),
+        );
+        let (_, mut lost) = handle.invite(six).await.unwrap();
+        if !reach.1 {
+            assert_eq!(next(&mut lost).await, "Failed Unreachable(NoRoute)");
+        }
+        events.close();
+        handle.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn every_datagram_of_a_burst_is_answered() {
     const BURST: usize = 140;
     let config = Config::new("0.0.0.0:0".parse().unwrap(), [1; 32]);
