@@ -9,6 +9,7 @@ mod baresip;
 mod binary;
 mod calls_over_websocket;
 mod carrier;
+mod codecs;
 mod command;
 mod commands;
 mod configuration;

@@ -15,11 +15,11 @@ use crate::inbound_sip::{hook, webhooks};
 use crate::rig::{PATIENCE, Rig};
 
 /// What the caller sounds like; the agent plays 400 Hz.
-const CALLER: u32 = 700;
-const AGENT: u32 = 400;
+pub(crate) const CALLER: u32 = 700;
+pub(crate) const AGENT: u32 = 400;
 
 /// The sides of a recording with their rate; Opus is read as one.
-fn sides(path: &Path) -> (u32, Vec<Vec<i16>>) {
+pub(crate) fn sides(path: &Path) -> (u32, Vec<Vec<i16>>) {
     let bytes = std::fs::read(path).unwrap();
     let split = |samples: &[i16]| {
         [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect::<Vec<i16>>()).to_vec()
@@ -57,7 +57,7 @@ fn sides(path: &Path) -> (u32, Vec<Vec<i16>>) {
 }
 
 /// How much of `hz` there is, as the amplitude of a tone that lasts for a second.
-fn amplitude(samples: &[i16], rate: u32, hz: u32) -> f64 {
+pub(crate) fn amplitude(samples: &[i16], rate: u32, hz: u32) -> f64 {
     let (mut real, mut imaginary) = (0.0, 0.0);
     for (n, sample) in samples.iter().enumerate() {
         let angle = TAU * f64::from(hz) * n as f64 / f64::from(rate);
