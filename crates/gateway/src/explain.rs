@@ -7,19 +7,21 @@ use std::path::Path;
 use protocol::record::LogLine;
 use serde_json::Value;
 
-use crate::files;
+use crate::sinks::events;
 
 /// Bytes of a log that are read; a call of a day has fewer.
 const MOST: u64 = 64 << 20;
 /// Characters of one line.
 const WIDTH: usize = 160;
 
-/// Prints the time line of the call `id`, whose event log lies in `folder`.
+/// Prints the time line of the last call with this `id`, whose event log lies in `folder`.
 ///
 /// # Errors
 /// A text that says what is missing, or that the output takes nothing.
 pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String> {
-    let path = folder.join(format!("{}.events.jsonl", files::stem(id)));
+    let mut places = events::places(folder, id);
+    let first = places.next().unwrap_or_default();
+    let path = places.filter(|path| path.exists()).last().unwrap_or(first);
     let text = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut lines: Vec<LogLine> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     lines.sort_by_key(|line| line.timestamp);

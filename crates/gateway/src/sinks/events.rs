@@ -1,4 +1,4 @@
-//! Event logs: `<id>.events.jsonl` beside the recordings.
+//! Event logs: `<id>.events.jsonl` beside the recordings, and `<id>~1.events.jsonl` of another call with this id.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,11 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// Bytes gathered before a write that does not wait for [`FLUSH`].
 const GATHER: usize = 64 * 1024;
 
+/// Ends the name of an event log.
+pub const ENDING: &str = ".events.jsonl";
+/// Calls with one id that have logs of their own; further ones go on in the first.
+const MOST_OF_ONE_ID: u32 = 1000;
+
 /// Logs that are written at the same moment.
 static WRITES: Gate = Gate::new(4);
 
@@ -30,9 +35,20 @@ pub struct Writer {
     made: watch::Sender<Option<bool>>,
 }
 
+/// Where logs of calls with this `id` may lie in `folder`, the first call's first.
+pub fn places(folder: &Path, id: &str) -> impl Iterator<Item = PathBuf> {
+    let (folder, stem) = (folder.to_owned(), files::stem(id));
+    (0..MOST_OF_ONE_ID).map(move |number| {
+        // No stem of an id has this sign in it.
+        let number = if number == 0 { String::new() } else { format!("~{number}") };
+        folder.join(format!("{stem}{number}{ENDING}"))
+    })
+}
+
 /// The event log of the call `id`, in `folder`.
 pub fn open(folder: &Path, id: &str) -> (EventLog, Writer) {
-    let path = folder.join(format!("{}.events.jsonl", files::stem(id)));
+    let mut free = places(folder, id).filter(|path| !path.exists());
+    let path = free.next().unwrap_or_else(|| folder.join(format!("{}{ENDING}", files::stem(id))));
     let (sender, lines) = mpsc::channel(LINES);
     let (told, made) = watch::channel(None);
     let log = EventLog { path: path.display().to_string(), lines: sender, made };

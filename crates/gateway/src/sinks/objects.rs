@@ -14,6 +14,7 @@ use protocol::Secret;
 use tokio::io::AsyncWriteExt;
 
 use super::delivery::Sink;
+use super::events;
 use super::parcel::{Attached, Parcel};
 use super::refused::NotTaken;
 use crate::config::RecordTable;
@@ -54,6 +55,17 @@ impl Objects {
         Path::from_iter(self.root.split('/').chain([day, name]).filter(|step| !step.is_empty()))
     }
 
+    /// Where a file of `parcel` goes that is called `name`. An id may be used again on the same day: what lies there already
+    /// may be of an earlier call and have no other copy, so the name of the record, which no other has, goes before it then.
+    async fn place(&self, parcel: &Parcel, name: &str) -> Result<Path, NotTaken> {
+        let key = self.key(&parcel.day, name);
+        match self.store.head(&key).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(key),
+            Ok(_) => Ok(self.key(&parcel.day, &format!("{}_{name}", parcel.name))),
+            Err(error) => Err(not_taken(&key, &error)),
+        }
+    }
+
     /// Writes a file, and looks whether all of it is there.
     async fn file(&self, key: &Path, file: &Attached) -> Result<(), NotTaken> {
         let unreadable = |e: std::io::Error| NotTaken::Refused(format!("{}: {e}", file.path.display()));
@@ -90,9 +102,9 @@ impl Sink for Objects {
         for file in &parcel.files {
             let name = match &file.track {
                 Some(track) => format!("{}_{}_{}", parcel.stem, crate::files::stem(track), file.name),
-                None => format!("{}.jsonl", parcel.stem),
+                None => format!("{}.jsonl", file.name.strip_suffix(events::ENDING).unwrap_or(&parcel.stem)),
             };
-            self.file(&self.key(&parcel.day, &name), file).await?;
+            self.file(&self.place(parcel, &name).await?, file).await?;
         }
         let key = self.key(&parcel.day, &format!("{}.json", parcel.name));
         self.store.put(&key, parcel.text.clone().into()).await.map_err(|e| not_taken(&key, &e))?;

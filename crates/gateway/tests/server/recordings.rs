@@ -139,30 +139,39 @@ async fn without_auto_start_or_enabled_a_call_is_recorded_only_when_it_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn early_media_is_in_the_recording_that_ringing_begins_and_accept_does_not_begin_another() {
+async fn early_media_is_in_the_recording_that_ringing_begins_and_accept_does_not_change_it() {
     let (url, mut announced) = hook(axum::http::StatusCode::OK).await;
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     rig.tone("tone.wav");
     let neighbour = Rig::start().await;
-    let mut caller = neighbour.connect("/call/sip").await;
-    let callee = format!("sip:desk@{}", rig.server.sip_addr());
-    caller.send(json!({"command": "invite", "option": {"callee": callee}})).await;
-    let (_, body) = timeout(PATIENCE, announced.recv()).await.unwrap().unwrap();
-    let id = body["dialogId"].as_str().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={id}")).await;
-    let recorder = json!({"recorderFile": "rung", "format": "pcm"});
-    client.send(json!({"command": "ringing", "ringtone": "tone.wav", "recorder": recorder})).await;
-    client.event("trackEnd").await;
-    let other = json!({"recorder": {"recorderFile": "other", "format": "wav"}});
-    client.send(json!({"command": "accept", "option": other})).await;
-    client.event("answer").await;
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    let record = rig.until("the record", |rig| rig.records().pop()).await;
-    let [recording] = record.recorder.as_slice() else { panic!("{:?}", record.recorder) };
-    assert_eq!(Path::new(&recording.path), rig.path("recorders/rung.pcm"));
-    let (rate, sides) = sides(Path::new(&recording.path));
-    assert!(amplitude(&sides[1], rate, AGENT) > 2_000.0, "the ringtone is in it");
+    for early in [true, false] {
+        let mut caller = neighbour.connect("/call/sip").await;
+        let callee = format!("sip:desk@{}", rig.server.sip_addr());
+        caller.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+        let (_, body) = timeout(PATIENCE, announced.recv()).await.unwrap().unwrap();
+        let id = body["dialogId"].as_str().unwrap();
+        let mut client = rig.connect(&format!("/call/sip?id={id}")).await;
+        let recorder = json!({"recorderFile": format!("rung-{early}"), "format": "pcm"});
+        let mut ringing = json!({"command": "ringing", "recorder": recorder});
+        if early {
+            ringing["ringtone"] = json!("tone.wav");
+        }
+        client.send(ringing).await;
+        if early {
+            client.event("trackEnd").await;
+        }
+        let other = json!({"recorder": {"recorderFile": "other", "format": "wav"}});
+        client.send(json!({"command": "accept", "option": other})).await;
+        client.event("answer").await;
+        client.send(json!({"command": "hangup"})).await;
+        client.event("hangup").await;
+        let of_call = |rig: &Rig| rig.records().into_iter().find(|record| record.call_id == id);
+        let record = rig.until("the record", of_call).await;
+        let [recording] = record.recorder.as_slice() else { panic!("{:?}", record.recorder) };
+        assert_eq!(Path::new(&recording.path), rig.path(&format!("recorders/rung-{early}.pcm")));
+        let (rate, sides) = sides(Path::new(&recording.path));
+        assert_eq!(amplitude(&sides[1], rate, AGENT) > 2_000.0, early, "the ringtone is in it");
+    }
     rig.server.stop().await;
     neighbour.server.stop().await;
 }

@@ -380,10 +380,12 @@ async fn a_request_places_a_call_and_its_playbook_talks_there() {
     let mut watching = reqwest::get(rig.url("/api/v1/calls/odd/events")).await.unwrap();
     let mut told = String::new();
     let keys = ["\"unknownKey\":\"colour\"", "\"unknownKey\":\"option.tts.colour\""];
-    while !keys.iter().all(|key| told.contains(key)) {
-        let chunk = timeout(PATIENCE, watching.chunk()).await.unwrap().unwrap();
-        told.push_str(std::str::from_utf8(&chunk.unwrap_or_else(|| panic!("{told}"))).unwrap());
-    }
+    let reading = async {
+        while !keys.iter().all(|key| told.contains(key)) {
+            told.push_str(std::str::from_utf8(&watching.chunk().await.unwrap().unwrap()).unwrap());
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("unknown keys are told");
     assert_eq!(posted(&rig, "/call/odd/command", json!({"command": "hangup"})).await.0, 202);
     assert!(placed["startedAt"].as_str().unwrap() > "2020", "{placed}");
     let ids = [started["session_id"].as_str().unwrap(), "mine"];

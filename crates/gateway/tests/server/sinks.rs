@@ -18,9 +18,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use object_store::ObjectStoreExt;
+use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt};
 use protocol::Secret;
 use protocol::record::CallRecord;
 use protocol::value::Headers;
@@ -428,6 +429,37 @@ async fn records_and_sound_come_whole_into_an_s3_store() {
     let sound = store.head(&Key::from(format!("cdr/{day}/stored_stored_stored.wav"))).await.unwrap();
     assert_eq!(sound.size, record.recorder[0].size);
     assert!(store.head(&Key::from(format!("cdr/{day}/stored.jsonl"))).await.unwrap().size > 0);
+    // Nothing is left here of the first call with this id, and nothing of it may be written over there.
+    recorded_call(&rig, "stored").await;
+    let of_second = |rig: &Rig| rig.path("recorders/stored.wav").exists() || waiting(rig) > 0;
+    rig.until("no local copy", |rig| (!of_second(rig)).then_some(())).await;
+    let all: Vec<_> = store.list(Some(&Key::from(format!("cdr/{day}")))).try_collect().await.unwrap();
+    let ending = |end: &str| all.iter().filter(|object| object.location.as_ref().ends_with(end)).count();
+    assert_eq!([".wav", ".jsonl", ".json"].map(ending), [2, 2, 2], "{all:?}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_id_was_used_before_has_a_log_of_its_own() {
+    let rig = Rig::start().await;
+    for count in 1..=3 {
+        recorded_call(&rig, "again").await;
+        rig.until("its record", |rig| (rig.records().len() == count).then_some(())).await;
+    }
+    let logs: std::collections::BTreeSet<String> =
+        rig.records().iter().filter_map(|record| record.dump_event_file.clone()).collect();
+    assert_eq!(logs.len(), 3, "{logs:?}");
+    for log in &logs {
+        let text = std::fs::read_to_string(log).unwrap();
+        assert_eq!(text.matches("\\\"event\\\":\\\"answer\\\"").count(), 1, "{log}: {text}");
+    }
+    let names =
+        ["again", "again~1", "again~2"].map(|name| rig.path(&format!("recorders/{name}.events.jsonl")));
+    assert!(names.iter().all(|name| logs.contains(name.to_str().unwrap())), "{logs:?}");
+    std::fs::write(&names[0], "").unwrap();
+    let mut told = Vec::new();
+    active_call::explain::print(&rig.path("recorders"), "again", &mut told)
+        .expect("the last one is explained");
     rig.server.stop().await;
 }
 
