@@ -252,7 +252,10 @@ pub struct Tape {
     pub done: oneshot::Receiver<Recording>,
 }
 
-/// Buffers of 0.9 s waiting to be written. When full the newest is lost and a [`TapePiece::Gap`] takes its
+/// Sound of one buffer of a recording. Whoever writes looks for buffers from time to time: with that a file lacks less
+/// than a second of what was said, however the program ends.
+pub const TAPE_PIECE: Duration = Duration::from_millis(900);
+/// Buffers of [`TAPE_PIECE`] waiting to be written. When full the newest is lost and a [`TapePiece::Gap`] takes its
 /// place: recording never delays a tick.
 pub const TAPE_PIECES: usize = 5;
 

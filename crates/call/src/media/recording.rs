@@ -1,8 +1,9 @@
 //! The sound of a call as it is recorded: both sides of one tick side by side.
 
-/// Frames of a piece. Whoever writes looks for pieces from time to time: with that a file lacks less than a second of what
-/// was said, however the program ends.
-const PIECE_FRAMES: usize = 45;
+use crate::setup::TAPE_PIECE;
+
+/// Frames of a piece.
+const PIECE_FRAMES: usize = TAPE_PIECE.as_millis() as usize / 20;
 
 /// Gathers stereo sound into pieces of nearly a second: the remote party left, what it is sent right. It stays at the rate
 /// of the call's sound; whoever writes it brings it to the rate of the file, away from the clock.
@@ -42,5 +43,24 @@ impl Recording {
     /// What is left of the last piece.
     pub(crate) fn finish(self) -> Vec<i16> {
         self.piece
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_given_with_the_frame_that_makes_it_whole() {
+        for rate in [8_000, 16_000] {
+            let frame = vec![7; audio::Frame::len_at(rate)];
+            let mut recording = Recording::new(rate);
+            for _ in 0..3 {
+                let frames = (1..).find_map(|n| Some((n, recording.tick(&frame, &frame)?)));
+                let (frames, piece) = frames.unwrap();
+                assert_eq!(frames * 20, TAPE_PIECE.as_millis(), "at {rate} Hz");
+                assert_eq!(piece.len() as u128, 2 * u128::from(rate) * TAPE_PIECE.as_millis() / 1000);
+            }
+        }
     }
 }

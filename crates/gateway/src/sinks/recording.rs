@@ -353,6 +353,12 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_lacks_is_less_than_a_second() {
+        let lacks = call::setup::TAPE_PIECE + ROUND;
+        assert!(lacks < Duration::from_secs(1), "{lacks:?}");
+    }
+
+    #[test]
     fn every_format_is_written_with_its_own_ending() {
         let folder = tempfile::tempdir().unwrap();
         let (recorder, _thread) = recorder(folder.path());
