@@ -200,9 +200,12 @@ async fn both_are_heard(account: &str) {
     assert!(quality.remote.is_some(), "baresip's reports are read: {quality:?}");
     let recording = PathBuf::from(&record.recorder[0].path);
     let said = sound::find(&caller, &sound::channel(&recording, 0));
+    let spoken = sound::find(&agent, &sound::channel(&recording, 1));
     let heard = sound::find(&agent, &phone.heard());
-    println!("{account}: the server hears {said:?}, baresip hears {heard:?}");
+    println!("{account}: the server hears {said:?} and says {spoken:?}, baresip hears {heard:?}");
     assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    // The network and the codec have no part in it.
+    assert!(spoken.pieces >= 1.0 && spoken.whole >= 0.95, "{spoken:?}");
     rig.server.stop().await;
 }
 

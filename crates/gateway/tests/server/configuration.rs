@@ -62,63 +62,64 @@ fn a_level_of_the_log_that_is_none_is_told_with_its_line() {
     good("log_level = \"Info,sip=DEBUG\"");
 }
 
+/// What files for the original hold.
+const CONTRACT: &str = include_str!("fixtures/contract.toml");
+/// Records to an object store.
+const TO_S3: &str = "[callrecord]\ntype = \"s3\"\nvendor = \"tencent\"\nbucket = \"b\"\nregion = \"r\"\n\
+    access_key = \"a\"\nsecret_key = \"s\"\nendpoint = \"http://h:9000\"\nroot = \"x\"\n\
+    with_media = false\nkeep_media_copy = false\n";
+/// Records to a server.
+const TO_HTTP: &str = "[callrecord]\ntype = \"http\"\nurl = \"http://h/x\"\nheaders = { X-A = \"1\" }\n\
+    with_media = false\nkeep_media_copy = false\n";
+/// Playbooks for inbound calls.
+const PLAYBOOKS: &str = "[handler]\ntype = \"playbook\"\ndefault = \"a.md\"\n[[handler.rules]]\ncaller = \"^1\"\n\
+    callee = \"^2\"\nplaybook = \"b.md\"\n";
+
 #[test]
 fn every_key_of_the_contract_is_known() {
-    let loaded = good(
-        r#"
-        http_addr = "127.0.0.1:80"
-        addr = ""
-        udp_port = 5060
-        external_ip = "203.0.113.1"
-        rtp_bind_ip = "10.0.0.5"
-        rtp_start_port = 20000
-        rtp_end_port = 20100
-        enable_rtp_latching = false
-        codecs = ["PCMU", "g722", "g729", "dtmf"]
-        useragent = "x"
-        accept_timeout = "1min"
-        graceful_shutdown = false
-        log_level = "debug"
-        log_file = "/tmp/x.log"
-        http_access_skip_paths = ["/health"]
-        media_cache_path = "/tmp/cache"
-        [[ice_servers]]
-        urls = ["turn:h"]
-        username = "u"
-        credential = "c"
-        credential_type = "password"
-        [handler]
-        type = "Webhook"
-        url = "http://h/x"
-        urls = ["http://h/y"]
-        method = "post"
-        headers = [["X-Key", "${KEY}"]]
-        [callrecord]
-        type = "LOCAL"
-        root = "/tmp/cdr"
-        [recording]
-        enabled = true
-        auto_start = true
-        filename_pattern = "{id}"
-        samplerate = 8000
-        ptime = 20
-        path = "/tmp/rec"
-        format = "WAV"
-        [ambiance]
-        path = "x.wav"
-        duckLevel = 0.1
-        normal_level = 0.3
-        transitionSpeed = 0.01
-        enabled = false
-        "#,
-    );
-    let config = loaded.config;
-    assert_eq!(config.addr, None);
+    for contract in [CONTRACT, TO_S3, TO_HTTP, PLAYBOOKS] {
+        let whole = format!("{:?}", good(contract).config);
+        let keys = contract.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
+        // Passwords that are always there are never printed.
+        for key in keys.filter(|line| !line.starts_with("password")) {
+            // Each stands for something: without it the configuration is another one, or refused.
+            let without = contract.replacen(&format!("{key}\n"), "", 1);
+            let other = read(&without).map(|loaded| format!("{:?}", loaded.config));
+            assert!(other.is_err() || other.is_ok_and(|other| other != whole), "{key} stands for nothing");
+        }
+    }
+    let config = good(CONTRACT).config;
     let handler = config.handler.unwrap();
     assert_eq!(handler.r#type, Some(HandlerKind::Webhook));
     assert_eq!(handler.headers["X-Key"], "hunter2");
     assert_eq!(config.callrecord.unwrap().r#type, Some(RecordSink::Local));
-    assert_eq!(config.ambiance.unwrap().duck_level, Some(0.1));
+    assert_eq!(config.ambiance.unwrap().duck_level, Some(0.2));
+    let [desk, other] = config.register_users.as_slice() else { panic!("two accounts") };
+    assert_eq!(desk.credential.as_ref().unwrap().password.expose(), "hunter2");
+    assert!(desk.disabled && !other.disabled && other.credential.is_none());
+}
+
+#[test]
+fn every_vendor_of_the_contract_is_known_in_both_spellings() {
+    // What some of them say of keys that are none is the same for both too.
+    let named = |vendor: &str| {
+        let read = read(&TO_S3.replace("tencent", vendor));
+        read.map(|loaded| loaded.config.callrecord.unwrap().vendor)
+    };
+    for vendor in ["aliyun", "tencent", "minio", "a_w_s", "g_c_p", "azure", "digital_ocean"] {
+        let found = named(vendor);
+        assert_eq!(found, named(&vendor.replace('_', "")));
+        assert!(
+            found.as_ref().is_ok_and(Option::is_some) || found.as_ref().is_err_and(|why| is_of_keys(why)),
+            "{found:?}"
+        );
+    }
+    assert!(named("nobody").is_err_and(|why| !is_of_keys(&why)));
+}
+
+/// Whether a store was found, and only its keys are wrong.
+fn is_of_keys(why: &str) -> bool {
+    why.starts_with("a.toml:1:2: the object store: ")
 }
 
 #[test]
@@ -128,6 +129,7 @@ fn older_layouts_and_spellings_are_read() {
     )
     .config;
     assert_eq!((config.udp_port, config.addr), (13050, "127.0.0.1".parse().ok()));
+    assert_eq!(good("addr = \"\"").config.addr, None);
     assert_eq!(config.handler.unwrap().default.as_deref(), Some("a.md"));
     assert_eq!(good("rtpStartPort = 13000\nacceptTimeout = 7").config.accept_timeout.0.as_secs(), 7);
     let table = good("handler = { type = \"webhook\", url = \"http://h\", headers = { \"X-A\" = \"1\" } }");

@@ -291,6 +291,22 @@ fn torture(folder: &Path) -> Vec<Hostile> {
     found
 }
 
+#[test]
+fn the_table_judges_as_the_one_beside_the_messages_does() {
+    let Ok(theirs) = std::fs::read_to_string(Path::new(TORTURE).join("outcomes.tsv")) else {
+        eprintln!("{TORTURE}/outcomes.tsv is not there: not compared with our table");
+        return;
+    };
+    // Remarks stand in a further column.
+    let rows = |table: &str| -> Vec<String> {
+        let rows = table.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+        rows.map(|row| row.split('\t').take(4).collect::<Vec<_>>().join("\t")).collect()
+    };
+    let (ours, theirs) = (rows(TABLE), rows(&theirs));
+    assert!(theirs.len() > 40 && theirs.iter().all(|row| row.split('\t').count() == 4), "{theirs:?}");
+    assert_eq!(ours, theirs);
+}
+
 fn resident_kb(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

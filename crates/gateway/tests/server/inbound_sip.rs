@@ -252,8 +252,10 @@ async fn a_webhook_that_never_answers_costs_its_time_and_no_more() {
         .await;
         let phone = Phone::open().await.unwrap();
         // Far below the 5 s that an address has where nothing is configured.
+        let begin = tokio::time::Instant::now();
         let refusal = timeout(Duration::from_secs(4), refused(&phone, &rig, "anyone")).await;
         assert_eq!(refusal.expect("a refusal in time"), code);
+        assert!(begin.elapsed() >= Duration::from_secs(1), "the address has its time");
         phone.close().await;
         rig.server.stop().await;
     }

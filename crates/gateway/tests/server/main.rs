@@ -1,6 +1,6 @@
 //! The server as its clients and phones see it: real sockets on loopback, free ports, temporary folders.
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected is to fail there")]
-#![allow(clippy::print_stdout, reason = "tests that measure print their figures")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests that measure print their figures")]
 
 mod access;
 mod addresses;
@@ -20,6 +20,7 @@ mod documentation;
 mod documented;
 mod egress;
 mod eou;
+mod event_log;
 mod fences;
 mod flags;
 mod hold;
@@ -30,8 +31,10 @@ mod kamailio;
 mod keys;
 mod limits;
 mod line;
+mod logged;
 mod mcp;
 mod media_pass;
+mod missing_programs;
 mod mistakes;
 mod mutated;
 mod names;
@@ -59,3 +62,4 @@ mod transfers;
 mod transports;
 mod trunk;
 mod visible;
+mod webhook;

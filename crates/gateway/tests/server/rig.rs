@@ -171,6 +171,8 @@ pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Sound received so far.
     pub(crate) sound: Vec<u8>,
+    /// How many bytes each message of it had.
+    pub(crate) sizes: Vec<usize>,
     /// Names of events received so far.
     pub(crate) seen: Vec<String>,
     /// The events.
@@ -180,7 +182,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn connect(url: &str) -> Result<Client, u16> {
         match connect_async(url).await {
-            Ok((socket, _)) => Ok(Client { socket, sound: Vec::new(), seen: Vec::new(), events: Vec::new() }),
+            Ok((socket, _)) => Ok(Client {
+                socket,
+                sound: Vec::new(),
+                sizes: Vec::new(),
+                seen: Vec::new(),
+                events: Vec::new(),
+            }),
             Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(other) => panic!("{other}"),
         }
@@ -223,7 +231,7 @@ impl Client {
                         return event;
                     }
                 }
-                Some(Message::Binary(bytes)) => self.sound.extend(bytes),
+                Some(Message::Binary(bytes)) => self.hear(&bytes),
                 Some(Message::Close(frame)) => {
                     panic!("closed by {frame:?} before {name}; saw {:?}", self.events)
                 }
@@ -237,11 +245,16 @@ impl Client {
     pub(crate) async fn heard(&mut self, bytes: usize) {
         while self.sound.len() < bytes {
             match self.next().await {
-                Some(Message::Binary(more)) => self.sound.extend(more),
+                Some(Message::Binary(more)) => self.hear(&more),
                 Some(_) => {}
                 None => panic!("no more sound; saw {:?}", self.seen),
             }
         }
+    }
+
+    fn hear(&mut self, message: &[u8]) {
+        self.sizes.push(message.len());
+        self.sound.extend(message);
     }
 
     /// The code the server closes with.

@@ -1,11 +1,19 @@
 //! A signal to stop: new calls are refused, those that are up end well, nothing is lost.
 
+use std::path::Path;
 use std::time::Duration;
 
+use active_call::demo::phone::{Line, Phone};
 use protocol::value::Seconds;
 use serde_json::json;
+use tokio::time::timeout;
 
-use crate::rig::Rig;
+use crate::command::{CONF, Running, until_draining};
+use crate::raw_phone::{RawPhone, sdp, value};
+use crate::rig::{PATIENCE, Rig, records_under};
+
+/// Samples of a second of a phone's recording, of both sides.
+const SECOND: usize = 2 * 16_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_do_not_end_are_said_goodbye_and_their_records_are_written() {
@@ -61,4 +69,72 @@ async fn calls_may_end_by_themselves_and_new_ones_are_refused_meanwhile() {
 async fn an_idle_server_stops_at_once() {
     let rig = Rig::start_with(|config| config.shutdown_timeout = Seconds(Duration::from_secs(600))).await;
     tokio::time::timeout(Duration::from_secs(10), rig.server.stop()).await.unwrap();
+}
+
+/// A server with calls of up to ten minutes left at its end, whose agent talks and talks to a phone.
+async fn talking(folder: &Path, keys: &str) -> (Running, Phone, Line) {
+    std::fs::create_dir_all(folder.join("config/playbook")).unwrap();
+    let greeting = "Thank you for your patience, someone will be with you in a moment. ".repeat(8);
+    let playbook = format!("---\ntts: {{ provider: espeak }}\ngreeting: {greeting}\n---\nHello.\n");
+    std::fs::write(folder.join("config/playbook/talks.md"), playbook).unwrap();
+    let text = CONF.replace("shutdown_timeout = 1\n", &format!("shutdown_timeout = 600\n{keys}"));
+    let handler = "[handler]\ntype = \"playbook\"\ndefault = \"talks.md\"\n";
+    let running = Running::start_as_said(folder, &format!("{text}{handler}"), &[]).await;
+    let phone = Phone::open().await.unwrap();
+    let mut line = timeout(PATIENCE, phone.dial(running.sip, "agent")).await.unwrap().unwrap();
+    line.listen_for(Duration::from_millis(1500)).await.unwrap();
+    let heard = loud(line.recording());
+    assert!(heard > 4000, "the agent is heard: {heard} loud samples");
+    (running, phone, line)
+}
+
+fn loud(recording: &[i16]) -> usize {
+    recording.iter().step_by(2).filter(|sample| sample.unsigned_abs() > 1000).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_signal_an_invite_gets_503_with_a_time_to_try_again_and_the_call_that_is_up_goes_on() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut running, phone, mut line) = talking(folder.path(), "").await;
+        running.signal(signal);
+        until_draining(&format!("http://{}/health", running.http)).await;
+        let late = RawPhone::towards(running.sip, "late").await;
+        late.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
+        let refused = late.answered().await;
+        assert!(refused.starts_with("SIP/2.0 503 "), "{signal}: {refused}");
+        assert!(value(&refused, "Retry-After").parse::<u32>().unwrap() > 0, "{signal}: {refused}");
+        let before = line.recording().len();
+        line.listen_for(Duration::from_secs(2)).await.unwrap();
+        assert!(!line.is_over(), "{signal}");
+        let since = &line.recording()[before..];
+        assert!(since.len() > SECOND && loud(since) > 4000, "{signal}: {} of {}", loud(since), since.len());
+        line.hang_up().await;
+        let status = timeout(PATIENCE, running.child.wait()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(0), "{signal}");
+        let records = records_under(&folder.path().join("config/cdr"));
+        let mut answered = records.iter().filter(|record| record.status_code == 200);
+        let reason = answered.next().unwrap().hangup_reason.as_ref().unwrap().wire().to_owned();
+        assert_eq!((reason.as_str(), answered.count()), ("caller", 0), "{signal}");
+        phone.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_graceful_shutdown_calls_are_hung_up_at_once_however_long_they_might_have_gone_on() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut running, phone, mut line) = talking(folder.path(), "graceful_shutdown = false\n").await;
+        let mut client = running.recorded_call(folder.path(), "over-http").await;
+        running.signal(signal);
+        assert_eq!(client.event("hangup").await["reason"], "serverUnavailable");
+        timeout(PATIENCE, line.wait_for_end()).await.expect("the phone is hung up");
+        let status = timeout(PATIENCE, running.child.wait()).await.expect("it ends").unwrap();
+        assert_eq!(status.code(), Some(0), "{signal}");
+        let records = records_under(&folder.path().join("config/cdr"));
+        let ends: Vec<_> =
+            records.iter().map(|record| record.hangup_reason.as_ref().unwrap().wire()).collect();
+        assert_eq!(ends, ["serverUnavailable", "serverUnavailable"], "{signal}");
+        phone.close().await;
+    }
 }
