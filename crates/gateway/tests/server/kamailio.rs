@@ -1,5 +1,5 @@
 //! Kamailio between us and our callers: as registrar, as proxy that stays in the dialog, ringing several at once, and
-//! choosing us by OPTIONS. `scripts/setup test` installs it; where it is not, these tests say so and pass.
+//! choosing us by OPTIONS.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,15 +18,6 @@ use crate::programs;
 use crate::rig::{PATIENCE, Rig};
 
 const PROGRAM: &str = "/usr/sbin/kamailio";
-
-/// Whether there is a Kamailio; says it aloud when there is none.
-fn missing() -> bool {
-    let missing = !Path::new(PROGRAM).exists();
-    if missing {
-        println!("SKIPPED: {PROGRAM} is not there; scripts/setup test installs it");
-    }
-    missing
-}
 
 /// A running Kamailio. Its processes end with it: the first one takes the others along only when it is asked to end.
 struct Kamailio(Child);
@@ -120,23 +111,16 @@ async fn heard_through(user: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_comes_through_the_registrar_that_we_are_registered_at() {
-    if !missing() {
-        heard_through("agent").await;
-    }
+    heard_through("agent").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_comes_through_a_dispatcher_that_finds_us_alive_by_options() {
-    if !missing() {
-        heard_through("trunk").await;
-    }
+    heard_through("trunk").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
-    if missing() {
-        return;
-    }
     let [port] = programs::free_ports::<1>();
     let caller = Rig::start().await;
     let _kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;

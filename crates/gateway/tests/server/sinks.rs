@@ -380,7 +380,7 @@ async fn a_record_that_an_object_store_refuses_is_set_aside_and_holds_up_no_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn records_and_sound_come_whole_into_an_s3_store() {
     if !programs::has_tool("moto_server") {
-        println!("moto_server could not be installed: not tested with a real S3 server");
+        eprintln!("moto_server could not be installed: not tested with a real S3 server");
         return;
     }
     let [port] = programs::free_ports();

@@ -14,6 +14,8 @@ const RATE: u32 = 8000;
 const FRAME: usize = 80;
 /// Samples of a piece: 400 ms.
 const PIECE: usize = 3200;
+/// A piece that is so much like what is where it should be is looked for nowhere else.
+const EXACT: f64 = 0.99;
 /// How far a piece may lie from where the whole begins: a jitter buffer slips by some packets.
 const SLIP: usize = 800;
 
@@ -70,11 +72,11 @@ pub(crate) fn find(said: &[i16], heard: &[i16]) -> Found {
     let first = said.iter().position(loud).unwrap();
     let last = said.iter().rposition(loud).unwrap();
     let said = &said[first..=last];
-    let (shape, shapes) = (envelope(said), envelope(heard));
-    let coarse = best(shapes.len(), |at| alike(&shape, &shapes, at)).0 * FRAME;
+    let (shape, shapes) = (envelope(said), Sums::new(envelope(heard)));
+    let coarse = best(shapes.samples.len(), shapes.alike(&shape, 0)).0 * FRAME;
     let from = coarse.saturating_sub(3 * FRAME);
-    let (said, heard) = (floats(said), floats(heard));
-    let (offset, whole) = best(6 * FRAME, |at| alike(&said, &heard, from + at));
+    let (said, heard) = (floats(said), Sums::new(floats(heard)));
+    let (offset, whole) = best(6 * FRAME, heard.alike(&said, from));
     let start = from + offset;
     let loudness = energy(&said) / said.len() as f64;
     let mut loud_pieces = 0;
@@ -85,9 +87,12 @@ pub(crate) fn find(said: &[i16], heard: &[i16]) -> Found {
             continue;
         }
         loud_pieces += 1;
-        let from = (start + index * PIECE).saturating_sub(SLIP);
-        let (at, likeness) = best(2 * SLIP, |at| alike(piece, &heard, from + at));
-        slips.push((at as f64 - SLIP as f64) / 8.0);
+        let place = start + index * PIECE;
+        let from = place.saturating_sub(SLIP);
+        let (alike, there) = (heard.alike(piece, from), place - from);
+        let exact = Some((there, alike(there))).filter(|(_, likeness)| *likeness >= EXACT);
+        let (at, likeness) = exact.unwrap_or_else(|| best(2 * SLIP, alike));
+        slips.push((at as f64 - there as f64) / 8.0);
         good += u32::from(likeness >= 0.7);
     }
     Found { whole, pieces: f64::from(good) / f64::from(loud_pieces), slips }
@@ -109,11 +114,32 @@ fn best(count: usize, score: impl Fn(usize) -> f64) -> (usize, f64) {
     (0..count).map(|at| (at, score(at))).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
 }
 
-/// Correlation of `piece` with what begins at `at`; what lies beyond the end counts as silence.
-fn alike(piece: &[f64], whole: &[f64], at: usize) -> f64 {
-    let other = &whole[at.min(whole.len())..(at + piece.len()).min(whole.len())];
-    let product: f64 = piece.iter().zip(other).map(|(a, b)| a * b).sum();
-    product / ((energy(piece) * energy(other)).sqrt() + 1e-9)
+/// Sound to look for other sound in.
+struct Sums {
+    samples: Vec<f64>,
+    /// Energy of all before each of them, and of all.
+    energy: Vec<f64>,
+}
+
+impl Sums {
+    fn new(samples: Vec<f64>) -> Sums {
+        let sums = samples.iter().scan(0.0, |sum, sample| {
+            *sum += sample * sample;
+            Some(*sum)
+        });
+        Sums { energy: std::iter::once(0.0).chain(sums).collect(), samples }
+    }
+
+    /// Correlation of `piece` with what begins so many samples behind `from`; beyond the end there is silence.
+    fn alike(&self, piece: &[f64], from: usize) -> impl Fn(usize) -> f64 {
+        let own = energy(piece);
+        move |at| {
+            let begin = (from + at).min(self.samples.len());
+            let end = (begin + piece.len()).min(self.samples.len());
+            let product: f64 = piece.iter().zip(&self.samples[begin..end]).map(|(a, b)| a * b).sum();
+            product / ((own * (self.energy[end] - self.energy[begin])).sqrt() + 1e-9)
+        }
+    }
 }
 
 /// The packets of a G.711 call for SIPp: `said`, then `digits` (RFC 4733) of 120 ms each with pauses between.

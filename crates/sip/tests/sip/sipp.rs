@@ -1,4 +1,4 @@
-//! Our digest against SIPp, which checks it with its own code. Skipped where SIPp is not installed.
+//! Our digest against SIPp, which checks it with its own code. `scripts/setup test` installs it.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -51,8 +51,8 @@ m=audio 6000 RTP/AVP 0
     )
 }
 
-/// SIPp on a free port; `None` if it is not installed.
-fn sipp(text: &str, title: &str) -> Option<(Child, SocketAddr)> {
+/// SIPp on a free port.
+fn sipp(text: &str, title: &str) -> (Child, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     drop(socket);
@@ -71,8 +71,8 @@ fn sipp(text: &str, title: &str) -> Option<(Child, SocketAddr)> {
         "-timeout",
         "20",
     ]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
-    Some((child, address))
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    (child.expect("SIPp is not installed; scripts/setup test installs it"), address)
 }
 
 async fn driver(tasks: &mut tokio::task::JoinSet<()>) -> SipHandle {
@@ -91,7 +91,7 @@ fn succeeded(mut sipp: Child) -> bool {
 
 #[tokio::test]
 async fn a_registrar_takes_our_answer() {
-    let Some((sipp, address)) = sipp(&scenario("REGISTER", ""), "registrar") else { return };
+    let (sipp, address) = sipp(&scenario("REGISTER", ""), "registrar");
     let mut tasks = tokio::task::JoinSet::new();
     let handle = driver(&mut tasks).await;
     let account = Account {
@@ -117,7 +117,7 @@ async fn a_registrar_takes_our_answer() {
 async fn a_callee_takes_our_answer() {
     let rest = "<recv request=\"ACK\"/>\n<recv request=\"BYE\"/>\n<send><![CDATA[\nSIP/2.0 200 OK\n[last_Via:]\n\
         [last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\nContent-Length: 0\n\n]]></send>";
-    let Some((sipp, address)) = sipp(&scenario("INVITE", rest), "callee") else { return };
+    let (sipp, address) = sipp(&scenario("INVITE", rest), "callee");
     let mut tasks = tokio::task::JoinSet::new();
     let handle = driver(&mut tasks).await;
     let call = Outbound {
