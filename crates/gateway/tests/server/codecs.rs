@@ -180,8 +180,9 @@ fn are_heard(calls: Vec<Call>, [caller, agent]: [&[i16]; 2]) {
         let said = sound::find(caller, &sound::channel(&recording, 0));
         let played = sound::find(agent, &played);
         println!("{id}: the server hears {said:?}, the client hears {played:?}");
-        // By pieces alone: a client that was held up comes in a burst, which costs some silence.
-        assert!(said.pieces >= 1.0, "{id}: {said:?}");
+        // By pieces: a client that was held up leaves a hole in one. The wrong law of G.711 leaves 0.8 in all.
+        let like = said.likes.iter().filter(|like| **like >= 0.95).count();
+        assert!(said.pieces >= 1.0 && like * 2 > said.likes.len(), "{id}: {said:?}");
         assert!(played.whole >= 0.95 && played.pieces >= 1.0, "{id}: {played:?}");
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Found {
     pub(crate) whole: f64,
     /// Share of loud pieces of 400 ms that correlate with 0.7 or more near where the whole is.
     pub(crate) pieces: f64,
+    /// Correlation of each of these pieces where it is found.
+    pub(crate) likes: Vec<f64>,
     /// How far each of these pieces lies from where the whole has it, in ms.
     pub(crate) slips: Vec<f64>,
 }
@@ -81,7 +83,7 @@ pub(crate) fn find(said: &[i16], heard: &[i16]) -> Found {
     let loudness = energy(&said) / said.len() as f64;
     let mut loud_pieces = 0;
     let mut good = 0;
-    let mut slips = Vec::new();
+    let (mut likes, mut slips) = (Vec::new(), Vec::new());
     for (index, piece) in said.chunks_exact(PIECE).enumerate() {
         if energy(piece) / PIECE as f64 <= loudness / 16.0 {
             continue;
@@ -94,8 +96,9 @@ pub(crate) fn find(said: &[i16], heard: &[i16]) -> Found {
         let (at, likeness) = exact.unwrap_or_else(|| best(2 * SLIP, alike));
         slips.push((at as f64 - there as f64) / 8.0);
         good += u32::from(likeness >= 0.7);
+        likes.push(likeness);
     }
-    Found { whole, pieces: f64::from(good) / f64::from(loud_pieces), slips }
+    Found { whole, pieces: f64::from(good) / f64::from(loud_pieces), likes, slips }
 }
 
 fn envelope(samples: &[i16]) -> Vec<f64> {
