@@ -95,7 +95,8 @@ pub struct Tts {
     /// Voice; else the call's.
     #[serde(default, alias = "voice", skip_serializing_if = "Option::is_none")]
     pub speaker: Option<String>,
-    /// Commands with the same id make one utterance; another id interrupts the one that plays.
+    /// Commands with the same id make one utterance, or one behind the other once a stream has ended; another id
+    /// interrupts the one that plays.
     #[serde(default, alias = "play_id", skip_serializing_if = "Option::is_none")]
     pub play_id: Option<String>,
     /// Hang up when the utterance ends.

@@ -165,15 +165,10 @@ impl Core {
         id
     }
 
-    /// Tells of utterances that have begun, unless one that was cut off still has to tell its end.
+    /// Tells of the utterance whose turn it is, once all before it have told their end.
     fn tell_beginnings(&mut self, now: CallTime) {
-        if self.voice.utterances.iter().any(|utterance| utterance.cut) {
-            return;
-        }
-        let untold: Vec<UtteranceId> =
-            self.voice.utterances.iter().filter(|utterance| !utterance.told).map(|u| u.id).collect();
-        for id in untold {
-            self.tell_beginning(now, id);
+        if let Some(first) = self.voice.utterances.first().filter(|first| !first.cut).map(|first| first.id) {
+            self.tell_beginning(now, first);
         }
     }
 

@@ -35,7 +35,9 @@ impl Core {
         let id = match self.joined(&tts.play_id) {
             Some(id) => id,
             None => {
-                self.interrupt_voice(now, false, std::time::Duration::ZERO);
+                if !self.follows(&tts.play_id) {
+                    self.interrupt_voice(now, false, std::time::Duration::ZERO);
+                }
                 self.begin_utterance(now, tts.play_id, false)
             }
         };
@@ -83,6 +85,12 @@ impl Core {
         let last = self.voice.utterances.last()?;
         (!last.file && !last.cut && last.play_id == *play_id && (last.open || !last.streaming))
             .then_some(last.id)
+    }
+
+    /// Whether what plays has this `playId` and waits for no more text: what is said under it now comes behind.
+    fn follows(&self, play_id: &Option<String>) -> bool {
+        let last = self.voice.utterances.last();
+        last.is_some_and(|last| !last.file && !last.cut && play_id.is_some() && last.play_id == *play_id)
     }
 }
 

@@ -138,6 +138,7 @@ scripts! {
     sound_files_and_pause
     stopped_where_a_word_ends_estimated
     stopped_where_a_word_ends_timed
+    streaming_tts_again_under_one_play_id
     streaming_tts_end_of_stream
     streaming_tts_gathered_to_sentences
     taken_over_and_given_up
