@@ -322,9 +322,10 @@ pub enum Unfit {
 /// nothing itself. What shows only when it speaks and listens is not known here.
 pub fn unfit(playbook: &Playbook, defaults: &CallOption, providers: &dyn Providers) -> Option<Unfit> {
     let option = playbook.option().over(defaults);
-    voiceless(playbook, &option, providers)
-        .map(Unfit::Mute)
-        .or_else(|| earless(&option, providers).map(Unfit::Deaf))
+    let mute = voiceless(playbook, &option, providers).map(Unfit::Mute);
+    // Whoever can press keys need not be heard.
+    let hears = !playbook.takes_keys();
+    mute.or_else(|| hears.then(|| earless(&option, providers)).flatten().map(Unfit::Deaf))
 }
 
 /// Why an agent with `option` would hear nothing. What it is to hear, which takes time to look at, may still be wrong.

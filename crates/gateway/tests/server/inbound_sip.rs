@@ -164,7 +164,12 @@ async fn a_playbook_whose_voice_or_recognizer_is_not_there_gets_503() {
         assert_eq!(refused(&phone, &rig, &format!("agent-{number}")).await, 503, "{agent}");
     }
     let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() == agents.len());
-    for record in rig.until("a record for each call", all).await {
+    let records = rig.until("a record for each call", all).await;
+    let keys = format!("---\n{}dtmf: {{ \"1\": {{ action: hangup }} }}\n---\nHi.\n", agents[5].0);
+    std::fs::write(rig.path("playbook/p.md"), keys).unwrap();
+    let mut line = timeout(PATIENCE, phone.dial(rig.server.sip_addr(), "keys")).await.unwrap().unwrap();
+    line.hang_up().await;
+    for record in records {
         assert_eq!(record.status_code, 503);
         let (_, number) = record.callee.split_once("agent-").unwrap();
         let (_, why) = agents[number[..1].parse::<usize>().unwrap()];
