@@ -276,7 +276,8 @@ impl RtpLeg {
         }
     }
 
-    /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without an address, time passes silently.
+    /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without
+    /// an address, time passes silently.
     pub(crate) fn send(&mut self, frame: &mut [i16], out: &mut Vec<(SocketAddr, Vec<u8>)>) {
         let clock_step = self.media.codec.rtp_clock / 1000 * FRAME_MS;
         let Some(remote) = self.source.remote().filter(|_| self.media.direction.sends()) else {

@@ -1,11 +1,10 @@
 //! The HTTP door: the WebSocket endpoints of calls, and what can be asked and done without one.
 //!
-//! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket, `unread` the answer to what
-//! is no request. `query`
-//! reads the parameters of the WebSocket endpoints, `call_ws` decides what a connection is for, `socket` carries
-//! commands, events and sound, `no_call` answers where no call can be. `rest`, `calls`, `events`, `playbooks`,
-//! `records`, `tickets` and `metrics` are requests, `address` and `body` read what they hold; `openapi` and `reference`
-//! describe all of it, and `pages` are for people.
+//! `routes` is the table of everything there is, `guard` what stands before it, `listen` the socket, `unread` the
+//! answer to what is no request. `query` reads the parameters of the WebSocket endpoints, `call_ws` decides what a
+//! connection is for, `socket` carries commands, events and sound, `no_call` answers where no call can be. `rest`,
+//! `calls`, `events`, `playbooks`, `records`, `tickets` and `metrics` are requests, `address` and `body` read what they
+//! hold; `openapi` and `reference` describe all of it, and `pages` are for people.
 
 mod address;
 mod body;

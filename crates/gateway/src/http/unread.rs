@@ -1,5 +1,5 @@
-//! The answer to what is no request: the HTTP machine refuses it by itself, with a status and nothing else, before any route
-//! has a say. Here that answer is given a body that says why, as all others have (RFC 9457).
+//! The answer to what is no request: the HTTP machine refuses it by itself, with a status and nothing else, before any
+//! route has a say. Here that answer is given a body that says why, as all others have (RFC 9457).
 
 use std::io;
 use std::pin::Pin;
