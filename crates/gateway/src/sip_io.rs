@@ -363,6 +363,9 @@ fn announcement(invite: &Invite) -> InviteWebhook {
         call_id: invite.call_id.clone(),
         from_tag: invite.from_tag.clone(),
         to_tag: invite.local_tag.clone(),
+        camel_call_id: Some(invite.call_id.clone()),
+        camel_from_tag: Some(invite.from_tag.clone()),
+        camel_to_tag: Some(invite.local_tag.clone()),
     }
 }
 

@@ -131,6 +131,15 @@ pub struct InviteWebhook {
     /// Tag of To, ours.
     #[serde(rename = "to_tag")]
     pub to_tag: String,
+    /// `call_id` in the spelling of the other keys, as the next two are.
+    #[serde(rename = "callId", default, skip_serializing_if = "Option::is_none")]
+    pub camel_call_id: Option<String>,
+    /// `from_tag`.
+    #[serde(rename = "fromTag", default, skip_serializing_if = "Option::is_none")]
+    pub camel_from_tag: Option<String>,
+    /// `to_tag`.
+    #[serde(rename = "toTag", default, skip_serializing_if = "Option::is_none")]
+    pub camel_to_tag: Option<String>,
 }
 
 /// Body of the webhook sent after a call.

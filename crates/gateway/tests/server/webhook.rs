@@ -33,12 +33,18 @@ async fn an_announcement_says_everything_of_its_call() {
         "call_id",
         "from_tag",
         "to_tag",
+        "callId",
+        "fromTag",
+        "toTag",
     ];
     assert_eq!(keys, BTreeSet::from(promised), "{body}");
     assert_eq!(text("event"), "invite");
     assert_eq!(text("caller"), format!("sip:raw@{here}"));
     assert_eq!(text("callee"), format!("sip:agent@{}", rig.server.sip_addr()));
     assert_eq!((text("call_id"), text("from_tag")), ("announced".into(), "announced".into()));
+    for (camel, snake) in [("callId", "call_id"), ("fromTag", "from_tag"), ("toTag", "to_tag")] {
+        assert_eq!(text(camel), text(snake));
+    }
     assert_eq!(text("offer"), offer);
     let created = chrono::DateTime::parse_from_rfc3339(&text("createdAt")).unwrap().timestamp_millis();
     let age = i64::try_from(active_call::app::now_ms()).unwrap() - created;
