@@ -398,6 +398,10 @@ pub enum Obstacle {
     NoWay,
     /// No network of ours leads to its address.
     NoRoute,
+    /// Its host says that nobody listens at this address.
+    NobodyListens(SocketAddr),
+    /// The network says that nothing gets through to this address.
+    Barred(SocketAddr),
     /// It takes no connection.
     Refused,
     /// It does not answer the connection.
@@ -419,6 +423,8 @@ impl fmt::Display for Obstacle {
         f.write_str(match self {
             Self::NoWay => "",
             Self::NoRoute => ": no network of this host leads there",
+            Self::NobodyListens(at) => return write!(f, ": nobody listens at {}", plain(*at)),
+            Self::Barred(at) => return write!(f, ": the network lets nothing through to {}", plain(*at)),
             Self::Refused => ": it refuses the connection",
             Self::Silent => ": it does not answer the connection",
             Self::Stranger => ": no authority that is trusted here has signed its certificate",
@@ -428,6 +434,11 @@ impl fmt::Display for Obstacle {
             Self::Handshake => ": the TLS handshake has failed",
         })
     }
+}
+
+/// An address as people write it, also where a socket for both families has it in the form of IPv6.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// What an endpoint has counted since its start, and what it holds now.

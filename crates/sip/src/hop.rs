@@ -112,6 +112,12 @@ impl Hop {
         Self { name: Some(name.into()), ..self }
     }
 
+    /// Whether both are one address by one transport, in whichever form a socket for both families has it.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let place = |hop: &Self| (hop.transport, hop.address.ip().to_canonical(), hop.address.port());
+        place(self) == place(other)
+    }
+
     /// The same over this connection.
     #[must_use]
     pub fn over(self, connection: ConnectionId) -> Self {

@@ -115,12 +115,17 @@ impl Path {
         self.draft("ACK", seq, us, branch)
     }
 
+    /// Where requests in this dialog go: to its first route, or to its target.
+    pub(crate) fn way(&self) -> Way {
+        let next = self.routes.first().or(self.target.as_ref());
+        next.map_or_else(|| self.peer.clone().into(), |uri| way_to(uri, &self.peer))
+    }
+
     fn draft(&self, method: &str, seq: u32, us: &Identity, branch: &str) -> (Draft, Way) {
         let target = self.target.as_ref().map(Uri::to_bytes).unwrap_or_else(|| fallback_target(&self.peer));
         let strict = self.routes.first().filter(|first| !is_loose(first));
         let mut draft = Draft::request(method, &self.request_uri());
-        let next = self.routes.first().or(self.target.as_ref());
-        let way = next.map_or_else(|| self.peer.clone().into(), |uri| way_to(uri, &self.peer));
+        let way = self.way();
         draft.line("Via", us.via(way.hop.transport, branch));
         for route in self.routes.iter().skip(usize::from(strict.is_some())) {
             draft.line("Route", bracketed(&route.to_bytes()));
@@ -141,11 +146,15 @@ impl Path {
 /// Which address of a named host a request goes to, of those that `hops` gives, best first: the one that the `last`
 /// request went to, else the one that the messages of the peer come from, else the first that can be meant from here.
 pub(crate) fn choose(hops: &[Hop], peer: &Hop, last: Option<&Hop>) -> Option<Hop> {
-    let usable: Vec<Hop> = hops.iter().filter_map(|hop| reached(hop, peer)).collect();
-    let same = |a: &Hop, b: &Hop| (a.transport, a.address) == (b.transport, b.address);
-    let found = |wanted: &Hop| usable.iter().find(|hop| same(hop, wanted));
+    let usable = usable(hops, peer);
+    let found = |wanted: &Hop| usable.iter().find(|hop| hop.is_same(wanted));
     let chosen = last.and_then(found).or_else(|| found(peer));
     chosen.or_else(|| usable.iter().find(|hop| is_at(hop, peer))).or(usable.first()).cloned()
+}
+
+/// The addresses of a named host that can be meant from here.
+pub(crate) fn usable(hops: &[Hop], peer: &Hop) -> Vec<Hop> {
+    hops.iter().filter_map(|hop| reached(hop, peer)).collect()
 }
 
 fn bracketed(uri: &[u8]) -> Vec<u8> {

@@ -80,11 +80,13 @@ pub(crate) struct Job {
     pub(crate) rounds: u8,
     /// Whether it goes by TCP only because it is too large for a datagram.
     pub(crate) switched: bool,
+    /// Addresses of its host that have failed it.
+    pub(crate) failed: u8,
 }
 
 impl Job {
     pub(crate) fn new(owner: Owner, errand: Errand) -> Self {
-        Self { owner, errand, rounds: 0, switched: false }
+        Self { owner, errand, rounds: 0, switched: false, failed: 0 }
     }
 
     pub(crate) fn of(dialog: DialogId, errand: Errand) -> Self {
@@ -109,6 +111,16 @@ struct Entry {
     role: Role,
     to: Hop,
     job: Job,
+    heard: Heard,
+}
+
+/// What the peer has responded to a transaction of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Nothing,
+    Provisional,
+    /// It is over, and stays only for copies of the response.
+    Final,
 }
 
 #[derive(Debug)]
@@ -157,15 +169,22 @@ impl Transactions {
         self.entries.get(&tx).filter(|entry| entry.role == Role::Client).map(|entry| entry.job)
     }
 
-    /// Our transactions whose messages go this way: over its connection if it has one, else to its
-    /// address.
+    /// Whether nobody has responded to a transaction of ours.
+    pub(crate) fn is_unheard(&self, tx: TxId) -> bool {
+        self.entries.get(&tx).is_some_and(|entry| entry.heard == Heard::Nothing)
+    }
+
+    /// Our transactions that wait for a final response and whose messages go this way: over its connection if it has
+    /// one, else to its address.
     pub(crate) fn towards(&self, hop: &Hop) -> Vec<TxId> {
         let same = |to: &Hop| match (hop.connection, to.connection) {
             (Some(lost), Some(used)) => lost == used,
-            _ => hop.transport == to.transport && hop.address == to.address,
+            _ => hop.is_same(to),
         };
-        let ours = self.entries.iter().filter(|(_, entry)| entry.role == Role::Client && same(&entry.to));
-        let mut found: Vec<TxId> = ours.map(|(tx, _)| *tx).collect();
+        // Those of the peers may be many: a flood ends here.
+        let waits = |entry: &Entry| entry.heard != Heard::Final && same(&entry.to);
+        let ours = self.client.ids.values().filter(|tx| self.entries.get(tx).is_some_and(waits));
+        let mut found: Vec<TxId> = ours.copied().collect();
         found.sort_by_key(|tx| tx.0);
         found
     }
@@ -192,7 +211,7 @@ impl Transactions {
         let dispatch = self.server.layer.receive(Message::Request(request), reliability);
         let Dispatch::Created { key, outputs } = dispatch else { return None };
         let job = Job::of(dialog, Errand::Invite);
-        let tx = self.enter(Entry { key, role: Role::Server, to: reply_to, job });
+        let tx = self.enter(Entry { key, role: Role::Server, to: reply_to, job, heard: Heard::Nothing });
         self.perform(now, wire, tx, outputs);
         Some(tx)
     }
@@ -255,7 +274,7 @@ impl Transactions {
             return None;
         };
         let (key, outputs) = self.client.layer.send_request(request, to.transport.reliability())?;
-        let tx = self.enter(Entry { key, role: Role::Client, to, job });
+        let tx = self.enter(Entry { key, role: Role::Client, to, job, heard: Heard::Nothing });
         self.perform(now, wire, tx, outputs);
         Some(tx)
     }
@@ -267,13 +286,19 @@ impl Transactions {
         wire: &mut Wire,
         response: Response,
     ) -> Result<Vec<Happening>, Box<Response>> {
+        let heard = if response.status.is_final() { Heard::Final } else { Heard::Provisional };
         // Over a connection the transaction ends with its failure, and its request with it.
         let request = TransactionKey::from_response(&response)
             .filter(|_| response.status.code() >= 300)
             .and_then(|key| self.client.layer.client_request(&key).cloned().map(Box::new));
         match self.client.layer.receive(Message::Response(response), Reliability::Unreliable) {
             Dispatch::Matched { key, outputs } => Ok(match self.client.ids.get(&key) {
-                Some(&tx) => with_request(self.perform(now, wire, tx, outputs), request),
+                Some(&tx) => {
+                    if let Some(entry) = self.entries.get_mut(&tx) {
+                        entry.heard = heard;
+                    }
+                    with_request(self.perform(now, wire, tx, outputs), request)
+                }
                 None => Vec::new(),
             }),
             Dispatch::Unmatched(message) => match *message {

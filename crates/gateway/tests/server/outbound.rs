@@ -121,6 +121,21 @@ async fn a_refused_call_tells_its_code_and_leaves_a_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_callee_at_whose_address_nobody_listens_is_told_with_the_address() {
+    let rig = Rig::start().await;
+    let [port] = programs::free_ports();
+    let mut client = rig.connect("/call/sip").await;
+    let to = format!("sip:agent@127.0.0.1:{port}");
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    let reject = client.event("reject").await;
+    let why = format!("the peer cannot be reached: nobody listens at 127.0.0.1:{port}");
+    assert_eq!((&reject["code"], reject["reason"].as_str()), (&json!(503), Some(why.as_str())));
+    client.event("hangup").await;
+    assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 503);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_given_up_while_it_rings_is_cancelled_at_the_callee() {
     let (url, mut told) = hook(StatusCode::OK).await;
     let callee = Rig::start_with(|config| webhooks(config, &[url])).await;

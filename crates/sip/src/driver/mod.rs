@@ -6,7 +6,7 @@
 //!
 //! `handle` is how others give orders, `pool` knows the connections, `connection` and `web` carry
 //! one each, `tls` holds certificates, `dns` finds targets, `silence` is what stands
-//! before new calls.
+//! before new calls, `undelivered` is what the network says of datagrams that were lost.
 
 mod connection;
 mod dns;
@@ -15,6 +15,7 @@ mod pool;
 mod silence;
 mod tap;
 mod tls;
+mod undelivered;
 mod web;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -56,6 +58,10 @@ const INCOMING: usize = 256;
 const EVENTS: usize = 32;
 /// Datagrams that are taken before timers and orders are looked at again.
 const BATCH: usize = 64;
+/// Datagrams of ours that did not arrive of which is heard in one go, and how often one is sent anew that the news of
+/// another has kept from leaving.
+const NOTICES: usize = 16;
+const TRIES: usize = 3;
 /// The socket's receive buffer in bytes: about a second of 1,000 calls per second.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Hosts that are looked up at once. A further one counts as not found.
@@ -232,6 +238,9 @@ impl Driver {
                 received = self.socket.recv_from(&mut buffer) => self.take(received, &mut buffer),
                 news = self.pool.next() => self.stream(news),
                 Some(found) = self.searches.join_next() => self.found(found),
+                _ = self.socket.ready(Interest::ERROR) => {
+                    self.hear_network();
+                }
             }
         }
     }
@@ -310,8 +319,11 @@ impl Driver {
                     self.deliver();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // An ICMP error of an earlier datagram: its transaction will time out.
-                Err(error) => tracing::debug!(%error, "receive on the SIP socket"),
+                // The news of an earlier datagram.
+                Err(error) => {
+                    tracing::debug!(%error, "receive on the SIP socket");
+                    self.hear_network();
+                }
             }
             // What is read is taken: the next turn reads anew.
             if left == 0 {
@@ -329,7 +341,7 @@ impl Driver {
             let Some(hop) = self.gone.pop() else { return };
             let now = self.now();
             match hop.transport {
-                Transport::Udp => self.endpoint.unroutable(now, &hop),
+                Transport::Udp => self.endpoint.undelivered(now, &hop, Obstacle::NoRoute),
                 _ => self.endpoint.unreachable(now, &hop, Obstacle::NoWay),
             }
         }
@@ -337,11 +349,29 @@ impl Driver {
 
     /// A datagram; whether it has left, or may leave when it is sent again.
     fn send(&mut self, to: &Hop, bytes: &[u8]) -> bool {
-        let sent = self.socket.try_send_to(bytes, self.written(to.address));
-        let Err(error) = sent else { return true };
+        let address = self.written(to.address);
+        let mut hopeless = false;
+        for _ in 0..TRIES {
+            let Err(error) = self.socket.try_send_to(bytes, address) else { return true };
+            tracing::debug!(%to, %error, "send on the SIP socket");
+            // The kernel tells here of an earlier datagram, to whomever that went, and this one has not left.
+            hopeless = !self.hear_network() && is_hopeless(error.kind());
+        }
         self.unsent += 1;
-        tracing::debug!(%to, %error, "send on the SIP socket");
-        !is_hopeless(error.kind()) && self.reach.covers(to)
+        !hopeless && self.reach.covers(to)
+    }
+
+    /// Takes in what the network says of datagrams that did not arrive. Whether it has said anything.
+    fn hear_network(&mut self) -> bool {
+        let mut said = false;
+        for _ in 0..NOTICES {
+            let Some(lost) = undelivered::next(&self.socket) else { break };
+            said = true;
+            tracing::debug!(to = %lost.to, obstacle = ?lost.obstacle, "a datagram of ours has not arrived");
+            let Some(obstacle) = lost.obstacle else { continue };
+            self.endpoint.undelivered(self.now(), &lost.to.into(), obstacle);
+        }
+        said
     }
 
     /// An address as the socket wants it: one for both families writes IPv4 addresses in the form of IPv6.
@@ -537,6 +567,7 @@ fn open(listen: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     // The kernel gives what its limit allows; less is no fault.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    undelivered::keep(&socket, listen.is_ipv6());
     socket.bind(&listen.into())?;
     UdpSocket::from_std(socket.into())
 }

@@ -4,15 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sipx_sip::TransactionKey;
+use sipx_sip::{HeaderName, Request, TransactionKey, TuEvent};
 
 use super::Endpoint;
+use super::outgoing::Again;
 use crate::config::Time;
 use crate::dialog::State;
 use crate::event::DialogId;
 use crate::hop::{Hop, Transport};
 use crate::schedule::Chore;
-use crate::transactions::TxId;
+use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
 /// How long a target that has failed is tried after the others.
 const AVOIDED: Duration = Duration::from_secs(60);
@@ -60,6 +61,46 @@ impl Endpoint {
     /// A target of a call or an account did not answer, or could not be reached.
     pub(super) fn avoid(&mut self, now: Time, target: &Hop) {
         self.avoided.add(now, target);
+    }
+
+    /// Whether a request inside a call can go to another address of its host.
+    pub(super) fn has_elsewhere(&self, now: Time, tx: TxId) -> bool {
+        let to = self.transactions.request(tx).map(|(_, to)| to);
+        let (Some(job), Some(to)) = (self.transactions.job(tx), to) else { return false };
+        self.elsewhere(now, job, &to).is_some()
+    }
+
+    /// Where a request inside a call goes after this address has failed it (RFC 3263 section 4.3).
+    fn elsewhere(&self, now: Time, job: Job, failed: &Hop) -> Option<Hop> {
+        use Errand::{Ack, Bye, Cancel, Invite, Notify, Prack, Refer, Refresh, Register, Reoffer, Request};
+        let Owner::Dialog(id) = job.owner else { return None };
+        let dialog = self.dialogs.by_id.get(&id)?;
+        match job.errand {
+            Bye | Notify | Refer | Refresh | Reoffer | Request => {}
+            // The targets of a call that is not answered are known otherwise, and so are those of an account.
+            Ack(_) | Cancel | Invite | Prack | Register => return None,
+        }
+        if matches!(dialog.state, State::Calling(_)) {
+            return None;
+        }
+        self.following(now, &dialog.path.way(), (failed, job.failed))
+    }
+
+    /// Sends a request inside a call to the next address of its host, if there is one.
+    pub(super) fn sent_elsewhere(&mut self, now: Time, happening: &Happening, request: &Request) -> bool {
+        let (job, failed) = (happening.job, &happening.to);
+        let Some(to) = self.elsewhere(now, job, failed) else { return false };
+        if !matches!(happening.event, TuEvent::Response(_)) {
+            self.avoid(now, failed);
+        }
+        if let Some(dialog) = self.owner(job) {
+            dialog.path.found = Some(to.clone());
+        }
+        let contact = request.headers.get(&HeaderName::Contact).map(|_| self.identity.contact(to.transport));
+        let lines = contact.map(|contact| (HeaderName::Contact, contact)).into_iter().collect();
+        let seq = self.next_seq(job.owner);
+        let job = Job { rounds: 0, switched: false, failed: job.failed.saturating_add(1), ..job };
+        self.again(now, happening.tx, request, Again { to, seq, job, lines })
     }
 
     /// Looks after a while whether the target of a call's INVITE has said anything, if there are others.

@@ -9,7 +9,7 @@ use crate::config::Time;
 use crate::event::Output;
 use crate::hop::{Hop, Transport, Way};
 use crate::message::{Identity, text};
-use crate::path::choose;
+use crate::path::{choose, usable};
 use crate::schedule::Due;
 use crate::transactions::{Errand, Job, Owner};
 
@@ -162,7 +162,9 @@ impl Endpoint {
     /// The address of a named host that a request goes to.
     fn aim(&mut self, now: Time, way: &Way, owner: Owner) -> Hop {
         let known = way.name.as_deref().and_then(|name| self.names.known(name)).unwrap_or_default();
-        let hops = Vec::from(self.avoided.last(now, known));
+        let sound: Vec<Hop> = known.iter().filter(|hop| !self.avoided.holds(now, hop)).cloned().collect();
+        // One that has failed lately is better than none.
+        let hops = if usable(&sound, &way.hop).is_empty() { known.to_vec() } else { sound };
         let path = match owner {
             Owner::Dialog(id) => self.dialogs.by_id.get_mut(&id).map(|dialog| &mut dialog.path),
             Owner::Nobody | Owner::Registration(_) => None,
@@ -173,6 +175,20 @@ impl Endpoint {
             path.found = Some(to.clone());
         }
         to
+    }
+
+    /// The address of a named host whose turn it is after this one has failed a request: the following one of those that
+    /// can be meant from here, those that have failed lately last. `None` where so many have `failed` it as there are.
+    pub(super) fn following(&self, now: Time, way: &Way, (last, failed): (&Hop, u8)) -> Option<Hop> {
+        let known = way.name.as_deref().and_then(|name| self.names.known(name)).unwrap_or_default();
+        let mut hops = usable(known, &way.hop);
+        if usize::from(failed).saturating_add(1) >= hops.len() {
+            return None;
+        }
+        let next = hops.iter().position(|hop| hop.is_same(last)).map_or(0, |at| at.saturating_add(1));
+        let next = next % hops.len();
+        hops.rotate_left(next);
+        self.avoided.last(now, &hops).into_iter().find(|hop| !hop.is_same(last))
     }
 
     /// The addresses that a request may go to, as far as they are known.

@@ -71,29 +71,25 @@ impl Endpoint {
         }
     }
 
-    /// A datagram to this address cannot leave this host. An INVITE to which nobody has said anything yet and a REGISTER
-    /// go on to the next target at once (RFC 3263 section 4.3). What belongs to a call that is up is repeated as ever: a
-    /// network that is away for a moment ends no call.
-    pub fn unroutable(&mut self, now: Time, hop: &Hop) {
-        self.obstacle = Obstacle::NoRoute;
+    /// A datagram to this address cannot leave this host, or the network says that one did not arrive (RFC 3261 section
+    /// 18.4), because of the obstacle. An INVITE and a REGISTER to which nobody has said anything yet go on to the next
+    /// target at once, or fail (RFC 3263 section 4.3); so does a request inside a call if its host has another address.
+    /// What else belongs to a call that is up is repeated as ever: a peer or a network that is away for a moment ends no
+    /// call.
+    pub fn undelivered(&mut self, now: Time, hop: &Hop, obstacle: Obstacle) {
+        self.obstacle = obstacle;
         for tx in self.transactions.towards(hop) {
-            if self.begins_something(tx) {
+            let goes = self.begins_something(tx) || self.has_elsewhere(now, tx);
+            if goes && self.transactions.is_unheard(tx) {
                 let happenings = self.transactions.fail(now, &mut self.wire, tx);
                 self.happened(now, happenings);
             }
         }
     }
 
-    /// Whether a transaction of ours is an INVITE that nobody has responded to, or a REGISTER.
+    /// Whether a transaction of ours is the INVITE of a call, or a REGISTER.
     fn begins_something(&self, tx: TxId) -> bool {
-        match self.transactions.job(tx) {
-            Some(Job { errand: Errand::Register, .. }) => true,
-            Some(Job { owner: Owner::Dialog(id), errand: Errand::Invite, .. }) => {
-                let state = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state);
-                matches!(state, Some(State::Calling(calling)) if calling.tx == tx && !calling.responded)
-            }
-            _ => false,
-        }
+        self.transactions.job(tx).is_some_and(|job| matches!(job.errand, Errand::Register | Errand::Invite))
     }
 
     /// Whether a failed request was sent once more: with credentials, or in a datagram after TCP has
@@ -111,6 +107,10 @@ impl Endpoint {
                     lines: Vec::new(),
                 };
                 self.again(now, happening.tx, request, again)
+            }
+            TuEvent::TransportError | TuEvent::Timeout => self.sent_elsewhere(now, happening, request),
+            TuEvent::Response(response) if response.status.code() == 503 => {
+                self.sent_elsewhere(now, happening, request)
             }
             TuEvent::Response(response) if matches!(response.status.code(), 401 | 407) => {
                 let Some(lines) = self.answer_challenge((job, &happening.to), request, response) else {

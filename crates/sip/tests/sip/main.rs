@@ -15,6 +15,7 @@ mod digest_client;
 mod digest_server;
 #[cfg(feature = "tokio")]
 mod driver;
+mod failing_hops;
 mod forks;
 mod hostile;
 mod injection;
@@ -40,3 +41,5 @@ mod sipp;
 mod streams;
 mod torture;
 mod transfer;
+#[cfg(feature = "tokio")]
+mod undelivered;

@@ -75,6 +75,17 @@ fn sipp(text: &str, title: &str) -> (Child, SocketAddr) {
     (child.expect("SIPp is not installed; scripts/setup test installs it"), address)
 }
 
+/// Waits until SIPp has taken its port.
+async fn listens(address: SocketAddr) {
+    let mut again = tokio::time::interval(Duration::from_millis(20));
+    let taken = async {
+        while UdpSocket::bind(address).is_ok() {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), taken).await.expect("SIPp listens in time");
+}
+
 async fn driver(tasks: &mut tokio::task::JoinSet<()>) -> SipHandle {
     let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (driver, handle, calls) = Driver::bind(local, Config::new(local, [9; 32])).await.unwrap();
@@ -92,6 +103,7 @@ fn succeeded(mut sipp: Child) -> bool {
 #[tokio::test]
 async fn a_registrar_takes_our_answer() {
     let (sipp, address) = sipp(&scenario("REGISTER", ""), "registrar");
+    listens(address).await;
     let mut tasks = tokio::task::JoinSet::new();
     let handle = driver(&mut tasks).await;
     let account = Account {
@@ -118,6 +130,7 @@ async fn a_callee_takes_our_answer() {
     let rest = "<recv request=\"ACK\"/>\n<recv request=\"BYE\"/>\n<send><![CDATA[\nSIP/2.0 200 OK\n[last_Via:]\n\
         [last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\nContent-Length: 0\n\n]]></send>";
     let (sipp, address) = sipp(&scenario("INVITE", rest), "callee");
+    listens(address).await;
     let mut tasks = tokio::task::JoinSet::new();
     let handle = driver(&mut tasks).await;
     let call = Outbound {
