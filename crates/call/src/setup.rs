@@ -24,6 +24,7 @@ use crate::handle::Client;
 use crate::legs::Leg;
 use crate::legs::sip_media::SipMedia;
 use crate::media_thread::{MediaThreads, Wire};
+use crate::tally::Told;
 
 /// What one call begins with.
 pub struct Setup {
@@ -155,6 +156,8 @@ pub struct Services {
     pub reports: mpsc::Sender<Afterwards>,
     /// Where records go: each call sends exactly one, except a client's that never began.
     pub records: mpsc::Sender<CallRecord>,
+    /// What calls have told, counted.
+    pub told: Arc<Told>,
 }
 
 /// What is left to do when a call is over: its report.

@@ -1,8 +1,86 @@
-//! How good the sound of many legs was, as sums that any thread reads.
+//! How good the sound of many legs was, and what many calls told, as sums that any thread reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use protocol::{Event, HangupReason};
 use rtp::Quality;
+
+/// Parts of a call that tell errors, as the `sender` of their events names them.
+const PARTS: [&str; 13] = [
+    "accept", "asr", "command", "eou", "hangup", "invite", "llm", "media", "playbook", "realtime", "ringing",
+    "sip", "tts",
+];
+
+/// Things counted by name. The names are few and known: those of clients and peers are counted together, so that
+/// nobody fills memory with names.
+#[derive(Debug)]
+pub struct Names {
+    named: Vec<(&'static str, AtomicU64)>,
+    other: AtomicU64,
+}
+
+impl Names {
+    fn new(names: impl IntoIterator<Item = &'static str>) -> Self {
+        let named = names.into_iter().map(|name| (name, AtomicU64::new(0))).collect();
+        Names { named, other: AtomicU64::new(0) }
+    }
+
+    fn note(&self, name: &str) {
+        let known = self.named.iter().find(|(known, _)| *known == name);
+        known.map_or(&self.other, |(_, count)| count).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Each name with its count; last, `other`.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let named = self.named.iter().map(|(name, count)| (*name, count));
+        named.chain([("other", &self.other)]).map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// What calls have told since the start: how an operator hears that callers wait or are not served.
+#[derive(Debug)]
+pub struct Told {
+    /// `error` events, by their sender.
+    pub errors: Names,
+    /// Calls that are over, by the reason of their end.
+    pub ends: Names,
+    /// Times that a caller talked over the agent and it stopped.
+    pub interruptions: AtomicU64,
+    /// From the end of a caller's words to the first sound of the reply, in seconds.
+    pub response_time: Histogram<8>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Told {
+            errors: Names::new(PARTS),
+            ends: Names::new(HangupReason::words()),
+            interruptions: AtomicU64::new(0),
+            response_time: Histogram::new([0.3, 0.5, 0.8, 1.2, 2.0, 3.0, 5.0, 10.0]),
+        }
+    }
+}
+
+impl Told {
+    /// Counts an event of a call.
+    pub fn note(&self, event: &Event) {
+        match event {
+            Event::Error { sender, .. } => self.errors.note(sender),
+            Event::Interruption { .. } => {
+                self.interruptions.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Metrics { key, duration, .. } if key == "response_time" => {
+                self.response_time.note(*duration as f64 / 1000.0);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a call that is over.
+    pub fn over(&self, reason: Option<&HangupReason>) {
+        self.ends.note(reason.map_or("", HangupReason::wire));
+    }
+}
 
 /// Legs by one of their figures.
 #[derive(Debug)]
@@ -97,6 +175,38 @@ mod tests {
     use rtp::quality::Heard;
 
     use super::*;
+
+    #[test]
+    fn what_calls_tell_is_counted_by_name_and_names_of_others_together() {
+        let told = Told::default();
+        let error = |sender: &str| Event::Error {
+            track_id: "c".into(),
+            timestamp: 0,
+            sender: sender.into(),
+            error: "no".into(),
+            code: None,
+            field: None,
+        };
+        for sender in ["asr", "asr", "made up", "also made up"] {
+            told.note(&error(sender));
+        }
+        told.over(Some(&HangupReason::Caller));
+        told.over(Some(&HangupReason::Other("bored".into())));
+        told.over(None);
+        let metric =
+            |key: &str| Event::Metrics { timestamp: 0, key: key.into(), duration: 700, data: ().into() };
+        for key in ["response_time", "ttfb.tts"] {
+            told.note(&metric(key));
+        }
+        let count =
+            |names: &Names, name: &str| names.counts().find(|(known, _)| *known == name).map(|(_, n)| n);
+        assert_eq!(count(&told.errors, "asr"), Some(2));
+        assert_eq!(count(&told.errors, "other"), Some(2));
+        assert_eq!(count(&told.errors, "made up"), None);
+        assert_eq!((count(&told.ends, "caller"), count(&told.ends, "other")), (Some(1), Some(2)));
+        assert_eq!(told.response_time.counts().1, 1);
+        assert_eq!(told.response_time.counts().0[2], (0.8, 1));
+    }
 
     #[test]
     fn legs_are_counted_up_to_each_limit() {

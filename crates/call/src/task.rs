@@ -494,6 +494,7 @@ impl Task {
     fn emit(&mut self, event: Event) {
         self.log_line("event", &event);
         self.complaints.note(&event);
+        self.services.told.note(&event);
         self.observers.tell(&event);
         let Some(client) = &self.client else { return };
         if let Err(error) = client.events.try_send(event) {
@@ -544,6 +545,9 @@ impl Task {
         tracing::info!(?reason, status = record.status_code, "call ends");
         // A call that was never begun has nothing to account for.
         let begun = record.answer_time.is_some() || (self.kind == CallKind::Sip && !record.callee.is_empty());
+        if begun {
+            self.services.told.over(record.hangup_reason.as_ref());
+        }
         let recorded = begun && self.services.records.send(*record).await.is_ok();
         if begun && !recorded {
             tracing::error!("no one takes call records");

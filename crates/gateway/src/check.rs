@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::beyond;
 use crate::config::Config;
 use crate::config::check::findings;
 use crate::config::read::{self, process_environment};
@@ -24,9 +25,17 @@ pub fn run(files: &[impl AsRef<Path>], out: &mut dyn Write) -> std::io::Result<u
         files => files.iter().map(AsRef::as_ref).collect(),
     };
     let mut faults = 0;
-    let roots = roots_of(&named);
+    let config = config_of(&named);
     for path in named {
-        let found = if is_playbook(path) { playbook(path, &roots) } else { configuration(path) };
+        let found = match is_playbook(path) {
+            true => {
+                for note in missing_variables(path) {
+                    writeln!(out, "{note}")?;
+                }
+                playbook(path, config.as_ref())
+            }
+            false => configuration(path),
+        };
         for fault in &found {
             writeln!(out, "{fault}")?;
         }
@@ -52,7 +61,7 @@ fn configuration(path: &Path) -> Vec<String> {
             let routes = Routes::from_config(&loaded.config);
             for name in routes.playbooks() {
                 match files::find_in(&folder, name) {
-                    Ok(found) => faults.extend(playbook(&found, &loaded.config.media_roots)),
+                    Ok(found) => faults.extend(playbook(&found, Some(&loaded.config))),
                     Err(error) => faults.push(format!("playbook {error} (in {})", folder.display())),
                 }
             }
@@ -70,21 +79,44 @@ pub fn refused(config: &Config) -> Option<String> {
 
 /// Where the files of playbooks lie: as the first configuration says that can be read, else the default one.
 pub(crate) fn roots_of(named: &[&Path]) -> Vec<PathBuf> {
-    let mut configurations =
-        named.iter().filter(|path| !is_playbook(path)).copied().chain([Path::new(DEFAULT_CONF)]);
-    let config = configurations.find_map(|path| read::of_any_machine(path, &process_environment).ok());
-    config.map_or_else(Config::default, |loaded| loaded.config).media_roots
+    config_of(named).unwrap_or_default().media_roots
 }
 
-/// A variable that the environment lacks is no fault of the file: it may be set where the server runs.
-fn playbook(path: &Path, roots: &[PathBuf]) -> Vec<String> {
+/// The first configuration that can be read, of those that are named and the default one.
+fn config_of(named: &[&Path]) -> Option<Config> {
+    let mut configurations =
+        named.iter().filter(|path| !is_playbook(path)).copied().chain([Path::new(DEFAULT_CONF)]);
+    let loaded = configurations.find_map(|path| read::of_any_machine(path, &process_environment).ok());
+    loaded.map(|loaded| loaded.config)
+}
+
+/// What is wrong with a playbook; also what a configuration that is known does not let it have.
+fn playbook(path: &Path, config: Option<&Config>) -> Vec<String> {
     let shown = path.display();
+    let default = Config::default();
+    let roots = &config.unwrap_or(&default).media_roots;
     match playbooks::read(path, roots, &playbooks::any_environment) {
         Err(error) => vec![error],
         Ok(playbook) => {
             let folder = path.parent().unwrap_or(Path::new("."));
-            let odd = playbooks::odd(&playbook, folder, roots);
+            let mut odd = playbooks::odd(&playbook, folder, roots);
+            odd.extend(config.iter().flat_map(|config| beyond::wishes(&playbook, config)));
             odd.iter().map(|warning| format!("{shown}: {warning}")).collect()
         }
     }
+}
+
+/// Variables that a playbook names and this environment lacks. They are no fault of the file, and no fault is counted: they
+/// may be set where the server runs.
+fn missing_variables(path: &Path) -> Vec<String> {
+    let warnings = |environment: &dyn Fn(&str) -> Option<String>| {
+        let read = playbooks::read(path, &[], environment);
+        read.map(|playbook| playbook.warnings).unwrap_or_default()
+    };
+    let of_any_machine = warnings(&playbooks::any_environment);
+    let mut here = warnings(&process_environment);
+    here.retain(|warning| !of_any_machine.contains(warning));
+    here.iter()
+        .map(|warning| format!("{}: {warning} (set it where the server runs)", path.display()))
+        .collect()
 }

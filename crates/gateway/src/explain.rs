@@ -1,8 +1,8 @@
-//! `active-call explain`: one time line of a call that is over or goes on, from its event log: SIP messages, how good the
-//! sound was, commands and events.
+//! `active-call explain`: one time line of a call that is over or goes on, from its event log: SIP messages, how good
+//! the sound was, commands and events.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use protocol::record::LogLine;
 use serde_json::Value;
@@ -14,21 +14,47 @@ const MOST: u64 = 64 << 20;
 /// Characters of one line.
 const WIDTH: usize = 160;
 
-/// Prints the time line of the last call with this `id`, whose event log lies in `folder`.
+/// Fields that come first in a line, so that its end is not what says why.
+const FIRST: [&str; 5] = ["reason", "initiator", "error", "code", "sender"];
+/// Fields that come last: what others said of themselves.
+const LAST: &str = "extra";
+
+/// Prints the time line of the calls with this `id`, whose event logs lie in `folder`: of one as a rule, of several
+/// where the id was used again.
 ///
 /// # Errors
-/// A text that says what is missing, or that the output takes nothing.
+/// A text that says what is missing, or that the output takes nothing. A reader that has seen enough is no error.
 pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String> {
     let mut places = events::places(folder, id);
     let first = places.next().unwrap_or_default();
-    let path = places.filter(|path| path.exists()).last().unwrap_or(first);
-    let text = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut lines: Vec<LogLine> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    lines.sort_by_key(|line| line.timestamp);
-    let Some(began) = lines.first().map(|line| line.timestamp) else {
-        return Err(format!("{}: no line of it can be read", path.display()));
-    };
-    for line in &lines {
+    let mut paths: Vec<PathBuf> = places.filter(|path| path.exists()).collect();
+    if paths.is_empty() || first.exists() {
+        paths.insert(0, first);
+    }
+    for path in &paths {
+        let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut lines: Vec<LogLine> =
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.sort_by_key(|line| line.timestamp);
+        if lines.is_empty() {
+            return Err(format!("{}: no line of it can be read", path.display()));
+        }
+        let title = if paths.len() > 1 { format!("{}:", path.display()) } else { String::new() };
+        match time_line(&title, &lines, out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.map_err(|error| error.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+/// The time line of one call.
+fn time_line(title: &str, lines: &[LogLine], out: &mut impl Write) -> io::Result<()> {
+    if !title.is_empty() {
+        writeln!(out, "{title}")?;
+    }
+    let began = lines.first().map(|line| line.timestamp).unwrap_or_default();
+    for line in lines {
         let told = match line.kind.as_str() {
             "sip" => sip(&line.content),
             "command" => format!("command  {}", brief(&line.content)),
@@ -37,8 +63,7 @@ pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String
         let after = line.timestamp.saturating_sub(began);
         let told: String =
             told.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(WIDTH).collect();
-        writeln!(out, "{:>5}.{:03}  {told}", after / 1000, after % 1000)
-            .map_err(|error| error.to_string())?;
+        writeln!(out, "{:>5}.{:03}  {told}", after / 1000, after % 1000)?;
     }
     Ok(())
 }
@@ -85,30 +110,70 @@ fn event(content: &str) -> String {
             "quality  mos {mos}, loss {loss}, jitter {jitter} ms, round trip {back} ms, {packets} packets"
         );
     }
-    let mut rest = event.clone();
-    if let Value::Object(fields) = &mut rest {
-        for known in ["event", "trackId", "timestamp", "sdp"] {
-            fields.remove(known);
-        }
-    }
-    format!(
-        "event    {name} {}",
-        if rest == serde_json::json!({}) { String::new() } else { rest.to_string() }
-    )
+    let rest = fields(&event, &["event", "trackId", "timestamp", "sdp"]);
+    format!("event    {name} {rest}")
+}
+
+/// The fields of an object but those that are `known`, as JSON; nothing where there is none.
+fn fields(object: &Value, known: &[&str]) -> String {
+    let Value::Object(all) = object else { return String::new() };
+    let mut told: Vec<(&String, &Value)> =
+        all.iter().filter(|(name, _)| !known.contains(&name.as_str())).collect();
+    let rank = |name: &str| match name == LAST {
+        true => FIRST.len() + 1,
+        false => FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len()),
+    };
+    told.sort_by_key(|(name, _)| rank(name));
+    let told: Vec<String> = told.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    if told.is_empty() { String::new() } else { format!("{{{}}}", told.join(",")) }
 }
 
 fn brief(content: &str) -> String {
-    let mut command: Value = serde_json::from_str(content).unwrap_or_default();
-    let name = command["command"].as_str().unwrap_or("?").to_owned();
-    if let Value::Object(fields) = &mut command {
-        fields.remove("command");
-    }
-    format!("{name} {command}")
+    let command: Value = serde_json::from_str(content).unwrap_or_default();
+    let name = command["command"].as_str().unwrap_or("?");
+    format!("{name} {}", fields(&command, &["command"]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_first_why_a_call_ended_and_every_call_of_the_id_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let hangup = serde_json::json!({"event": "hangup", "trackId": "c", "timestamp": 5, "reason": "callee",
+            "initiator": "callee", "answerTime": "x".repeat(100), "extra": {"User-Agent": "y".repeat(100)}});
+        let line = LogLine { kind: "event".into(), timestamp: 7, content: hangup.to_string() };
+        for name in ["c.events.jsonl", "c~1.events.jsonl"] {
+            std::fs::write(folder.path().join(name), serde_json::to_string(&line).unwrap()).unwrap();
+        }
+        let mut out = Vec::new();
+        print(folder.path(), "c", &mut out).unwrap();
+        let told = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].ends_with("/c.events.jsonl:") && lines[2].ends_with("/c~1.events.jsonl:"), "{told}");
+        for line in [lines[1], lines[3]] {
+            let why = "hangup {\"reason\":\"callee\",\"initiator\":\"callee\",\"answerTime\":";
+            assert!(line.contains(why), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let line = LogLine { kind: "event".into(), timestamp: 7, content: "{}".into() };
+        std::fs::write(folder.path().join("c.events.jsonl"), serde_json::to_string(&line).unwrap()).unwrap();
+        assert_eq!(print(folder.path(), "c", &mut Closed), Ok(()));
+    }
 
     #[test]
     fn messages_and_events_stand_on_one_line_of_time() {

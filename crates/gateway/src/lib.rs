@@ -16,6 +16,7 @@
 pub mod access;
 pub mod accounts;
 pub mod app;
+mod beyond;
 pub mod calls;
 pub mod capture;
 pub mod check;

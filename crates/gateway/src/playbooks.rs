@@ -15,6 +15,8 @@ use playbook::{Playbook, PlaybookError};
 use protocol::option::{CallOption, Over, SynthesisOption, TranscriptionOption};
 use providers::{ProviderError, tables};
 
+use crate::beyond;
+use crate::config::Config;
 use crate::config::read::process_environment;
 use crate::files;
 use crate::gate::Gate;
@@ -172,13 +174,14 @@ impl Folder {
     }
 
     /// Looks into every playbook that calls may be sent to: those that cannot be used, and what is odd.
-    pub fn validate(&self, names: &[&str]) -> Vec<Finding> {
+    pub fn validate(&self, names: &[&str], config: &Config) -> Vec<Finding> {
         let finding = |text, refused| Finding { text, refused };
         let mut findings = Vec::new();
         for name in names {
             match self.load(name) {
                 Ok(playbook) => {
-                    let odd = odd(&playbook, &self.path, &self.roots);
+                    let mut odd = odd(&playbook, &self.path, &self.roots);
+                    odd.extend(beyond::wishes(&playbook, config));
                     findings.extend(odd.iter().map(|odd| finding(format!("{name}: {odd}"), false)));
                 }
                 Err(error) => {

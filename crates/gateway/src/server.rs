@@ -146,6 +146,7 @@ impl Server {
             dialer: Arc::new(Lines::new(handle.clone(), lines, config.clone())),
             records: records_in,
             reports: reports_in,
+            told: Arc::default(),
         };
         let reports = Reports::new(
             config.spool_path.clone(),
@@ -317,7 +318,7 @@ struct Doorkeepers {
 
 fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
     let routes = Routes::from_config(&config);
-    for finding in playbooks.validate(&routes.playbooks()) {
+    for finding in playbooks.validate(&routes.playbooks(), &config) {
         if finding.refused {
             tracing::error!(finding.text, "a playbook cannot be used; calls sent to it get 503");
         } else {

@@ -28,6 +28,11 @@ impl Allowed {
         self.0.extend(targets.into_iter().map(normal));
     }
 
+    /// Every target, with scheme and host in lower case.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether `target` may be called.
     pub fn permits(&self, target: &str) -> bool {
         self.0.contains(&normal(target))

@@ -263,6 +263,9 @@ pub struct CallState {
     pub duration: Option<u64>,
     /// Its option, secrets redacted.
     pub option: CallOption,
+    /// Keys of the request that placed it which nobody reads, such as misspelt ones; in its answer alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
 }
 
 /// The SIP messages of a call: answer of `GET /api/v1/calls/{id}/sip`.

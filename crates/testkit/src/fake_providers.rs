@@ -367,6 +367,7 @@ pub fn services(media: MediaThreads, providers: &FakeProviders) -> (Services, Re
         dialer: Arc::new(Nothing),
         records,
         reports,
+        told: Arc::default(),
     };
     (services, written)
 }

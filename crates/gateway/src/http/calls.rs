@@ -58,6 +58,7 @@ fn state(call: &CallHandle) -> CallState {
         answered_at: info.answered_ms.map(rfc3339),
         duration: info.answered_ms.map(|at| app::now_ms().saturating_sub(at)),
         option: info.option,
+        unknown: Vec::new(),
     }
 }
 
@@ -106,7 +107,7 @@ pub(super) async fn place(State(door): State<Door>, Body(asked, unknown): Body<P
         let failure = failure.at("option.playbook");
         return problem_at(StatusCode::BAD_REQUEST, failure.to_string(), Some(failure.field));
     }
-    let order = Order { id, option, playbook, unknown };
+    let order = Order { id, option, playbook, unknown: unknown.clone() };
     if let Err(error) = limits::option("option", &order.option) {
         return wrong_field(&error);
     }
@@ -114,7 +115,7 @@ pub(super) async fn place(State(door): State<Door>, Body(asked, unknown): Body<P
         return wrong_field(&error);
     }
     match originate::place(&door.app, order).await {
-        Ok(call) => (StatusCode::CREATED, Json(state(&call))).into_response(),
+        Ok(call) => (StatusCode::CREATED, Json(CallState { unknown, ..state(&call) })).into_response(),
         Err(why) => not_placed(&why),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use call::tally::{Histogram, Tally};
+use call::tally::{Histogram, Names, Tally, Told};
 
 use super::Door;
 
@@ -49,6 +49,7 @@ pub(super) async fn text(State(door): State<Door>) -> Response {
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     page.gauge("active_call_tasks", "Tasks of the runtime now.", tasks as u64);
     registrations(&mut page, &door);
+    told(&mut page, &door.app.services.told);
     media(&mut page, &door);
     ([(CONTENT_TYPE, FORMAT)], page.text).into_response()
 }
@@ -61,6 +62,24 @@ fn registrations(page: &mut Page, door: &Door) {
         let up = standing.state == "registered";
         page.line(&format!("{name}{{account=\"{account}\"}}"), up.into());
     }
+}
+
+/// How calls go for those who call.
+fn told(page: &mut Page, told: &Told) {
+    page.counters(
+        "active_call_errors_total",
+        "Errors that calls told, by what failed.",
+        "sender",
+        &told.errors,
+    );
+    page.counters("active_call_calls_ended_total", "Calls that are over, by reason.", "reason", &told.ends);
+    let interruptions = told.interruptions.load(Ordering::Relaxed);
+    page.counter("active_call_interruptions_total", "Times a caller talked over the agent.", interruptions);
+    page.histogram(
+        "active_call_response_seconds",
+        "From the end of a caller's words to the first sound of the reply.",
+        &told.response_time,
+    );
 }
 
 fn media(page: &mut Page, door: &Door) {
@@ -118,6 +137,13 @@ impl Page {
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, help, "counter");
         self.line(name, value);
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &str, names: &Names) {
+        self.head(name, help, "counter");
+        for (value, count) in names.counts() {
+            self.line(&format!("{name}{{{label}=\"{value}\"}}"), count);
+        }
     }
 
     fn histogram<const N: usize>(&mut self, name: &str, help: &str, histogram: &Histogram<N>) {

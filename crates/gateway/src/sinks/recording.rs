@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,12 @@ const ROUND: Duration = Duration::from_millis(50);
 /// Longest name of a client, in bytes, and longest step of it: a file system takes 255, and endings are added.
 const MOST_NAME: usize = 1000;
 const MOST_STEP: usize = 200;
+/// So much of a file at a time leaves the system's cache once it is on the disk: nothing reads a recording while it is
+/// written, and the cache of a busy machine would otherwise fill with sound, 64 KB a second of every call. Memory that
+/// is used again also costs less than new memory: on a virtual machine the host has to find each new page.
+const STRIDE: u64 = 512 * 1024;
+/// The beginning of a file stays: its header is written again with each piece.
+const PAGE: u64 = 4096;
 /// Tries to find a name that is not taken.
 const NAMES: u32 = 1000;
 
@@ -289,8 +296,13 @@ impl Reel {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.head.len() as u64 + self.bytes)?;
+        let at = self.head.len() as u64 + self.bytes;
+        self.file.write_all_at(bytes, at)?;
         self.bytes += bytes.len() as u64;
+        if let Some((from, length)) = behind(at, at + bytes.len() as u64) {
+            // Advice: a file system without a cache of its own may refuse it.
+            let _ = rustix::fs::fadvise(&self.file, from, Some(length), rustix::fs::Advice::DontNeed);
+        }
         Ok(())
     }
 
@@ -310,6 +322,18 @@ impl Reel {
         self.append(&bytes)?;
         self.header()
     }
+}
+
+/// Where the part of a file begins, and its length, that the cache no longer needs when a write from `start` to `end`
+/// has completed a stride. The stride before it is among it: its way to the disk began with the last advice, and it
+/// leaves the cache with this one.
+fn behind(start: u64, end: u64) -> Option<(u64, NonZeroU64)> {
+    let (last, now) = (start / STRIDE, end / STRIDE);
+    let from = (last.saturating_sub(1) * STRIDE).max(PAGE);
+    (now > last)
+        .then(|| NonZeroU64::new((now * STRIDE).saturating_sub(from)))
+        .flatten()
+        .map(|length| (from, length))
 }
 
 impl std::fmt::Debug for Reel {
@@ -356,6 +380,25 @@ mod tests {
     fn what_a_file_lacks_is_less_than_a_second() {
         let lacks = call::setup::TAPE_PIECE + ROUND;
         assert!(lacks < Duration::from_secs(1), "{lacks:?}");
+    }
+
+    #[test]
+    fn what_is_written_leaves_the_cache_stride_by_stride_and_the_header_stays() {
+        let mut left = Vec::new();
+        let mut at = 44;
+        for _ in 0..40 {
+            left.extend(behind(at, at + 64_000).map(|(from, length)| (from, from + length.get())));
+            at += 64_000;
+        }
+        assert_eq!(
+            left,
+            [(PAGE, STRIDE), (PAGE, 2 * STRIDE), (STRIDE, 3 * STRIDE), (2 * STRIDE, 4 * STRIDE)]
+        );
+        // A write of several strides, such as a long silence.
+        assert_eq!(
+            behind(44, 3 * STRIDE).map(|(from, length)| (from, length.get())),
+            Some((PAGE, 3 * STRIDE - PAGE))
+        );
     }
 
     #[test]

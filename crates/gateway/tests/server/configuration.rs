@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use active_call::check;
-use active_call::config::RecordTable;
 use active_call::config::problem::Source;
 use active_call::config::read::{self, Loaded};
 use active_call::config::words::{AuthMode, CodecName, HandlerKind, RecordSink};
+use active_call::config::{Config, RecordTable};
 use active_call::playbooks::Folder;
 
 fn environment(name: &str) -> Option<String> {
@@ -411,7 +411,7 @@ fn a_playbook_that_calls_things_by_names_there_are_not_is_no_good_one_but_is_ser
     }
     let served = Folder::new(folder.path().to_owned(), Vec::new());
     assert!(served.load("odd.md").is_ok());
-    let findings = served.validate(&["odd.md"]);
+    let findings = served.validate(&["odd.md"], &Config::default());
     assert_eq!(findings.iter().filter(|finding| !finding.refused).count(), 5, "{findings:?}");
 }
 

@@ -55,6 +55,10 @@ async fn a_call_is_killed_in_both_forms() {
         client.event("hangup").await;
         rig.until("no call", |rig| (rig.server.app().calls.counts().now == 0).then_some(())).await;
     }
+    let metrics = rig.get("/metrics").await.1;
+    assert!(metrics.contains("\nactive_call_calls_ended_total{reason=\"system\"} 2\n"), "{metrics}");
+    assert!(metrics.contains("\nactive_call_errors_total{sender=\"asr\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("\nactive_call_response_seconds_bucket{le=\"0.3\"} 0\n"), "{metrics}");
     rig.server.stop().await;
 }
 

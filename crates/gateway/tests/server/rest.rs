@@ -376,7 +376,8 @@ async fn a_request_places_a_call_and_its_playbook_talks_there() {
     );
     assert_eq!(placed["callee"], to);
     let odd = json!({"id": "odd", "to": to, "colour": "red", "option": {"tts": {"colour": "blue"}}});
-    assert_eq!(posted(&rig, "/api/v1/calls", odd).await.0, 201);
+    let (status, placed) = posted(&rig, "/api/v1/calls", odd).await;
+    assert_eq!((status, &placed["unknown"]), (201, &json!(["colour", "option.tts.colour"])));
     let mut watching = reqwest::get(rig.url("/api/v1/calls/odd/events")).await.unwrap();
     let mut told = String::new();
     let keys = ["\"unknownKey\":\"colour\"", "\"unknownKey\":\"option.tts.colour\""];
