@@ -76,6 +76,21 @@ pub(crate) struct Named {
 }
 
 impl Playbook {
+    /// Index of the scene called `name`, whose case does not matter where no scene is written so.
+    pub fn scene_named(&self, name: &str) -> Option<usize> {
+        let (name, lower) = (name.trim(), name.trim().to_lowercase());
+        let exact = self.scenes.iter().position(|own| own.id == name);
+        exact.or_else(|| self.scenes.iter().position(|own| own.id.to_lowercase() == lower))
+    }
+
+    /// What a model is told of the scenes there are.
+    pub(crate) fn scene_names(&self) -> String {
+        /// So many are named.
+        const MOST: usize = 50;
+        let names: Vec<&str> = self.scenes.iter().map(|scene| scene.id.as_str()).take(MOST).collect();
+        format!("there are: {}", names.join(", "))
+    }
+
     /// Reads a playbook from the text of its file. `env` looks up the `${NAME}` of the front matter; names
     /// it does not know stay as they are and are warned about.
     ///

@@ -182,7 +182,10 @@ impl Reports {
         let asked =
             async { tokio::join!(run::chat(&name, model.as_ref(), &Limits::ASIDE, ask, answer), gather) };
         match tokio::time::timeout(SUMMARY, asked).await {
-            Ok((Ok(_), text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Ok((Ok(_), text)) => {
+                let text = playbook::thinking::without_thoughts(&text);
+                Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+            }
             Ok((Err(error), _)) => {
                 tracing::warn!(call = ?call, %error, "the summary of a report failed");
                 None

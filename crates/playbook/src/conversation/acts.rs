@@ -15,6 +15,9 @@ impl Conversation {
         let turn = reply.turn;
         let Some(act) = tag.act() else {
             out.push(Action::Note(Note::Trouble(format!("<{tag}/> lacks an attribute it needs"))));
+            let lacking = tag.lacks().unwrap_or("a value that fits");
+            self.history.push(turn, Role::System, format!("The tag {} lacks {lacking}.", tag.name()));
+            self.mistaken();
             return;
         };
         if reply.has_ended && !matches!(act, Act::SetVar { .. }) {
@@ -64,11 +67,15 @@ impl Conversation {
 
     /// The model goes to a scene. If it says nothing more there, it is asked again.
     fn go_to(&mut self, scene: &str, out: &mut Vec<Action>) {
-        let Some(index) = self.playbook.scenes.iter().position(|own| own.id == scene) else {
-            out.push(Action::Note(Note::Trouble(format!(
-                "the model goes to scene {scene}, which does not exist"
-            ))));
-            return;
+        let Some(index) = self.playbook.scene_named(scene) else {
+            let shown = protocol::read::shown(scene);
+            let text = format!("the model goes to scene {shown}, which does not exist");
+            out.push(Action::Note(Note::Trouble(text)));
+            if let Some(turn) = self.reply.as_ref().map(|reply| reply.turn) {
+                let text = format!("There is no scene {shown}; {}.", self.playbook.scene_names());
+                self.history.push(turn, Role::System, text);
+            }
+            return self.mistaken();
         };
         self.enter(index, out);
         self.play_scene_file(out);

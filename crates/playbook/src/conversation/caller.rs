@@ -17,6 +17,9 @@ const WORDS_PENDING: Duration = Duration::from_secs(3);
 const SPEECH_PENDING: Duration = Duration::from_secs(10);
 /// An answer of which fewer characters were heard does not separate the caller's words.
 const FEW_CHARS: usize = 15;
+/// So often a question is asked anew with more words before anything of its answer was heard; further words are
+/// answered behind it.
+const MOST_REPLACED: u32 = 2;
 /// Within this time the caller's words complete the previous ones, unless the playbook says otherwise.
 const REPAIR_WINDOW_MS: u32 = 3000;
 
@@ -113,13 +116,21 @@ impl Conversation {
     /// Whether the caller goes on while the answer to the first half is not audible yet.
     fn answers_too_early(&self, now: CallTime) -> bool {
         let tail = Duration::from_millis(500);
-        self.is_answering_unheard() && self.last_final.is_none_or(|last| now.since(last) >= tail)
+        self.is_answering_unheard()
+            && self.may_replace()
+            && self.last_final.is_none_or(|last| now.since(last) >= tail)
     }
 
     /// Whether there is an answer to the caller's words of which nothing was heard yet.
     pub(super) fn is_answering_unheard(&self) -> bool {
         let answering = self.reply.as_ref().zip(self.question.as_ref());
         !self.speech.is_audible() && answering.is_some_and(|(reply, question)| reply.turn == question.reply)
+    }
+
+    /// Whether the question may be asked anew with more words: one who repeats himself while the model is slow would
+    /// never be answered.
+    pub(super) fn may_replace(&self) -> bool {
+        self.replaced < MOST_REPLACED && self.reply.as_ref().is_none_or(|reply| !reply.filled)
     }
 
     pub(super) fn agent(&self, now: CallTime) -> Agent {
@@ -135,6 +146,12 @@ impl Conversation {
         self.unprompted = 0;
         self.cancel_by_words(text, out);
         let question = self.question.take().filter(|question| self.is_repaired_by_words(now, question));
+        let unheard = |question: &Question| {
+            [question.words, question.reply].iter().all(|turn| self.history.heard(*turn).is_empty())
+        };
+        self.replaced =
+            if question.as_ref().is_some_and(unheard) { self.replaced.saturating_add(1) } else { 0 };
+        self.mistakes = 0;
         let early = self.take_speculation(text, out).filter(|_| question.is_none());
         let turn = if early.is_some() { self.last_turn } else { self.next_turn() };
         if let Some(collector) = self.collector.take() {

@@ -23,6 +23,8 @@ pub(super) struct After {
     pub(super) digits: String,
     /// Ask the model in the scene that was entered.
     pub(super) ask: bool,
+    /// The model was told of a mistake of its own.
+    pub(super) mistaken: bool,
 }
 
 /// Why a conversation ends the call.
@@ -123,6 +125,7 @@ impl Conversation {
         self.ending.forget();
         match cut.rest {
             Rest::Ask => {
+                self.replaced = self.replaced.saturating_add(1);
                 let turn = self.next_turn();
                 if let Some(question) = &mut self.question {
                     question.reply = turn;
@@ -145,7 +148,7 @@ impl Conversation {
         let heard = self.speech.is_idle() && self.reply.as_ref().is_some_and(|reply| !reply.generating);
         let Some(reply) = (if heard { self.reply.take() } else { None }) else { return };
         self.question = None;
-        let After { hangup, refer, digits, ask } = reply.after;
+        let After { hangup, refer, digits, ask, mistaken } = reply.after;
         if !digits.is_empty() {
             out.push(Action::Do(Command::Dtmf(Dtmf { digits, ..Dtmf::default() })));
         }
@@ -155,6 +158,8 @@ impl Conversation {
             self.transfer(target, out);
         } else if let Some(words) = self.waiting.take() {
             self.answer(now, &words, out);
+        } else if ask && mistaken {
+            self.ask_after_mistake(now, out);
         } else if ask || (self.news && self.fetches.is_empty()) {
             self.ask_unprompted(now, out);
         } else {

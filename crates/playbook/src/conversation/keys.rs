@@ -75,7 +75,7 @@ impl Conversation {
 
     /// Enters a scene by the caller's choice: its file plays, then the model is asked.
     fn arrive(&mut self, now: CallTime, scene: &str, out: &mut Vec<Action>) {
-        let Some(index) = self.playbook.scenes.iter().position(|own| own.id == scene) else {
+        let Some(index) = self.playbook.scene_named(scene) else {
             out.push(Action::Note(Note::Trouble(format!("there is no scene {scene}"))));
             self.silence.begin(now);
             return;

@@ -9,6 +9,7 @@ use protocol::chat::{Ask, Message, ModelOutput, Role, TurnId};
 
 use super::{Action, Conversation};
 use crate::prompt;
+use crate::thinking::without_thoughts;
 
 /// Messages at the end that are never summarised.
 const KEPT: usize = 6;
@@ -74,8 +75,9 @@ impl Conversation {
                 asking.text.push_str(&text);
             }
             ModelOutput::Done(_) => {
-                let done = self.memory.asking.take().filter(|done| !done.text.trim().is_empty());
-                if let Some(Asking { text, covers, .. }) = done {
+                let Asking { text, covers, .. } = self.memory.asking.take()?;
+                let text = without_thoughts(&text);
+                if !text.trim().is_empty() {
                     text.trim().clone_into(&mut self.memory.summary);
                     self.memory.covers = covers;
                 }

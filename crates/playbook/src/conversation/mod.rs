@@ -51,6 +51,9 @@ use tools::{Pending, ServerTool};
 /// A model that says nothing for so long has failed. Providers give up before.
 const MODEL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A model that only thinks for so long has failed too.
+const THINKING_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Turns in a row that the agent may take without the caller: after a `goto`, after fetched news. A scene
 /// that goes to itself for ever ends here.
 const MAX_UNPROMPTED: u32 = 8;
@@ -79,6 +82,8 @@ pub struct Conversation {
     waiting: Option<String>,
     /// What was asked before the caller's turn was over.
     speculation: Option<Speculation>,
+    /// The model's answers begin within a thought.
+    thinks_first: bool,
     speculations: Speculations,
     start: StartWords,
     ending: Ending,
@@ -104,6 +109,10 @@ pub struct Conversation {
     news: bool,
     /// Failed answers in a row.
     failures: u32,
+    /// Mistakes of the model in a row that it was told of.
+    mistakes: u32,
+    /// How often the question was asked again before anything of its answer was heard.
+    replaced: u32,
     /// Turns in a row without the caller.
     unprompted: u32,
     held: bool,
@@ -159,6 +168,7 @@ impl Conversation {
             cut: None,
             waiting: None,
             speculation: None,
+            thinks_first: false,
             speculations: Speculations::default(),
             start: StartWords::new(playbook.interruption.clone(), playbook.fillers.clone()),
             ending: Ending::new(playbook.end_of_turn, playbook.language()),
@@ -176,6 +186,8 @@ impl Conversation {
             last_fetch: 0,
             news: false,
             failures: 0,
+            mistakes: 0,
+            replaced: 0,
             unprompted: 0,
             held: false,
             caller_speaking: false,
@@ -217,6 +229,7 @@ impl Conversation {
         [
             self.too_long,
             self.model_deadline(),
+            self.filler_deadline(),
             self.cut.as_ref().map(|cut| cut.deadline),
             self.ending.deadline(),
             self.fetch_deadline(),
@@ -271,7 +284,7 @@ impl Conversation {
 
     /// Enters a scene for a model that speaks itself; `None` when there is none of this name.
     pub fn visit(&mut self, scene: &str, out: &mut Vec<Action>) -> Option<()> {
-        let index = self.playbook.scenes.iter().position(|own| own.id == scene)?;
+        let index = self.playbook.scene_named(scene)?;
         self.enter(index, out);
         Some(())
     }
@@ -359,7 +372,9 @@ impl Conversation {
     }
 
     fn model_deadline(&self) -> Option<CallTime> {
-        self.reply.as_ref().filter(|reply| reply.generating).map(|reply| reply.last_output + MODEL_PATIENCE)
+        let reply = self.reply.as_ref().filter(|reply| reply.generating)?;
+        let silent = reply.last_output + MODEL_PATIENCE;
+        Some(if reply.counts { silent } else { silent.min(reply.since + THINKING_PATIENCE) })
     }
 
     fn entry_deadline(&self) -> Option<CallTime> {
@@ -387,6 +402,9 @@ impl Conversation {
                 out.push(Action::Abandon(reply.turn));
             }
             self.fail(now, "the model did not answer in time", out);
+        }
+        if due(self.filler_deadline()) {
+            self.fill(out);
         }
         if let Some(words) = self.ending.expire(now) {
             self.take_turn(now, words, out);
@@ -417,6 +435,9 @@ impl Conversation {
                     "The caller has said nothing for {seconds} seconds. Ask briefly if they are there."
                 );
                 self.ask(now, Some(&hint), out);
+                if let Some(reply) = &mut self.reply {
+                    reply.filled = true;
+                }
             }
             Some(Prompt::Goodbye) => {
                 let goodbye = self.phrases.goodbye.clone();

@@ -11,16 +11,23 @@ pub(super) use super::heard::After;
 use super::json_reply::Shape;
 use super::tools::Called;
 use super::{Action, Conversation, MAX_UNPROMPTED, Note};
+use crate::plain::Plain;
 use crate::scanner::{Scan, Scanner};
 use crate::sentence::Sentences;
 use crate::speech::Manner;
 use crate::template;
+use crate::thinking::{Piece, Thinking};
 
 /// Longest answer, in bytes; a model that goes on is stopped.
 const MAX_REPLY: usize = 32 * 1024;
 
+/// After so long without a word of the model the caller is told to wait.
+const SLOW: Duration = Duration::from_millis(2500);
 /// Failed answers in a row after which the call is ended.
 const MAX_FAILURES: u32 = 2;
+
+/// Mistakes in a row that the model is told of before the caller hears the apology.
+const MAX_MISTAKES: u32 = 2;
 
 /// An answer under way.
 #[derive(Debug)]
@@ -28,18 +35,25 @@ pub(super) struct Reply {
     pub(super) turn: TurnId,
     /// Whether the model still answers.
     pub(super) generating: bool,
+    /// When it was wanted.
+    pub(super) since: CallTime,
     pub(super) last_output: CallTime,
     pub(super) after: After,
     asked: Option<CallTime>,
     first_output: Option<CallTime>,
+    thinking: Thinking,
     scanner: Scanner,
+    plain: Plain,
     sentences: Sentences,
+    /// All of it without thoughts.
     text: String,
     shape: Shape,
     /// Whether it has words.
     pub(super) said: bool,
     /// Whether it says or does anything.
     pub(super) counts: bool,
+    /// The caller was told to wait for it, or need not be.
+    pub(super) filled: bool,
     /// Words after the tag that ends the call are not said.
     pub(super) has_ended: bool,
 }
@@ -71,7 +85,13 @@ impl Conversation {
             return;
         }
         self.put_question(turn, self.told(hint, None), None, out);
-        self.reply = Some(Reply { asked: Some(now), ..Reply::new(turn, now) });
+        self.reply = Some(self.reply_asked_at(turn, now, now));
+    }
+
+    /// An answer that was asked for at `asked` and is wanted since `now`.
+    pub(super) fn reply_asked_at(&self, turn: TurnId, asked: CallTime, now: CallTime) -> Reply {
+        let thinking = if self.thinks_first { Thinking::veiled() } else { Thinking::default() };
+        Reply { asked: Some(asked), thinking, ..Reply::new(turn, now) }
     }
 
     /// Whether a chat model answers the caller.
@@ -160,8 +180,81 @@ impl Conversation {
         } else {
             let text = format!("the model took {MAX_UNPROMPTED} turns in a row; it waits for the caller now");
             out.push(Action::Note(Note::Trouble(text)));
+            if self.owes_an_answer() {
+                return self.apologise(now, out);
+            }
             self.silence.begin(now);
         }
+    }
+
+    /// Whether the caller has heard nothing since his last words.
+    fn owes_an_answer(&self) -> bool {
+        let spoken = |message: &&Message| {
+            message.role == Role::User || message.role == Role::Assistant && !message.content.is_empty()
+        };
+        let last = self.history.messages().iter().rev().find(spoken);
+        last.is_some_and(|last| last.role == Role::User)
+    }
+
+    /// The model has used what there is not and said nothing behind it: it is told what was wrong, and the caller hears
+    /// the apology when that does not help.
+    pub(super) fn ask_after_mistake(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        self.mistakes = self.mistakes.saturating_add(1);
+        if self.mistakes <= MAX_MISTAKES {
+            self.ask(now, Some("What you did last was not possible, as told above. Go on."), out);
+        } else {
+            out.push(Action::Note(Note::Trouble(format!(
+                "the model was wrong {} times in a row",
+                self.mistakes
+            ))));
+            self.apologise(now, out);
+        }
+    }
+
+    /// No answer came of what the model did: an apology, and after several in a row a goodbye.
+    fn apologise(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        self.mistakes = 0;
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= MAX_FAILURES {
+            let goodbye = self.phrases.goodbye.clone();
+            self.say_fixed(now, &goodbye, After::hangup("no answer from the model"), out);
+        } else {
+            let apology = self.phrases.apology.clone();
+            self.say_fixed(now, &apology, After::default(), out);
+        }
+    }
+
+    /// The model is told what was wrong, and asked again unless it says something behind it.
+    pub(super) fn mistaken(&mut self) {
+        if let Some(reply) = &mut self.reply {
+            reply.counts = true;
+            reply.after.ask = true;
+            reply.after.mistaken = true;
+        }
+    }
+
+    /// When the caller, who hears nothing of the model, is told to wait.
+    pub(super) fn filler_deadline(&self) -> Option<CallTime> {
+        let reply = self.reply.as_ref().filter(|reply| reply.generating && !reply.said && !reply.filled)?;
+        let free = self.speech.is_idle() && !reply.has_ended && self.fetches.is_empty();
+        let quiet = !self.caller_speaking && !self.held && self.ending.known().is_empty();
+        (free && quiet).then(|| reply.since + SLOW)
+    }
+
+    /// Tells the caller to wait for the model. What he says meanwhile is answered behind the answer.
+    pub(super) fn fill(&mut self, out: &mut Vec<Action>) {
+        let text = self.phrases.wait.clone();
+        let text = self.render_spoken(&text, out);
+        let Some(reply) = &mut self.reply else { return };
+        reply.filled = true;
+        if text.trim().is_empty() {
+            return;
+        }
+        let manner =
+            std::mem::replace(&mut self.speech.manner, Manner { protected: true, ..Manner::default() });
+        self.speech.say(reply.turn, text.trim(), out);
+        self.speech.close(out);
+        self.speech.manner = manner;
     }
 
     /// Begins a turn that needs no model.
@@ -191,11 +284,10 @@ impl Conversation {
         match output {
             ModelOutput::Text(text) => {
                 reply.first_output.get_or_insert(now);
-                reply.text.push_str(&text);
-                let endless = reply.text.len() > MAX_REPLY;
-                let words = reply.shape.take(&text);
-                self.feed(words, out);
-                if endless {
+                let mut pieces = Vec::new();
+                reply.thinking.push(&text, &mut pieces);
+                self.take_pieces(pieces, out);
+                if self.reply.as_ref().is_some_and(|reply| reply.text.len() > MAX_REPLY) {
                     out.push(Action::Abandon(turn));
                     out.push(Action::Note(Note::Trouble("the model's answer is too long; it is cut".into())));
                     self.complete(now, out);
@@ -207,6 +299,8 @@ impl Conversation {
                 self.call_function(Called { id, name, arguments }, out);
             }
             ModelOutput::Done(usage) => {
+                self.finish_thinking(out);
+                let Some(reply) = &self.reply else { return };
                 let data = json!({
                     "response": reply.text, "playId": format!("turn-{}", turn.0),
                     "ttfb": reply.first_output.zip(reply.asked).map(|(first, asked)| first.since(asked).as_millis() as u64),
@@ -218,6 +312,45 @@ impl Conversation {
             }
             ModelOutput::Failed { error } => self.fail(now, &error, out),
         }
+    }
+
+    /// Text of the model, of which thoughts are not said.
+    fn take_pieces(&mut self, pieces: Vec<Piece>, out: &mut Vec<Action>) {
+        for piece in pieces {
+            let Some(reply) = &mut self.reply else { return };
+            match piece {
+                Piece::Words(text) => {
+                    reply.text.push_str(&text);
+                    let words = reply.shape.take(&text);
+                    self.feed(words, out);
+                }
+                Piece::Retracted => self.retract(out),
+            }
+        }
+    }
+
+    fn finish_thinking(&mut self, out: &mut Vec<Action>) {
+        let mut pieces = Vec::new();
+        if let Some(reply) = &mut self.reply {
+            reply.thinking.finish(&mut pieces);
+        }
+        self.take_pieces(pieces, out);
+    }
+
+    /// The answer so far was a thought whose opening was cut off: the voice stops, and answers of this model are
+    /// spoken from now on when it is certain that they are none.
+    fn retract(&mut self, out: &mut Vec<Action>) {
+        self.thinks_first = true;
+        let Some(reply) = &mut self.reply else { return };
+        reply.scanner = Scanner::default();
+        reply.plain = Plain::default();
+        reply.sentences = Sentences::default();
+        reply.shape = Shape::default();
+        reply.text.clear();
+        reply.after = After::default();
+        (reply.said, reply.counts, reply.has_ended) = (false, false, false);
+        self.speech.manner = Manner::default();
+        self.speech.interrupt(Duration::ZERO, out);
     }
 
     /// Text of the answer: words go to speech sentence by sentence, tags act.
@@ -234,7 +367,9 @@ impl Conversation {
             Scan::Text(text) => {
                 let mut sentences = Vec::new();
                 if let Some(reply) = self.reply.as_mut().filter(|reply| !reply.has_ended) {
-                    reply.sentences.push(&text, &mut sentences);
+                    let mut words = String::new();
+                    reply.plain.push(&text, &mut words);
+                    reply.sentences.push(&words, &mut sentences);
                 }
                 sentences.iter().for_each(|sentence| self.say(sentence, out));
             }
@@ -263,9 +398,14 @@ impl Conversation {
     }
 
     pub(super) fn say_open_sentence(&mut self, out: &mut Vec<Action>) {
-        if let Some(sentence) = self.reply.as_mut().and_then(|reply| reply.sentences.flush()) {
-            self.say(&sentence, out);
+        let mut sentences = Vec::new();
+        if let Some(reply) = &mut self.reply {
+            let mut words = String::new();
+            reply.plain.flush(&mut words);
+            reply.sentences.push(&words, &mut sentences);
+            sentences.extend(reply.sentences.flush());
         }
+        sentences.iter().for_each(|sentence| self.say(sentence, out));
     }
 
     /// The text is complete: what the scanner and the sentence hold back is said.
@@ -284,6 +424,7 @@ impl Conversation {
     fn drop_open_sentence(&mut self, out: &mut Vec<Action>) {
         if let Some(reply) = &mut self.reply {
             reply.scanner = Scanner::default();
+            reply.plain = Plain::default();
             reply.sentences = Sentences::default();
         }
         self.speech.close(out);
@@ -291,6 +432,7 @@ impl Conversation {
     }
 
     fn complete(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        self.finish_thinking(out);
         let shape = self.reply.as_mut().map(|reply| std::mem::take(&mut reply.shape));
         if let Some(Shape::Json(text)) = shape {
             self.speak_json(&text, out);
@@ -299,7 +441,9 @@ impl Conversation {
         let Some(reply) = &mut self.reply else { return };
         reply.generating = false;
         if reply.counts {
-            self.failures = 0;
+            if reply.said {
+                (self.failures, self.mistakes) = (0, 0);
+            }
             self.settle(now, out);
         } else {
             self.fail(now, "the model's answer is empty", out);
@@ -329,11 +473,6 @@ impl Conversation {
 }
 
 impl Reply {
-    /// An answer that was asked for at `asked` and is wanted since `now`.
-    pub(super) fn asked_at(turn: TurnId, asked: CallTime, now: CallTime) -> Self {
-        Reply { asked: Some(asked), ..Reply::new(turn, now) }
-    }
-
     /// Whether nobody was asked for it: it is a text of the playbook.
     pub(super) fn is_fixed(&self) -> bool {
         self.asked.is_none()
@@ -343,16 +482,20 @@ impl Reply {
         Reply {
             turn,
             generating: true,
+            since: now,
             last_output: now,
             after: After::default(),
             asked: None,
             first_output: None,
+            thinking: Thinking::default(),
             scanner: Scanner::default(),
+            plain: Plain::default(),
             sentences: Sentences::default(),
             text: String::new(),
             shape: Shape::default(),
             said: false,
             counts: false,
+            filled: false,
             has_ended: false,
         }
     }

@@ -10,7 +10,6 @@ use protocol::chat::{Message, ModelOutput, Role, TurnId};
 use protocol::event::Transcript;
 use serde_json::json;
 
-use super::reply::Reply;
 use super::{Action, Conversation, Mode, Note};
 
 /// Most pieces of an answer that are kept; a longer one is asked for again.
@@ -105,7 +104,7 @@ impl Conversation {
         let data = json!({ "hit": true, "playId": format!("turn-{}", own.turn.0) });
         out.push(Action::Note(Note::Metric { key: "speculation", duration: now.since(own.asked), data }));
         self.silence.end();
-        self.reply = Some(Reply::asked_at(own.turn, own.asked, now));
+        self.reply = Some(self.reply_asked_at(own.turn, own.asked, now));
         for piece in own.pieces {
             self.model(now, own.turn, piece, out);
         }

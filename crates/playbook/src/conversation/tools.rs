@@ -138,23 +138,32 @@ impl Conversation {
             }
         } else if let Some(tag) = Tag::from_call(name, &called.arguments) {
             let Some(act) = tag.act() else {
-                return self.call_failed(&called, "an argument is missing", out);
+                let why = format!("{} is missing or wrong", tag.lacks().unwrap_or("an argument"));
+                return self.call_failed(&called, &why, out);
             };
+            if let Act::Goto(scene) = &act
+                && self.playbook.scene_named(scene).is_none()
+            {
+                let shown = protocol::read::shown(scene);
+                let why = format!("there is no scene {shown}; {}", self.playbook.scene_names());
+                return self.call_failed(&called, &why, out);
+            }
             if let Some(reply) = self.reply.as_ref().filter(|_| matches!(act, Act::SetVar { .. })) {
                 self.history.push_all(reply.turn, called.with("done"));
             }
             self.take(Scan::Tag(tag), out);
         } else {
-            self.call_failed(&called, "there is no such function", out);
+            let known: Vec<String> = self.functions().into_iter().map(|spec| spec.name).collect();
+            let known = if known.is_empty() { "none; answer in words".to_owned() } else { known.join(", ") };
+            self.call_failed(&called, &format!("there is no such function; known: {known}"), out);
         }
     }
 
     /// The model is told that its call cannot be, and goes on.
     fn call_failed(&mut self, called: &Called, why: &str, out: &mut Vec<Action>) {
-        let Some(reply) = &mut self.reply else { return };
-        reply.counts = true;
-        reply.after.ask |= !reply.said;
+        let Some(reply) = &self.reply else { return };
         self.history.push_all(reply.turn, called.with(format!("failed: {why}")));
+        self.mistaken();
         let name = protocol::read::shown(&called.name);
         out.push(Action::Note(Note::Trouble(format!("the model calls {name}: {why}"))));
     }

@@ -76,7 +76,10 @@ impl Conversation {
         } else if filler && self.cut.as_ref().is_some_and(|cut| !(cut.asks && self.start.is_assent(&words))) {
             self.resume(now, out);
         } else if self.is_answering_unheard() {
-            if !filler {
+            if filler {
+            } else if !self.may_replace() {
+                self.keep_waiting(words.text, out);
+            } else {
                 self.stop_reply(out);
                 self.answer(now, &words.text, out);
             }

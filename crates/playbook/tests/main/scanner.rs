@@ -2,6 +2,7 @@
 
 use playbook::scanner::{Scan, Scanner};
 use playbook::sentence::Sentences;
+use playbook::thinking::{Piece, Thinking};
 use proptest::prelude::*;
 
 /// What a text gives when it comes in pieces of `size` characters, neighbouring words joined.
@@ -25,6 +26,23 @@ fn scan(text: &str, size: usize) -> Vec<Scan> {
 fn words(scans: &[Scan]) -> String {
     let text = |scan: &Scan| if let Scan::Text(text) = scan { text.clone() } else { String::new() };
     scans.iter().map(text).collect()
+}
+
+/// What is left of a text without thoughts that comes in pieces of `size` characters.
+fn unthought(text: &str, size: usize, mut thinking: Thinking) -> String {
+    let (mut out, mut words) = (Vec::new(), String::new());
+    let chars: Vec<char> = text.chars().collect();
+    for piece in chars.chunks(size) {
+        thinking.push(&piece.iter().collect::<String>(), &mut out);
+    }
+    thinking.finish(&mut out);
+    for piece in out {
+        match piece {
+            Piece::Words(text) => words.push_str(&text),
+            Piece::Retracted => words.clear(),
+        }
+    }
+    words
 }
 
 /// Replies made of what matters to the scanner.
@@ -53,6 +71,17 @@ proptest! {
     #[test]
     fn one_character_at_a_time_equals_all_at_once(text in reply(), size in 1_usize..7) {
         prop_assert_eq!(scan(&text, size), scan(&text, usize::MAX));
+    }
+
+    #[test]
+    fn thoughts_are_the_same_in_one_piece_and_in_many(
+        text in "(</?(think|thinking|Reasoning) ?>|[a-c<>/ ]{0,4}|<thi|nk>){0,12}",
+        size in 1_usize..7,
+    ) {
+        let whole = unthought(&text, usize::MAX, Thinking::default());
+        prop_assert_eq!(unthought(&text, size, Thinking::default()), whole);
+        let whole = unthought(&text, usize::MAX, Thinking::veiled());
+        prop_assert_eq!(unthought(&text, size, Thinking::veiled()), whole);
     }
 
     #[test]

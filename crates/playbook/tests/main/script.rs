@@ -41,6 +41,8 @@ const GUARDS: &[(&str, &str)] = &[
     ("the agent goes silent in mid-answer", "a_model_stalls_within_its_answer"),
     ("the history holds words that were not heard", "barge_in_by_voice"),
     ("words heard before the line broke are lost", "the_caller_hangs_up_within_an_answer"),
+    ("a slow model leaves the caller in silence", "a_slow_model_gets_a_filler"),
+    ("who asks again while the model is slow is never answered", "an_impatient_caller_is_answered"),
     ("words are kept twice", "late_final_after_interruption"),
     ("speech to speech breaks when it is cut short", "a_realtime_playbook_needs_no_chat_model"),
     // Files.
@@ -63,6 +65,9 @@ const GUARDS: &[(&str, &str)] = &[
     ("numbers, titles and addresses are cut", "numbers_titles_and_addresses_are_not_cut"),
     ("half a tag is spoken", "half_tags"),
     ("a tag in a code fence acts", "a_tag_in_a_code_fence_does_nothing"),
+    ("a model's thoughts are read aloud", "a_thought_is_not_spoken"),
+    ("links and tables are read aloud", "links_and_tables_are_spoken"),
+    ("a scene that there is not ends in silence", "a_scene_that_there_is_not"),
     ("emotion marks are read aloud", "emotion_marks_are_removed_without_the_feature"),
     ("allow_interrupt of JSON answers is not read", "json_answer_with_its_own_rules"),
     ("JSON tools end the turn without an answer", "an_answer_in_json_goes_on_after_a_fetch"),
