@@ -137,9 +137,9 @@ impl Endpoint {
         if offer.is_some() && takes {
             return self.take_offer(now, id, arrival, (OfferMethod::Prack, offer));
         }
-        // An offer while another is open is not taken; what its PRACK acknowledges is acknowledged.
-        let code = if offer.is_some() { 488 } else { 200 };
-        let bytes = response(&arrival.request, code, "", &self.local_tag(id)).finish();
+        // An offer while another is open may not be made (RFC 3262 section 5) and is not taken, but the PRACK has arrived,
+        // which only a 2xx says (RFC 3262 section 3).
+        let bytes = response(&arrival.request, 200, "", &self.local_tag(id)).finish();
         self.accept(now, arrival, bytes);
         self.send_next(now, id);
     }

@@ -125,6 +125,26 @@ fn an_offer_in_a_prack_is_answered_in_its_200_and_the_answer_to_the_call_waits_f
     }
 }
 
+/// Nobody may make an offer while one is open (RFC 3262 section 5), but what acknowledges a response gets a 2xx all the
+/// same (RFC 3262 section 3): no other code says that the response has arrived.
+#[test]
+fn an_offer_in_a_prack_beside_one_that_is_open_is_passed_over_and_the_response_counts_as_acknowledged() {
+    let (mut desk, mut phone, dialog) = invited("Require");
+    desk.endpoint.ring(desk.now, dialog, None).unwrap();
+    let ringing = desk.sent().remove(0).1;
+    phone.learn(&ringing);
+    phone.extra = format!("RAck: {} 1 INVITE\r\n", header(&ringing, "RSeq").unwrap());
+    let prack = phone.request("PRACK", SDP);
+    let sent = desk.hear(&prack);
+    assert!(sent.len() == 1 && sent[0].starts_with("SIP/2.0 200 "), "{sent:#?}");
+    assert_eq!((header(&sent[0], "CSeq"), header(&sent[0], "Content-Length")), (Some("2 PRACK"), Some("0")));
+    assert!(desk.wait(Duration::from_secs(10)).is_empty(), "nothing is repeated");
+    desk.endpoint.answer(desk.now, dialog, "v=0\r\nours\r\n", &[]).unwrap();
+    let answer = desk.sent().remove(0).1;
+    assert!(answer.starts_with("SIP/2.0 200 ") && answer.ends_with("ours\r\n"), "{answer}");
+    assert_eq!(desk.story(), ["Invited"], "the offer of the INVITE is the one that is answered");
+}
+
 #[test]
 fn a_caller_without_an_offer_may_make_its_first_one_in_a_prack() {
     let (mut desk, mut phone) = (Desk::new(), Phone::new("c1"));
