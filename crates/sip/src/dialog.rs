@@ -78,6 +78,11 @@ pub(crate) enum State {
     },
     /// Our BYE is out; the cause is told when it is answered or given up.
     Ending { cause: EndCause },
+    /// The peer has hung up; a transfer is not over yet, of which one side tells the other (RFC 5057 section 4.2).
+    Left {
+        /// Whether the owner of the call has heard the end.
+        told: bool,
+    },
 }
 
 /// An INVITE of ours without final answer.
@@ -186,6 +191,8 @@ pub(crate) struct Early {
     /// Whether the caller has acknowledged our answer to its offer: either end may make another one.
     pub(crate) agreed: bool,
     pub(crate) waiting: Option<Reliably>,
+    /// Once the call is answered: until when the PRACK of what waited then may come.
+    pub(crate) late_until: Option<Time>,
     /// What is sent when that one is acknowledged.
     pub(crate) next: Option<Next>,
 }
@@ -231,6 +238,7 @@ impl State {
             Self::Calling(_) => "being cancelled",
             Self::Up { .. } => "answered",
             Self::Ending { .. } => "ending",
+            Self::Left { .. } => "over",
         }
     }
 }
@@ -350,6 +358,7 @@ impl Dialog {
             Chore::OfferAgain(number) => self.own.as_ref().is_some_and(|own| own.waits == Some(number)),
             Chore::GiveUpOffer(seq) => self.own.as_ref().is_some_and(|own| own.seq == seq),
             Chore::GiveUpTransfer(seq) => self.referral.as_ref().is_some_and(|referral| referral.seq == seq),
+            Chore::GiveUpLeft => matches!(self.state, State::Left { .. }),
             Chore::GiveUpReferred(seq) => self.referred.as_ref().is_some_and(|waiting| waiting.seq == seq),
         }
     }

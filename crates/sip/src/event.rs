@@ -186,6 +186,14 @@ pub enum SipEvent {
         /// absent if it forgot it.
         sdp: Option<String>,
     },
+    /// The peer has answered the re-INVITE by which the endpoint shows that the call stands (RFC 4028). Its description
+    /// may be another one than before (RFC 3264 section 8).
+    Refreshed {
+        /// The dialog.
+        dialog: DialogId,
+        /// The answer to our last description.
+        sdp: String,
+    },
     /// The peer has refused our offer (`reoffer`); what was before stands.
     OfferRefused {
         /// The dialog.
@@ -240,11 +248,20 @@ pub enum SipEvent {
         /// What its INVITE said.
         invite: Box<Invite>,
     },
+    /// The peer has hung up before it has told the end of the transfer that `refer` asked for. It may still do so for 64
+    /// T1 (RFC 5057 section 4.2): `Transfer` follows, then `Ended`. Nothing else can be done in the dialog, and `hangup`
+    /// waits no longer.
+    Left {
+        /// The dialog.
+        dialog: DialogId,
+        /// Header lines of the peer's BYE.
+        headers: HeaderList,
+    },
     /// The dialog is over.
     Ended {
         /// The dialog.
         dialog: DialogId,
-        /// Header lines of the peer's BYE (`Reason`, `X-...`); empty for the other causes.
+        /// Header lines of the peer's BYE (`Reason`, `X-...`); empty for the other causes and after `Left`.
         headers: HeaderList,
         /// Why.
         cause: EndCause,
@@ -314,8 +331,10 @@ impl SipEvent {
             | Self::TransferRequested { dialog, .. }
             | Self::TakenOver { dialog, .. }
             | Self::OfferAnswered { dialog, .. }
+            | Self::Refreshed { dialog, .. }
             | Self::OfferRefused { dialog, .. }
             | Self::Responded { dialog, .. }
+            | Self::Left { dialog, .. }
             | Self::Ended { dialog, .. }
             | Self::Provisional { dialog, .. }
             | Self::Answered { dialog, .. }

@@ -52,6 +52,8 @@ pub(crate) enum Chore {
     GiveUpTransfer(u32),
     /// Nobody answered the peer's REFER with this CSeq.
     GiveUpReferred(u32),
+    /// Nobody has told the end of a transfer to or by a peer that has hung up.
+    GiveUpLeft,
     /// The peer did not answer our offer with this CSeq.
     GiveUpOffer(u32),
     /// The target of our INVITE, whose transaction this is, has said nothing.

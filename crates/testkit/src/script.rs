@@ -335,6 +335,11 @@ fn act(what: &str) -> Result<Act, String> {
         "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
         "caller holds" => Act::Hold(true),
         "caller resumes" => Act::Hold(false),
+        "caller refreshes" => Act::Refresh(false),
+        "caller refreshes and holds" => Act::Refresh(true),
+        "caller leaves" => {
+            Act::Leg(LegEvent::Left { message: Some("SIP;cause=200;text=\"gone\"".to_owned()) })
+        }
         "caller wants a fax" => Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()) }),
         "bob takes over" => Act::TakeOver(LegId::MAIN, false),
         "bob gives up while he takes over" => Act::TakeOver(LegId::MAIN, true),

@@ -92,6 +92,8 @@ pub enum Act {
     HoldBack,
     /// The caller holds us, or takes us back.
     Hold(bool),
+    /// The session is refreshed, and the caller's answer holds us or takes us back.
+    Refresh(bool),
     /// The caller's network dies, or comes back.
     Network(bool),
     /// What the speech-to-speech model does.
@@ -432,6 +434,11 @@ impl World {
                 let direction = if on { "sendonly" } else { "sendrecv" };
                 let sdp = Some(self.terms.offer(direction, self.now.as_ms() + 2));
                 self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp }));
+            }
+            Act::Refresh(on) => {
+                self.terms.holds = on;
+                let sdp = self.terms.answer(&self.ours);
+                self.feed(Input::Leg(LegId::MAIN, LegEvent::Refreshed { sdp }));
             }
             Act::Network(up) => self.caller.dead = !up,
             Act::Model(doing) => self.speech_model(doing),

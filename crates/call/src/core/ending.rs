@@ -15,6 +15,10 @@ use crate::media::order::ToMedia;
 /// How long the sound may take to say what was heard last: two ticks and some.
 const SETTLE: Duration = Duration::from_millis(60);
 
+/// How long the far end, which has hung up, may take to tell how a transfer ends. Its leg gives up a little sooner, after
+/// 64 T1.
+const PARTING: Duration = Duration::from_secs(35);
+
 /// Most headers of a BYE that are told of one by one.
 const MOST_FAULTS: usize = 20;
 
@@ -47,7 +51,13 @@ impl Core {
     /// Ends the call. The first end counts.
     pub(crate) fn end(&mut self, now: CallTime, end: End) {
         if matches!(self.state, State::Ending(_) | State::Over) {
+            if self.parted.is_some() {
+                self.finish(now);
+            }
             return;
+        }
+        if self.parted.is_none() {
+            self.handover_untold(now);
         }
         // The agent has said goodbye for this reason, unless the caller was faster.
         let by_us = !matches!(end.initiator, Some(Initiator::Caller | Initiator::Callee));
@@ -70,7 +80,9 @@ impl Core {
                 LegRequest::Hangup { headers }
             }
         };
-        self.request(request);
+        if self.parted.is_none() {
+            self.request(request);
+        }
         self.state = State::Ending(end);
         self.info_changed = true;
         self.deafen();
@@ -80,7 +92,7 @@ impl Core {
             self.order(ToMedia::Settle);
         }
         self.deadlines = super::Deadlines::default();
-        self.deadlines.set(now + SETTLE, Due::Settle);
+        self.deadlines.set(now + if self.parted.is_some() { PARTING } else { SETTLE }, Due::Settle);
         self.settled(now);
     }
 
@@ -107,7 +119,7 @@ impl Core {
 
     /// Finishes an ending call once nothing plays any more and its sound has told how good it was.
     pub(crate) fn settled(&mut self, now: CallTime) {
-        let silent = self.voice.utterances.is_empty() && !self.sound_settles();
+        let silent = self.voice.utterances.is_empty() && !self.sound_settles() && self.parted.is_none();
         if matches!(self.state, State::Ending(_)) && silent {
             self.finish(now);
         }
@@ -119,13 +131,19 @@ impl Core {
             return;
         }
         self.cut_all(now);
+        if self.parted.is_some() {
+            self.handover_untold(now);
+            // Whatever its leg still waits for.
+            self.request(LegRequest::Hangup { headers: protocol::Headers::new() });
+        }
         let State::Ending(end) = std::mem::replace(&mut self.state, State::Over) else { return };
         // What the playbook has to say about the last words comes before `hangup`, which is the last event.
         self.converse(now);
         self.deadlines = super::Deadlines::default();
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        let over = self.parted.unwrap_or(now);
         if self.answered.is_some() || self.dialled {
-            let duration = self.answered.map_or(0, |answered| (now - answered).as_millis() as u64);
+            let duration = self.answered.map_or(0, |answered| (over - answered).as_millis() as u64);
             let ssrc = self.facts.random.0;
             self.emit(Event::TrackEnd { track_id, timestamp, duration, ssrc, play_id: None });
         }
@@ -134,7 +152,7 @@ impl Core {
         if let Some(report) = self.report() {
             self.effect(Effect::Report(Box::new(report)));
         }
-        let record = self.record(now, &end);
+        let record = self.record(over, &end);
         self.info_changed = true;
         self.effect(Effect::Finish(Box::new(record)));
     }
@@ -148,7 +166,7 @@ impl Core {
             reason: Some(end.reason.wire().to_owned()),
             initiator: end.initiator.map(|who| who.as_str().to_owned()),
             start_time: clock.rfc3339(CallTime::ZERO),
-            hangup_time: clock.rfc3339(now),
+            hangup_time: clock.rfc3339(self.parted.unwrap_or(now)),
             answer_time: self.answered.map(|at| clock.rfc3339(at)),
             ringing_time: self.rang.map(|at| clock.rfc3339(at)),
             from: attendee(self.caller()),

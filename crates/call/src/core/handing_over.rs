@@ -8,9 +8,11 @@ use protocol::option::ReferOption;
 use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
 
-use super::Core;
+use super::recording::Recording;
+use super::{Core, State};
 use crate::end::End;
 use crate::legs::{LegId, LegRequest, Login, TransferOut};
+use crate::media::order::ToMedia;
 
 /// A transfer that the far end was asked for.
 #[derive(Debug)]
@@ -73,7 +75,10 @@ impl Core {
         match state {
             TransferState::Succeeded => {
                 let stays = self.handover.take().is_some_and(|handover| handover.stay);
-                if !stays {
+                if let State::Ending(end) = &mut self.state {
+                    *end = End { message: end.message.take(), ..End::new(HangupReason::Refer, 200) };
+                }
+                if !stays || self.parted.is_some() {
                     self.end(now, End::new(HangupReason::Refer, 200));
                 }
             }
@@ -87,10 +92,37 @@ impl Core {
                     Event::Reject { track_id, timestamp, reason: said, code: code_told, refer, contacts };
                 self.emit(event);
                 self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
-                self.after_second(now, afterwards);
+                match self.parted {
+                    Some(_) => self.finish(now),
+                    None => self.after_second(now, afterwards),
+                }
             }
             TransferState::Accepted | TransferState::Ringing | TransferState::TakenOver => {}
         }
+    }
+
+    /// The far end has hung up and has not told how its transfer ends: the call is over, and its end is told when that
+    /// is known.
+    pub(crate) fn far_end_left(&mut self, now: CallTime, message: Option<String>) {
+        let reason = if self.dialled { HangupReason::Callee } else { HangupReason::Caller };
+        let end = End { message, ..End::new(reason, 200) };
+        if self.handover.is_none() || !self.is_up() {
+            return self.party_left(now, LegId::MAIN, end);
+        }
+        self.parted = Some(now);
+        self.end(now, end);
+        self.order(ToMedia::Remove(LegId::MAIN));
+        if self.recording != Recording::Off {
+            self.stop_recording(now);
+        }
+    }
+
+    /// The call ends, and the far end has not told how its transfer ends.
+    pub(super) fn handover_untold(&mut self, now: CallTime) {
+        let Some(handover) = self.handover.take() else { return };
+        let (party, state, target) = (LegId::MAIN, TransferState::Failed, handover.target.as_str());
+        let reason = "the call has ended before the far end has told how the transfer ends";
+        self.tell_transfer(now, Passage { party, state, target, code: 487, reason });
     }
 
     /// Does what comes of a second party that has left.

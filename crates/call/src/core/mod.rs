@@ -316,6 +316,8 @@ pub struct Core {
     overhearing: Option<Overhearing>,
     /// A transfer that the far end was asked for.
     pub(crate) handover: Option<Handover>,
+    /// When the far end has hung up, if it is waited for what it tells of that transfer.
+    pub(crate) parted: Option<CallTime>,
     /// Who is to take the far end's place.
     pub(crate) succession: Option<Succession>,
     /// The parties whose sound is encrypted.
@@ -392,6 +394,7 @@ impl Core {
             referred: None,
             overhearing: None,
             handover: None,
+            parted: None,
             succession: None,
             encrypted: BTreeSet::new(),
             legs_dialled: 0,

@@ -191,6 +191,7 @@ impl Core {
             LegEvent::ReofferAnswered { sdp } | LegEvent::Established { sdp } => {
                 self.reoffer_answered(now, leg, sdp.as_deref());
             }
+            LegEvent::Refreshed { sdp } => self.refreshed(now, leg, &sdp),
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::Ended { remote, message } => {
                 let end = End::new(if remote { HangupReason::Callee } else { HangupReason::System }, 200);

@@ -54,6 +54,16 @@ impl Core {
         }
     }
 
+    /// A party has described its media once more. As before, that changes nothing: a stream that runs is not begun anew.
+    pub(crate) fn refreshed(&mut self, now: CallTime, leg: LegId, answer: &str) {
+        let Some((media, start)) = self.media_of(leg) else { return };
+        match media.refreshed(answer, start) {
+            Ok(Some(plan)) => self.agreed(now, leg, plan),
+            Ok(None) => {}
+            Err(error) => self.error(now, "sip", error.to_string(), error.status()),
+        }
+    }
+
     /// Media were agreed on with a party, first or anew.
     pub(crate) fn agreed(&mut self, now: CallTime, leg: LegId, plan: RtpPlan) {
         let held = plan.media.held;

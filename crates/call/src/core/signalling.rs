@@ -132,6 +132,7 @@ impl Core {
             LegEvent::ReofferAnswered { sdp } => self.reoffer_answered(now, leg, sdp.as_deref()),
             LegEvent::OfferAnswered { sdp } => self.hold_answered(now, sdp.as_deref()),
             LegEvent::OfferRefused { code, reason } => self.hold_refused(now, code, &reason),
+            LegEvent::Refreshed { sdp } => self.refreshed(now, leg, &sdp),
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
             LegEvent::TransferRequested(transfer) => self.sent_on(now, leg, transfer),
@@ -152,6 +153,7 @@ impl Core {
                 let end = End::new(HangupReason::Failed, 504);
                 self.end(now, end.because("the caller acknowledged no early media (no PRACK)"));
             }
+            LegEvent::Left { message } => self.far_end_left(now, message),
             LegEvent::Ended { remote, message } => {
                 let reason = match (remote, self.dialled) {
                     (true, true) => HangupReason::Callee,

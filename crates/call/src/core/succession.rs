@@ -349,13 +349,13 @@ impl Core {
                 let (party, state, target) = (wish.place, TransferState::Failed, wish.to.as_str());
                 self.tell_transfer(now, Passage { party, state, target, code, reason });
                 let reason = reason.to_owned();
+                // Who has left is still told (RFC 5057 section 4.2).
+                let progress = LegRequest::TransferProgress { code, reason };
+                self.effect(Effect::Request(party, progress));
                 match left {
                     Some(end) if party == LegId::MAIN => self.end(now, end),
                     Some(end) => self.second_ended(now, &end),
-                    None => {
-                        let progress = LegRequest::TransferProgress { code, reason };
-                        self.effect(Effect::Request(party, progress));
-                    }
+                    None => {}
                 }
             }
             Some(succession) => {
@@ -374,7 +374,12 @@ impl Core {
 
     /// The call ends, and with it what was to become of its far end.
     pub(crate) fn end_succession(&mut self) {
-        if let Some(leg) = self.succession.take().and_then(|succession| succession.leg()) {
+        let succession = self.succession.take();
+        if let Some(Succession::Called(called)) = &succession {
+            let progress = LegRequest::TransferProgress { code: 487, reason: String::new() };
+            self.effect(Effect::Request(called.wish.place, progress));
+        }
+        if let Some(leg) = succession.and_then(|succession| succession.leg()) {
             self.let_successor_go(leg);
         }
     }

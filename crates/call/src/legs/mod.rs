@@ -59,6 +59,12 @@ pub enum LegEvent {
         /// SDP; absent when it forgot it.
         sdp: Option<String>,
     },
+    /// The far end has described its media once more, in answer to what we said last, as the endpoint shows it that the
+    /// call stands; mostly as before.
+    Refreshed {
+        /// SDP.
+        sdp: String,
+    },
     /// The far end has refused the offer of [`LegRequest::Offer`]; what was before stands.
     OfferRefused {
         /// 300 to 699; 408 after silence, and then the leg ends.
@@ -124,6 +130,12 @@ pub enum LegEvent {
     /// The caller never confirmed what it was told before the answer, so that no answer could go out. It is refused
     /// with 504; the leg is over.
     Unreached,
+    /// The far end has hung up and may still tell the end of the transfer that [`LegRequest::Transfer`] asked for:
+    /// [`LegEvent::Transferred`] follows, then [`LegEvent::Ended`].
+    Left {
+        /// Why, in the far end's words.
+        message: Option<String>,
+    },
     /// The leg is over.
     Ended {
         /// By the far end, and not by us.

@@ -136,11 +136,13 @@ impl SipLeg {
             SipEvent::Reoffered { sdp, .. } => Some(LegEvent::Reoffered { sdp }),
             SipEvent::ReofferAnswered { sdp, .. } => Some(LegEvent::ReofferAnswered { sdp }),
             SipEvent::OfferAnswered { sdp, .. } => Some(LegEvent::OfferAnswered { sdp }),
+            SipEvent::Refreshed { sdp, .. } => Some(LegEvent::Refreshed { sdp }),
             SipEvent::OfferRefused { code, reason, .. } => Some(LegEvent::OfferRefused { code, reason }),
             SipEvent::Info { content_type, body, .. } => {
                 sip::info_digit(&content_type, &body).map(|(digit, _)| LegEvent::Digit(digit))
             }
             SipEvent::Responded { code, .. } => Some(LegEvent::DigitAnswered { code }),
+            SipEvent::Left { headers, .. } => Some(LegEvent::Left { message: reason(headers) }),
             SipEvent::Ended { cause: EndCause::PrackTimeout, .. } => Some(LegEvent::Unreached),
             SipEvent::Ended { headers, cause, .. } => {
                 let message = reason(headers).or_else(|| words_for(cause).map(str::to_owned));
@@ -295,11 +297,12 @@ impl Leg for SipLeg {
             LegRequest::Transfer(transfer) => sip.refer(dialog, refer(*transfer)).await,
             LegRequest::AnswerTransfer(answer) => sip.answer_refer(dialog, answer).await,
             LegRequest::TransferProgress { code, reason } => {
-                // The peer may have said that it wants to hear nothing of it.
+                // The peer may have said that it wants to hear nothing of it, or have left without a transfer.
+                let needless = |error: &SipError| {
+                    matches!(error, SipError::WrongState { .. } | SipError::NoSuchDialog(_))
+                };
                 let told = sip.refer_progress(dialog, code, reason).await;
-                told.or_else(
-                    |error| if matches!(error, SipError::WrongState { .. }) { Ok(()) } else { Err(error) },
-                )
+                told.or_else(|error| if needless(&error) { Ok(()) } else { Err(error) })
             }
             LegRequest::Hangup { headers } => {
                 // The rules have told of headers that cannot be sent; without them the BYE goes out.
@@ -343,6 +346,7 @@ fn description(event: &mut SipEvent) -> Option<&mut String> {
         | SipEvent::OfferAnswered { sdp, .. }
         | SipEvent::Provisional { sdp, .. }
         | SipEvent::Answered { sdp, .. } => sdp.as_mut(),
+        SipEvent::Refreshed { sdp, .. } => Some(sdp),
         SipEvent::TakenOver { invite, .. } => invite.sdp.as_mut(),
         _ => None,
     }

@@ -59,6 +59,8 @@ pub struct SipMedia {
     held: bool,
     /// What was agreed on last.
     codec: Option<&'static Codec>,
+    /// What the far end has said of its media last.
+    heard: Option<String>,
 }
 
 /// What a negotiation came to.
@@ -81,6 +83,7 @@ impl SipMedia {
             direction: Direction::SendRecv,
             held: false,
             codec: None,
+            heard: None,
         }
     }
 
@@ -89,7 +92,7 @@ impl SipMedia {
     pub(crate) fn successor(&self, offer: Option<String>, source: IpAddr, keys: KeyRing) -> Self {
         let local = LocalMedia { signalling: Some(source), keys, ..self.local.clone() };
         let unasked = offer.is_none();
-        SipMedia { local, offer, unasked, sent: None, held: false, codec: None, ..self.clone() }
+        SipMedia { local, offer, unasked, sent: None, held: false, codec: None, heard: None, ..self.clone() }
     }
 
     /// Media of a call that we place.
@@ -139,7 +142,16 @@ impl SipMedia {
     pub(crate) fn answered(&mut self, answer: &str, start: Start) -> Result<RtpPlan, SdpError> {
         let media = sdp::read_answer(&self.described(), answer)?;
         self.unasked = false;
+        self.heard = Some(answer.to_owned());
         Ok(self.plan(media, start))
+    }
+
+    /// Takes in an answer to what we said last; `None` if it is as it was (RFC 3264 section 8).
+    pub(crate) fn refreshed(&mut self, answer: &str, start: Start) -> Result<Option<RtpPlan>, SdpError> {
+        if self.heard.as_deref().is_some_and(|heard| is_same(heard, answer)) {
+            return Ok(None);
+        }
+        self.answered(answer, start).map(Some)
     }
 
     /// Which way sound flows as far as we are concerned.
@@ -163,6 +175,7 @@ impl SipMedia {
     ) -> Result<RtpPlan, SdpError> {
         let media = sdp::read_answer(&self.directed(direction), answer)?;
         self.direction = direction;
+        self.heard = Some(answer.to_owned());
         Ok(self.plan(media, start))
     }
 
@@ -176,6 +189,7 @@ impl SipMedia {
             (answer, _) => answer?,
         };
         self.sent = Some(answer.sdp.clone());
+        self.heard = Some(offer.to_owned());
         // An offer says by itself whether it holds us.
         self.held = answer.media.held;
         Ok(Agreed { sdp: answer.sdp, plan: Some(self.plan(answer.media, start)) })
@@ -226,6 +240,15 @@ impl SipMedia {
     }
 }
 
+/// Whether two descriptions of one dialog differ in nothing but who says how often to have changed it.
+fn is_same(one: &str, other: &str) -> bool {
+    lines(one).eq(lines(other))
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with("o=")).map(str::trim_end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +286,26 @@ mod tests {
         assert!(said(&mut both, &six).contains("c=IN IP6 2001:db8::2\r\n"));
         assert!(both.make_offer().contains("c=IN IP6 2001:db8::2\r\n"), "a later offer of ours stays there");
         assert!(said(&mut both, &offer("IP4", "192.0.2.9")).contains("c=IN IP4 192.0.2.2\r\n"));
+    }
+
+    #[test]
+    fn an_answer_that_is_given_once_more_counts_where_it_is_another_one() {
+        let start = Start::default();
+        let mut media = media(None);
+        media.answer(start).unwrap();
+        let answer = |port: u16, version: u8| {
+            format!(
+                "v=0\r\no=- 1 {version} IN IP4 192.0.2.9\r\nc=IN IP4 192.0.2.9\r\nm=audio {port} RTP/AVP 0\r\n"
+            )
+        };
+        let port = |plan: RtpPlan| plan.media.remote.unwrap().port();
+        assert_eq!(port(media.answered(&answer(4000, 1), start).unwrap()), 4000);
+        assert!(media.refreshed(&answer(4000, 2), start).unwrap().is_none(), "only its number is another");
+        assert_eq!(media.refreshed(&answer(4004, 3), start).unwrap().map(port), Some(4004));
+        assert!(media.refreshed(&answer(0, 4), start).is_err());
+        assert!(media.refreshed(&answer(4004, 5), start).unwrap().is_none(), "what was agreed on stands");
+        media.reoffer(Some(&answer(4006, 6)), start).unwrap();
+        assert!(media.refreshed(&answer(4006, 7), start).unwrap().is_none(), "an offer says as much");
     }
 
     #[test]

@@ -71,6 +71,12 @@ scripts! {
     handover_fails_and_the_caller_stays
     handover_succeeds_and_the_call_ends
     handover_with_consultation
+    handover_succeeds_after_the_caller_left
+    handover_fails_after_the_caller_left
+    handover_is_never_told_after_the_caller_left
+    handover_is_cut_off_by_hangup
+    handover_is_not_waited_for_when_the_client_leaves
+    refresh_tells_other_media
     hangup_while_referring
     hold_and_resume
     hold_by_command

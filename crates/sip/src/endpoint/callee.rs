@@ -100,21 +100,25 @@ impl Endpoint {
         let (tx, offered) = self.unanswered(dialog, "answer")?;
         let found = self.dialog(dialog)?;
         let open = found.reoffer.is_some();
-        if let Some(early) = found.early.as_mut() {
-            if open || early.waiting.as_ref().is_some_and(|waiting| waiting.answers) {
-                early.next = Some(Next::Answer(sdp.to_owned(), headers.to_vec()));
-                return Ok(Answering::Waits);
-            }
-            early.waiting = None;
+        if let Some(early) = found.early.as_mut()
+            && (open || early.waiting.as_ref().is_some_and(|waiting| waiting.answers))
+        {
+            early.next = Some(Next::Answer(sdp.to_owned(), headers.to_vec()));
+            return Ok(Answering::Waits);
         }
         let Some(mut draft) = self.answer_draft(dialog, tx, 200) else {
             return Err(SipError::NoSuchDialog(dialog));
         };
         draft.extra(headers);
         let bytes = draft.finish_sdp(sdp)?;
+        let late = now.saturating_add(self.config.patience());
         if let Some(found) = self.dialogs.by_id.get_mut(&dialog) {
             found.state = State::Up { bye: None };
-            found.early = None;
+            // The 200 ends what is repeated, yet its PRACK is on its way (RFC 3262 section 3).
+            found.early = found.early.take().filter(|early| early.waiting.is_some());
+            if let Some(early) = found.early.as_mut() {
+                (early.waiting, early.next, early.late_until) = (None, None, Some(late));
+            }
             found.local_sdp = Some(sdp.to_owned());
         }
         self.send_answer(now, dialog, tx, Answered200 { bytes, first: true, offers: !offered });
@@ -255,7 +259,7 @@ impl Endpoint {
             }
             // A call of ours that is being cancelled already has its own alarm.
             State::Calling(_) => self.give_up_calling(now, dialog),
-            State::Up { .. } | State::Ending { .. } => {}
+            State::Up { .. } | State::Ending { .. } | State::Left { .. } => {}
         }
     }
 }

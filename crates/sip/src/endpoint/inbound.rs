@@ -221,11 +221,13 @@ impl Endpoint {
         dialog.remote_seq = seq;
         dialog.path.peer = arrival.from.clone();
         let id = dialog.id;
+        let left = matches!(dialog.state, State::Left { .. });
         match arrival.request.method {
+            Method::Notify => self.notified(now, id, arrival),
+            _ if left => self.refuse(&arrival, &Refusal::plain(481)),
             Method::Bye => self.bye_received(now, id, arrival),
             Method::Prack => self.prack_received(now, id, arrival),
             Method::Refer => self.referred(now, id, arrival),
-            Method::Notify => self.notified(now, id, arrival),
             Method::Info => self.info_received(now, id, arrival),
             Method::Invite | Method::Update => self.reoffered(now, id, arrival),
             _ => {
@@ -239,19 +241,25 @@ impl Endpoint {
     fn bye_received(&mut self, now: Time, id: DialogId, arrival: Arrival) {
         let state = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state);
         let invited = match state {
-            Some(State::Calling(_)) | None => return self.refuse(&arrival, &Refusal::plain(481)),
+            Some(State::Calling(_) | State::Left { .. }) | None => {
+                return self.refuse(&arrival, &Refusal::plain(481));
+            }
             Some(State::Invited { tx, .. }) => Some(*tx),
             Some(State::Up { .. } | State::Ending { .. }) => None,
         };
         let headers = header_list(&arrival.request.headers);
         let tag = self.local_tag(id);
+        // What the peer has asked before is answered as well (RFC 3261 section 15.1.2).
+        let _ = self.answer_refer(now, id, Err(487));
         let bytes = response(&arrival.request, 200, "", &tag).finish();
         self.accept(now, arrival, bytes);
         if let Some(tx) = invited {
             self.refuse_invite(now, tx, &tag, &Rejection::new(487));
         }
         self.drop_reoffer(now, id);
-        self.end(id, headers, EndCause::Bye);
+        if let Some(headers) = self.leave_open(now, id, headers) {
+            self.end(id, headers, EndCause::Bye);
+        }
     }
 
     fn info_received(&mut self, now: Time, id: DialogId, arrival: Arrival) {

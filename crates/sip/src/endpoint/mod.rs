@@ -12,6 +12,7 @@ mod inside;
 mod names;
 mod offer;
 mod outgoing;
+mod parting;
 mod register;
 mod reliable;
 mod reoffer;
@@ -266,6 +267,10 @@ impl Endpoint {
             }
             State::Calling(Calling { cancel: Cancel::No, .. }) => self.cancel(now, dialog),
             State::Up { bye: None } => self.bye(now, dialog, headers),
+            State::Left { .. } => {
+                self.part(dialog);
+                Ok(())
+            }
             State::Calling(_) | State::Up { .. } | State::Ending { .. } => Ok(()),
         }
     }
@@ -379,6 +384,7 @@ impl Endpoint {
             Errand::Bye if over => self.bye_over(id),
             // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
             // the callee gives up by itself, and who does not want a NOTIFY need not have it.
+            Errand::Notify if over => self.notify_over(id, happening),
             Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Notify => {}
             Errand::Register | Errand::Ack(_) => {}
         }
@@ -395,6 +401,7 @@ impl Endpoint {
             Chore::OfferAgain(number) => self.offer_again(now, dialog, number),
             Chore::GiveUpTransfer(seq) => self.give_up_transfer(dialog, seq),
             Chore::GiveUpReferred(seq) => self.give_up_referred(now, dialog, seq),
+            Chore::GiveUpLeft => self.give_up_left(dialog),
             Chore::GiveUpOffer(seq) => self.give_up_offer(now, dialog, seq),
             Chore::TryNext(tx) => self.try_next(now, dialog, tx),
             Chore::Expire => self.expire(now, dialog),

@@ -162,6 +162,8 @@ impl Endpoint {
         }
         if offer.told {
             self.wire.tell(SipEvent::OfferAnswered { dialog: id, sdp });
+        } else if let Some(sdp) = sdp {
+            self.wire.tell(SipEvent::Refreshed { dialog: id, sdp });
         }
         self.offer_wanted(now, id);
     }

@@ -54,6 +54,7 @@ impl Endpoint {
                     numbering,
                     agreed: false,
                     waiting: None,
+                    late_until: None,
                     next: None,
                 }))
             }
@@ -122,7 +123,8 @@ impl Endpoint {
         let (Some(early), Some(ack), Some(invited)) = (dialog.early.as_mut(), ack, dialog.invited_seq) else {
             return self.refuse(&arrival, &Refusal::plain(481));
         };
-        if !early.numbering.acknowledge(&ack, invited, b"INVITE") {
+        let late = early.late_until.is_some_and(|until| now > until);
+        if late || !early.numbering.acknowledge(&ack, invited, b"INVITE") {
             return self.refuse(&arrival, &Refusal::plain(481));
         }
         let answered = early.waiting.take().is_some_and(|waiting| waiting.answers);

@@ -219,7 +219,7 @@ fn obstacle(dialog: &Dialog, method: OfferMethod, from_tag: &[u8]) -> Option<u16
         State::Calling(calling) if update && calling.agreed_with(from_tag) => None,
         State::Calling(_) if dialog.reoffer.is_some() => Some(500),
         State::Calling(_) => Some(491),
-        State::Ending { .. } => Some(481),
+        State::Ending { .. } | State::Left { .. } => Some(481),
         State::Up { .. } if dialog.reoffer.is_some() => Some(500),
         State::Up { .. } if dialog.offers() => Some(491),
         State::Up { .. } if dialog.unacked.as_ref().is_some_and(|unacked| unacked.offers) => Some(491),

@@ -106,6 +106,7 @@ impl Endpoint {
         }
         dialog.referral = None;
         self.tell_transfer(id, TransferProgress::Failed { code, reason });
+        self.part_if_settled(id);
         self.lost_if(now, id, matches!(code, 408 | 481));
     }
 
@@ -137,6 +138,7 @@ impl Endpoint {
         }
         let bytes = response(&arrival.request, 200, "", &self.local_tag(id)).finish();
         self.accept(now, arrival, bytes);
+        self.part_if_settled(id);
     }
 
     pub(super) fn give_up_transfer(&mut self, id: DialogId, seq: u32) {
@@ -145,6 +147,7 @@ impl Endpoint {
             dialog.referral = None;
             let reason = "the peer never told the end of the transfer".to_owned();
             self.tell_transfer(id, TransferProgress::Failed { code: 408, reason });
+            self.part_if_settled(id);
         }
     }
 
@@ -289,7 +292,7 @@ impl Endpoint {
             Some(State::Up { .. }) => self.send_bye(now, old, &[], EndCause::Replaced),
             // It rings elsewhere no more. One that has been given up meanwhile needs nothing.
             Some(State::Calling(_)) => drop(self.cancel(now, old)),
-            Some(State::Invited { .. } | State::Ending { .. }) | None => {}
+            Some(State::Invited { .. } | State::Ending { .. } | State::Left { .. }) | None => {}
         }
     }
 }
@@ -302,11 +305,9 @@ fn replaceable(dialog: &Dialog, tag: &[u8], early_only: bool) -> Result<(), Refu
     match &dialog.state {
         State::Up { bye: None } if theirs && early_only => Err(Refusal::plain(486)),
         State::Up { bye: None } if theirs => Ok(()),
-        State::Up { .. } | State::Ending { .. } if theirs => Err(Refusal::plain(603)),
+        State::Up { .. } | State::Ending { .. } | State::Left { .. } if theirs => Err(Refusal::plain(603)),
         State::Calling(calling) if calling.rings_at(tag) => Ok(()),
-        State::Invited { .. } | State::Calling(_) | State::Up { .. } | State::Ending { .. } => {
-            Err(Refusal::plain(481))
-        }
+        _ => Err(Refusal::plain(481)),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::digest_client::request;
 use crate::world::{CALLEE, CALLER, World};
 
 /// A response with a description.
-fn with_sdp(response: &str, sdp: &str) -> String {
+pub(crate) fn with_sdp(response: &str, sdp: &str) -> String {
     let head = response.split_once("Content-Length").map_or(response, |(head, _)| head);
     format!("{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
 }

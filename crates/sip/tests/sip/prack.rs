@@ -53,6 +53,23 @@ fn without_media_only_a_caller_that_insists_gets_it_so() {
 }
 
 #[test]
+fn what_was_not_acknowledged_before_the_answer_may_be_for_32_seconds_more() {
+    for (later, status) in [(20, 200), (33, 481)] {
+        let (mut desk, mut phone, dialog) = invited("Require");
+        desk.endpoint.ring(desk.now, dialog, None).unwrap();
+        let ringing = desk.sent().remove(0).1;
+        assert_eq!(desk.endpoint.answer(desk.now, dialog, SDP, &[]), Ok(Answering::Sent));
+        desk.sent();
+        phone.learn(&ringing);
+        phone.extra = String::new();
+        desk.hear(phone.ack(""));
+        desk.wait(Duration::from_secs(later));
+        assert_eq!(desk.status(prack(&mut phone, &ringing)), status, "after {later} s");
+        assert_eq!(desk.status(prack(&mut phone, &ringing)), 481, "once");
+    }
+}
+
+#[test]
 fn a_second_response_waits_for_the_first_ones_prack() {
     let (mut desk, mut phone, dialog) = invited("Require");
     desk.endpoint.ring(desk.now, dialog, None).unwrap();

@@ -7,6 +7,7 @@ use sip::{Outbound, SipEvent};
 use crate::cancel::respond;
 use crate::desk::{Desk, PHONE, Phone, SDP, header};
 use crate::digest_client::request;
+use crate::own_offers::with_sdp;
 use crate::world::{CALLEE, CALLER, World};
 
 /// A phone whose INVITE has these lines is answered by the desk; the 200.
@@ -125,6 +126,20 @@ fn without_update_the_last_offer_is_made_again() {
     assert!(
         desk.wait(Duration::from_secs(60)).iter().any(|(at, m)| *at == 120_000 && m.starts_with("INVITE"))
     );
+}
+
+#[test]
+fn the_answer_to_an_offer_that_is_made_again_is_told() {
+    let mut desk = Desk::new();
+    invited(&mut desk, "Supported: timer\r\nAllow: INVITE\r\nSession-Expires: 120;refresher=uas\r\n");
+    let sent = desk.wait(Duration::from_secs(60));
+    let refresh = &sent.last().unwrap().1;
+    let moved = SDP.replace("4000", "4444");
+    desk.hear(with_sdp(&respond(refresh, 200), &moved));
+    let Some(SipEvent::Refreshed { sdp, .. }) = desk.events.last() else { panic!("{:?}", desk.story()) };
+    assert_eq!(*sdp, moved);
+    desk.hear(with_sdp(&respond(refresh, 200), &moved));
+    assert_eq!(desk.story(), ["Invited", "Established", "Refreshed"], "a copy only wants its ACK");
 }
 
 /// The refreshes of a call whose interval is 120 s, each answered so, with their milliseconds; the call is up all the

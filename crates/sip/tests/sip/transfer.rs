@@ -84,6 +84,105 @@ fn a_transfer_that_fails_says_by_whom_and_why() {
 }
 
 #[test]
+fn a_peer_that_hangs_up_first_may_still_tell_how_its_transfer_ends() {
+    for (code, expected) in [
+        (Some(200), "Succeeded { code: 200 }"),
+        (Some(486), "Failed { code: 486"),
+        (None, "Failed { code: 408"),
+    ] {
+        let mut world = World::new();
+        let (caller, callee) = world.answered_call();
+        world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
+        world.run(Duration::from_millis(100));
+        world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
+        world.run(Duration::from_millis(100));
+        world.ends[CALLER].bye(world.now, caller, &[("Reason".into(), "SIP;cause=200".into())]).unwrap();
+        // The transferee's own dialog ends with its BYE; its NOTIFY is written by hand.
+        let refer = world.log.iter().find(|(_, _, text)| text.starts_with("NOTIFY ")).unwrap().2.clone();
+        world.run(Duration::from_secs(10));
+        let Some(SipEvent::Left { headers, .. }) = world.events[CALLEE].last() else {
+            panic!("{:?}", world.story(CALLEE))
+        };
+        assert!(headers.iter().any(|(name, value)| name == "Reason" && value == "SIP;cause=200"));
+        assert!(world.ends[CALLEE].reoffer(world.now, callee, SDP).is_err());
+        if let Some(code) = code {
+            let fragment = format!("SIP/2.0 {code} X");
+            let head = refer.split("\r\n\r\n").next().unwrap().replace("z9hG4bK", "z9hG4bKx");
+            let head = head.replace("CSeq: 2", "CSeq: 12").replace("CSeq: 3", "CSeq: 12");
+            let lines = head.lines().filter(|line| !line.starts_with("Content-Length"));
+            let notify = lines.collect::<Vec<_>>().join("\r\n");
+            let notify = format!("{notify}\r\nContent-Length: {}\r\n\r\n{fragment}", fragment.len());
+            world.ends[CALLEE].receive(world.now, address(CALLER), notify.as_bytes());
+            world.drain();
+            assert!(world.log.last().unwrap().2.starts_with("SIP/2.0 200 "), "{notify}");
+        } else {
+            world.run(Duration::from_secs(20));
+            assert_eq!(world.dialogs(), (0, 1), "32 s after the BYE");
+            world.run(Duration::from_secs(5));
+        }
+        let told = heard(&world, CALLEE);
+        assert!(told.last().unwrap().starts_with(expected), "{told:?}");
+        assert_eq!(world.story(CALLEE).last().unwrap(), "Ended Bye");
+        assert_eq!(world.dialogs(), (0, 0));
+    }
+}
+
+#[test]
+fn a_call_is_not_waited_for_whose_owner_hangs_up_behind_the_peer() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
+    world.run(Duration::from_millis(100));
+    world.ends[CALLER].bye(world.now, caller, &[]).unwrap();
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.story(CALLER)[2..], ["Ended LocalBye"]);
+    let asked = world.sent_ms(CALLER, "SIP/2.0 487");
+    assert_eq!(asked.len(), 0, "who leaves asks nothing of itself");
+    world.ends[CALLEE].hangup(world.now, callee, &[]).unwrap();
+    world.drain();
+    assert_eq!(world.story(CALLEE).last().unwrap(), "Ended Bye");
+    assert_eq!(world.sent_ms(CALLEE, "BYE").len(), 0);
+    assert_eq!(world.dialogs(), (0, 0));
+}
+
+#[test]
+fn who_has_sent_us_on_and_hung_up_is_told_the_end_of_its_transfer() {
+    for told in [true, false] {
+        let mut world = World::new();
+        let (caller, callee) = world.answered_call();
+        world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
+        world.run(Duration::from_millis(100));
+        world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
+        world.run(Duration::from_millis(100));
+        world.ends[CALLEE].bye(world.now, callee, &[]).unwrap();
+        world.run(Duration::from_millis(100));
+        assert_eq!(world.story(CALLER).last().unwrap(), "Ended Bye", "its owner hears the end at once");
+        if told {
+            world.ends[CALLER].refer_progress(world.now, caller, 200, "").unwrap();
+            world.run(Duration::from_millis(100));
+            let notify = world.log.iter().rev().find(|(_, _, text)| text.starts_with("NOTIFY ")).unwrap();
+            assert!(notify.2.contains("terminated") && notify.2.ends_with("SIP/2.0 200 OK\r\n"));
+        } else {
+            world.run(Duration::from_secs(181));
+        }
+        assert_eq!(world.story(CALLER).last().unwrap(), "Ended Bye");
+        assert_eq!(world.dialogs().0, 0, "told: {told}");
+    }
+}
+
+#[test]
+fn a_request_for_a_transfer_that_nobody_has_answered_is_answered_before_the_end() {
+    let mut world = World::new();
+    let (_, callee) = world.answered_call();
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
+    world.run(Duration::from_millis(100));
+    world.ends[CALLEE].bye(world.now, callee, &[]).unwrap();
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.sent_ms(CALLER, "SIP/2.0 487").len(), 1);
+    assert_eq!(world.story(CALLER).last().unwrap(), "Ended Bye");
+}
+
+#[test]
 fn notify_is_taken_only_for_what_was_asked() {
     let mut desk = Desk::new();
     let (mut phone, dialog) = desk.call();
