@@ -16,6 +16,9 @@ use crate::path::Path;
 use crate::schedule::Chore;
 use crate::transactions::TxId;
 
+/// Lines that answer challenges.
+pub(crate) type Shown = Vec<(HeaderName, Vec<u8>)>;
+
 /// A dialog with its call.
 #[derive(Debug)]
 pub(crate) struct Dialog {
@@ -35,6 +38,9 @@ pub(crate) struct Dialog {
     pub(crate) offerless: bool,
     /// `CSeq` of the peer's 200 whose offer our ACK is to answer.
     pub(crate) owed_ack: Option<u32>,
+    /// The credentials of our last INVITE that was answered, which its ACK repeats (RFC 3261 section 22.1), with its
+    /// `CSeq`.
+    pub(crate) shown: Option<(u32, Shown)>,
     /// The last ACK with a body, sent again for a copy of its 200.
     pub(crate) last_ack: Option<(u32, Vec<u8>, Way)>,
     /// What is known of acknowledged provisional responses, for a caller that takes them.
@@ -94,6 +100,8 @@ pub(crate) struct Calling {
     pub(crate) cancel: Cancel,
     /// Whether it was not the owner of the call who gave it up.
     pub(crate) late: bool,
+    /// Header lines of its end: `Reason` goes into the CANCEL (RFC 3326), all of them into a BYE in its place.
+    pub(crate) farewell: HeaderList,
     /// The callees that have shown themselves, by tag.
     pub(crate) forks: Vec<Fork>,
     /// Where the INVITE goes if this target fails.
@@ -111,7 +119,8 @@ pub(crate) struct Fork {
 
 impl Calling {
     pub(crate) fn new(tx: TxId, targets: VecDeque<Hop>) -> Self {
-        Self { tx, responded: false, cancel: Cancel::No, late: false, forks: Vec::new(), targets }
+        let (cancel, farewell, forks) = (Cancel::No, Vec::new(), Vec::new());
+        Self { tx, responded: false, cancel, late: false, farewell, forks, targets }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -268,6 +277,7 @@ impl Dialog {
             auth: None,
             offerless: false,
             owed_ack: None,
+            shown: None,
             last_ack: None,
             early: None,
             terms: None,

@@ -173,6 +173,9 @@ pub enum SipError {
     /// A URI that cannot be called.
     #[error("{0:?} is no SIP or tel URI; write sip:user@host")]
     BadUri(String),
+    /// A URI that asks for another request than an INVITE, by its parameter `method`.
+    #[error("{0:?} asks for another request than a call; write it without its parameter `method`")]
+    OtherMethod(String),
     /// A call was given nowhere to go.
     #[error("a call needs at least one target; none was given")]
     NoTarget,

@@ -80,13 +80,15 @@ pub(crate) struct Job {
     pub(crate) rounds: u8,
     /// Whether it goes by TCP only because it is too large for a datagram.
     pub(crate) switched: bool,
+    /// Whether TCP has failed it, so that it stays in a datagram.
+    pub(crate) plain: bool,
     /// Addresses of its host that have failed it.
     pub(crate) failed: u8,
 }
 
 impl Job {
     pub(crate) fn new(owner: Owner, errand: Errand) -> Self {
-        Self { owner, errand, rounds: 0, switched: false, failed: 0 }
+        Self { owner, errand, rounds: 0, switched: false, plain: false, failed: 0 }
     }
 
     pub(crate) fn of(dialog: DialogId, errand: Errand) -> Self {

@@ -33,6 +33,7 @@
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, rings with broken sound, answers,
 //!                                           hangs up, refuses 486 Busy Here, answers without description,
+//!                                           answers without sound,
 //!                                           says "hello", presses 5 by info, holds, resumes,
 //!                                           wants an offer, wants clear sound, sends us to sip:c@d;
 //!                                           second and third: whom `refer` calls
@@ -423,6 +424,7 @@ fn party(what: &str) -> Result<Party, String> {
         }
         "answers" => Party::Answers,
         "answers without description" => Party::AnswersBare,
+        "answers without sound" => Party::Says(LegEvent::Answered { sdp: Some(FAX.to_owned()) }),
         "holds" => Party::Holds(true),
         "resumes" => Party::Holds(false),
         "wants an offer" => Party::WantsAnOffer,

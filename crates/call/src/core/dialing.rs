@@ -7,16 +7,19 @@ use protocol::event::Event;
 use protocol::option::{CallOption, SipOption};
 use protocol::reason::Initiator;
 use protocol::{CallTime, HangupReason};
+use rtp::sdp::SdpError;
 
 use super::{Core, Due, Effect, State};
 use crate::end::End;
 use crate::failure::Failure;
 use crate::legs::sip_media::SipMedia;
-use crate::legs::{CallOut, LegId, LegRequest};
+use crate::legs::{CallOut, LegId, LegRequest, Warning};
 use crate::setup::{Dial, OwnAddress, Undialled};
 
 /// Longest telephone number with what makes it easier to read, in bytes.
 const LONGEST_NUMBER: usize = 64;
+/// Status of an answer whose media are of no use.
+const UNUSABLE: u16 = 488;
 /// How long a callee may leave a call unanswered where `handshakeTimeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,7 +130,7 @@ impl Core {
         let (code, refer) = (Some(code), Some(false));
         self.emit(Event::Ringing { track_id, timestamp, early_media: early, code, refer });
         if let Some(sdp) = sdp
-            && self.take_answer(now, sdp)
+            && self.take_answer(now, sdp).is_ok()
         {
             self.start_taking();
         }
@@ -139,19 +142,25 @@ impl Core {
             return;
         }
         if let Some(sdp) = sdp
-            && !self.take_answer(now, sdp)
+            && let Err(error) = self.take_answer(now, sdp)
         {
-            return self
-                .end(now, End::new(HangupReason::Failed, 488).because("the answer has no sound for us"));
+            return self.answer_unusable(now, Warning::from(&error));
         }
         if self.rate.is_none() {
-            let why = "the answer has no description";
-            self.error(now, "sip", why, 488);
-            return self.end(now, End::new(HangupReason::Failed, 488).because(why));
+            let text = "the answer has no description".to_owned();
+            self.error(now, "sip", text.clone(), UNUSABLE);
+            return self.answer_unusable(now, Warning { code: 399, text });
         }
         self.deadlines = super::Deadlines::default();
         self.up(now, sdp.unwrap_or_default());
         self.confirmed(now);
+    }
+
+    /// The callee has answered with media that are of no use, which is as if it had refused ours.
+    fn answer_unusable(&mut self, now: CallTime, warning: Warning) {
+        self.tell_refused(now, UNUSABLE, &warning.text);
+        let end = End::new(reason_of(UNUSABLE), UNUSABLE).because(warning.text.clone());
+        self.end(now, End { initiator: Some(Initiator::System), warning: Some(warning), ..end });
     }
 
     /// The call could not be placed, or the callee refused it.
@@ -191,18 +200,18 @@ impl Core {
         self.end(now, End { initiator: end.initiator.or(Some(Initiator::System)), ..end });
     }
 
-    /// Takes in the far end's answer to our offer, early or final; `false` when it is of no use.
-    fn take_answer(&mut self, now: CallTime, answer: &str) -> bool {
+    /// Takes in the far end's answer to our offer, early or final.
+    fn take_answer(&mut self, now: CallTime, answer: &str) -> Result<(), SdpError> {
         let start = self.start();
-        let Some(sip) = self.sip.as_mut() else { return false };
+        let Some(sip) = self.sip.as_mut() else { return Err(SdpError::NoAudio) };
         match sip.answered(answer, start) {
             Ok(plan) => {
                 self.agreed(now, LegId::MAIN, plan);
-                true
+                Ok(())
             }
             Err(error) => {
                 self.error(now, "sip", error.to_string(), error.status());
-                false
+                Err(error)
             }
         }
     }

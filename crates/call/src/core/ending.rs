@@ -75,8 +75,13 @@ impl Core {
                 }
             }
             _ => {
-                let (headers, faults) = self.bye_headers();
+                let (mut headers, faults) = self.bye_headers();
                 self.tell_unsendable(now, &faults);
+                if let Some(warning) = &end.warning
+                    && !headers.keys().any(|name| name.eq_ignore_ascii_case("reason"))
+                {
+                    headers.insert("Reason".to_owned(), refusal(end.status, &warning.text));
+                }
                 LegRequest::Hangup { headers }
             }
         };
@@ -175,6 +180,12 @@ impl Core {
             refer: Some(false),
         }
     }
+}
+
+/// The `Reason` of a BYE that stands for a refusal with this status (RFC 3326).
+fn refusal(status: u16, text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).take(200).collect();
+    format!("SIP;cause={status};text=\"{text}\"")
 }
 
 /// The party that a command names as the one that ends the call.

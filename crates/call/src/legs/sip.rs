@@ -202,8 +202,8 @@ impl SipLeg {
 /// Why a call could not be placed to `callee`.
 fn unplaced(error: &SipError, callee: &str) -> LegError {
     let what = match error {
-        SipError::BadUri(uri) if uri == callee => Unsendable::Callee,
-        SipError::BadUri(_) => Unsendable::Caller,
+        SipError::BadUri(uri) | SipError::OtherMethod(uri) if uri == callee => Unsendable::Callee,
+        SipError::BadUri(_) | SipError::OtherMethod(_) => Unsendable::Caller,
         SipError::BadHeader { name, .. } if name == "Call-ID" => Unsendable::CallId,
         SipError::BadHeader { .. } => Unsendable::Header,
         other => return LegError::Refused(other.to_string()),
@@ -447,6 +447,16 @@ mod tests {
         }
         assert_eq!(early.0.len(), MOST_FORKS);
         assert_eq!(early.take("99").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_uri_that_asks_for_another_request_is_told_with_its_field() {
+        let other = |uri: &str| match unplaced(&SipError::OtherMethod(uri.into()), "sip:b@h;method=BYE") {
+            LegError::Unsendable(what, _) => what,
+            error => panic!("{error}"),
+        };
+        assert_eq!(other("sip:b@h;method=BYE"), Unsendable::Callee);
+        assert_eq!(other("sip:a@h;method=BYE"), Unsendable::Caller);
     }
 
     #[test]

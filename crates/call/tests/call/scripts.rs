@@ -27,6 +27,7 @@ scripts! {
     another_may_not_take_over
     answer_never_goes
     answer_without_description_is_told
+    answer_without_sound_is_told
     answer_waits_and_goes
     another_takes_over
     another_takes_over_only_where_allowed

@@ -15,6 +15,8 @@ const MAX_MEDIA: usize = 32;
 
 /// A session description.
 pub(super) struct Description<'a> {
+    /// A line of it was read.
+    begun: bool,
     session: Section<'a>,
     /// The media sections in order.
     pub(super) media: Vec<Media<'a>>,
@@ -47,7 +49,7 @@ impl<'a> Description<'a> {
         if text.len() > MAX_BYTES {
             return Err(SdpError::TooLarge { limit: MAX_BYTES, what: "bytes" });
         }
-        let mut description = Description { session: Section::default(), media: Vec::new() };
+        let mut description = Description { begun: false, session: Section::default(), media: Vec::new() };
         for (line, content) in (1..).zip(text.lines()) {
             let content = content.trim_end();
             if !content.is_empty() {
@@ -58,10 +60,12 @@ impl<'a> Description<'a> {
     }
 
     fn read(&mut self, line: usize, content: &'a str) -> Result<(), SdpError> {
-        let (kind, value) = content
-            .split_once('=')
-            .filter(|(kind, _)| kind.len() == 1)
-            .ok_or(SdpError::Malformed { line, what: "not of the form `<letter>=<value>`" })?;
+        let Some((kind, value)) = content.split_once('=').filter(|(kind, _)| kind.len() == 1) else {
+            // What does not even begin as a description is none; later on it is a line of which nothing is known.
+            let what = "not of the form `<letter>=<value>`";
+            return if self.begun { Ok(()) } else { Err(SdpError::Malformed { line, what }) };
+        };
+        self.begun = true;
         if kind == "m" {
             if self.media.len() == MAX_MEDIA {
                 return Err(SdpError::TooLarge { limit: MAX_MEDIA, what: "media lines" });

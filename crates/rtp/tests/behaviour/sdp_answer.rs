@@ -45,6 +45,22 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 #[test]
+fn a_line_of_which_nothing_is_known_refuses_no_call() {
+    for stray in ["stray", "", "X-Vendor: 1", "xx=1", "=", "q=unknown letter"] {
+        let video = format!("m=audio 4000 RTP/AVP 0\r\nm=video 5000 RTP/AVP 31\r\n{stray}\r\n");
+        let audio = format!("{stray}\r\nm=audio 4000 RTP/AVP 0\r\n{stray}\r\n");
+        for media in [video, audio] {
+            assert_eq!(agreed(&media).media.remote, address("192.0.2.10:4000"), "{stray:?}");
+        }
+    }
+    let local = local(ALL);
+    let none = |text: &str| answer(text, &local).map(|answer| answer.sdp).unwrap_err().status();
+    assert_eq!(none("hello\r\nm=audio 4000 RTP/AVP 0\r\n"), 400, "what begins so is no description");
+    assert_eq!(none("v=0\r\nm=audio\r\n"), 400);
+    assert_eq!(none("v=0\r\nc=IN\r\nm=audio 4000 RTP/AVP 0\r\n"), 400);
+}
+
+#[test]
 fn a_phones_offer_is_answered_with_one_codec_and_digits() {
     let offered = "m=audio 49170 RTP/AVP 0 8 96\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:96 telephone-event/8000\r\n\
                    a=fmtp:96 0-16\r\na=ptime:30\r\na=sendrecv\r\n";
@@ -278,7 +294,7 @@ fn every_refusal_has_its_status() {
         ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4\r\n", 400, 399),
         ("m=audio 70000 RTP/AVP 0\r\n", 400, 399),
         ("m=audio 4000 RTP/AVP\r\n", 400, 399),
-        ("hello\r\n", 400, 399),
+        ("hello\r\n", 488, 304),
     ];
     for (media, status, warning) in cases {
         let error = refused(media);

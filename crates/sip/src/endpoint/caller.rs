@@ -11,7 +11,7 @@ use sipx_sip::{
 use super::outgoing::Again;
 use super::{Endpoint, wrong};
 use crate::config::Time;
-use crate::dialog::{Calling, Dialog, Fork, State};
+use crate::dialog::{Calling, Dialog, Fork, Shown, State};
 use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, Failure, SipEvent};
 use crate::hop::{Hop, Transport};
@@ -19,7 +19,7 @@ use crate::message::{ALLOW, Draft, SUPPORTED, check_extra, from_tag, header_list
 use crate::order::{Outbound, SipError};
 use crate::path::Path;
 use crate::schedule::Chore;
-use crate::transactions::{Errand, Happening, Job, Owner};
+use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
 /// Most callees of one call that are told apart; the events of further ones still come.
 const MAX_FORKS: usize = 16;
@@ -166,7 +166,7 @@ impl Endpoint {
             Some(dialog) if is_given_up(dialog, response) => {
                 let mut path = dialog.path.clone();
                 path.peer = from.clone();
-                self.send_away(now, path, response);
+                self.send_away(now, path, response, &[]);
             }
             _ => self.wire.counters.stray_responses += 1,
         }
@@ -219,12 +219,16 @@ impl Endpoint {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let State::Calling(calling) = &mut dialog.state else { return };
         let (cancelled, late) = (calling.is_cancelled(), calling.late);
+        let farewell = std::mem::take(&mut calling.farewell);
         let tag = to_tag(&response.headers);
         if let Some(fork) = calling.fork(&tag) {
             dialog.path.local_seq = dialog.path.local_seq.max(fork.path.local_seq);
         }
         dialog.path.adopt(response);
+        let tx = calling.tx;
         dialog.state = State::Up { bye: None };
+        self.keep_shown(id, tx);
+        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         if dialog.offerless && !cancelled {
             dialog.owed_ack = crate::message::cseq(&response.headers);
         } else {
@@ -235,7 +239,7 @@ impl Endpoint {
             return self.too_late(now, id);
         }
         if cancelled {
-            return self.send_bye(now, id, &[], EndCause::LocalBye);
+            return self.send_bye(now, id, &farewell, EndCause::LocalBye);
         }
         let headers = header_list(&response.headers);
         let sdp = sdp(&response.headers, response.body());
@@ -331,8 +335,9 @@ impl Endpoint {
         let branch = self.random.branch();
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return Ok(()) };
         let (mut draft, way) = dialog.path.ack(seq, &self.identity, &branch);
-        // A proxy that asked for the INVITE's credentials wants them in the ACK (RFC 3261 section 22.1).
-        self.authorize(&mut draft, id, ("ACK", &way));
+        for (name, value) in dialog.shown.iter().filter(|(of, _)| *of == seq).flat_map(|(_, lines)| lines) {
+            draft.line(&text(name.canonical()), value);
+        }
         let bytes = draft.finish_with(sdp)?;
         if let Some(dialog) = self.dialogs.by_id.get_mut(&id).filter(|_| sdp.is_some()) {
             dialog.last_ack = Some((seq, bytes.clone(), way.clone()));
@@ -341,22 +346,36 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Keeps what our INVITE had of credentials: a proxy that has asked for them wants the same in the ACK, which cannot
+    /// be challenged (RFC 3261 section 22.1).
+    pub(super) fn keep_shown(&mut self, id: DialogId, tx: TxId) {
+        let Some((invite, _)) = self.transactions.request(tx) else { return };
+        let seq = crate::message::cseq(&invite.headers);
+        let shown = seq.map(|seq| (seq, credentials(&invite.headers)));
+        if let Some(dialog) = self.dialogs.by_id.get_mut(&id) {
+            dialog.shown = shown;
+        }
+    }
+
     /// Another answer to an INVITE that has one, or whose call is over: a forking proxy lets several
     /// callees answer. It is acknowledged and ended at once.
     fn decline(&mut self, now: Time, happening: &Happening, answer: &Response) {
         let Some((invite, to)) = self.transactions.request(happening.tx) else { return };
-        let path = Path::from_call(invite, to);
-        self.send_away(now, path, answer);
+        let (path, shown) = (Path::from_call(invite, to), credentials(&invite.headers));
+        self.send_away(now, path, answer, &shown);
     }
 
     /// ACK and BYE to an answer that is not wanted, on the way of its call.
-    fn send_away(&mut self, now: Time, mut fork: Path, answer: &Response) {
+    fn send_away(&mut self, now: Time, mut fork: Path, answer: &Response, shown: &[(HeaderName, Vec<u8>)]) {
         if self.transactions.len() >= self.config.max_transactions {
             return;
         }
         fork.adopt(answer);
         let seq = crate::message::cseq(&answer.headers).unwrap_or(fork.local_seq);
-        let (ack, way) = fork.ack(seq, &self.identity, &self.random.branch());
+        let (mut ack, way) = fork.ack(seq, &self.identity, &self.random.branch());
+        for (name, value) in shown {
+            ack.line(&text(name.canonical()), value);
+        }
         self.send_inside(now, (ack.finish(), way), Job::new(Owner::Nobody, Errand::Ack(seq)));
         let (bye, way) = fork.request("BYE", &self.identity, &self.random.branch());
         self.send_inside(now, (bye.finish(), way), Job::new(Owner::Nobody, Errand::Bye));
@@ -389,7 +408,7 @@ impl Endpoint {
         let Some(to) = calling.targets.pop_front() else { return false };
         dialog.path.peer = to.clone();
         let seq = dialog.path.next_seq();
-        let job = Job { rounds: 0, switched: false, ..happening.job };
+        let job = Job { rounds: 0, switched: false, plain: false, ..happening.job };
         let contact = (HeaderName::Contact, self.identity.contact(to.transport));
         self.again(now, happening.tx, request, Again { to, seq, job, lines: vec![contact] })
     }
@@ -403,13 +422,33 @@ pub(super) fn method(response: &Response) -> Option<Method> {
     response.headers.typed::<CSeq>()?.ok().map(|cseq| cseq.method)
 }
 
+/// The lines that answer challenges.
+fn credentials(headers: &Headers) -> Shown {
+    let named = |header: &&sipx_sip::Header| {
+        matches!(header.name(), HeaderName::Authorization | HeaderName::ProxyAuthorization)
+    };
+    let lines = headers.iter().filter(named);
+    lines.map(|header| (header.name().clone(), header.value().to_vec())).collect()
+}
+
 /// A URI that can be called, as it goes onto the wire.
 pub(super) fn callable(uri: &str) -> Result<Bytes, SipError> {
     let parsed = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).ok();
-    parsed
+    let mut parsed = parsed
         .filter(|uri| matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) && !uri.has_headers())
-        .map(|uri| uri.to_bytes())
-        .ok_or_else(|| SipError::BadUri(uri.to_owned()))
+        .ok_or_else(|| SipError::BadUri(uri.to_owned()))?;
+    if !drop_method(&mut parsed) {
+        return Err(SipError::OtherMethod(uri.to_owned()));
+    }
+    Ok(parsed.to_bytes())
+}
+
+/// Takes `method` out of a URI that is to be called, since no Request-URI has it (RFC 3261 section 19.1.1); `false` if
+/// it asks for another request.
+pub(super) fn drop_method(uri: &mut Uri) -> bool {
+    let Some(method) = uri.params().and_then(|params| params.get("method")) else { return true };
+    let calls = method.value().is_some_and(|method| method.eq_ignore_ascii_case(b"INVITE"));
+    uri.remove_param("method") && calls
 }
 
 /// Where a redirection leads.

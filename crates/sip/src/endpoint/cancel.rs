@@ -6,7 +6,7 @@ use super::{Endpoint, wrong};
 use crate::config::Time;
 use crate::dialog::{Calling, Cancel, State};
 use crate::event::{DialogId, Failure, SipEvent};
-use crate::message::{Draft, cseq};
+use crate::message::{Draft, Extra, check_extra, cseq};
 use crate::order::SipError;
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Job};
@@ -18,10 +18,22 @@ impl Endpoint {
     /// # Errors
     /// [`SipError::WrongState`] after the answer, or if we were called.
     pub fn cancel(&mut self, now: Time, dialog: DialogId) -> Result<(), SipError> {
+        self.cancel_because(now, dialog, &[])
+    }
+
+    /// The same; a `Reason` among the headers goes into the CANCEL.
+    pub(super) fn cancel_because(
+        &mut self,
+        now: Time,
+        dialog: DialogId,
+        headers: &Extra,
+    ) -> Result<(), SipError> {
+        check_extra(headers)?;
         let found = self.dialog(dialog)?;
         match &mut found.state {
             State::Calling(calling) if calling.cancel == Cancel::No => {
                 calling.cancel = Cancel::Wanted;
+                calling.farewell = headers.to_vec();
                 self.send_cancel(now, dialog);
                 Ok(())
             }
@@ -37,6 +49,8 @@ impl Endpoint {
             return;
         }
         calling.cancel = Cancel::Sent;
+        let reasons = calling.farewell.iter().filter(|(name, _)| name.eq_ignore_ascii_case("reason"));
+        let reasons: Vec<_> = reasons.cloned().collect();
         let Some((invite, to)) = self.transactions.request(calling.tx) else { return };
         let mut draft = Draft::request("CANCEL", &invite.uri.to_bytes());
         let copied =
@@ -46,6 +60,7 @@ impl Endpoint {
         }
         draft.line("CSeq", format!("{} CANCEL", cseq(&invite.headers).unwrap_or(1)));
         draft.line("Max-Forwards", "70");
+        draft.extra(&reasons);
         draft.line("User-Agent", &self.identity.agent);
         // It follows its INVITE, whatever its own size.
         let job = Job::of(id, Errand::Cancel);

@@ -99,7 +99,8 @@ impl Endpoint {
         let contact = request.headers.get(&HeaderName::Contact).map(|_| self.identity.contact(to.transport));
         let lines = contact.map(|contact| (HeaderName::Contact, contact)).into_iter().collect();
         let seq = self.next_seq(job.owner);
-        let job = Job { rounds: 0, switched: false, failed: job.failed.saturating_add(1), ..job };
+        let failed = job.failed.saturating_add(1);
+        let job = Job { rounds: 0, switched: false, plain: false, failed, ..job };
         self.again(now, happening.tx, request, Again { to, seq, job, lines })
     }
 

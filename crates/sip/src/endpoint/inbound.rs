@@ -1,11 +1,13 @@
 //! Requests as they come in: absorbed, refused without state, or led to their dialog.
 
+use bytes::Bytes;
 use sipx_sip::{HeaderName, Method, Request, TransactionKey};
 
 use super::Endpoint;
 use crate::answered::Answer;
 use crate::config::{Admission, Time};
 use crate::dialog::State;
+use crate::digits::info_digit;
 use crate::event::{DialogId, EndCause, SipEvent};
 use crate::hop::Hop;
 use crate::message::{
@@ -264,6 +266,12 @@ impl Endpoint {
 
     fn info_received(&mut self, now: Time, id: DialogId, arrival: Arrival) {
         let (content_type, body) = (content_type(&arrival.request.headers), arrival.request.body().to_vec());
+        // Of the packages (RFC 6086 section 4.2.2) we have none, but digits are digits whatever they are called.
+        let packaged =
+            arrival.request.headers.get(&HeaderName::parse(&Bytes::from_static(b"Info-Package"))).is_some();
+        if packaged && info_digit(&content_type, &body).is_none() {
+            return self.refuse(&arrival, &Refusal::with(469, "Recv-Info", ""));
+        }
         let bytes = response(&arrival.request, 200, "", &self.local_tag(id)).finish();
         self.accept(now, arrival, bytes);
         self.wire.tell(SipEvent::Info { dialog: id, content_type, body });

@@ -255,7 +255,7 @@ impl Endpoint {
     }
 
     /// Ends the dialog by what its state calls for: `reject` with 480, `cancel` or `bye`. Does
-    /// nothing in a dialog that is ending already. A CANCEL does not carry the headers.
+    /// nothing in a dialog that is ending already. Of the headers a CANCEL carries `Reason` (RFC 3326).
     ///
     /// # Errors
     /// [`SipError::NoSuchDialog`], [`SipError::BadHeader`].
@@ -265,7 +265,7 @@ impl Endpoint {
                 let rejection = Rejection { headers: headers.to_vec(), ..Rejection::new(480) };
                 self.reject(now, dialog, &rejection)
             }
-            State::Calling(Calling { cancel: Cancel::No, .. }) => self.cancel(now, dialog),
+            State::Calling(Calling { cancel: Cancel::No, .. }) => self.cancel_because(now, dialog, headers),
             State::Up { bye: None } => self.bye(now, dialog, headers),
             State::Left { .. } => {
                 self.part(dialog);

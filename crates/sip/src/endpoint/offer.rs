@@ -121,6 +121,7 @@ impl Endpoint {
         };
         let code = response.status.code();
         if response.status.is_success() {
+            self.keep_shown(id, happening.tx);
             return self.offer_accepted(now, id, response);
         }
         if code == 422 && self.lengthened(now, happening, response) {

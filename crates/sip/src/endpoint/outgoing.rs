@@ -29,8 +29,8 @@ pub(super) struct Again {
 impl Endpoint {
     /// Sends a request that is written; by TCP if it is too large for a datagram.
     pub(super) fn dispatch(&mut self, now: Time, (bytes, to): (Vec<u8>, Hop), job: Job) -> Option<TxId> {
-        let large = to.transport == Transport::Udp && bytes.len() > MAX_PLAIN && self.config.tcp;
-        if !large {
+        let large = to.transport == Transport::Udp && bytes.len() > MAX_PLAIN;
+        if !large || job.plain || !self.config.tcp {
             return self.transactions.send(now, &mut self.wire, (bytes, to), job);
         }
         let to = Hop::new(Transport::Tcp, to.address);
@@ -57,7 +57,8 @@ impl Endpoint {
         for (name, value) in &lines {
             draft.line(&text(name.canonical()), value);
         }
-        self.transactions.send(now, &mut self.wire, (draft.finish_raw(request.body()), to), job)
+        // With what it has got it may have become too large for a datagram.
+        self.dispatch(now, (draft.finish_raw(request.body()), to), job)
     }
 
     /// A way is gone: a connection has broken or cannot be opened. What waits for answers on it goes
@@ -99,7 +100,7 @@ impl Endpoint {
         let mut job = happening.job;
         match &happening.event {
             TuEvent::TransportError | TuEvent::Timeout if job.switched => {
-                job.switched = false;
+                (job.switched, job.plain) = (false, true);
                 let again = Again {
                     to: Hop::from(happening.to.address),
                     seq: self.next_seq(job.owner),

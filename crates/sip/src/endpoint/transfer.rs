@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use sipx_sip::{Address, HeaderName, Headers, TuEvent, Uri};
 
-use super::caller::callable;
+use super::caller::{callable, drop_method};
 use super::inbound::Arrival;
 use super::{Endpoint, wrong};
 use crate::config::Time;
@@ -165,9 +165,14 @@ impl Endpoint {
         }
         let one = headers.count(&HeaderName::ReferTo) == 1;
         let target = Address::parse(&value(headers, &HeaderName::ReferTo), "Refer-To").ok().filter(|_| one);
-        let Some((to, replaces)) = target.map(|target| split_target(target.uri)) else {
+        let Some(mut target) = target.map(|target| target.uri) else {
             return self.refuse(&arrival, &Refusal::plain(400));
         };
+        if !drop_method(&mut target) {
+            // It wants us to send another request than an INVITE (RFC 3515 section 2.1).
+            return self.refuse(&arrival, &Refusal::plain(501));
+        }
+        let (to, replaces) = split_target(target);
         let by = text(&value(headers, &HeaderName::ReferredBy));
         let silent = text(&value(headers, &HeaderName::ReferSub)).trim().eq_ignore_ascii_case("false");
         dialog.referred = Some(Box::new(Waiting { seq, silent, arrival }));
@@ -270,10 +275,11 @@ impl Endpoint {
         let call_id = parts.next().unwrap_or_default();
         let (mut to_tag, mut from_tag, mut early_only) = ("", "", false);
         for part in parts {
-            match part.split_once('=').unwrap_or((part, "")) {
-                ("to-tag", tag) => to_tag = tag,
-                ("from-tag", tag) => from_tag = tag,
-                ("early-only", _) => early_only = true,
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "to-tag" => to_tag = value.trim(),
+                "from-tag" => from_tag = value.trim(),
+                "early-only" => early_only = true,
                 _ => {}
             }
         }
@@ -291,7 +297,10 @@ impl Endpoint {
         match self.dialogs.by_id.get(&old).map(|dialog| &dialog.state) {
             Some(State::Up { .. }) => self.send_bye(now, old, &[], EndCause::Replaced),
             // It rings elsewhere no more. One that has been given up meanwhile needs nothing.
-            Some(State::Calling(_)) => drop(self.cancel(now, old)),
+            Some(State::Calling(_)) => {
+                let reason = "SIP;cause=200;text=\"Call completed elsewhere\"";
+                let _ = self.cancel_because(now, old, &[("Reason".to_owned(), reason.to_owned())]);
+            }
             Some(State::Invited { .. } | State::Ending { .. } | State::Left { .. }) | None => {}
         }
     }

@@ -42,6 +42,29 @@ fn the_reason_of_a_cancel_is_told() {
 }
 
 #[test]
+fn a_cancel_and_the_bye_in_its_place_say_why() {
+    for answered in [false, true] {
+        let mut desk = Desk::new();
+        let target = crate::desk::PHONE.parse::<std::net::SocketAddr>().unwrap();
+        let call = sip::Outbound::new("sip:b@192.0.2.1", "sip:a@192.0.2.2", target);
+        let dialog =
+            desk.endpoint.invite(desk.now, &sip::Outbound { sdp: Some(SDP.into()), ..call }).unwrap();
+        let invite = desk.sent().remove(0).1;
+        desk.hear(respond(&invite, 180));
+        let lines = [("reason".into(), "SIP;cause=603;text=\"no\"".into()), ("X-A".into(), "1".into())];
+        desk.endpoint.hangup(desk.now, dialog, &lines).unwrap();
+        let cancel = desk.sent().remove(0).1;
+        assert!(cancel.starts_with("CANCEL ") && header(&cancel, "X-A").is_none(), "{cancel}");
+        assert_eq!(header(&cancel, "reason"), Some("SIP;cause=603;text=\"no\""));
+        if answered {
+            let sent = desk.hear(respond(&invite, 200));
+            let bye = sent.iter().find(|text| text.starts_with("BYE ")).unwrap();
+            assert_eq!((header(bye, "X-A"), header(bye, "reason").is_some()), (Some("1"), true));
+        }
+    }
+}
+
+#[test]
 fn a_ringing_call_is_cancelled() {
     let mut world = World::new();
     let caller = world.call();

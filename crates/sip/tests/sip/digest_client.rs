@@ -101,6 +101,28 @@ fn of_several_challenges_the_strongest_is_answered() {
 }
 
 #[test]
+fn the_ack_of_an_invite_shows_the_same_credentials() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let invite = request(desk.hear(refuse(&first, 401, &asks("n1")))).unwrap();
+    let answer = respond(&invite, 200);
+    let ack = desk.hear(&answer).remove(0);
+    assert!(ack.starts_with("ACK "));
+    assert_eq!(header(&ack, "Authorization"), header(&invite, "Authorization"));
+    assert_eq!(header(&desk.hear(&answer)[0], "Authorization"), header(&invite, "Authorization"), "a copy");
+    let fork = answer.replace("tag=", "tag=other");
+    let sent = desk.hear(&fork);
+    assert!(sent[0].starts_with("ACK ") && sent[1].starts_with("BYE "), "{sent:#?}");
+    assert_eq!(header(&sent[0], "Authorization"), header(&invite, "Authorization"), "to a further callee");
+    let dialog = desk.dialog();
+    desk.endpoint.reoffer(desk.now, dialog, SDP).unwrap();
+    let again = desk.sent().remove(0).1;
+    let ack = desk.hear(respond(&again, 200)).remove(0);
+    assert_eq!(param(&again, "nc"), "00000002");
+    assert_eq!(header(&ack, "Authorization"), header(&again, "Authorization"), "of a re-INVITE too");
+}
+
+#[test]
 fn a_second_challenge_with_the_same_nonce_is_a_refusal() {
     let mut desk = Desk::new();
     let first = call(&mut desk, login());
@@ -199,8 +221,8 @@ fn the_nonce_that_a_server_names_for_the_next_request_is_used() {
     let bye = desk.sent().remove(0).1;
     assert_eq!(
         (param(&bye, "nonce"), param(&bye, "nc")),
-        ("n2".into(), "00000002".into()),
-        "the ACK was first"
+        ("n2".into(), "00000001".into()),
+        "the ACK repeats the INVITE's"
     );
 }
 

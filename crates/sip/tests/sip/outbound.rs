@@ -290,6 +290,58 @@ fn a_large_invite_goes_by_tcp_and_in_a_datagram_when_tcp_is_refused() {
     assert!(again.contains("X-Long: xxx") && again.ends_with(SDP));
 }
 
+/// What leaves an endpoint, with the way.
+fn leaving(endpoint: &mut Endpoint) -> Vec<(Hop, String)> {
+    let outputs = std::iter::from_fn(|| endpoint.poll());
+    let sent = outputs.filter_map(|output| match output {
+        Output::Send { to, bytes } => Some((to, String::from_utf8(bytes).unwrap())),
+        _ => None,
+    });
+    sent.filter(|(_, text)| text.starts_with("INVITE ")).collect()
+}
+
+#[test]
+fn an_invite_that_grows_too_large_for_a_datagram_goes_on_by_tcp() {
+    let phone: SocketAddr = PHONE.parse().unwrap();
+    let credentials = Some(sip::Credentials::new("us", "secret"));
+    let challenge = "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n\", qop=\"auth\"";
+    for (code, line) in [(401, challenge), (422, "Min-SE: 3600")] {
+        let mut config = Config::new("192.0.2.2:5060".parse().unwrap(), [7; 32]);
+        config.tcp = true;
+        let mut endpoint = Endpoint::new(config);
+        let call = Outbound { headers: vec![("X-Long".into(), String::new())], ..to(PHONE) };
+        endpoint.invite(Duration::ZERO, &call).unwrap();
+        let room = 1_299 - leaving(&mut endpoint)[0].1.len();
+        let headers = vec![("X-Long".into(), "x".repeat(room))];
+        endpoint
+            .invite(Duration::ZERO, &Outbound { headers, credentials: credentials.clone(), ..call })
+            .unwrap();
+        let (hop, invite) = leaving(&mut endpoint).remove(0);
+        assert_eq!((hop.transport, invite.len()), (Transport::Udp, 1_299));
+        let refusal = respond(&invite, code).replace("Content-Length", &format!("{line}\r\nContent-Length"));
+        endpoint.receive(Duration::ZERO, phone, refusal.as_bytes());
+        let (hop, again) = leaving(&mut endpoint).remove(0);
+        assert_eq!(hop, Hop::new(Transport::Tcp, phone), "after {code}: {} bytes", again.len());
+        assert!(header(&again, "Via").unwrap().starts_with("SIP/2.0/TCP "));
+        endpoint.unreachable(Duration::ZERO, &hop, Obstacle::NoWay);
+        let (hop, again) = leaving(&mut endpoint).remove(0);
+        assert_eq!(hop, Hop::from(phone), "who takes no TCP gets it in a datagram");
+        assert!(again.len() > 1_300);
+    }
+}
+
+#[test]
+fn a_uri_that_asks_for_another_request_is_not_called() {
+    let mut desk = Desk::new();
+    let plain = Outbound { to: "sip:bob@example.com;method=INVITE;x=1".into(), ..to(PHONE) };
+    let (_, invite) = place(&mut desk, &plain);
+    assert!(invite.starts_with("INVITE sip:bob@example.com;x=1 SIP/2.0\r\n"), "{invite}");
+    let other = Outbound { to: "sip:bob@example.com;method=BYE".into(), ..to(PHONE) };
+    let refused = desk.endpoint.invite(desk.now, &other).unwrap_err();
+    assert_eq!(refused, sip::SipError::OtherMethod("sip:bob@example.com;method=BYE".into()));
+    assert!(desk.sent().is_empty());
+}
+
 #[test]
 fn over_a_connection_nothing_is_repeated_and_requests_stay_on_it() {
     let mut endpoint = Endpoint::new(Config::new("192.0.2.2:5060".parse().unwrap(), [7; 32]));

@@ -183,6 +183,50 @@ fn a_request_for_a_transfer_that_nobody_has_answered_is_answered_before_the_end(
 }
 
 #[test]
+fn who_is_to_be_sent_another_request_than_an_invite_is_not_called() {
+    for (method, status) in [("BYE", 501), ("SUBSCRIBE", 501), ("", 501), ("invite", 0)] {
+        let mut desk = Desk::new();
+        let (mut phone, _) = desk.call();
+        phone.extra = format!("Refer-To: <sip:z@192.0.2.9;method={method};x=1>\r\n");
+        assert_eq!(desk.status(phone.request("REFER", "")), status, "{method}");
+        if status == 0 {
+            let Some(SipEvent::TransferRequested { to, .. }) = desk.events.last() else { panic!() };
+            assert_eq!(to, "sip:z@192.0.2.9;x=1");
+        }
+    }
+}
+
+#[test]
+fn names_of_parameters_that_name_a_call_are_in_either_case() {
+    let mut desk = Desk::new();
+    let (phone, dialog) = desk.call();
+    let mut other = Phone::new("n1");
+    other.extra = format!("Replaces: c1;To-Tag={};FROM-TAG=alice\r\n", phone.to_tag);
+    desk.hear(other.request("INVITE", SDP));
+    let Some(SipEvent::Invited { invite, .. }) = desk.events.last() else { panic!("{:?}", desk.story()) };
+    assert_eq!(invite.replaces, Some(dialog));
+}
+
+#[test]
+fn a_package_that_we_have_not_is_refused_and_digits_are_digits() {
+    let mut desk = Desk::new();
+    let (mut phone, _) = desk.call();
+    let mut info = |desk: &mut Desk, lines: &str, kind: &str, body: &str| {
+        phone.extra = lines.into();
+        let sent = desk.hear(phone.request("INFO", body).replace("application/sdp", kind));
+        sent.into_iter().next().unwrap()
+    };
+    let refused = info(&mut desk, "Info-Package: foo\r\n", "application/foo", "x");
+    assert!(refused.starts_with("SIP/2.0 469 Bad Info Package\r\n"), "{refused}");
+    assert_eq!(header(&refused, "Recv-Info"), Some(""));
+    let digit = "Signal=5\r\nDuration=160\r\n";
+    for lines in ["Info-Package: dtmf\r\n", ""] {
+        assert!(info(&mut desk, lines, "application/dtmf-relay", digit).starts_with("SIP/2.0 200 "));
+    }
+    assert!(info(&mut desk, "", "application/foo", "x").starts_with("SIP/2.0 200 "));
+}
+
+#[test]
 fn notify_is_taken_only_for_what_was_asked() {
     let mut desk = Desk::new();
     let (mut phone, dialog) = desk.call();
@@ -310,7 +354,8 @@ fn a_call_of_ours_that_rings_is_picked_up_by_who_names_a_callee_that_rings_and_i
     assert_eq!(told.replaces, Some(early));
     desk.endpoint.answer(desk.now, *dialog, SDP, &[]).unwrap();
     let sent: Vec<String> = desk.sent().into_iter().map(|(_, message)| message).collect();
-    assert!(sent.iter().any(|message| message.starts_with("CANCEL ")), "{sent:?}");
+    let cancel = sent.iter().find(|message| message.starts_with("CANCEL ")).unwrap();
+    assert_eq!(header(cancel, "Reason"), Some("SIP;cause=200;text=\"Call completed elsewhere\""));
     assert_eq!(desk.status(pick_up("n4", "bob", "").0), 481, "it is being cancelled");
     let ok = sent.iter().find(|message| message.starts_with("SIP/2.0 200")).unwrap();
     other.learn(ok);
