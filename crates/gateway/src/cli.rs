@@ -48,7 +48,7 @@ pub struct Serve {
     #[arg(long, value_name = "PATH")]
     pub conf: Option<PathBuf>,
     /// Where HTTP and WebSocket listen.
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_listen)]
     pub http: Option<SocketAddr>,
     /// Where SIP listens: a port, an address, or both.
     #[arg(long, value_name = "PORT|IP:PORT|IP")]
@@ -153,7 +153,7 @@ pub struct Openapi {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Demo {
     /// Where HTTP and WebSocket listen.
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_listen)]
     pub http: Option<SocketAddr>,
     /// Where SIP listens.
     #[arg(long, value_name = "PORT|IP:PORT|IP")]
@@ -196,6 +196,15 @@ pub enum Handler {
     Webhook(String),
     /// A playbook for every call.
     Playbook(String),
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let port = text.trim_start_matches(':').parse().unwrap_or(8080_u16);
+    text.parse().map_err(|_| {
+        format!(
+            "write an address and a port: 127.0.0.1:{port}, or 0.0.0.0:{port} for clients on other machines"
+        )
+    })
 }
 
 fn parse_handler(text: &str) -> Result<Handler, String> {
@@ -291,6 +300,13 @@ mod tests {
         serve(&["--sip", "[::1]:5070"]).apply(&mut config);
         assert_eq!((config.addr, config.udp_port), ("::1".parse().ok(), 5070));
         assert!("nonsense".parse::<SipAddress>().is_err());
+    }
+
+    #[test]
+    fn a_bare_port_of_http_is_told_what_to_write() {
+        let told = parse_listen("9000").unwrap_err();
+        assert!(told.contains("127.0.0.1:9000") && told.contains("0.0.0.0:9000"), "{told}");
+        assert_eq!(parse_listen("[::1]:9000"), Ok("[::1]:9000".parse().unwrap()));
     }
 
     #[test]

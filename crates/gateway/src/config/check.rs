@@ -21,6 +21,8 @@ use super::{Config, HandlerTable, RecordTable};
 const ICE_SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:"];
 /// A password of a TURN server shall last at least as long as a short call.
 const SHORTEST_TTL: Duration = Duration::from_secs(60);
+/// Nobody waits longer for an answer: a longer span was meant in milliseconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// A finding at a key.
 #[derive(Clone, Debug)]
@@ -130,6 +132,11 @@ fn numbers(config: &Config, findings: &mut Vec<Finding>) {
     {
         if span.0.is_zero() {
             findings.push(Finding::new(key, "no time at all").help("write a span such as \"50s\""));
+        } else if span.0 > LONGEST_WAIT {
+            let finding =
+                Finding::new(key, format!("{} s is longer than any caller waits", span.0.as_secs()));
+            findings
+                .push(finding.help("a bare number counts seconds; write a span such as \"50s\"").only_warn());
         }
     }
     if config.external_ip.is_some_and(|ip| ip.is_unspecified()) {
@@ -281,6 +288,12 @@ fn recording(config: &Config, findings: &mut Vec<Finding>) {
         let finding =
             Finding::new("recording.auto_start", "counts for nothing: recording.enabled is not set");
         findings.push(finding.help("write enabled = true beside it, or leave it out").only_warn());
+    }
+    if config.recording.enabled && !config.recording.auto_start {
+        let finding =
+            Finding::new("recording.enabled", "records nothing of its own: recording.auto_start is not set");
+        let help = "write auto_start = true beside it, or leave it out: who asks for a recording gets one";
+        findings.push(finding.help(help).only_warn());
     }
     let Some(pattern) = config.recording.filename_pattern.as_deref().filter(|own| !own.is_empty()) else {
         return;

@@ -195,6 +195,9 @@ fn numbers_of_options_have_the_limits_that_commands_have() {
 fn what_has_no_effect_is_warned_about() {
     for (text, place, part) in [
         ("[recording]\nauto_start = true", "2:1", "enabled = true"),
+        ("[recording]\nenabled = true", "2:1", "auto_start = true"),
+        ("accept_timeout = 50000", "1:1", "write a span such as \"50s\""),
+        ("webhook_timeout = 5000", "1:1", "5000 s is longer than any caller waits"),
         ("http_addr = \"127.0.0.1:5060\"\nudp_port = 5060", "1:1", "udp_port"),
     ] {
         let told: Vec<String> = read(text).unwrap().warnings.iter().map(ToString::to_string).collect();
@@ -446,7 +449,7 @@ fn a_folder_that_cannot_be_written_is_told_with_its_place_before_a_call_loses_an
     let path = folder.path().join("a.toml");
     let free = folder.path().join("made/later").display().to_string();
     let text = format!(
-        "spool_path = \"{free}\"\nmedia_cache_bytes = 0\n[recording]\nenabled = true\npath = \"/proc/recorders\"\n\
+        "spool_path = \"{free}\"\nmedia_cache_bytes = 0\n[recording]\nformat = \"wav\"\npath = \"/proc/recorders\"\n\
          [callrecord]\ntype = \"local\"\nroot = \"/proc/a/cdr\"\ndatabase = \"/proc/b/records.db\"\n"
     );
     std::fs::write(&path, text).unwrap();

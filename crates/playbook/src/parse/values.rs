@@ -1,5 +1,7 @@
 //! Values of a playbook that can be read and that no call can use.
 
+use std::time::Duration;
+
 use protocol::limits::{self, Allowed, Outside};
 use protocol::option::ExtractHeader;
 use regex::RegexBuilder;
@@ -16,6 +18,12 @@ pub(super) const NO_TARGET: &str = "is neither a SIP or tel address nor a number
 pub(super) const NO_ADDRESS: &str = "is no http or https address";
 /// Largest compiled pattern for a header, in bytes: as large as a call compiles.
 const MAX_PATTERN: usize = 1024 * 1024;
+
+/// The agent asks no one sooner: a shorter span was meant in seconds.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
+/// No tool takes longer while a caller waits, and no call either: longer spans were meant in milliseconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_CALL: Duration = Duration::from_secs(24 * 3600);
 
 /// What may be written for how free a model's words are.
 const TEMPERATURE: Allowed = Allowed::Between(0.0, 2.0);
@@ -106,6 +114,7 @@ pub(super) fn check(playbook: &Playbook, yaml: &Yaml, found: &mut Vec<Warning>) 
         warn("posthook.summary", message, nearest(text, Summary::KINDS.iter().copied()));
     }
     headers(playbook, &mut warn);
+    spans(playbook, &mut warn);
     if let Some(rule) = &playbook.follow_up {
         follow_up(rule, |key, message| warn(&format!("followUp.{key}"), message, None));
     }
@@ -136,9 +145,37 @@ fn headers(playbook: &Playbook, warn: &mut impl FnMut(&str, String, Option<Strin
     }
 }
 
+/// Spans in seconds that are probably meant in milliseconds.
+fn spans(playbook: &Playbook, warn: &mut impl FnMut(&str, String, Option<String>)) {
+    let told = |span: Duration| {
+        format!("{} s is longer than {} s; the unit is seconds", span.as_secs(), LONGEST_WAIT.as_secs())
+    };
+    if let Some(span) = playbook.max_duration.filter(|span| *span > LONGEST_CALL) {
+        let hours = span.as_secs() / 3600;
+        warn(
+            "maxDuration",
+            format!("{hours} hours are no limit; the unit is seconds, write 600 for ten minutes"),
+            None,
+        );
+    }
+    for tool in playbook.tools.http.iter().filter(|tool| tool.timeout > LONGEST_WAIT) {
+        warn(
+            "tools",
+            format!("`timeout` of `{}`: {}, write 10 for ten seconds", tool.spec.name, told(tool.timeout)),
+            None,
+        );
+    }
+}
+
 fn follow_up(rule: &FollowUp, mut warn: impl FnMut(&str, String)) {
     if rule.timeout.is_zero() {
         warn("timeout", "after no silence at all the agent would never stop asking".to_owned());
+    } else if rule.timeout < SHORTEST_SILENCE {
+        let ms = rule.timeout.as_millis();
+        warn(
+            "timeout",
+            format!("{ms} ms leaves nobody time to answer; the unit is ms, write 10000 for 10 s"),
+        );
     }
     if rule.max == 0 {
         warn("maxCount", "0 ends the call at the first silence, unasked".to_owned());

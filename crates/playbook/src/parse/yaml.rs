@@ -36,14 +36,19 @@ pub(super) fn read(text: &str, first_line: usize, env: Env<'_>) -> Result<Yaml, 
         budget.max_events = 4 * MAX_NODES;
         budget.max_depth = MAX_DEPTH;
     }
-    let node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    let parse = |text: &str| serde_saphyr::from_str_with_options::<Node>(text, options.clone());
+    // In braces `${NAME}` is no text of YAML, but everybody means it so.
+    let mended = |error| quoted(text).and_then(|mended| parse(&mended).ok()).ok_or(error);
+    let node = parse(text).or_else(mended).map_err(|error| {
         let place = error.location();
         let place = |of: fn(&serde_saphyr::Location) -> u64| place.as_ref().map_or(1, of).max(1) as usize;
-        let message = protocol::read::shown(&told(&error));
+        let line = place(serde_saphyr::Location::line);
+        let named = text.lines().nth(line - 1).is_some_and(|line| line.contains("${"));
+        let help = if named { "; in braces a value with ${NAME} stands in quotes" } else { "" };
         PlaybookError::Yaml {
-            line: first_line + place(serde_saphyr::Location::line) - 1,
+            line: first_line + line - 1,
             column: place(serde_saphyr::Location::column),
-            message,
+            message: format!("{}{help}", protocol::read::shown(&told(&error))),
         }
     })?;
     let mut yaml = Yaml { value: Map::new(), places: BTreeMap::new(), first_line, missing: Vec::new() };
@@ -56,6 +61,24 @@ pub(super) fn read(text: &str, first_line: usize, env: Env<'_>) -> Result<Yaml, 
         }
     }
     Ok(yaml)
+}
+
+/// `text` with each value in quotes that is a bare `${NAME}` between braces or brackets; nothing when there is none.
+fn quoted(text: &str) -> Option<String> {
+    let mut mended = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        let length = from.find('}').map_or(from.len(), |end| end + 1);
+        let (name, behind) = from.split_at(length);
+        let begins = before.trim_end_matches(' ').ends_with([':', ',', '[']);
+        let ends = behind.trim_start_matches(' ').starts_with([',', '}', ']']);
+        let quote = if begins && ends && !name.contains(['"', '\n']) { "\"" } else { "" };
+        mended.extend([before, quote, name, quote]);
+        rest = behind;
+    }
+    mended.push_str(rest);
+    (mended != text).then_some(mended)
 }
 
 /// What is wrong, without the place, which is told beside it, and in words of the file and not of its reader.

@@ -166,6 +166,28 @@ fn faults_of_yaml_name_one_place_in_words_of_the_file() {
 }
 
 #[test]
+fn names_of_the_environment_need_no_quotes_in_braces() {
+    let environment = |name: &str| (name == "KEY").then(|| "k-1".to_owned());
+    let read = |front: &str| Playbook::parse(&format!("---\n{front}\n---\nHi.\n"), &environment);
+    for front in [
+        "llm: { provider: openai, apiKey: ${KEY} }",
+        "llm: {provider: openai, apiKey: ${KEY}, model: m}",
+        "llm:\n  provider: openai\n  apiKey: ${KEY}",
+        "llm: { provider: openai, apiKey: \"${KEY}\" }",
+    ] {
+        let key = read(front).unwrap().llm.unwrap().api_key.unwrap();
+        assert_eq!(key.expose(), "k-1", "{front}");
+    }
+    let allowed = read("transfers: [${KEY}, ${KEY} ]").unwrap().allowed;
+    assert!(allowed.permits("k-1"));
+    let told = read("llm: { provider: openai, apiKey: x-${KEY} }").unwrap_err().to_string();
+    assert!(
+        told.contains("line 2, column ") && told.ends_with("in braces a value with ${NAME} stands in quotes"),
+        "{told}"
+    );
+}
+
+#[test]
 fn slips_are_warned_about_with_the_nearest_name() {
     assert_eq!(
         warnings("---\ngreeting: Hi.\ngreting: x\nvad:\n  speechPading: 3\n---\n"),
@@ -279,8 +301,21 @@ fn values_that_no_call_can_use_are_told_with_line_and_key() {
             "line 2: `followUp.timeout`: after no silence at all the agent would never stop asking",
         ),
         (
-            "followUp: { timeout: 9, maxCount: 0 }",
+            "followUp: { timeout: 9000, maxCount: 0 }",
             "line 2: `followUp.maxCount`: 0 ends the call at the first silence, unasked",
+        ),
+        (
+            "followUp: { timeout: 10, maxCount: 2 }",
+            "line 2: `followUp.timeout`: 10 ms leaves nobody time to answer; the unit is ms, write 10000 for 10 s",
+        ),
+        (
+            "maxDuration: 600000",
+            "line 2: `maxDuration`: 166 hours are no limit; the unit is seconds, write 600 for ten minutes",
+        ),
+        (
+            "tools: [{ name: x, url: 'http://h/', timeout: 10000 }]",
+            "line 2: `tools`: `timeout` of `x`: 10000 s is longer than 300 s; the unit is seconds, write 10 for ten \
+             seconds",
         ),
         (
             "dtmf:\n  1: { action: transfer, target: nonsense }",
