@@ -80,7 +80,7 @@ pub enum Hearing {
 pub enum Heard {
     /// All words of the running utterance so far; a later one replaces it.
     Partial(Words),
-    /// The words of a finished utterance.
+    /// The words of a finished utterance; without text where there were none in what was taken for speech.
     Final(Words),
 }
 

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+/// What [`ProviderError::Timeout`] says where a recognizer was awaited to the limit: its caller has waited too, and it is
+/// not asked for the same words again.
+pub(crate) const WORDS: &str = "words";
+
 /// Why a provider could not be made or did not do its work. No text of it repeats a key or what a caller said.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ProviderError {

@@ -14,6 +14,7 @@ use protocol::chat::{Ask, ModelOutput};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
 
+use crate::error::WORDS;
 use crate::{ChatModel, Heard, Hearing, ProviderError, Recognizer, Spoken, Synthesizer, Text};
 
 /// Between the wrapper and the provider, both ways; whoever writes waits when it is full.
@@ -30,7 +31,7 @@ pub struct Limits {
     pub attempts: u32,
     /// Wait before the second attempt; doubled for each further one, and half to all of it is waited.
     pub backoff: Duration,
-    /// Longest wait for the first output of what was asked; for that of a question all attempts together have so much.
+    /// Longest wait for the first output of what was asked, for which all attempts together have so much.
     pub first: Duration,
     /// Longest wait for each further output while some is due.
     pub idle: Duration,
@@ -50,12 +51,12 @@ impl Limits {
     /// Questions that no caller waits for: 30 s to the first token and 20 s between tokens.
     pub const ASIDE: Limits =
         Limits { first: Duration::from_secs(30), idle: Duration::from_secs(20), ..Limits::CHAT };
-    /// Two retries; 10 s to the first sound of a piece and between sounds.
+    /// Two retries; 4 s to the first sound and 6 s between sounds.
     pub const SPEAK: Limits = Limits {
         attempts: 3,
         backoff: Duration::from_millis(100),
-        first: Duration::from_secs(10),
-        idle: Duration::from_secs(10),
+        first: Duration::from_secs(4),
+        idle: Duration::from_secs(6),
         stall: Duration::from_secs(20),
     };
     /// Two retries; silence is no failure, but sound left lying for 5 s is.
@@ -108,6 +109,7 @@ pub async fn synthesize(
     let due = Due {
         given: |_: &Text| 1,
         settled: |spoken: &Spoken| usize::from(matches!(spoken, Spoken::Done { .. })),
+        ever: true,
         ..Due::never()
     };
     let relay = Relay { name, limits, due, input: Some(text), output: spoken };
@@ -128,6 +130,7 @@ pub async fn chat(
     let due = Due {
         at_start: 1,
         settled: |output: &ModelOutput| usize::from(matches!(output, ModelOutput::Done(_))),
+        ever: true,
         ..Due::never()
     };
     let relay: Relay<'_, (), ModelOutput> = Relay { name, limits, due, input: None, output: answer };
@@ -139,11 +142,13 @@ struct Due<I, O> {
     at_start: usize,
     given: fn(&I) -> usize,
     settled: fn(&O) -> usize,
+    /// Whether output is due at any time: of a recognizer it never is, for it is silent as long as its caller.
+    ever: bool,
 }
 
 impl<I, O> Due<I, O> {
     fn never() -> Self {
-        Due { at_start: 0, given: |_| 0, settled: |_| 0 }
+        Due { at_start: 0, given: |_| 0, settled: |_| 0, ever: false }
     }
 }
 
@@ -207,7 +212,8 @@ impl<I: Clone, O> Relay<'_, I, O> {
     /// How long to wait before another attempt, if there is to be one: not when something was delivered, and not of a
     /// question whose time would be over by then.
     fn again(&self, error: &ProviderError, attempts: u32, progress: &Progress<I>) -> Option<Duration> {
-        if !error.retryable() || progress.first.is_some() || attempts >= self.limits.attempts {
+        let awaited = matches!(error, ProviderError::Timeout { what: WORDS, .. });
+        if !error.retryable() || awaited || progress.first.is_some() || attempts >= self.limits.attempts {
             return None;
         }
         let full = self.limits.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(6));
@@ -218,7 +224,7 @@ impl<I: Clone, O> Relay<'_, I, O> {
             }
             wait = wait.max(*again);
         }
-        let spent = progress.asked.filter(|_| self.due.at_start > 0).map(|asked| asked.elapsed());
+        let spent = progress.asked.filter(|_| self.due.ever).map(|asked| asked.elapsed());
         let in_time = spent.is_none_or(|spent| spent + wait < self.limits.first);
         in_time.then_some(wait)
     }
@@ -242,7 +248,7 @@ impl<I: Clone, O> Relay<'_, I, O> {
         let mut work = pin!(provider(input, output));
         let mut to_provider = Some(to_provider);
         let mut replay: VecDeque<I> = progress.given.clone();
-        let since = progress.asked.filter(|_| self.due.at_start > 0).unwrap_or_else(Instant::now);
+        let since = progress.asked.unwrap_or_else(Instant::now);
         let mut due = Clock { due: self.due.at_start, since, any: false };
         let mut waiting: Option<(I, Instant)> = None;
         let mut ended: Option<Result<(), ProviderError>> = None;
@@ -281,8 +287,10 @@ impl<I: Clone, O> Relay<'_, I, O> {
                 permit = reserve(to_provider.as_ref()), if waiting.is_some() && ended.is_none() && !deaf => {
                     match (permit, waiting.take()) {
                         (Ok(permit), Some((input, _))) => {
-                            progress.asked.get_or_insert_with(Instant::now);
-                            due.give((self.due.given)(&input));
+                            let asked = *progress.asked.get_or_insert_with(Instant::now);
+                            // Of the first output all attempts together have their time.
+                            let since = if progress.first.is_none() { asked } else { Instant::now() };
+                            due.give((self.due.given)(&input), since);
                             permit.send(input);
                         }
                         _ => deaf = true,
@@ -332,9 +340,9 @@ struct Clock {
 }
 
 impl Clock {
-    fn give(&mut self, count: usize) {
+    fn give(&mut self, count: usize, since: Instant) {
         if self.due == 0 && count > 0 {
-            self.since = Instant::now();
+            self.since = since;
             self.any = false;
         }
         self.due = self.due.saturating_add(count);

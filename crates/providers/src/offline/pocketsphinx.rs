@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::decoder::{Decoder, Found};
 use self::vocabulary::Vocabulary;
+use crate::error::WORDS;
 use crate::options::extra_ms;
 use crate::{Heard, Hearing, ProviderError, Recognizer, Words};
 
@@ -38,8 +39,8 @@ const BEFORE: usize = 400 * PER_MS;
 const LONGEST: usize = 30_000 * PER_MS;
 /// Below 300 ms there is nothing to tell yet.
 const SHORTEST_PARTIAL: usize = BEFORE + 300 * PER_MS;
-/// Longest wait for the words after the sound was given.
-const DECODE: Duration = Duration::from_secs(10);
+/// Longest wait for the words after the sound was given. A conversation waits less long; a busy machine may need more.
+const DECODE: Duration = Duration::from_secs(8);
 /// Utterances whose words are still to come while the caller says another. With more, the sound waits.
 const MOST_OVER: usize = 4;
 const PARTIAL_MS: u64 = 400;
@@ -273,9 +274,6 @@ impl Ear<'_> {
     async fn tell(&mut self, utterance: &Utterance, found: Found) -> Result<(), ProviderError> {
         // A phrase that broke off fits no grammar: what was heard of it is better than nothing.
         let found = if found.text.is_empty() { utterance.partial.clone() } else { found };
-        if found.text.is_empty() {
-            return Ok(());
-        }
         let words = utterance.words(found);
         self.heard.send(Heard::Final(words)).await.map_err(|_| ProviderError::Gone)
     }
@@ -312,7 +310,7 @@ async fn finding(work: &mut Option<Finding<'_>>) -> Result<Found, ProviderError>
 async fn within(
     work: impl Future<Output = Result<Found, ProviderError>> + Send,
 ) -> Result<Found, ProviderError> {
-    timeout(DECODE, work).await.unwrap_or(Err(ProviderError::Timeout { what: "words", after: DECODE }))
+    timeout(DECODE, work).await.unwrap_or(Err(ProviderError::Timeout { what: WORDS, after: DECODE }))
 }
 
 #[cfg(test)]

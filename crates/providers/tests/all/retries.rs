@@ -173,7 +173,8 @@ async fn an_utterance_that_waits_for_more_text_and_a_slow_listener_are_no_failur
 #[tokio::test(start_paused = true)]
 async fn who_stops_listening_cancels_even_between_attempts() {
     let fake = Fake { fail: 9, ..Fake::default() };
-    let limits = Limits { backoff: Duration::from_secs(3600), ..Limits::SPEAK };
+    let hour = Duration::from_secs(3600);
+    let limits = Limits { backoff: hour, first: 2 * hour, ..Limits::SPEAK };
     let (sender, text) = channel(16);
     sender.send(Text { piece: 0, text: "Hello.".to_owned() }).await.unwrap();
     let (spoken, sound) = channel(1);
@@ -183,4 +184,44 @@ async fn who_stops_listening_cancels_even_between_attempts() {
     };
     let (result, ()) = tokio::join!(run::synthesize("fake", &fake, &limits, text, spoken), leave);
     assert_eq!(result, Err(ProviderError::Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_waits_four_seconds_for_the_first_sound_however_often_it_is_tried() {
+    let fake = Fake { deaf: true, ..Fake::default() };
+    let begin = Instant::now();
+    let (done, result) = spoken(&fake, 1).await;
+    assert_eq!(
+        (done, result),
+        (0, Err(ProviderError::Timeout { what: "first output", after: Limits::SPEAK.first }))
+    );
+    assert_eq!(begin.elapsed().as_secs(), 4);
+}
+
+/// Hears each utterance for ever.
+struct Hangs(AtomicU32);
+
+#[async_trait]
+impl Recognizer for Hangs {
+    fn rate(&self) -> u32 {
+        16_000
+    }
+    async fn run(&self, mut audio: Receiver<Hearing>, _heard: Sender<Heard>) -> Result<(), ProviderError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let after = Duration::from_secs(4);
+        audio.recv().await;
+        tokio::time::advance(after).await;
+        Err(ProviderError::Timeout { what: "words", after })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_that_were_awaited_to_the_limit_are_not_awaited_again() {
+    let (audio, hearing) = channel(100);
+    audio.send(Hearing::SpeechEnded { at: CallTime::ZERO }).await.unwrap();
+    let (sender, _heard) = channel(1);
+    let hangs = Hangs(AtomicU32::new(0));
+    let result = run::recognize("fake", &hangs, &Limits::HEAR, hearing, sender).await;
+    assert!(matches!(result, Err(ProviderError::Timeout { what: "words", .. })), "{result:?}");
+    assert_eq!(hangs.0.load(Ordering::SeqCst), 1);
 }
