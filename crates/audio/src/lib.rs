@@ -21,6 +21,7 @@ pub mod ogg_opus;
 pub mod progress;
 pub mod recording;
 pub mod resample;
+pub mod ringback;
 pub mod vad;
 pub mod wav;
 

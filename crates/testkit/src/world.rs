@@ -224,7 +224,7 @@ impl World {
             asked: 0,
             fetched: 0,
             spoken: 0,
-            tones: BTreeMap::new(),
+            tones: BTreeMap::from([(crate::cast::tone_of(0), "a ringback tone".to_owned())]),
             voices: BTreeMap::new(),
             ears: Vec::new(),
             model: SpeechModel::default(),

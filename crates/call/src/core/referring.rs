@@ -11,6 +11,8 @@ use protocol::rest::CallKind;
 use protocol::{CallTime, Extra, HangupReason, redact};
 use rtp::sdp::redacted;
 
+use audio::ringback;
+
 use super::dialing::reason_of;
 use super::handing_over::Afterwards;
 use super::keys::Presses;
@@ -26,6 +28,10 @@ use crate::setup::{Dial, Undialled};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is told of a second party that has not answered in time.
 const TIMEOUT: &str = "Timeout when refer";
+/// The `playId` of the tone that tells a caller that it rings.
+const RINGBACK: &str = "ringback";
+/// So often it sounds in one utterance: for half a minute.
+const RINGS: usize = 6;
 /// Music where the file that was asked for cannot be played.
 const OTHER_MUSIC: &str = "./config/sounds/refer_moh.wav";
 
@@ -77,6 +83,8 @@ struct Music {
     /// The files that have not failed yet, the one that plays first.
     files: Vec<String>,
     playing: Option<UtteranceId>,
+    /// Nobody has said what is played: the tone of a telephone that rings, once it does.
+    tone: bool,
     /// The second party can be heard: no more music.
     stopped: bool,
 }
@@ -102,7 +110,7 @@ impl Core {
             Some(file) => vec![file, OTHER_MUSIC.to_owned()],
             None => Vec::new(),
         };
-        let music = Music { files, ..Music::default() };
+        let music = Music { files, tone: option.moh.is_none(), ..Music::default() };
         self.referred = Some(Referred {
             leg,
             caller,
@@ -327,8 +335,11 @@ impl Core {
     }
 
     fn play_music(&mut self, now: CallTime) {
-        let Some(file) = self.referred.as_ref().and_then(|referred| referred.music.files.first().cloned())
-        else {
+        let Some(referred) = &self.referred else { return };
+        let Some(file) = referred.music.files.first().cloned() else {
+            if referred.music.tone && referred.rang.is_some() {
+                self.play_ringback(now);
+            }
             return;
         };
         let id = self.begin_utterance(now, Some(file.clone()), true);
@@ -336,6 +347,18 @@ impl Core {
             referred.music.playing = Some(id);
         }
         self.say_file(now, id, ("options.moh", file));
+    }
+
+    /// The tone of a telephone that rings, for a while; it goes on as music does.
+    fn play_ringback(&mut self, now: CallTime) {
+        let id = self.begin_utterance(now, Some(RINGBACK.to_owned()), true);
+        if let Some(utterance) = self.voice.utterance(id) {
+            utterance.open = false;
+        }
+        if let Some(referred) = &mut self.referred {
+            referred.music.playing = Some(id);
+        }
+        self.say_sound(now, id, ringback::RATE, &ringback::sound(RINGS));
     }
 
     fn second_rings(&mut self, now: CallTime, code: u16, sdp: Option<&str>) {
