@@ -81,6 +81,9 @@ pub struct ModelTimes {
     pub fault: Option<Fault>,
 }
 
+/// How long a silent voice is.
+const SILENT: Duration = Duration::from_millis(140);
+
 /// What goes wrong with a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -88,6 +91,10 @@ pub enum Fault {
     Refuses(String),
     /// It fails in the middle of its work.
     Breaks(String),
+    /// It makes a short sound of which nothing is heard.
+    Silent,
+    /// It never comes to an end with what it was given.
+    Hangs,
     /// It panics when it is asked.
     Panics,
 }
@@ -119,7 +126,10 @@ impl SynthesizerTimes {
     /// The sound of `text` as a tone of `hz`, in chunks with their times after the text was given.
     pub fn speak(&self, text: &str, hz: u32) -> Timed<Box<[i16]>> {
         let seconds = text.trim().chars().count() as f64 / self.chars_per_second;
-        let sound = tone(hz, Duration::from_secs_f64(seconds));
+        let sound = match self.fault {
+            Some(Fault::Silent) => vec![0; (SILENT.as_millis() as u32 * RATE / 1000) as usize],
+            _ => tone(hz, Duration::from_secs_f64(seconds)),
+        };
         let chunk = (CHUNK.as_millis() as u32 * RATE / 1000) as usize;
         (0u32..)
             .zip(sound.chunks(chunk))

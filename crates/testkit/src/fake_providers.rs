@@ -112,7 +112,7 @@ fn breaks(fault: &Option<Fault>) -> Result<(), ProviderError> {
     match fault {
         Some(Fault::Breaks(why)) => Err(ProviderError::Protocol(why.clone())),
         Some(Fault::Panics) => panic!("a fake provider panics, as its cast says"),
-        Some(Fault::Refuses(_)) | None => Ok(()),
+        Some(Fault::Refuses(_) | Fault::Hangs | Fault::Silent) | None => Ok(()),
     }
 }
 
@@ -144,11 +144,14 @@ impl Recognizer for FakeRecognizer {
         let mut words = self.words.iter();
         while let Some(hearing) = audio.recv().await {
             let words = match hearing {
-                Hearing::SpeechEnded { at } => words.next().map(|text| (text.clone(), at)),
+                Hearing::SpeechEnded { at } => Some((words.next().cloned().unwrap_or_default(), at)),
                 Hearing::Audio { .. } | Hearing::SpeechStarted { .. } => None,
             };
             let Some((text, end)) = words else { continue };
             breaks(&self.times.fault)?;
+            if self.times.fault == Some(Fault::Hangs) {
+                continue;
+            }
             let first = text.split_inclusive(' ').next().unwrap_or_default().trim().to_owned();
             let partial = Words { text: first, ..Words::default() };
             let last = Words { text, end: Some(end), ..Words::default() };

@@ -10,8 +10,8 @@
 //! dialer       refuses 403 Not allowed      nobody can be dialled
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
-//! recognizer   final 200ms partials 300ms   or: refuses "why", breaks "why"
-//! synthesizer  first 100ms chars 15 pace 4  words told, when they are said; or: refuses "why", breaks "why"
+//! recognizer   final 200ms partials 300ms   or: refuses "why", breaks "why", hangs
+//! synthesizer  first 100ms chars 15 pace 4  words told, when they are said; or: refuses "why", breaks "why", silent
 //! model        first 300ms token 20ms       or: refuses "why"
 //! reply        "We open at nine."           one for each question; or: fails "why", never
 //! fetch        200ms {"completed":true}     one for each address that is fetched; or: 200ms fails "why", never
@@ -462,6 +462,8 @@ fn fault(text: &str) -> Result<Option<Fault>, String> {
     Ok(match text.split_once(' ') {
         Some(("refuses", why)) => Some(Fault::Refuses(quoted(why)?)),
         Some(("breaks", why)) => Some(Fault::Breaks(quoted(why)?)),
+        None if text == "hangs" => Some(Fault::Hangs),
+        None if text == "silent" => Some(Fault::Silent),
         _ => None,
     })
 }

@@ -63,6 +63,8 @@ pub(crate) enum Due {
     Mute,
     /// The agent cannot hear any more.
     Deaf,
+    /// The words of what the caller has said have not come.
+    Words,
     /// The model that was lost is connected anew.
     Model,
     /// Text that was gathered for a voice waits no longer.

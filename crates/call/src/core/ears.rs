@@ -23,9 +23,11 @@ pub(super) const MOST_RESTARTS: u32 = 3;
 /// What is known of the caller's speech.
 #[derive(Debug, Default)]
 pub(crate) struct Ears {
-    door: Option<DoorId>,
+    pub(super) door: Option<DoorId>,
     next_door: u64,
     restarts: u32,
+    /// The caller has spoken for so long that it was no noise, and its words are still to come.
+    pub(super) wordless: bool,
     /// Why the recognizer has failed for good.
     pub(super) lost: Option<String>,
     /// Number of the utterance that is heard.
@@ -100,6 +102,14 @@ impl Core {
         }
         if recognizes {
             self.open_door();
+        } else if self.option.asr.is_some() {
+            let known: Vec<&str> = providers::RECOGNIZERS.iter().map(|row| row.name).collect();
+            self.wrong(
+                now,
+                "asr",
+                "asr.provider",
+                format!("missing, so nothing is recognized; known: {}", known.join(", ")),
+            );
         }
         self.check_eou(now);
         self.arm(now);
@@ -134,7 +144,7 @@ impl Core {
         if self.playbook.is_none() {
             return;
         }
-        let Some(rule) = self.ears.arming.filter(|_| now >= self.ears.protected_until) else {
+        let Some(rule) = self.barge_in().filter(|_| now >= self.ears.protected_until) else {
             return self.order(ToMedia::Arm(None));
         };
         let Arming { duck, stop_after, ignore_first, fade } = rule;
@@ -142,10 +152,17 @@ impl Core {
         self.order(ToMedia::Arm(Some(armed)));
     }
 
+    /// What speech does to the agent's voice. Where nobody understands it, as in a menu of keys, it does nothing: a noise
+    /// would end what the caller has to hear.
+    fn barge_in(&self) -> Option<Arming> {
+        let understood = self.ears.door.is_some() || self.option.realtime.is_some();
+        self.ears.arming.filter(|_| understood)
+    }
+
     /// An answer of the playbook waits for a caller who goes on before anything of it was heard, where speech alone stops
     /// the agent.
     pub(crate) fn yield_to_caller(&mut self, id: UtteranceId) {
-        let Some((since, _)) = self.ears.words.filter(|_| self.ears.arming.is_some()) else { return };
+        let Some((since, _)) = self.ears.words.filter(|_| self.barge_in().is_some()) else { return };
         self.order(ToMedia::Yield(id, since));
     }
 
@@ -160,15 +177,18 @@ impl Core {
 
     /// What the caller said, whoever understood it.
     pub(crate) fn understood(&mut self, now: CallTime, heard: Heard, provider: &str) {
-        self.input_came();
-        self.tell_progress(now);
         let (words, last) = match heard {
             Heard::Partial(words) => (words, false),
             Heard::Final(words) => (words, true),
         };
+        if last {
+            self.words_came();
+        }
         if words.text.trim().is_empty() {
             return;
         }
+        self.input_came();
+        self.tell_progress(now);
         if self.ears.begun.is_none() {
             self.ears.begun = Some(now);
             let spoken_since = words.start.or(self.ears.speech.map(|(start, _)| start)).unwrap_or(now);
@@ -220,12 +240,19 @@ impl Core {
         }
         self.order(ToMedia::Deaf(door));
         self.ears.door = None;
+        self.lose_hearing(now, &broken);
+    }
+
+    /// The recognizer is gone: another one is tried, a few times in a row.
+    pub(super) fn lose_hearing(&mut self, now: CallTime, broken: &Broken) {
         self.fail(now, "asr", &broken.failure);
         if broken.retryable && self.is_up() && self.ears.restarts < MOST_RESTARTS {
             self.ears.restarts += 1;
             self.open_door();
+            self.ask_again();
         } else {
             self.cease_to_hear(now, &broken.failure);
+            self.arm(now);
         }
     }
 
@@ -252,6 +279,7 @@ impl Core {
                 self.input_came();
                 let start_time = self.unix_ms(start);
                 self.ears.speech = Some((start, None));
+                self.speech_goes_on();
                 let confidence = Some(confidence);
                 self.caller_goes_on();
                 if self.tells_speech() {
@@ -269,6 +297,7 @@ impl Core {
                 self.ears.speech = Some((start, Some(start + duration)));
                 if self.ears.words.is_none_or(|(_, complete)| complete < start) {
                     self.ears.unfinished = Some(start + duration);
+                    self.await_words(now, duration);
                 }
                 let duration = duration.as_millis() as u64;
                 if self.tells_speech() {

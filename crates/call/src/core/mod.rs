@@ -574,6 +574,7 @@ impl Core {
             Due::Lent => self.lent_in_vain(now),
             Due::Mute => self.stay_mute(now),
             Due::Deaf => self.stay_deaf(now),
+            Due::Words => self.wait_no_more(now),
             Due::Model => self.start_realtime(now),
             Due::Rearm => self.arm(now),
             Due::Gathered => self.gathered_late(now),

@@ -14,6 +14,8 @@ const CHARACTER: Duration = Duration::from_millis(65);
 const MOST_WORDS: usize = 1024;
 /// Samples below this are silence: it belongs to no word.
 const QUIET: u16 = 60;
+/// Speech of less sound for a character, none of it loud, is none.
+const FEWEST: Duration = Duration::from_millis(30);
 /// A word that is estimated to end within this time of a position ends there: what is rounded on the way there and
 /// back must not lose it.
 const ROUNDING: Duration = Duration::from_millis(1);
@@ -63,7 +65,9 @@ impl Utterance {
         let mut heard = String::new();
         for piece in &self.pieces {
             let Some(from) = piece.from.filter(|from| *from < at) else { break };
-            heard.push_str(piece.within(at - from));
+            if !piece.is_silent() {
+                heard.push_str(piece.within(at - from));
+            }
             if at - from < piece.whole() {
                 break;
             }
@@ -74,7 +78,7 @@ impl Utterance {
     /// The text of which there was sound: a piece that no voice could make was not heard, and of one that was
     /// broken off only the words that fit its sound.
     pub(crate) fn audible_text(&self) -> String {
-        let sounded = self.pieces.iter().filter(|piece| !piece.length.is_zero());
+        let sounded = self.pieces.iter().filter(|piece| !piece.length.is_zero() && !piece.is_silent());
         sounded.map(|piece| piece.within(piece.length)).collect()
     }
 
@@ -104,6 +108,13 @@ impl Piece {
             self.loud = Some((begin, self.length + span(last + 1, rate)));
         }
         self.length += span(samples.len(), rate);
+    }
+
+    /// Whether the voice made nothing audible of its words, as one does of a script that it does not know.
+    pub(super) fn is_silent(&self) -> bool {
+        let characters = self.text.chars().filter(|c| c.is_alphanumeric()).count();
+        let fewest = FEWEST.saturating_mul(u32::try_from(characters).unwrap_or(u32::MAX));
+        self.done && self.loud.is_none() && !self.length.is_zero() && self.length < fewest
     }
 
     /// Where its words begin.

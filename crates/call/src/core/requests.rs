@@ -198,10 +198,21 @@ impl Core {
         let Some(running) = utterance.running.take() else { return };
         let many = if utterance.streaming { usize::MAX } else { 1 };
         let mut made = Duration::ZERO;
+        let mut inaudible = None;
         for piece in utterance.pieces.iter_mut().skip(running.first).take(many) {
             piece.from.get_or_insert(given);
             piece.done |= result.is_ok();
             made += piece.length;
+            if piece.is_silent() {
+                inaudible = Some((piece.length, piece.text.chars().count()));
+            }
+        }
+        if let Some((length, characters)) = inaudible.filter(|_| !file) {
+            let (ms, provider) = (length.as_millis(), shown(&running.provider));
+            let why = format!(
+                "{provider} made {ms} ms of silence of {characters} characters; does the voice speak their language?"
+            );
+            self.fail(now, "tts", &Failure::new(500, why).at("tts.speaker"));
         }
         match result {
             Ok(()) if !file => {

@@ -14,6 +14,13 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_recognizer_that_hangs_is_replaced
+    keys_only_menu_goes_on_over_noise
+    lost_words_are_asked_for_again
+    noise_is_not_asked_about
+    recognizer_without_a_name_is_told
+    ringback_while_the_second_party_rings
+    voice_that_makes_no_sound_is_told
     a_bye_is_rendered_once
     a_ringtone_ends_with_the_answer
     accept_timeout

@@ -207,6 +207,7 @@ impl Conversation {
             Input::Heard { play_id, text, ended } => {
                 self.heard(now, Report { play_id: &play_id, text: &text, ended }, out);
             }
+            Input::NotUnderstood => self.not_understood(now, out),
             Input::Model(turn, output) => self.model(now, turn, output, out),
             Input::Fetched { id, body } => self.fetched(now, id, body, out),
             Input::Agent { speaks: true } => self.silence.end(),

@@ -3,6 +3,7 @@
 use protocol::CallTime;
 use protocol::event::Transcript;
 
+use super::heard::After;
 use super::{Action, Conversation, Mode};
 use crate::turn::Turn;
 use crate::turn::end::Verdict;
@@ -103,6 +104,22 @@ impl Conversation {
         } else if let Some(text) = self.ending.on_complete() {
             self.cut = None;
             self.answer(now, &text, out);
+        }
+    }
+
+    /// The final words of the caller never come: those that are known are answered, and without any the caller is asked
+    /// to say it again. An answer that was cut off goes on by itself.
+    pub(super) fn not_understood(&mut self, now: CallTime, out: &mut Vec<Action>) {
+        self.caller_speaking = false;
+        if self.mode != Mode::Talking {
+            return;
+        }
+        self.silence.answered();
+        if let Some(text) = self.ending.on_complete() {
+            self.take_turn(now, text, out);
+        } else if self.is_waiting_for_caller() && self.fetches.is_empty() {
+            let apology = self.phrases.apology.clone();
+            self.say_fixed(now, &apology, After::default(), out);
         }
     }
 

@@ -28,6 +28,8 @@ pub enum Input {
         /// Whether there is more to come.
         ended: Ended,
     },
+    /// The caller spoke, and what was said is lost: the recognizer failed.
+    NotUnderstood,
     /// A piece of a model's answer.
     Model(TurnId, ModelOutput),
     /// The tools of a server: the answer to [`Action::ListTools`].

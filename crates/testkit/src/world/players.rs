@@ -71,7 +71,8 @@ impl World {
                     let input =
                         Input::Unheard(door, Err(Broken { failure: why.as_str().into(), retryable: true }));
                     self.due(now + times.last, From::Door(door), What::Input(input));
-                } else if !text.is_empty() {
+                } else if times.fault != Some(Fault::Hangs) {
+                    // Without words it was a noise.
                     self.due(now + times.last, From::Door(door), What::Final(door, text));
                 }
             }
