@@ -5,6 +5,7 @@ use bytes::Bytes;
 use sipx_sip::{Host, Scheme, Uri};
 
 use crate::hop::{Hop, Transport};
+use crate::order::Unlocated;
 
 /// The first step towards a URI.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,25 +39,33 @@ pub(crate) struct Naptr {
     pub(crate) replacement: String,
 }
 
-/// Reads a URI; `None` if it leads nowhere, as a telephone number does.
-pub(crate) fn lead(uri: &str) -> Option<Lead> {
-    let uri = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).ok()?;
+/// Reads a URI.
+///
+/// # Errors
+/// [`Unlocated::NoHost`] if it leads nowhere, as a telephone number does; [`Unlocated::NoTransport`]: by another one than
+/// it asks for it would reach another service, or nobody (RFC 3263 section 4.1).
+pub(crate) fn lead(uri: &str) -> Result<Lead, Unlocated> {
+    let uri = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).map_err(|_| Unlocated::NoHost)?;
     let secure = matches!(uri.scheme(), Scheme::Sips);
     if !secure && !matches!(uri.scheme(), Scheme::Sip) {
-        return None;
+        return Err(Unlocated::NoHost);
+    }
+    let asked = uri.transport().map(String::from_utf8_lossy);
+    if asked.is_some_and(|name| Transport::parse(&name).is_none()) {
+        return Err(Unlocated::NoTransport);
     }
     let transport = Transport::of(&uri);
     let usual = transport.unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
     let port = uri.port().filter(|port| *port != 0);
-    let name = match uri.host()? {
+    let name = match uri.host().ok_or(Unlocated::NoHost)? {
         Host::Ip(ip) => {
             let port = port.unwrap_or(usual.default_port());
-            return Some(Lead::Address(Hop::new(usual, (*ip, port).into())));
+            return Ok(Lead::Address(Hop::new(usual, (*ip, port).into())));
         }
-        host @ Host::Name(_) => String::from_utf8(host.to_bytes().to_vec()).ok()?,
+        host @ Host::Name(_) => String::from_utf8(host.to_bytes().to_vec()).map_err(|_| Unlocated::NoHost)?,
     };
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    Some(match (port, transport) {
+    Ok(match (port, transport) {
         (Some(port), _) => Lead::Host { name, port, transport: usual },
         (None, Some(web @ (Transport::Ws | Transport::Wss))) => {
             Lead::Host { name, port: web.default_port(), transport: web }
@@ -139,9 +148,18 @@ mod tests {
             ("sip:a.example", Lead::Open { name: "a.example".into() }),
             ("sips:a.example", Lead::Service { name: "a.example".into(), transport: Tls }),
         ] {
-            assert_eq!(lead(uri), Some(expected), "{uri}");
+            assert_eq!(lead(uri), Ok(expected), "{uri}");
         }
-        assert_eq!((lead("tel:+49"), lead("http://a.example"), lead("")), (None, None, None));
+        for uri in ["tel:+49", "http://a.example", ""] {
+            assert_eq!(lead(uri), Err(Unlocated::NoHost), "{uri}");
+        }
+        for uri in [
+            "sip:b@192.0.2.1;transport=sctp",
+            "sip:a.example;transport=TLS-SCTP",
+            "sips:a.example;transport=",
+        ] {
+            assert_eq!(lead(uri), Err(Unlocated::NoTransport), "{uri}");
+        }
     }
 
     fn srv(priority: u16, weight: u16, host: &str) -> Srv {

@@ -206,6 +206,9 @@ pub enum Unlocated {
     /// It is a telephone number or no URI of SIP.
     #[error("it names no host; a call needs sip:user@host")]
     NoHost,
+    /// Its parameter `transport` asks for one that we have not.
+    #[error("its transport is none of udp, tcp, tls, ws and wss")]
+    NoTransport,
     /// The name servers know that there is no such name (NXDOMAIN).
     #[error("the name does not exist")]
     NoSuchName,

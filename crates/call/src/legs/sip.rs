@@ -334,7 +334,9 @@ impl Leg for SipLeg {
 
 /// Why the far end has ended a call (RFC 3326).
 fn reason(headers: Vec<(String, String)>) -> Option<String> {
-    headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("reason")).map(|(_, value)| value)
+    let rows = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("reason"));
+    let rows: Vec<String> = rows.map(|(_, value)| value).collect();
+    (!rows.is_empty()).then(|| rows.join(", "))
 }
 
 /// The description in an event.
@@ -447,6 +449,14 @@ mod tests {
         }
         assert_eq!(early.0.len(), MOST_FORKS);
         assert_eq!(early.take("99").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn every_reason_of_an_end_is_told() {
+        let row = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let two = vec![row("Reason", "Q.850;cause=16"), row("X", "1"), row("reason", "SIP;cause=200")];
+        assert_eq!(reason(two).as_deref(), Some("Q.850;cause=16, SIP;cause=200"));
+        assert_eq!(reason(vec![row("X", "1")]), None);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Resolver {
     /// # Errors
     /// [`SipError::Unlocated`] says why there is none.
     pub async fn targets(&self, uri: &str) -> Result<Vec<Hop>, SipError> {
-        let lead = lead(uri).ok_or(Unlocated::NoHost)?;
+        let lead = lead(uri)?;
         let mut search =
             Search { resolver: self, silent: false, failed: false, missing: false, beyond: None };
         let Ok(mut hops) = timeout(PATIENCE, search.follow(lead)).await else {
