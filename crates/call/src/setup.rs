@@ -339,6 +339,8 @@ pub struct Dial {
     pub call_id: Option<String>,
     /// Our URI.
     pub caller: String,
+    /// Our name for display, where the caller was given with one.
+    pub display_name: Option<String>,
     /// Whom to call: a `sip:`, `sips:` or `tel:` URI.
     pub callee: String,
     /// Account, headers and encryption.

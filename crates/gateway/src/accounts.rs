@@ -82,11 +82,10 @@ impl Accounts {
         self.rows.iter().map(|row| row.standing.borrow().clone()).collect()
     }
 
-    /// The way that the registrar gives to calls of the account for `host` (`Service-Route`, RFC 3608), the next hop
-    /// first; empty if it gives none.
-    pub(crate) fn route(&self, host: &str) -> Vec<String> {
-        let row = self.rows.iter().find(|row| is_for(&row.user, host));
-        row.map(|row| row.route.borrow().clone()).unwrap_or_default()
+    /// The way that the registrar gives to calls of the account at this place in the configuration (`Service-Route`,
+    /// RFC 3608), the next hop first; empty if it gives none.
+    pub(crate) fn route(&self, at: usize) -> Vec<String> {
+        self.rows.get(at).map(|row| row.route.borrow().clone()).unwrap_or_default()
     }
 
     /// What keeps each account that is not disabled registered, until `closing`; to be spawned.
@@ -211,7 +210,7 @@ impl Row {
 }
 
 /// URI of the registrar: what is configured, which may be a mere host.
-fn registrar(user: &RegisterUser) -> String {
+pub(crate) fn registrar(user: &RegisterUser) -> String {
     proxy_uri(&user.server).unwrap_or_else(|| format!("sip:{}", user.server))
 }
 
@@ -230,6 +229,24 @@ pub(crate) fn own_addresses(config: &Config) -> Vec<OwnAddress> {
         Some(OwnAddress { host: host_of(&registrar(user))?.to_owned(), uri: address(user) })
     };
     enabled.filter_map(own).collect()
+}
+
+/// The account, and its place in the configuration, of a call that is from `caller`: of those that are `fit` for it the
+/// one whose address that is, else the first.
+pub(crate) fn of_caller<'a>(
+    users: &'a [RegisterUser],
+    caller: &str,
+    fit: impl Fn(&RegisterUser) -> bool,
+) -> Option<(usize, &'a RegisterUser)> {
+    let fitting = || users.iter().enumerate().filter(|(_, user)| !user.disabled && fit(user));
+    fitting().find(|(_, user)| is_of(user, caller)).or_else(|| fitting().next())
+}
+
+/// Whether `caller` is the address of this account.
+fn is_of(user: &RegisterUser, caller: &str) -> bool {
+    let name = caller.split_once(':').and_then(|(_, rest)| rest.rsplit_once('@')).map(|(name, _)| name);
+    let name = name.map(|name| name.split([':', ';']).next().unwrap_or_default());
+    name == Some(user.username.as_str()) && host_of(caller).is_some_and(|host| is_for(user, host))
 }
 
 /// Whether calls to `host` are this account's.

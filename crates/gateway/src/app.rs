@@ -19,6 +19,7 @@ use crate::calls::{Calls, NoPlace, Place};
 use crate::config::Config;
 use crate::config::words::TransferPolicy;
 use crate::egress::Egress;
+use crate::hourly::Cap;
 use crate::inbound::Routes;
 use crate::ladder::Ladders;
 use crate::parked::Parked;
@@ -54,6 +55,8 @@ pub struct App {
     pub ladders: Ladders,
     /// RTP ports.
     pub ports: Ports,
+    /// How many legs of ours may begin.
+    pub cap: Cap,
     /// Finds hosts that descriptions name.
     pub names: Arc<dyn Names>,
     /// Where records go; absent: nowhere.

@@ -28,10 +28,38 @@ pub enum Routes {
 pub struct PlaybookRule {
     /// For the caller.
     pub caller: Option<Pattern>,
-    /// For the callee.
+    /// For the callee, or the account by which the call comes.
     pub callee: Option<Pattern>,
+    /// For the Request-URI.
+    pub request_uri: Option<Pattern>,
     /// Name of the playbook.
     pub playbook: String,
+}
+
+/// Whom a call is from and for, as rules see it: URIs, empty where they are not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parties<'a> {
+    /// From.
+    pub caller: &'a str,
+    /// To.
+    pub callee: &'a str,
+    /// Where it was sent.
+    pub request_uri: &'a str,
+    /// The address of the account of ours by which it comes: a registrar sends what was called elsewhere (`To`) to the
+    /// contact of the account.
+    pub account: Option<&'a str>,
+}
+
+impl<'a> Parties<'a> {
+    /// Those of an INVITE.
+    pub fn of(invite: &'a sip::Invite) -> Self {
+        Parties {
+            caller: &invite.from_uri,
+            callee: &invite.to_uri,
+            request_uri: &invite.request_uri,
+            account: invite.account.as_deref(),
+        }
+    }
 }
 
 /// What becomes of one inbound call.
@@ -59,6 +87,7 @@ impl Routes {
                 let rule = |rule: &crate::config::Rule| PlaybookRule {
                     caller: rule.caller.clone(),
                     callee: rule.callee.clone(),
+                    request_uri: rule.request_uri.clone(),
                     playbook: rule.playbook.clone(),
                 };
                 Routes::Playbooks {
@@ -69,14 +98,14 @@ impl Routes {
         }
     }
 
-    /// Where a call from `caller` to `callee`, both URIs, goes.
-    pub fn route(&self, caller: &str, callee: &str) -> Route {
+    /// Where a call goes.
+    pub fn route(&self, parties: &Parties<'_>) -> Route {
         match self {
             Routes::Nobody => Route::Refuse("No invite handler configured"),
             Routes::Webhook => Route::Webhook,
             Routes::Playbooks { rules, default } => rules
                 .iter()
-                .find(|rule| fits(rule.caller.as_ref(), caller) && fits(rule.callee.as_ref(), callee))
+                .find(|rule| rule.fits(parties))
                 .map(|rule| &rule.playbook)
                 .or(default.as_ref())
                 .map_or(Route::Refuse("No playbook for this call"), |name| Route::Playbook(name.clone())),
@@ -91,6 +120,15 @@ impl Routes {
                 rules.iter().map(|rule| rule.playbook.as_str()).chain(default.as_deref()).collect()
             }
         }
+    }
+}
+
+impl PlaybookRule {
+    fn fits(&self, parties: &Parties<'_>) -> bool {
+        let callee = self.callee.as_ref();
+        fits(self.caller.as_ref(), parties.caller)
+            && fits(self.request_uri.as_ref(), parties.request_uri)
+            && (fits(callee, parties.callee) || parties.account.is_some_and(|account| fits(callee, account)))
     }
 }
 
@@ -178,7 +216,12 @@ mod tests {
 
     fn rule(caller: Option<&str>, callee: Option<&str>, playbook: &str) -> PlaybookRule {
         let pattern = |text: &str| Pattern(Regex::new(text).unwrap());
-        PlaybookRule { caller: caller.map(pattern), callee: callee.map(pattern), playbook: playbook.into() }
+        let (caller, callee) = (caller.map(pattern), callee.map(pattern));
+        PlaybookRule { caller, callee, request_uri: None, playbook: playbook.into() }
+    }
+
+    fn route(routes: &Routes, caller: &str, callee: &str) -> Route {
+        routes.route(&Parties { caller, callee, ..Parties::default() })
     }
 
     fn playbook(name: &str) -> Route {
@@ -195,10 +238,30 @@ mod tests {
             ],
             default: Some("hello.md".into()),
         };
-        assert_eq!(routes.route("sip:+15551234567@h;user=phone", "sip:support@h"), playbook("us.md"));
-        assert_eq!(routes.route("sip:anna@h", "sip:support@h"), playbook("support.md"));
-        assert_eq!(routes.route("sip:anna@h", "sip:sales@h"), playbook("hello.md"));
-        assert_eq!(routes.route("tel:+15551234567", "sip:x@h"), playbook("us.md"));
+        assert_eq!(route(&routes, "sip:+15551234567@h;user=phone", "sip:support@h"), playbook("us.md"));
+        assert_eq!(route(&routes, "sip:anna@h", "sip:support@h"), playbook("support.md"));
+        assert_eq!(route(&routes, "sip:anna@h", "sip:sales@h"), playbook("hello.md"));
+        assert_eq!(route(&routes, "tel:+15551234567", "sip:x@h"), playbook("us.md"));
+    }
+
+    #[test]
+    fn a_call_by_an_account_is_for_the_account_too_and_every_call_for_where_it_was_sent() {
+        let account = rule(None, Some("^1001$"), "desk.md");
+        let line = PlaybookRule {
+            request_uri: Some(Pattern(Regex::new("^line7$").unwrap())),
+            ..rule(None, None, "line.md")
+        };
+        let routes = Routes::Playbooks { rules: vec![account, line], default: None };
+        let sent = Parties {
+            caller: "sip:anna@h",
+            callee: "sip:+4930@pbx",
+            request_uri: "sip:1001@192.0.2.1",
+            account: Some("sip:1001@pbx"),
+        };
+        assert_eq!(routes.route(&sent), playbook("desk.md"));
+        assert!(matches!(routes.route(&Parties { account: None, ..sent }), Route::Refuse(_)), "a stranger");
+        let elsewhere = Parties { request_uri: "sip:line7@192.0.2.1", account: None, ..sent };
+        assert_eq!(routes.route(&elsewhere), playbook("line.md"));
     }
 
     #[test]
@@ -211,19 +274,19 @@ mod tests {
             ],
             default: None,
         };
-        assert_eq!(routes.route("sip:%2B15551234567@h", "sip:x@h"), playbook("us.md"));
-        assert_eq!(routes.route("sip:%2b1555123456%37@h", "sip:x@h"), playbook("us.md"));
-        assert_eq!(routes.route("sip:a@h", "sip:j%C3%BCrgen@h"), playbook("names.md"));
-        assert_eq!(routes.route("sip:a@h", "sip:100%@h"), playbook("written.md"));
-        assert!(matches!(routes.route("sip:%2", "sip:%ff%zz%@h"), Route::Refuse(_)));
+        assert_eq!(route(&routes, "sip:%2B15551234567@h", "sip:x@h"), playbook("us.md"));
+        assert_eq!(route(&routes, "sip:%2b1555123456%37@h", "sip:x@h"), playbook("us.md"));
+        assert_eq!(route(&routes, "sip:a@h", "sip:j%C3%BCrgen@h"), playbook("names.md"));
+        assert_eq!(route(&routes, "sip:a@h", "sip:100%@h"), playbook("written.md"));
+        assert!(matches!(route(&routes, "sip:%2", "sip:%ff%zz%@h"), Route::Refuse(_)));
     }
 
     #[test]
     fn a_call_that_nothing_fits_is_refused() {
         let routes = Routes::Playbooks { rules: vec![rule(Some("^7$"), None, "a.md")], default: None };
-        assert!(matches!(routes.route("sip:8@h", "sip:9@h"), Route::Refuse(_)));
-        assert!(matches!(Routes::Nobody.route("sip:8@h", "sip:9@h"), Route::Refuse(_)));
-        assert_eq!(Routes::Webhook.route("", ""), Route::Webhook);
+        assert!(matches!(route(&routes, "sip:8@h", "sip:9@h"), Route::Refuse(_)));
+        assert!(matches!(route(&Routes::Nobody, "sip:8@h", "sip:9@h"), Route::Refuse(_)));
+        assert_eq!(route(&Routes::Webhook, "", ""), Route::Webhook);
     }
 
     #[test]

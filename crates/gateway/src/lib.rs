@@ -27,6 +27,7 @@ pub mod egress;
 pub mod explain;
 pub mod files;
 mod gate;
+pub mod hourly;
 pub mod http;
 pub mod inbound;
 pub mod ladder;

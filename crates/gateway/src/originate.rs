@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::app::{App, Beginning};
 use crate::calls::NoPlace;
-use crate::inbound::Route;
+use crate::inbound::{Parties, Route};
 use crate::outbound;
 
 /// A call to be placed.
@@ -141,7 +141,7 @@ pub async fn at_start(app: Arc<App>, callee: String) {
     if app.closing.run_until_cancelled(tokio::time::sleep(AFTER_START)).await.is_none() {
         return;
     }
-    let playbook = match app.routes.route("", &callee) {
+    let playbook = match app.routes.route(&Parties { callee: &callee, ..Parties::default() }) {
         Route::Playbook(name) => match app.playbooks.find(&name).await {
             Ok(playbook) => Some(playbook),
             Err(error) => return tracing::error!(%error, "the call of --call is not placed"),

@@ -12,6 +12,7 @@ use sip::{Credentials, SipHandle};
 
 use crate::accounts::{self, Accounts};
 use crate::config::{Config, RegisterUser, Rewrite};
+use crate::hourly::Cap;
 use crate::ladder::Ladders;
 use crate::media_names::MediaNames;
 use crate::ports::Ports;
@@ -28,14 +29,15 @@ pub struct Lines {
     names: Arc<MediaNames>,
     ladders: Ladders,
     accounts: Accounts,
+    cap: Cap,
     config: Arc<Config>,
 }
 
 impl Lines {
     /// Lines over `sip`, with sound on the ports of `parts`; what passes on them is shown in its ladders.
     pub(crate) fn new(sip: SipHandle, parts: LineParts, config: Config) -> Self {
-        let LineParts { ports, names, ladders, accounts } = parts;
-        Lines { sip, ports, names, ladders, accounts, config: Arc::new(config) }
+        let LineParts { ports, names, ladders, accounts, cap } = parts;
+        Lines { sip, ports, names, ladders, accounts, cap, config: Arc::new(config) }
     }
 
     fn may_call(&self, callee: &str) -> bool {
@@ -54,50 +56,79 @@ impl Lines {
 }
 
 /// What lines are made of.
+#[derive(Clone, Debug)]
 pub(crate) struct LineParts {
     pub(crate) ports: Ports,
     pub(crate) names: Arc<MediaNames>,
     pub(crate) ladders: Ladders,
     pub(crate) accounts: Accounts,
+    pub(crate) cap: Cap,
 }
 
-/// The way to a callee: where a rewrite sends it, else through the proxy, else where its URI leads.
-fn way(config: &Config, callee: &str) -> Result<Way, Undialled> {
+/// The way of a call from `caller` to `callee`: where a rewrite sends it, else through the proxy, else where its URI
+/// leads; a number without a host to the registrar of the account that calls.
+fn way<'a>(config: &'a Config, caller: &str, callee: &str) -> Result<Way<'a>, Undialled> {
     let rewritten = rewritten(&config.rewrites, callee);
     let uri = rewritten.as_deref().unwrap_or(callee);
     let host = place(uri).map(|place| place.host.to_owned());
-    let proxy = config.outbound_proxy.as_deref().and_then(proxy_uri);
-    match (proxy.filter(|_| rewritten.is_none()), host) {
-        (Some(proxy), host) => {
-            let host = host.or_else(|| place(&proxy).map(|place| place.host.to_owned()));
-            Ok(Way { uri: proxy.clone(), host: host.unwrap_or_default(), proxy: Some(proxy) })
+    let proxy = config.outbound_proxy.as_deref().and_then(proxy_uri).filter(|_| rewritten.is_none());
+    // A number belongs to no host: every account may call it.
+    let account = accounts::of_caller(&config.register_users, caller, |account| {
+        host.as_deref().is_none_or(|host| accounts::is_for(account, host))
+    });
+    match (proxy, host) {
+        (Some(proxy), _) => Ok(Way { uri: proxy.clone(), to: None, account, proxy: Some(proxy) }),
+        (None, Some(_)) => Ok(Way { uri: uri.to_owned(), to: None, account, proxy: None }),
+        (None, None) => {
+            match account.and_then(|(_, account)| number_at(&accounts::registrar(account), uri)) {
+                Some((uri, to)) if rewritten.is_none() => Ok(Way { uri, to: Some(to), account, proxy: None }),
+                _ => Err(Undialled { code: 404, reason: nowhere(uri) }),
+            }
         }
-        (None, Some(host)) => Ok(Way { uri: uri.to_owned(), host, proxy: None }),
-        (None, None) => Err(Undialled { code: 404, reason: nowhere(uri) }),
     }
 }
 
 /// Why no call can go to `callee` with this configuration, whoever is there.
 pub(crate) fn leads_nowhere(config: &Config, callee: &str) -> Option<String> {
-    way(config, callee).err().map(|undialled| undialled.reason)
+    way(config, "", callee).err().map(|undialled| undialled.reason)
 }
 
 /// Where an INVITE goes.
-#[derive(Debug, PartialEq, Eq)]
-struct Way {
+#[derive(Debug)]
+struct Way<'a> {
     /// What is resolved.
     uri: String,
-    /// Whose account counts: the host of the callee, for a telephone number that of the proxy.
-    host: String,
+    /// Whom the INVITE names, where that is not the callee as it was given.
+    to: Option<String>,
+    /// The account that the call is of, and its place in the configuration.
+    account: Option<(usize, &'a RegisterUser)>,
     /// For the `Route`.
     proxy: Option<String>,
+}
+
+/// What is resolved, and what is called, for the number of a `tel:` URI at a registrar (RFC 3261 section 19.1.6).
+fn number_at(registrar: &str, uri: &str) -> Option<(String, String)> {
+    let (scheme, rest) = uri.split_once(':')?;
+    let (number, parameters) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+    let number: String = number.chars().filter(|c| !"-.()".contains(*c)).collect();
+    let there = place(registrar)?;
+    let (server, at) = registrar.split_once(':').map(|(server, at)| (server, at.trim_start_matches("//")))?;
+    let at = at.rsplit_once('@').map_or(at, |(_, at)| at);
+    let host = if there.host.contains(':') { format!("[{}]", there.host) } else { there.host.to_owned() };
+    let port = there.port.map(|port| format!(":{port}")).unwrap_or_default();
+    (scheme.eq_ignore_ascii_case("tel") && !number.is_empty()).then(|| {
+        let user = format!("{server}:{number}{parameters}");
+        (format!("{user}@{at}"), format!("{user}@{host}{port}"))
+    })
 }
 
 fn nowhere(uri: &str) -> String {
     let shown = protocol::read::shown(uri);
     match uri.split_once(':') {
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("tel") => {
-            format!("{shown} names no host to call; a telephone number needs outbound_proxy or a rewrite")
+            format!(
+                "{shown} names no host to call; a telephone number needs an account, outbound_proxy or a rewrite"
+            )
         }
         _ => format!("{shown} names no host to call"),
     }
@@ -114,11 +145,12 @@ pub(crate) fn proxy_uri(text: &str) -> Option<String> {
 #[async_trait]
 impl Dialer for Lines {
     async fn open(&self, dial: Dial) -> Result<Line, Undialled> {
-        self.check(&dial.callee)?;
-        let way = way(&self.config, &dial.callee)?;
+        let way = way(&self.config, &dial.caller, &dial.callee)?;
+        self.check(way.to.as_deref().unwrap_or(&dial.callee))?;
         // Whoever calls by another account than the registered one does not go its way.
         let own = dial.sip.username.as_deref().is_some_and(|user| !user.is_empty());
-        let route = if own { Vec::new() } else { self.accounts.route(&way.host) };
+        let account = way.account.filter(|_| !own);
+        let route = account.map(|(at, _)| self.accounts.route(at)).unwrap_or_default();
         let next = match (&way.proxy, route.first()) {
             (None, Some(first)) => first,
             _ => &way.uri,
@@ -134,6 +166,11 @@ impl Dialer for Lines {
             .ports
             .take(std::time::Instant::now())
             .ok_or_else(|| Undialled { code: 503, reason: "no RTP port is free".into() })?;
+        if !self.cap.take() {
+            tracing::warn!(call = ?dial.call, "a leg of ours is not begun: sip.outbound_per_hour is reached");
+            let reason = "as many calls as may be placed in an hour have been (sip.outbound_per_hour)";
+            return Err(Undialled { code: 503, reason: reason.into() });
+        }
         // The INVITE goes out with it.
         port.told().store(true, Ordering::Relaxed);
         let media = sip_io::local_media(&self.config, nearest, port.number());
@@ -144,7 +181,12 @@ impl Dialer for Lines {
             targets,
             proxy: way.proxy,
             route,
-            credentials: credentials(&dial.sip, &way.host, &self.config.register_users),
+            to: way.to,
+            display_name: dial
+                .display_name
+                .or_else(|| account.and_then(|(_, user)| user.display_name.clone())),
+            credentials: own_credentials(&dial.sip)
+                .or_else(|| account.and_then(|(_, user)| accounts::credentials(user))),
             keep: Box::new(port),
         };
         Ok(Line {
@@ -205,17 +247,12 @@ fn place(uri: &str) -> Option<Where<'_>> {
     (!host.is_empty()).then_some(Where { host, port })
 }
 
-/// What answers a challenge: the call's own account, else the one that is registered with that host.
-fn credentials(sip: &SipOption, host: &str, accounts: &[RegisterUser]) -> Option<Credentials> {
-    let made = |user: &str, password: &str, realm: Option<&str>| Credentials {
-        realm: realm.filter(|realm| !realm.is_empty()).map(str::to_owned),
-        ..Credentials::new(user, password)
-    };
-    if let Some(user) = sip.username.as_deref().filter(|user| !user.is_empty()) {
-        let password = sip.password.as_ref().map_or("", |password| password.expose());
-        return Some(made(user, password, sip.realm.as_deref()));
-    }
-    accounts.iter().find(|account| accounts::is_for(account, host)).and_then(accounts::credentials)
+/// What answers a challenge by the call's own account.
+fn own_credentials(sip: &SipOption) -> Option<Credentials> {
+    let user = sip.username.as_deref().filter(|user| !user.is_empty())?;
+    let password = sip.password.as_ref().map_or("", |password| password.expose());
+    let realm = sip.realm.clone().filter(|realm| !realm.is_empty());
+    Some(Credentials { realm, ..Credentials::new(user, password) })
 }
 
 #[cfg(test)]
@@ -244,6 +281,60 @@ mod tests {
             assert_eq!(call_id(asked).len(), 32);
         }
         assert_ne!(call_id(None), call_id(None));
+    }
+
+    fn with_accounts(accounts: &[(&str, &str)]) -> Config {
+        let account = |(user, server): &(&str, &str)| RegisterUser {
+            username: (*user).into(),
+            server: (*server).into(),
+            ..RegisterUser::default()
+        };
+        Config { register_users: accounts.iter().map(account).collect(), ..Config::default() }
+    }
+
+    #[test]
+    fn a_call_is_of_the_account_that_is_its_caller_and_else_of_the_first_at_its_host() {
+        let mut config =
+            with_accounts(&[("1001", "pbx.example"), ("1002", "pbx.example:5070"), ("1002", "b.example")]);
+        let account = |config: &Config, caller: &str, callee: &str| {
+            way(config, caller, callee).unwrap().account.map(|(at, _)| at)
+        };
+        for (caller, callee, expected) in [
+            ("sip:1002@PBX.example", "sip:9@pbx.example", Some(1)),
+            ("sip:1002:x@pbx.example:5070;a=b", "sip:9@pbx.example", Some(1)),
+            ("sip:1001@pbx.example", "sip:9@pbx.example", Some(0)),
+            ("sip:1002@pbx.example", "sip:9@b.example", Some(2)),
+            ("sip:1002@elsewhere.example", "sip:9@pbx.example", Some(0)),
+            ("sip:+4930@pbx.example", "sip:9@pbx.example", Some(0)),
+            ("sip:1001@pbx.example", "sip:9@other.example", None),
+        ] {
+            assert_eq!(account(&config, caller, callee), expected, "{caller} {callee}");
+        }
+        config.register_users[1].disabled = true;
+        assert_eq!(account(&config, "sip:1002@pbx.example", "sip:9@pbx.example"), Some(0));
+    }
+
+    #[test]
+    fn a_number_goes_to_the_registrar_of_the_account_that_calls() {
+        let mut config = with_accounts(&[("1001", "pbx.example"), ("7", "[2001:db8::1]:5070;transport=tcp")]);
+        let called = |config: &Config, caller: &str, callee: &str| {
+            way(config, caller, callee).map(|way| (way.uri, way.to)).map_err(|error| error.code)
+        };
+        let to = |uri: &str, to: &str| Ok((uri.to_owned(), Some(to.to_owned())));
+        let pbx = "sip:+493012345@pbx.example";
+        assert_eq!(called(&config, "sip:x@y", "tel:+49(30)12-345"), to(pbx, pbx));
+        assert_eq!(
+            called(&config, "sip:7@[2001:db8::1]", "tel:100;phone-context=h"),
+            to(
+                "sip:100;phone-context=h@[2001:db8::1]:5070;transport=tcp",
+                "sip:100;phone-context=h@[2001:db8::1]:5070"
+            )
+        );
+        config.outbound_proxy = Some("sbc.example".into());
+        assert_eq!(called(&config, "", "tel:100"), Ok(("sip:sbc.example".into(), None)));
+        config.outbound_proxy = None;
+        config.register_users.iter_mut().for_each(|account| account.disabled = true);
+        assert_eq!(called(&config, "", "tel:100"), Err(404));
     }
 
     #[test]

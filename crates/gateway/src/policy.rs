@@ -126,7 +126,7 @@ impl Policy {
     /// our password, and no exchange answers a challenge to a call that it delivers.
     pub fn judge(&mut self, now: Duration, invite: &Invite) -> Screening {
         let from = invite.source.ip().to_canonical();
-        if invite.by_account || self.trusted.iter().any(|net| net.holds(from)) {
+        if invite.account.is_some() || self.trusted.iter().any(|net| net.holds(from)) {
             let room = self.all.take(now, Pace::of(self.limit));
             return if room { Screening::Admit } else { Screening::Refuse(overload()) };
         }
@@ -264,7 +264,7 @@ mod tests {
             headers: Vec::new(),
             sdp: None,
             replaces: None,
-            by_account: false,
+            account: None,
             source: format!("{source}:5060").parse().unwrap(),
             transport: sip::Transport::Udp,
             dialog_id: "d".into(),
@@ -428,7 +428,7 @@ mod tests {
     fn calls_by_an_account_of_ours_need_no_password() {
         for change in [password_only as fn(&mut SipTable), |sip| sip.trusted = vec!["10.0.0.1".into()]] {
             let mut policy = policy(change);
-            let call = Invite { by_account: true, ..from("198.51.100.1") };
+            let call = Invite { account: Some("sip:1001@h".into()), ..from("198.51.100.1") };
             assert!((0..100).all(|_| policy.judge(AN_HOUR, &call) == Screening::Admit));
             assert_ne!(policy.judge(AN_HOUR, &from("198.51.100.1")), Screening::Admit);
         }

@@ -23,11 +23,12 @@ use crate::app::{self, App};
 use crate::calls::Calls;
 use crate::capture::Capture;
 use crate::config::Config;
+use crate::config::ephemeral::{Ephemeral, rtp_ports};
 use crate::config::words::HandlerKind;
 use crate::egress::Egress;
+use crate::hourly::Cap;
 use crate::http::{self, Tls};
 use crate::inbound::Routes;
-use crate::ladder::Ladders;
 use crate::library::Sounds;
 use crate::mcp::Servers;
 use crate::media_names::MediaNames;
@@ -127,9 +128,13 @@ impl Server {
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
         let egress = Egress::new(&config.useragent, &config.egress)?;
         let playbooks = Folder::new(config.playbook_path.clone(), config.media_roots.clone());
-        let ports = ports(&config);
-        let accounts = Accounts::new(&config);
-        let lines = line_parts(&ports, &names, &ladders, &accounts);
+        let parts = LineParts {
+            ports: ports(&config),
+            names: names.clone(),
+            ladders,
+            accounts: Accounts::new(&config),
+            cap: Cap::new(config.sip.outbound_per_hour),
+        };
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
             providers: speech_cache::around(
@@ -143,7 +148,7 @@ impl Server {
             fetcher: Arc::new(egress.clone()),
             passes: Arc::new(Passes::new(&egress)),
             tools: Arc::new(Servers::new(egress.clone(), config.mcp_programs.clone())),
-            dialer: Arc::new(Lines::new(handle.clone(), lines, config.clone())),
+            dialer: Arc::new(Lines::new(handle.clone(), parts.clone(), config.clone())),
             records: records_in,
             reports: reports_in,
             told: Arc::default(),
@@ -157,7 +162,7 @@ impl Server {
         let access =
             Access::from_config(&config, http_addr.ip()).map_err(|(file, e)| StartError::Key(file, e))?;
         let tls = certificate(&config).map_err(StartError::Certificate)?;
-        let keepers = Doorkeepers { access, egress, ports, ladders, names: names.clone(), accounts };
+        let keepers = Doorkeepers { access, egress, parts };
         let app = Arc::new(build(config, keepers, services, playbooks));
         watch(&mut driver, &app, handle.local_addr())?;
         let stop_records = CancellationToken::new();
@@ -286,17 +291,8 @@ fn names(driver: &mut Driver, sip: &SipHandle, config: &Config) -> Result<Arc<Me
 fn ports(config: &Config) -> Ports {
     let bind = config.rtp_bind_ip.or(config.addr);
     let bind = bind.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).ip());
-    Ports::new(bind, config.rtp_start_port, config.rtp_end_port)
-}
-
-/// What calls of ours are made of.
-fn line_parts(ports: &Ports, names: &Arc<MediaNames>, ladders: &Ladders, accounts: &Accounts) -> LineParts {
-    LineParts {
-        ports: ports.clone(),
-        names: names.clone(),
-        ladders: ladders.clone(),
-        accounts: accounts.clone(),
-    }
+    let (first, last) = rtp_ports(config, &Ephemeral::here());
+    Ports::new(bind, first, last)
 }
 
 fn certificate(config: &Config) -> io::Result<Option<Tls>> {
@@ -310,10 +306,7 @@ fn certificate(config: &Config) -> io::Result<Option<Tls>> {
 struct Doorkeepers {
     access: Access,
     egress: Egress,
-    ports: Ports,
-    ladders: Ladders,
-    names: Arc<MediaNames>,
-    accounts: Accounts,
+    parts: LineParts,
 }
 
 fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Folder) -> App {
@@ -340,10 +333,11 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
     }
     App {
         access: keepers.access,
-        accounts: keepers.accounts,
+        accounts: keepers.parts.accounts,
         egress: keepers.egress,
         calls: Calls::new(config.max_calls),
-        ports: keepers.ports,
+        ports: keepers.parts.ports,
+        cap: keepers.parts.cap,
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
         config,
@@ -351,8 +345,8 @@ fn build(config: Config, keepers: Doorkeepers, services: Services, playbooks: Fo
         routes,
         playbooks,
         parked: Parked::default(),
-        names: keepers.names,
-        ladders: keepers.ladders,
+        names: keepers.parts.names,
+        ladders: keepers.parts.ladders,
         webhook,
         records,
     }

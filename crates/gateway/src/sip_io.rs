@@ -24,7 +24,7 @@ use crate::app::{self, App, Beginning};
 use crate::calls::{NoPlace, Place};
 use crate::config::Config;
 use crate::config::words::{CodecName, TransferPolicy};
-use crate::inbound::Route;
+use crate::inbound::{Parties, Route};
 use crate::ladder::Ladders;
 use crate::playbooks::{self, Unfit};
 use crate::policy::{self, Policy};
@@ -200,7 +200,7 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
         return Err(NoPlace::Full.into());
     }
     let place = app.reserve(&call.invite.dialog_id)?;
-    let playbook = match app.routes.route(&call.invite.from_uri, &call.invite.to_uri) {
+    let playbook = match app.routes.route(&Parties::of(&call.invite)) {
         Route::Refuse(why) => return Err(Refusal::NoRoute(why)),
         Route::Webhook => None,
         Route::Playbook(name) => {
@@ -228,7 +228,7 @@ async fn admit(app: &Arc<App>, handle: &SipHandle, call: Incoming) -> Result<(),
 #[allow(clippy::disallowed_methods, reason = "the door is a driver: ports rest in real time")]
 fn is_kept_from(app: &App, invite: &Invite) -> bool {
     let everyone = app.config.sip.open == Some(true) && !app.config.sip.trusted.is_empty();
-    if !everyone || invite.by_account {
+    if !everyone || invite.account.is_some() {
         return false;
     }
     let source = invite.source.ip().to_canonical();
@@ -253,7 +253,7 @@ struct Parts {
 async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts) -> CallHandle {
     let Incoming { dialog, invite, events } = call;
     app.ladders.name(&invite.dialog_id, &invite);
-    let Invite { from_uri, to_uri, headers, sdp, source, dialog_id, .. } = *invite;
+    let Invite { from_uri, to_uri, request_uri, headers, sdp, source, dialog_id, .. } = *invite;
     tracing::info!(call = ?dialog_id, from = ?from_uri, to = ?to_uri, %source, "inbound call");
     let mut leg = SipLeg::inbound(handle.clone(), dialog, events).telling(parts.port.told());
     leg = leg.finding(app.names.clone());
@@ -268,7 +268,7 @@ async fn begin(app: &Arc<App>, handle: &SipHandle, call: Incoming, parts: Parts)
         leg: Box::new(leg),
         wire: parts.wire,
         sip: Some(SipMedia::inbound(sdp, media)),
-        vars: variables(headers),
+        vars: variables(request_uri, headers),
         playbook: parts.playbook,
         client: None,
         log: Some(app.event_log(&dialog_id)),
@@ -334,13 +334,14 @@ fn codecs(names: &[CodecName]) -> Vec<&'static Codec> {
         .collect()
 }
 
-/// Headers of the INVITE for playbooks: `sip["X-Name"]`. Of several with one name the first counts.
-fn variables(headers: Vec<(String, String)>) -> Extra {
+/// What the INVITE says, for playbooks: `request_uri`, and headers as `sip["X-Name"]`. Of several with one name the
+/// first counts.
+fn variables(request_uri: String, headers: Vec<(String, String)>) -> Extra {
     let mut sip = serde_json::Map::new();
     for (name, value) in headers {
         sip.entry(name).or_insert(value.into());
     }
-    BTreeMap::from([("sip".to_owned(), sip.into())])
+    BTreeMap::from([("sip".to_owned(), sip.into()), ("request_uri".to_owned(), request_uri.into())])
 }
 
 /// Headers that prove to us who calls: whoever has them could call as that one.
@@ -352,6 +353,7 @@ fn announcement(invite: &Invite) -> InviteWebhook {
         dialog_id: invite.dialog_id.clone(),
         caller: invite.from_uri.clone(),
         callee: invite.to_uri.clone(),
+        request_uri: Some(invite.request_uri.clone()),
         created_at: app::now(),
         headers: invite
             .headers

@@ -126,12 +126,13 @@ pub(crate) fn signature(secret: &Secret, id: &str, timestamp: &str, sent: &[u8])
 }
 
 /// What fits into an address, for a webhook that is a GET.
-fn short(invite: &InviteWebhook) -> [(&'static str, &str); 6] {
+fn short(invite: &InviteWebhook) -> [(&'static str, &str); 7] {
     [
         ("event", &invite.event),
         ("dialogId", &invite.dialog_id),
         ("caller", &invite.caller),
         ("callee", &invite.callee),
+        ("requestUri", invite.request_uri.as_deref().unwrap_or_default()),
         ("createdAt", &invite.created_at),
         ("call_id", &invite.call_id),
     ]

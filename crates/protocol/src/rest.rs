@@ -116,6 +116,9 @@ pub struct InviteWebhook {
     pub caller: String,
     /// To URI.
     pub callee: String,
+    /// Request-URI: the contact that the call was sent to, such as that of an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_uri: Option<String>,
     /// RFC 3339.
     pub created_at: String,
     /// All headers of the INVITE as `Name: value`.

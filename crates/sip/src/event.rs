@@ -70,9 +70,9 @@ pub struct Invite {
     /// The call of ours that this one takes the place of when it is answered (`Replaces`, RFC 3891):
     /// the other ends with [`EndCause::Replaced`].
     pub replaces: Option<DialogId>,
-    /// Whether it is for the contact of an account of ours and comes from the registrar at which that is registered: it
+    /// The address of our account whose contact it is for, if it comes from the registrar at which that is registered: it
     /// has proved who it is when it let us in.
-    pub by_account: bool,
+    pub account: Option<String>,
     /// Where it came from.
     pub source: SocketAddr,
     /// How it came.

@@ -36,6 +36,7 @@ impl Core {
             }
         };
         let sip = self.option.sip.clone().unwrap_or_default();
+        let display_name = self.option.caller.as_deref().and_then(display_name);
         let caller = match self.caller_uri(self.option.caller.as_deref().unwrap_or_default(), &sip, &callee) {
             Ok(caller) => caller,
             Err(why) => return self.wrong(now, "invite", "option.caller", why),
@@ -47,7 +48,8 @@ impl Core {
         self.info_changed = true;
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
         self.emit(Event::TrackStart { track_id, timestamp, play_id: None });
-        let dial = Dial { call_id: Some(self.facts.id.clone()), ..self.dial_for(caller, callee, sip) };
+        let call_id = Some(self.facts.id.clone());
+        let dial = Dial { call_id, display_name, ..self.dial_for(caller, callee, sip) };
         self.deadlines.set(now + self.callee_patience(), Due::Callee);
         self.effect(Effect::Dial(LegId::MAIN, Box::new(dial)));
     }
@@ -57,12 +59,15 @@ impl Core {
     /// # Errors
     /// A text that says what to write instead.
     pub(crate) fn caller_uri(&self, caller: &str, sip: &SipOption, callee: &str) -> Result<String, String> {
-        let own = || own_uri(sip, callee, &self.facts.rules.accounts);
+        let own = |user| own_uri(sip, callee, (user, &self.facts.rules.accounts));
         if caller.trim().is_empty() {
-            return Ok(own());
+            return Ok(own(None));
         }
         match telephone_number(address(caller)) {
-            Some(number) => Ok(format!("sip:{number}@{}", own().rsplit('@').next().unwrap_or("127.0.0.1"))),
+            Some(number) => {
+                let own = own(Some(&number));
+                Ok(format!("sip:{number}@{}", own.rsplit('@').next().unwrap_or("127.0.0.1")))
+            }
             None => uri(caller),
         }
     }
@@ -81,7 +86,7 @@ impl Core {
     /// A party to be dialled for this call, under a `Call-ID` by chance.
     pub(crate) fn dial_for(&self, caller: String, callee: String, sip: SipOption) -> Dial {
         let (call, playbook) = (self.facts.id.clone(), self.playbook.is_some());
-        Dial { call, call_id: None, caller, callee, sip, playbook }
+        Dial { call, call_id: None, caller, display_name: None, callee, sip, playbook }
     }
 
     /// A line to the callee is there, or there is none.
@@ -239,6 +244,21 @@ fn address(text: &str) -> &str {
     inside.map_or(text, |(_, address)| address).trim()
 }
 
+/// The name in `"Bob" <sip:bob@example.com>`, without its quotes and escapes (RFC 3261 section 25.1).
+pub(crate) fn display_name(text: &str) -> Option<String> {
+    let (name, _) = text.trim().strip_suffix('>')?.rsplit_once('<')?;
+    let name = name.trim();
+    let Some(quoted) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) else {
+        return (!name.is_empty()).then(|| name.to_owned());
+    };
+    let mut characters = quoted.chars();
+    let mut plain = String::with_capacity(quoted.len());
+    while let Some(character) = characters.next() {
+        plain.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    (!plain.trim().is_empty()).then_some(plain)
+}
+
 /// A telephone number (RFC 3966) without what makes it easier to read. A host without a user is none.
 fn telephone_number(text: &str) -> Option<String> {
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -310,8 +330,9 @@ pub(crate) fn host(uri: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
-/// Who calls, where nobody says it.
-fn own_uri(sip: &SipOption, callee: &str, accounts: &[OwnAddress]) -> String {
+/// Who calls, where nobody says it, or says no more than a `user`: of several accounts there the one with that user,
+/// else the first.
+fn own_uri(sip: &SipOption, callee: &str, (user, accounts): (Option<&str>, &[OwnAddress])) -> String {
     if let Some(user) = sip.username.as_deref().filter(|user| !user.is_empty()) {
         return format!("sip:{user}@{}", sip.realm.as_deref().unwrap_or("127.0.0.1"));
     }
@@ -326,7 +347,13 @@ fn own_uri(sip: &SipOption, callee: &str, accounts: &[OwnAddress]) -> String {
     };
     // A telephone number is called by the first account.
     let number = callee.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tel:"));
-    let own = accounts.iter().find(|own| number || at(&own.host));
+    let there = || accounts.iter().filter(|own| number || at(&own.host));
+    let named = |own: &&OwnAddress| {
+        user.is_some_and(|user| {
+            own.uri.strip_prefix("sip:").and_then(|uri| uri.split('@').next()) == Some(user)
+        })
+    };
+    let own = there().find(named).or_else(|| there().next());
     own.map_or_else(|| "sip:active-call@127.0.0.1".into(), |own| own.uri.clone())
 }
 
@@ -338,13 +365,29 @@ mod tests {
     fn a_call_is_from_the_account_at_the_host_of_its_callee() {
         let own = |host: &str, uri: &str| OwnAddress { host: host.into(), uri: uri.into() };
         let accounts = [own("pbx.example", "sip:1001@pbx.example"), own("b.example", "sip:2@b.example")];
-        let from = |callee: &str| own_uri(&SipOption::default(), callee, &accounts);
+        let from = |callee: &str| own_uri(&SipOption::default(), callee, (None, &accounts));
         assert_eq!(from("sip:1@PBX.example:5070;transport=tcp"), "sip:1001@pbx.example");
         assert_eq!(from("sip:1@b.example"), "sip:2@b.example");
         assert_eq!(from("tel:+4930"), "sip:1001@pbx.example");
         assert_eq!(from("sip:1@b.example.org"), "sip:active-call@127.0.0.1");
         let sip = SipOption { username: Some("7".into()), realm: Some("r".into()), ..SipOption::default() };
-        assert_eq!(own_uri(&sip, "sip:1@b.example", &accounts), "sip:7@r");
+        assert_eq!(own_uri(&sip, "sip:1@b.example", (None, &accounts)), "sip:7@r");
+        let named = |user| own_uri(&SipOption::default(), "tel:100", (Some(user), &accounts));
+        assert_eq!((named("2").as_str(), named("3").as_str()), ("sip:2@b.example", "sip:1001@pbx.example"));
+    }
+
+    #[test]
+    fn a_name_for_display_is_what_stands_before_the_address() {
+        for (text, name) in [
+            ("\"Bob B\" <sip:bob@h>", Some("Bob B")),
+            ("Bob B <sip:bob@h>", Some("Bob B")),
+            (r#""B. \"the\" \\ <x>" <100>"#, Some(r#"B. "the" \ <x>"#)),
+            ("<sip:bob@h>", None),
+            ("\" \" <sip:bob@h>", None),
+            ("sip:bob@h", None),
+        ] {
+            assert_eq!(display_name(text).as_deref(), name, "{text}");
+        }
     }
 
     #[test]

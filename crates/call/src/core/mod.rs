@@ -61,7 +61,7 @@ use crate::record::Draft;
 use crate::setup::{Afterwards, Dial, MediaPass, Rules, Sound, Undialled};
 use clock::{Clock, Deadlines, Due};
 pub use dialing::dialable;
-pub(crate) use dialing::uri as dialing_uri;
+pub(crate) use dialing::{display_name, uri as dialing_uri};
 use ears::Ears;
 pub(crate) use ending::initiator as ending_initiator;
 use eou::Eou;

@@ -91,7 +91,13 @@ struct Music {
 
 impl Core {
     /// Dials `callee` as the second party.
-    pub(crate) fn refer_to(&mut self, now: CallTime, caller: String, callee: String, option: ReferOption) {
+    pub(crate) fn refer_to(
+        &mut self,
+        now: CallTime,
+        (caller, display_name): (String, Option<String>),
+        callee: String,
+        option: ReferOption,
+    ) {
         self.interrupt_voice(now, false, Duration::ZERO);
         let resume_asr = option.pause_parent_asr == Some(true);
         if resume_asr {
@@ -105,7 +111,7 @@ impl Core {
         // Another stream than the first party's: other numbers, still by chance.
         let start = Start { ssrc: first.ssrc ^ 0x9e37_79b9u32.wrapping_mul(leg.0), ..first };
         let call_id = option.call_id.clone();
-        let dial = Dial { call_id, ..self.dial_for(caller.clone(), callee.clone(), sip) };
+        let dial = Dial { call_id, display_name, ..self.dial_for(caller.clone(), callee.clone(), sip) };
         let files = match option.moh.clone().filter(|file| !file.is_empty()) {
             Some(file) => vec![file, OTHER_MUSIC.to_owned()],
             None => Vec::new(),

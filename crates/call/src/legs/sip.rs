@@ -55,6 +55,10 @@ pub struct Route {
     pub proxy: Option<String>,
     /// Further URIs of the way, behind the proxy: those that a registrar gives to calls of its account.
     pub route: Vec<String>,
+    /// Whom to call, where that is not the callee as it was given: a number at a registrar.
+    pub to: Option<String>,
+    /// Our name for display.
+    pub display_name: Option<String>,
     /// What answers a challenge.
     pub credentials: Option<Credentials>,
     /// What lives as long as the leg, such as its media port.
@@ -178,11 +182,11 @@ impl SipLeg {
 
     async fn invite(&mut self, call: CallOut) -> Result<(), LegError> {
         let Some(route) = &self.route else { return Err(LegError::Refused(SipError::Stopped.to_string())) };
-        let callee = call.callee.clone();
+        let callee = route.to.clone().unwrap_or(call.callee);
         let outbound = Outbound {
-            to: call.callee,
+            to: callee.clone(),
             from: call.caller,
-            display_name: None,
+            display_name: route.display_name.clone(),
             targets: route.targets.clone(),
             proxy: route.proxy.clone(),
             route: route.route.clone(),

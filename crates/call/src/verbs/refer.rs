@@ -5,7 +5,7 @@ use protocol::command::{Refer, ReferMethod};
 use protocol::rest::CallKind;
 
 use crate::core::Core;
-use crate::core::dialing_uri as uri;
+use crate::core::{dialing_uri as uri, display_name};
 use crate::failure::Failure;
 
 impl Core {
@@ -38,9 +38,10 @@ impl Core {
         let caller = if refer.caller.trim().is_empty() { self.callee() } else { refer.caller };
         let option = refer.options.map(|option| *option).unwrap_or_default();
         let sip = option.sip.as_ref().or(self.option.sip.as_ref()).cloned().unwrap_or_default();
+        let name = display_name(&caller);
         let caller = self.caller_uri(&caller, &sip, &callee);
         let caller = caller.unwrap_or_else(|_| "sip:active-call@127.0.0.1".to_owned());
-        self.refer_to(now, caller, callee, option);
+        self.refer_to(now, (caller, name), callee, option);
         Ok(())
     }
 

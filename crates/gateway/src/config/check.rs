@@ -14,8 +14,8 @@ use crate::outbound;
 use crate::sinks::archive;
 use crate::sinks::objects::Objects;
 
-use super::words::{CodecName, Database, HandlerKind, RecordSink, TransferPolicy, Vendor};
-use super::{Config, HandlerTable, RecordTable};
+use super::words::{CodecName, Database, HandlerKind, Pattern, RecordSink, TransferPolicy, Vendor};
+use super::{Config, HandlerTable, RecordTable, ephemeral, openness};
 
 /// Addresses of servers for ICE begin so (RFC 7064, RFC 7065).
 const ICE_SCHEMES: &[&str] = &["stun:", "stuns:", "turn:", "turns:"];
@@ -83,7 +83,7 @@ fn log(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 fn ports(config: &Config, findings: &mut Vec<Finding>) {
-    let (start, end) = (config.rtp_start_port, config.rtp_end_port);
+    let (start, end) = (config.rtp_start_port, config.rtp_end_port.unwrap_or(ephemeral::USUAL_LAST));
     if start < 1024 {
         findings.push(
             Finding::new("rtp_start_port", format!("{start} is below 1024")).help("the usual value is 12000"),
@@ -103,7 +103,8 @@ fn ports(config: &Config, findings: &mut Vec<Finding>) {
     }
     // The usual range is so wide that SIP's port mostly is one of it, and RTP then does without that one.
     let (port, usual) = (config.udp_port, Config::default());
-    let own = port != usual.udp_port && (start, end) != (usual.rtp_start_port, usual.rtp_end_port);
+    let said = config.rtp_end_port.is_some() || start != usual.rtp_start_port;
+    let own = port != usual.udp_port && said;
     if own && (start..=end).contains(&port) {
         let message = format!("{port} is SIP's, and lies among the ports of RTP, {start} to {end}");
         findings.push(Finding::new("udp_port", message).help("write a port beside them").only_warn());
@@ -370,6 +371,13 @@ fn inbound_policy(config: &Config, findings: &mut Vec<Finding>) {
         if user.username.is_empty() || user.password.expose().is_empty() {
             let path = format!("sip.users.{index}");
             findings.push(Finding::new(&path, "needs \"username\" and \"password\""));
+        }
+    }
+    for Pattern(pattern) in &config.sip.destinations {
+        if let Some(stranger) = openness::stranger(pattern) {
+            let finding = Finding::new("sip.destinations", format!("\"{pattern}\" fits {stranger} too"));
+            let help = "say where the host begins and ends, as in '@pbx\\.example\\.com([:;][^@]*)?$'";
+            findings.push(finding.help(help).only_warn());
         }
     }
     if config.sip.transfer_requests == TransferPolicy::Accept && config.sip.destinations.is_empty() {

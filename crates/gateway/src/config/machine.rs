@@ -9,6 +9,7 @@ use crate::{files, sip_tls};
 
 use super::Config;
 use super::check::{Finding, findings};
+use super::ephemeral::{self, Ephemeral};
 use super::words::{Database, RecordSink};
 
 /// Everything wrong with `config` on this machine, what stops the start first. What may come later, such as a folder on
@@ -20,6 +21,7 @@ pub(crate) fn findings_here(config: &Config) -> Vec<Finding> {
     named_files(config, &mut found);
     folders(config, &mut found);
     missing_folders(config, &mut found);
+    shared_ports(config, &mut found);
     found.sort_by_key(|finding| !finding.fatal);
     found
 }
@@ -43,6 +45,16 @@ fn addresses(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(told(key, ip).only_warn());
         }
     }
+}
+
+/// Ports of RTP that the system may give to others: a call passes those over, so that only their number is smaller, but
+/// others may be in want of the one that a call has.
+fn shared_ports(config: &Config, findings: &mut Vec<Finding>) {
+    let Some(first) = ephemeral::overlap(config, &Ephemeral::here()) else { return };
+    let key = if config.rtp_end_port.is_some() { "rtp_end_port" } else { "rtp_start_port" };
+    let message = format!("the system gives ports from {first} on to any program that asks for one");
+    let help = "end RTP below them, or hold its ports back (net.ipv4.ip_local_reserved_ports)";
+    findings.push(Finding::new(key, message).help(help).only_warn());
 }
 
 fn certificates(config: &Config, findings: &mut Vec<Finding>) {

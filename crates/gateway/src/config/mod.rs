@@ -5,8 +5,10 @@
 //! machine; [`problem`] shows the line.
 
 pub mod check;
+pub(crate) mod ephemeral;
 mod keys;
 mod machine;
+mod openness;
 pub mod problem;
 pub mod read;
 pub mod sections;
@@ -115,8 +117,8 @@ table! {
         external_ip: Option<IpAddr> = None,
         /// First RTP port; even.
         rtp_start_port: u16 = 12000,
-        /// Last RTP port.
-        rtp_end_port: u16 = 42000,
+        /// Last RTP port; absent: 42000, or the last one below those that the system gives out by itself.
+        rtp_end_port: Option<u16> = None,
         /// Send sound to where it comes from instead of where SDP says.
         enable_rtp_latching: bool = true,
         /// Without a packet of sound for so long a call ends; 0 never. `inactivityTimeout` of a call goes before.

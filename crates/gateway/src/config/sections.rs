@@ -99,6 +99,8 @@ table! {
         silence_for: Seconds = super::seconds(60),
         /// Regular expressions, one of which must be found in the URI of whom a call of ours goes to; none: all may.
         destinations: Vec<Pattern> = Vec::new(),
+        /// Legs of ours that may begin in an hour; further ones are rejected with 503. Absent: no limit.
+        outbound_per_hour: Option<u32> = None,
         /// Name servers, such as `10.0.0.53:53`, that are asked where URIs lead; none: those of the system.
         dns: Vec<SocketAddr> = Vec::new(),
         /// File that gets all SIP messages as pcap, made anew at each start.
@@ -177,8 +179,10 @@ table! {
     Rule {
         /// Regular expression for the caller's URI or its user part.
         caller: Option<Pattern> = None,
-        /// Regular expression for the callee's URI or its user part.
+        /// Regular expression for the callee's URI or its user part; of a call by an account the account's too.
         callee: Option<Pattern> = None,
+        /// Regular expression for the Request-URI or its user part.
+        request_uri: Option<Pattern> = None,
         /// File under the playbook folder.
         playbook: String = String::new(),
     }

@@ -23,6 +23,8 @@ pub(super) async fn text(State(door): State<Door>) -> Response {
     page.gauge("active_call_calls", "Calls now.", calls.now as u64);
     page.counter("active_call_calls_total", "Calls since the start.", calls.total);
     page.counter("active_call_calls_refused_total", "Calls refused for want of a place.", calls.refused);
+    let capped = door.app.cap.refused();
+    page.counter("active_call_outbound_capped_total", "Legs beyond sip.outbound_per_hour.", capped);
     page.gauge("active_call_calls_limit", "Calls that may be up at once.", door.app.config.max_calls as u64);
     page.gauge("active_call_draining", "1 while the server stops.", door.app.calls.draining().into());
     if let Some(archive) = &door.app.records {

@@ -280,7 +280,7 @@ mod tests {
             headers: Vec::new(),
             sdp: None,
             replaces: None,
-            by_account: false,
+            account: None,
             source: CALLER.parse().unwrap(),
             transport: sip::Transport::Udp,
             dialog_id: String::new(),

@@ -295,7 +295,7 @@ async fn noise(port: u16) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_s_noise_on_the_ports_of_a_call_is_neither_heard_nor_answered() {
     let [port] = programs::free_ports::<1>();
-    let change = |config: &mut Config| (config.rtp_start_port, config.rtp_end_port) = (port, port + 3);
+    let change = |config: &mut Config| (config.rtp_start_port, config.rtp_end_port) = (port, Some(port + 3));
     let (rig, mut told, caller, agent) = rig_with_agent_and(change).await;
     let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &caller).await;
     let mut client = connect(&rig, &mut told, &mut phone).await;

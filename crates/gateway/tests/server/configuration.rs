@@ -35,7 +35,7 @@ fn an_empty_file_gives_the_defaults() {
     let config = good("").config;
     assert_eq!(config.http_addr.to_string(), "0.0.0.0:8080");
     assert_eq!((config.addr, config.udp_port), ("0.0.0.0".parse().ok(), 25060));
-    assert_eq!((config.rtp_start_port, config.rtp_end_port), (12000, 42000));
+    assert_eq!((config.rtp_start_port, config.rtp_end_port), (12000, None));
     assert_eq!(config.accept_timeout.0.as_secs(), 50);
     assert_eq!(config.codecs.first(), Some(&CodecName::Pcmu));
     assert!(config.enable_rtp_latching && config.graceful_shutdown && config.callrecord.is_none());
@@ -329,7 +329,16 @@ fn check_counts_faults_with_their_lines() {
 fn what_counts_for_nothing_or_is_not_there_is_told_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.toml");
+    let given = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first: u16 = given.split_whitespace().next().unwrap().parse().unwrap();
+    let shared = format!("rtp_start_port = {}\nrtp_end_port = {}\n", first / 2 * 2, first / 2 * 2 + 20);
+    let told_shared = format!(":2:1: the system gives ports from {first} on to any program");
     for (text, told) in [
+        (shared.as_str(), told_shared.as_str()),
+        (
+            "[sip]\ndestinations = ['@pbx\\.example\\.com']\n",
+            ":2:1: \"@pbx\\.example\\.com\" fits sip:1@pbx.example.com.evil.example too; say where the host",
+        ),
         (
             "rtp_start_port = 12000\nrtp_end_port = 12100\nudp_port = 12040\n",
             ":3:1: 12040 is SIP's, and lies among the ports of RTP, 12000 to 12100",

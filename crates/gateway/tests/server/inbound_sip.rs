@@ -272,7 +272,7 @@ async fn a_full_server_and_one_without_ports_refuse_with_503() {
     let rig = Rig::start_with(|config| {
         playbooks(config, Vec::new(), Some("hello.md"));
         config.rtp_start_port = 43_210;
-        config.rtp_end_port = 43_211;
+        config.rtp_end_port = Some(43_211);
     })
     .await;
     std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests that measure print their figures")]
 
 mod access;
+mod accounts;
 mod addresses;
 mod background;
 mod baresip;

@@ -186,7 +186,7 @@ async fn a_port_of_a_call_that_was_refused_without_sound_is_free_at_once() {
     let rig = Rig::start_with(|config| {
         webhooks(config, &[url]);
         config.rtp_start_port = port;
-        config.rtp_end_port = port + 3;
+        config.rtp_end_port = Some(port + 3);
     })
     .await;
     for round in 0..5 {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::inbound_sip::{PLAYBOOK, playbooks};
 use crate::programs;
+use crate::raw_phone::RawPhone;
 use crate::rig::{PATIENCE, Rig, until};
 
 const REGISTRAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/registrar.xml");
@@ -214,4 +215,25 @@ async fn the_call_of_the_command_line_is_placed_with_the_handlers_playbook() {
     }
     rig.server.stop().await;
     callee.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_legs_of_ours_begin_in_an_hour_than_the_cap_says() {
+    let desk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = format!("sip:desk@{}", desk.local_addr().unwrap());
+    let rig = Rig::start_with(|config| config.sip.outbound_per_hour = Some(1)).await;
+    let desk = RawPhone::at(desk, rig.server.sip_addr());
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    let invite = desk.asked("INVITE").await;
+    desk.answer(&invite, "486 Busy Here", "").await;
+    assert_eq!(client.event("reject").await["code"], 486);
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    let reject = client.event("reject").await;
+    assert_eq!(reject["code"], 503);
+    assert!(reject["reason"].as_str().unwrap().contains("sip.outbound_per_hour"), "{reject}");
+    let metrics = rig.get("/metrics").await.1;
+    assert!(metrics.contains("active_call_outbound_capped_total 1"), "{metrics}");
+    rig.server.stop().await;
 }

@@ -27,6 +27,7 @@ async fn an_announcement_says_everything_of_its_call() {
         "dialogId",
         "caller",
         "callee",
+        "requestUri",
         "createdAt",
         "headers",
         "offer",
@@ -41,6 +42,7 @@ async fn an_announcement_says_everything_of_its_call() {
     assert_eq!(text("event"), "invite");
     assert_eq!(text("caller"), format!("sip:raw@{here}"));
     assert_eq!(text("callee"), format!("sip:agent@{}", rig.server.sip_addr()));
+    assert_eq!(text("requestUri"), text("callee"));
     assert_eq!((text("call_id"), text("from_tag")), ("announced".into(), "announced".into()));
     for (camel, snake) in [("callId", "call_id"), ("fromTag", "from_tag"), ("toTag", "to_tag")] {
         assert_eq!(text(camel), text(snake));

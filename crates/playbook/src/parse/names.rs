@@ -9,7 +9,8 @@ use crate::tags::{Act, TAGS, Tag};
 use crate::template;
 
 /// Variables that every call has.
-const BUILT_IN: &[&str] = &["session_id", "call_type", "start_time", "caller", "callee", "sip"];
+const BUILT_IN: &[&str] =
+    &["session_id", "call_type", "start_time", "caller", "callee", "request_uri", "sip"];
 
 /// Tags of scenes, which stand beside those of answers.
 const SCENE_TAGS: &[&str] = &["dtmf", "play", "followup"];

@@ -43,7 +43,8 @@ impl Endpoint {
         let id = self.dialogs.next_id();
         let tag = self.random.word();
         let account = self.registrations.called(now, &arrival.from, &arrival.request.uri);
-        let invite = Invite { replaces, by_account: account.is_some(), ..describe(&arrival, &tag) };
+        let address = account.map(|registration| registration.account.address.clone());
+        let invite = Invite { replaces, account: address, ..describe(&arrival, &tag) };
         let auth = account.and_then(Registration::auth_for_call);
         let mut dialog = Dialog::from_invite(id, &arrival.request, arrival.from, tag);
         let offered = invite.sdp.is_some();
@@ -302,7 +303,7 @@ fn describe(arrival: &Arrival, tag: &str) -> Invite {
         headers: header_list(headers),
         sdp: sdp(headers, arrival.request.body()),
         replaces: None,
-        by_account: false,
+        account: None,
         source: arrival.from.address,
         transport: arrival.from.transport,
         call_id,
