@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use sip::{Claim, Guard, Invite, Rejection, Screening, Verdict};
+use sip::{Claim, Guard, Invite, Query, Rejection, Screening, Verdict};
 
 use crate::config::{Config, SipTable, SipUser};
 use crate::egress::guard::Allowed;
@@ -24,6 +24,9 @@ const ASIDE: Pace = Pace { at_once: 200.0, per_second: 5.0 };
 /// For how long nothing new is heard of a source that goes beyond: its calls come again by themselves, half a second
 /// after the first time, then a second (timer A of RFC 3261).
 const MOMENT: Duration = Duration::from_secs(2);
+
+/// Questions of a stranger in a second that are answered for ever.
+const ASKED: f64 = 1.0 / 3.0;
 
 /// The rules of `[sip]` with what they have seen.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ struct Source {
     calls: Bucket,
     /// Refusals that say nothing against it.
     aside: Bucket,
+    /// Questions that belong to no call.
+    asked: Bucket,
     /// Refusals since it was last let in.
     refused: u32,
     seen: Duration,
@@ -138,6 +143,25 @@ impl Policy {
             Err(No::Refused(rejection)) => self.refused(now, from, rejection),
             Err(No::Aside(rejection)) => self.put_aside(now, from, rejection),
         }
+    }
+
+    /// For how long nothing new is to be heard of who asks something that belongs to no call (OPTIONS, REGISTER), and has
+    /// been answered. Keep-alives of a carrier, some a minute, are never too many.
+    pub fn ask(&mut self, now: Duration, query: &Query) -> Option<Duration> {
+        let from = query.source.ip().to_canonical();
+        if self.patience == 0 || self.trusted.iter().any(|net| net.holds(from)) {
+            return None;
+        }
+        let (open, own, moment) = (self.open, Pace::of(self.limit_per_source), MOMENT.min(self.silence));
+        let scans = Pace { at_once: f64::from(self.patience), per_second: ASKED };
+        let silence = self.silence;
+        let source = self.source(now, from);
+        let (room, span) = match (open, query.stray) {
+            (true, _) => (source.asked.take(now, own), moment),
+            (false, true) => (source.aside.take(now, Some(ASIDE)), moment),
+            (false, false) => (source.asked.take(now, Some(scans)), silence),
+        };
+        (!room).then_some(span)
     }
 
     /// Judges a call that comes from no trusted network.
@@ -432,6 +456,38 @@ mod tests {
             assert!((0..100).all(|_| policy.judge(AN_HOUR, &call) == Screening::Admit));
             assert_ne!(policy.judge(AN_HOUR, &from("198.51.100.1")), Screening::Admit);
         }
+    }
+
+    fn asking(source: &str, stray: bool) -> Query {
+        Query { source: format!("{source}:5060").parse().unwrap(), stray }
+    }
+
+    #[test]
+    fn who_asks_again_and_again_is_silenced_and_keep_alives_are_not() {
+        let stranger = "198.51.100.1";
+        let mut policy = policy(|sip| sip.trusted = vec!["203.0.113.9".into()]);
+        let rulings: Vec<_> = (0..21).map(|_| policy.ask(AN_HOUR, &asking(stranger, false))).collect();
+        assert!(rulings[..20].iter().all(Option::is_none));
+        assert_eq!(rulings[20], Some(Duration::from_secs(60)));
+        assert!((0..1000).all(|_| policy.ask(AN_HOUR, &asking("203.0.113.9", false)).is_none()), "trusted");
+        // Another one asks every five seconds for a day.
+        let mut keep_alives = (0..17_280)
+            .map(|n| policy.ask(AN_HOUR + Duration::from_secs(5 * n), &asking("198.51.100.2", false)));
+        assert!(keep_alives.all(|ruling| ruling.is_none()));
+    }
+
+    #[test]
+    fn requests_gone_astray_cost_a_moment_only_and_where_all_may_call_all_may_ask() {
+        let mut closed = policy(|sip| sip.trusted = vec!["203.0.113.9".into()]);
+        let after = (0..1_000).find_map(|n| Some((n, closed.ask(AN_HOUR, &asking("198.51.100.1", true))?)));
+        assert_eq!(after, Some((200, Duration::from_secs(2))));
+        let mut open = policy(|_| {});
+        assert!((0..10_000).all(|_| open.ask(AN_HOUR, &asking("198.51.100.1", false)).is_none()));
+        let mut paced = policy(|sip| sip.calls_per_second_per_source = 5);
+        let after = (0..1_000).find_map(|n| Some((n, paced.ask(AN_HOUR, &asking("198.51.100.1", false))?)));
+        assert_eq!(after, Some((5, Duration::from_secs(2))));
+        let mut never = policy(|sip| (sip.trusted, sip.silence_after) = (vec!["203.0.113.9".into()], 0));
+        assert!((0..1_000).all(|_| never.ask(AN_HOUR, &asking("198.51.100.1", false)).is_none()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use audio::Codec;
 use call::handle::ToCall;
@@ -17,7 +18,7 @@ use protocol::Extra;
 use protocol::command::{Command, Reject};
 use protocol::rest::{CallKind, InviteWebhook};
 use rtp::sdp::{KeyRing, RING_BYTES, redacted};
-use sip::{DialogId, Driver, Incoming, Invite, Rejection, Screening, SipHandle};
+use sip::{DialogId, Driver, Incoming, Invite, Judge, Query, Rejection, Screening, SipHandle, Time};
 use tokio::sync::mpsc;
 
 use crate::app::{self, App, Beginning};
@@ -79,19 +80,41 @@ pub async fn bind(config: &Config) -> Result<SipDoor, DoorError> {
         .map_err(|error| DoorError::Bind(ports_of(config), error))?;
     let trusted = policy::trusted(&config.sip);
     driver.prefer(move |source| trusted.iter().any(|net| net.holds(source)));
-    let mut policy = Policy::new(&config.sip, rand::random());
+    let policy = Policy::new(&config.sip, rand::random());
     let ladders = Ladders::default();
     let seen = ladders.clone();
     let replaceable = config.sip.transfer_requests == TransferPolicy::Accept;
-    driver.screen(move |now, invite| {
-        let ruling = policy.judge(now, invite);
+    driver.screen(Porter { policy, seen, replaceable });
+    Ok(SipDoor { driver, handle, incoming, ladders })
+}
+
+/// Stands at the door with the rules.
+struct Porter {
+    policy: Policy,
+    seen: Ladders,
+    replaceable: bool,
+}
+
+impl Judge for Porter {
+    fn call(&mut self, now: Time, invite: &Invite) -> Screening {
+        let ruling = self.policy.judge(now, invite);
         tell(&ruling, invite);
-        if replaceable && invite.replaces.is_some() && ruling == Screening::Admit {
-            seen.succeed(invite);
+        if self.replaceable && invite.replaces.is_some() && ruling == Screening::Admit {
+            self.seen.succeed(invite);
         }
         ruling
-    });
-    Ok(SipDoor { driver, handle, incoming, ladders })
+    }
+
+    fn query(&mut self, now: Time, query: &Query) -> Option<Duration> {
+        let span = self.policy.ask(now, query)?;
+        let from = query.source;
+        if query.stray {
+            tracing::debug!(%from, ?span, "asks too fast; nothing new of this source is heard for a moment");
+        } else {
+            tracing::warn!(%from, ?span, "asks again and again; nothing new of this source is heard for a while");
+        }
+        Some(span)
+    }
 }
 
 /// Logs a call that is not admitted; of those that are refused again and again one line each time that they are

@@ -460,6 +460,16 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+/// A request that was answered without keeping anything of it, and that begins nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// Who asks.
+    pub source: SocketAddr,
+    /// Whether it may be one of an honest peer that has gone astray: a call that cannot be taken, or a request in one
+    /// that is over.
+    pub stray: bool,
+}
+
 /// What an endpoint has counted since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -118,6 +118,16 @@ impl Hop {
         place(self) == place(other)
     }
 
+    /// Whether both lead to the same peer: by TLS only where its certificate must have the same name.
+    pub(crate) fn is_same_peer(&self, other: &Self) -> bool {
+        self.is_same(other) && self.proven_name() == other.proven_name()
+    }
+
+    /// The name that a connection to it proves.
+    pub(crate) fn proven_name(&self) -> Option<String> {
+        self.name.as_deref().filter(|_| self.transport.is_secure()).map(str::to_ascii_lowercase)
+    }
+
     /// The same over this connection.
     #[must_use]
     pub fn over(self, connection: ConnectionId) -> Self {

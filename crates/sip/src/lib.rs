@@ -43,13 +43,13 @@ pub use digest::{Claim, Credentials, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{
-    Bound, Driver, Identity, Incoming, Passage, Reach, RegistrationWatch, Resolver, Screening, SipHandle,
-    Streams, Trust,
+    Bound, Driver, Identity, Incoming, Judge, Passage, Reach, RegistrationWatch, Resolver, Screening,
+    SipHandle, Streams, Trust,
 };
 pub use endpoint::Endpoint;
 pub use event::{
-    Counters, DialogId, EndCause, Failure, HeaderList, Invite, Obstacle, OfferMethod, Output, SipEvent,
-    TransferProgress,
+    Counters, DialogId, EndCause, Failure, HeaderList, Invite, Obstacle, OfferMethod, Output, Query,
+    SipEvent, TransferProgress,
 };
 pub use hop::{ConnectionId, Hop, Transport};
 pub use message::sendable;

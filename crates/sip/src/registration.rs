@@ -317,6 +317,11 @@ impl Registrations {
         called.min_by_key(|(id, _)| **id).map(|(_, registration)| registration)
     }
 
+    /// Whether an account is registered at this address.
+    pub(crate) fn is_held_at(&self, now: Time, source: IpAddr) -> bool {
+        self.by_id.values().any(|registration| registration.is_held_at(now, source))
+    }
+
     /// The connections on which calls to accounts come.
     pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         self.by_id.values().filter_map(|registration| registration.flow.as_ref()?.connection)

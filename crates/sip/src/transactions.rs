@@ -181,7 +181,7 @@ impl Transactions {
     pub(crate) fn towards(&self, hop: &Hop) -> Vec<TxId> {
         let same = |to: &Hop| match (hop.connection, to.connection) {
             (Some(lost), Some(used)) => lost == used,
-            _ => hop.is_same(to),
+            _ => hop.is_same_peer(to),
         };
         // Those of the peers may be many: a flood ends here.
         let waits = |entry: &Entry| entry.heard != Heard::Final && same(&entry.to);

@@ -1,4 +1,4 @@
-//! A flood: INVITEs from addresses that the server does not know, whose senders acknowledge nothing.
+//! A flood: requests from addresses that the server does not know, whose senders acknowledge nothing.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 
-/// INVITEs are sent in bursts of a millisecond.
+/// Requests are sent in bursts of a millisecond.
 const BURST: Duration = Duration::from_millis(1);
 /// Sources whose answers are counted in a burst.
 const READ: usize = 64;
@@ -19,12 +19,15 @@ const READ: usize = 64;
 /// How many strangers knock.
 #[derive(clap::Args)]
 pub(crate) struct Plan {
-    /// INVITEs of strangers in a second, beside the calls; 0 is none.
+    /// Requests of strangers in a second, beside the calls; 0 is none.
     #[arg(long, default_value_t = 0)]
     strangers: u32,
     /// Addresses they come from, in turn.
     #[arg(long, default_value_t = 1)]
     sources: u32,
+    /// What they send: INVITE, OPTIONS, REGISTER.
+    #[arg(long = "knock", default_value = "INVITE")]
+    method: String,
 }
 
 /// A flood that is under way.
@@ -50,8 +53,8 @@ impl Strangers {
         }
         let sockets = (0..plan.sources.max(1)).map(source).collect::<Result<Vec<_>, _>>()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (flag, rate) = (stop.clone(), plan.strangers);
-        let thread = std::thread::spawn(move || knock(&sockets, server, rate, &flag));
+        let (flag, rate, method) = (stop.clone(), plan.strangers, plan.method.clone());
+        let thread = std::thread::spawn(move || knock(&sockets, server, (rate, &method), &flag));
         Ok(Some(Strangers { stop, thread }))
     }
 
@@ -71,7 +74,12 @@ fn source(number: u32) -> std::io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn knock(sockets: &[UdpSocket], server: SocketAddr, rate: u32, stop: &AtomicBool) -> Knocks {
+fn knock(
+    sockets: &[UdpSocket],
+    server: SocketAddr,
+    (rate, method): (u32, &str),
+    stop: &AtomicBool,
+) -> Knocks {
     let mut knocks = Knocks::default();
     let origin = Instant::now();
     let mut heard = sockets.iter().cycle();
@@ -80,7 +88,7 @@ fn knock(sockets: &[UdpSocket], server: SocketAddr, rate: u32, stop: &AtomicBool
         let due = (origin.elapsed().as_secs_f64() * f64::from(rate)) as u64;
         while knocks.sent < due {
             let socket = &sockets[(knocks.sent % sockets.len() as u64) as usize];
-            let message = invite(knocks.sent, server, socket);
+            let message = request(method, knocks.sent, server, socket);
             // What the socket does not take is flood that does not arrive.
             let sent = socket.send_to(message.as_bytes(), server);
             knocks.sent += 1;
@@ -105,17 +113,17 @@ impl Knocks {
     }
 }
 
-fn invite(number: u64, server: SocketAddr, socket: &UdpSocket) -> String {
+fn request(method: &str, number: u64, server: SocketAddr, socket: &UdpSocket) -> String {
     let from = socket.local_addr().map_or_else(|_| "127.0.0.1:9".to_owned(), |address| address.to_string());
     let body = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0 8\r\n";
     format!(
-        "INVITE sip:{number}@{server} SIP/2.0\r\n\
+        "{method} sip:{number}@{server} SIP/2.0\r\n\
          Via: SIP/2.0/UDP {from};branch=z9hG4bK-stranger-{number};rport\r\n\
          Max-Forwards: 70\r\n\
          From: <sip:100@{from}>;tag=stranger{number}\r\n\
          To: <sip:{number}@{server}>\r\n\
          Call-ID: stranger-{number}@{from}\r\n\
-         CSeq: 1 INVITE\r\n\
+         CSeq: 1 {method}\r\n\
          Contact: <sip:100@{from}>\r\n\
          User-Agent: friendly-scanner\r\n\
          Content-Type: application/sdp\r\n\

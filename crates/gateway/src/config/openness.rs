@@ -21,8 +21,8 @@ pub(super) fn stranger(pattern: &Regex) -> Option<String> {
 /// What stands before the host in a pattern that names one, and the host.
 fn named(pattern: &str) -> Option<(&str, String)> {
     // One in a class, as in `[^@]`, stands before no host.
-    let signs = pattern.match_indices('@').map(|(at, _)| pattern.split_at(at));
-    if let Some((before, tail)) = signs.filter(|(before, _)| !before.ends_with(['^', '['])).last() {
+    let mut signs = pattern.rmatch_indices('@').map(|(at, _)| pattern.split_at(at));
+    if let Some((before, tail)) = signs.find(|(before, _)| !before.ends_with(['^', '['])) {
         let host = literal(tail.get(1..)?);
         return host.contains(|c: char| c.is_ascii_alphanumeric()).then_some((before, host));
     }

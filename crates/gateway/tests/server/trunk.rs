@@ -237,3 +237,33 @@ async fn no_more_legs_of_ours_begin_in_an_hour_than_the_cap_says() {
     assert!(metrics.contains("active_call_outbound_capped_total 1"), "{metrics}");
     rig.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scanners_that_ask_or_register_learn_nothing_and_are_silenced() {
+    let rig = Rig::start_with(|config| {
+        answering(config);
+        config.sip.trusted = vec!["127.0.0.1".into()];
+    })
+    .await;
+    let server = rig.server.sip_addr();
+    let mut statuses = Vec::new();
+    for (host, method) in [(9, "OPTIONS"), (10, "REGISTER")] {
+        let scanner = UdpSocket::bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        scanner.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        for number in 0..100 {
+            scanner.send_to(invite(number, &scanner).replace("INVITE", method).as_bytes(), server).unwrap();
+        }
+        let mut answer = [0; 2048];
+        let mut answers = 0;
+        while let Ok(length) = scanner.recv(&mut answer) {
+            let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+            assert!(text.contains("\r\nServer: active-call\r\n"), "{text}");
+            statuses.push(text[..11].to_owned());
+            answers += 1;
+        }
+        assert_eq!(answers, 21, "{method}: the last one that was too many is answered");
+    }
+    statuses.dedup();
+    assert_eq!(statuses.len(), 2, "each method has one answer for every user: {statuses:?}");
+    rig.server.stop().await;
+}

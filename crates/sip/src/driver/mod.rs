@@ -36,7 +36,7 @@ use handle::Order;
 pub use handle::{Bound, RegistrationWatch, SipHandle};
 use pool::Pool;
 pub use pool::Streams;
-pub use silence::Screening;
+pub use silence::{Judge, Screening};
 use silence::{Screen, Silence};
 pub use tap::Passage;
 use tap::Tap;
@@ -180,9 +180,9 @@ impl Driver {
         Ok((driver, SipHandle { orders: orders_in, local, bound, reach }, invited))
     }
 
-    /// Has every new call judged before it is handed out, with the endpoint's time. The judge runs inside
-    /// the loop: it must be quick and must not wait.
-    pub fn screen(&mut self, judge: impl FnMut(Time, &Invite) -> Screening + Send + 'static) {
+    /// Has every new call judged before it is handed out, and every request that belongs to nothing. Of who has a call
+    /// with us, or an account of ours, queries silence nobody.
+    pub fn screen(&mut self, judge: impl Judge + 'static) {
         self.screen = Some(Screen(Box::new(judge)));
     }
 
@@ -284,11 +284,22 @@ impl Driver {
             self.show(false, &from, message);
             let connection = from.connection;
             let sensible = self.endpoint.receive(now, from, message);
+            self.judge_query(now);
             if let Some(id) = connection.filter(|_| sensible) {
                 self.pool.made_sense(id);
             }
         } else if self.endpoint.receive_silenced(now, from.clone(), message) {
             self.show(false, &from, message);
+        }
+    }
+
+    fn judge_query(&mut self, now: Time) {
+        let Some((query, screen)) = self.endpoint.take_query().zip(self.screen.as_mut()) else { return };
+        let source = query.source.ip();
+        if let Some(span) = screen.0.query(now, &query)
+            && !self.endpoint.deals_with(now, source)
+        {
+            self.silence.add(now, source, span);
         }
     }
 
@@ -443,7 +454,7 @@ impl Driver {
     /// Hands out a new call, or refuses it.
     fn offer(&mut self, dialog: DialogId, invite: Box<Invite>) {
         let now = self.now();
-        let judged = self.screen.as_mut().map(|screen| (screen.0)(now, &invite));
+        let judged = self.screen.as_mut().map(|screen| screen.0.call(now, &invite));
         match judged {
             None | Some(Screening::Admit) => {}
             Some(Screening::Refuse(rejection)) => return self.turn_away(dialog, &rejection),

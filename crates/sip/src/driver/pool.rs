@@ -102,7 +102,7 @@ pub(super) enum News {
 pub(super) struct Pool {
     tls: Tls,
     connections: HashMap<ConnectionId, Connection>,
-    by_address: HashMap<(Transport, SocketAddr), ConnectionId>,
+    by_peer: HashMap<Peer, ConnectionId>,
     by_source: HashMap<IpAddr, usize>,
     begun: u64,
     tasks: JoinSet<Over>,
@@ -127,6 +127,14 @@ impl fmt::Debug for Preferred {
 
 /// A connection that was accepted.
 pub(super) type Arrival = (TcpStream, SocketAddr, Transport);
+
+/// Whom a connection of ours leads to: under TLS also the name that the certificate had to have, since what it proves
+/// holds for no other (RFC 5922 section 7).
+type Peer = (Transport, SocketAddr, Option<String>);
+
+fn peer(hop: &Hop) -> Peer {
+    (hop.transport, hop.address, hop.proven_name())
+}
 
 #[derive(Debug)]
 struct Connection {
@@ -158,7 +166,7 @@ impl Pool {
         let pool = Self {
             tls: Tls::new(streams.identity, &streams.trust)?,
             connections: HashMap::new(),
-            by_address: HashMap::new(),
+            by_peer: HashMap::new(),
             by_source: HashMap::new(),
             begun: 0,
             tasks,
@@ -208,11 +216,11 @@ impl Pool {
         self.inbox.1.try_recv().ok().map(message)
     }
 
-    /// Sends over the hop's connection, or one to its address, or a new one. Whether that could be
+    /// Sends over the hop's connection, or one of ours to the same peer, or a new one. Whether that could be
     /// begun: what cannot be connected is told later.
     pub(super) fn send(&mut self, to: &Hop, bytes: Vec<u8>) -> bool {
         let found = to.connection.filter(|id| self.connections.contains_key(id));
-        let found = found.or_else(|| self.by_address.get(&(to.transport, to.address)).copied());
+        let found = found.or_else(|| self.by_peer.get(&peer(to)).copied());
         let id = match found {
             Some(id) => id,
             None => match self.connect(to) {
@@ -234,7 +242,7 @@ impl Pool {
             return None;
         }
         let (id, ends) = self.enter(Hop { connection: None, ..to.clone() }, true);
-        self.by_address.insert((to.transport, to.address), id);
+        self.by_peer.insert(peer(to), id);
         let connector = self.tls.connector();
         self.tasks.spawn(opened(ends, connector));
         Some(id)
@@ -307,9 +315,9 @@ impl Pool {
 
     fn remove(&mut self, id: ConnectionId) -> Option<Hop> {
         let Connection { hop, .. } = self.connections.remove(&id)?;
-        let address = (hop.transport, hop.address);
-        if self.by_address.get(&address) == Some(&id) {
-            self.by_address.remove(&address);
+        let peer = peer(&hop);
+        if self.by_peer.get(&peer) == Some(&id) {
+            self.by_peer.remove(&peer);
         }
         let ip = hop.address.ip();
         if let Some(count) = self.by_source.get_mut(&ip) {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::config::Time;
-use crate::event::Invite;
+use crate::event::{Invite, Query};
 use crate::order::Rejection;
 
 /// Sources at once. When full a further one goes on being heard.
@@ -25,10 +25,17 @@ pub enum Screening {
     Silence(Rejection, Duration),
 }
 
-/// Judges new calls in the driver's own task, so that no queue stands before it; it must not wait.
-pub(super) struct Screen(pub(super) Box<Judge>);
+/// Judges who may call and ask, in the driver's own task, so that no queue stands before it: it must be quick and must
+/// not wait.
+pub trait Judge: Send {
+    /// Judges a new call before it is handed out, with the endpoint's time.
+    fn call(&mut self, now: Time, invite: &Invite) -> Screening;
 
-type Judge = dyn FnMut(Time, &Invite) -> Screening + Send;
+    /// Whether nothing new is to be heard for a while of who asks this, and for how long. It has been answered.
+    fn query(&mut self, now: Time, query: &Query) -> Option<Duration>;
+}
+
+pub(super) struct Screen(pub(super) Box<dyn Judge>);
 
 impl fmt::Debug for Screen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

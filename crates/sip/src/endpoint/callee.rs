@@ -157,7 +157,7 @@ impl Endpoint {
         let tag = self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers));
         let mut draft = response(request, rejection.code, &rejection.reason, &tag);
         draft.extra(&rejection.headers);
-        draft.line("Server", &self.identity.agent);
+        draft.line("Server", &self.identity.product);
         self.wire.send(to, draft.finish());
         self.wire.counters.refused += 1;
         self.transactions.forget(tx);

@@ -17,6 +17,9 @@ use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
 /// How long a target that has failed is tried after the others.
 const AVOIDED: Duration = Duration::from_secs(60);
+/// How long large requests go in datagrams to a target that took no connection for one: a filter stays as it is, and
+/// costs each request the time until connecting is given up.
+const NO_STREAM: Duration = Duration::from_secs(600);
 /// Targets that are remembered. When full, those whose time is over are forgotten, and if none is, no more is kept.
 const MOST: usize = 1_024;
 /// How long a target may say nothing while there are others, in T1: a live one says 100 within 200 ms (RFC 3261 section
@@ -28,12 +31,12 @@ pub(super) const SILENCE: u32 = 8;
 pub(super) struct Avoided(HashMap<(Transport, SocketAddr), Time>);
 
 impl Avoided {
-    fn add(&mut self, now: Time, target: &Hop) {
+    fn add(&mut self, now: Time, target: &Hop, span: Duration) {
         if self.0.len() >= MOST {
             self.0.retain(|_, until| now < *until);
         }
         if self.0.len() < MOST {
-            self.0.insert((target.transport, target.address), now.saturating_add(AVOIDED));
+            self.0.insert((target.transport, target.address), now.saturating_add(span));
         }
     }
 
@@ -60,7 +63,12 @@ impl Avoided {
 impl Endpoint {
     /// A target of a call or an account did not answer, or could not be reached.
     pub(super) fn avoid(&mut self, now: Time, target: &Hop) {
-        self.avoided.add(now, target);
+        self.avoided.add(now, target, AVOIDED);
+    }
+
+    /// No connection could be had to a target that takes datagrams.
+    pub(super) fn avoid_stream(&mut self, now: Time, target: &Hop) {
+        self.avoided.add(now, target, NO_STREAM);
     }
 
     /// Whether a request inside a call can go to another address of its host.

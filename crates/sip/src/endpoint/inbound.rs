@@ -8,7 +8,7 @@ use crate::answered::Answer;
 use crate::config::{Admission, Time};
 use crate::dialog::State;
 use crate::digits::info_digit;
-use crate::event::{DialogId, EndCause, SipEvent};
+use crate::event::{DialogId, EndCause, Query, SipEvent};
 use crate::hop::Hop;
 use crate::message::{
     ALLOW, Refusal, SUPPORTED, content_type, cseq, from_tag, header_list, response, screen, sdp, stamp,
@@ -103,6 +103,7 @@ impl Endpoint {
 
     /// Answers without keeping anything: a copy of the request is refused again, the same way.
     pub(super) fn refuse(&mut self, arrival: &Arrival, refusal: &Refusal) {
+        self.asks(arrival);
         self.wire.counters.refused += 1;
         let headers = &arrival.request.headers;
         let tag = self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers));
@@ -110,8 +111,15 @@ impl Endpoint {
         for (name, value) in &refusal.headers {
             draft.line(name, value);
         }
-        draft.line("Server", &self.identity.agent);
+        draft.line("Server", &self.identity.product);
         self.wire.send(arrival.reply_to.clone(), draft.finish());
+    }
+
+    fn asks(&mut self, arrival: &Arrival) {
+        let Arrival { request, from, .. } = arrival;
+        let stray =
+            matches!(request.method, Method::Invite | Method::Cancel) || !to_tag(&request.headers).is_empty();
+        self.query = Some(Query { source: from.address, stray });
     }
 
     /// Whether this is a copy of a request that was taken before; it gets the same answer.
@@ -188,6 +196,7 @@ impl Endpoint {
 
     /// OPTIONS outside a dialog: trunks ask by it whether we live and take calls.
     fn queried(&mut self, arrival: &Arrival) {
+        self.asks(arrival);
         if self.admission == Admission::Refusing || !self.has_room() {
             let overload = self.overload();
             return self.refuse(arrival, &overload);
@@ -205,7 +214,7 @@ impl Endpoint {
         draft.line("Accept", "application/sdp");
         draft.line("Supported", SUPPORTED.join(", "));
         draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
-        draft.line("Server", &self.identity.agent);
+        draft.line("Server", &self.identity.product);
         draft.finish()
     }
 

@@ -27,11 +27,12 @@ use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram}
 pub(crate) use transfer::Waiting;
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use crate::answered::{Answer, Answered};
 use crate::config::{Admission, Config, Time};
 use crate::dialog::{Calling, Cancel, Dialog, State};
-use crate::event::{Counters, DialogId, EndCause, HeaderList, Obstacle, Output, SipEvent};
+use crate::event::{Counters, DialogId, EndCause, HeaderList, Obstacle, Output, Query, SipEvent};
 use crate::hop::{ConnectionId, Hop};
 use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, response};
 use crate::order::{Rejection, SipError};
@@ -86,6 +87,8 @@ pub struct Endpoint {
     names: Names,
     /// Why the way was gone that was lost last.
     obstacle: Obstacle,
+    /// What the last message asked.
+    query: Option<Query>,
 }
 
 /// The dialogs, by id and by what the peers know of them.
@@ -124,6 +127,7 @@ impl Endpoint {
             avoided: Avoided::default(),
             names: Names::default(),
             obstacle: Obstacle::NoWay,
+            query: None,
             config,
         }
     }
@@ -149,7 +153,20 @@ impl Endpoint {
         }
     }
 
+    /// What the message that was received last asked that belongs to nothing, once.
+    pub fn take_query(&mut self) -> Option<Query> {
+        self.query.take()
+    }
+
+    /// Whether a call is up with this address, or an account is registered there.
+    pub fn deals_with(&self, now: Time, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        let called = |dialog: &Dialog| dialog.path.peer.address.ip().to_canonical() == source;
+        self.registrations.is_held_at(now, source) || self.dialogs.by_id.values().any(called)
+    }
+
     fn take(&mut self, now: Time, from: &Hop, datagram: &[u8]) -> bool {
+        self.query = None;
         match self.read(now, from, datagram) {
             Some(Message::Request(request)) => self.request(now, from, request),
             Some(Message::Response(response)) => self.response(now, from, response),
@@ -339,7 +356,7 @@ impl Endpoint {
         let Some((request, to)) = self.transactions.request(tx) else { return };
         let mut draft = response(request, refusal.code, &refusal.reason, tag);
         draft.extra(&refusal.headers);
-        draft.line("Server", &self.identity.agent);
+        draft.line("Server", &self.identity.product);
         let sent = self.transactions.respond(now, &mut self.wire, tx, draft.finish());
         if let Err(bytes) = sent {
             // Without its state machine it is sent once, and again for every copy of the INVITE.

@@ -27,13 +27,15 @@ pub(super) struct Again {
 }
 
 impl Endpoint {
-    /// Sends a request that is written; by TCP if it is too large for a datagram.
+    /// Sends a request that is written; by TCP if it is too large for a datagram, and the peer took a connection when that
+    /// was tried last.
     pub(super) fn dispatch(&mut self, now: Time, (bytes, to): (Vec<u8>, Hop), job: Job) -> Option<TxId> {
-        let large = to.transport == Transport::Udp && bytes.len() > MAX_PLAIN;
-        if !large || job.plain || !self.config.tcp {
+        let large = to.transport == Transport::Udp && bytes.len() > MAX_PLAIN && self.config.tcp;
+        let stream = Hop::new(Transport::Tcp, to.address);
+        if !large || job.plain || self.avoided.holds(now, &stream) {
             return self.transactions.send(now, &mut self.wire, (bytes, to), job);
         }
-        let to = Hop::new(Transport::Tcp, to.address);
+        let to = stream;
         let bytes = by_tcp(bytes);
         self.transactions.send(now, &mut self.wire, (bytes, to), Job { switched: true, ..job })
     }
@@ -101,6 +103,7 @@ impl Endpoint {
         match &happening.event {
             TuEvent::TransportError | TuEvent::Timeout if job.switched => {
                 (job.switched, job.plain) = (false, true);
+                self.avoid_stream(now, &happening.to);
                 let again = Again {
                     to: Hop::from(happening.to.address),
                     seq: self.next_seq(job.owner),

@@ -150,6 +150,8 @@ pub(crate) struct Identity {
     advertised: [SocketAddr; 5],
     /// Our `User-Agent` or `Server`.
     pub(crate) agent: String,
+    /// The same without version, for those who are no party of a call: a scanner looks for versions.
+    pub(crate) product: String,
 }
 
 impl Identity {
@@ -159,10 +161,12 @@ impl Identity {
             .chars()
             .filter(|c| c.is_ascii_alphanumeric() || "-_.+".contains(*c))
             .collect();
+        let agent: String = config.user_agent.chars().filter(|c| !c.is_control()).collect();
         Self {
             user,
             advertised: Transport::ALL.map(|transport| advertised(config, transport)),
-            agent: config.user_agent.chars().filter(|c| !c.is_control()).collect(),
+            product: agent.split('/').next().unwrap_or_default().to_owned(),
+            agent,
         }
     }
 

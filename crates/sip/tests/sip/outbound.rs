@@ -288,6 +288,14 @@ fn a_large_invite_goes_by_tcp_and_in_a_datagram_when_tcp_is_refused() {
     assert_eq!(hop, Hop::from(phone));
     assert!(header(&again, "Via").unwrap().starts_with("SIP/2.0/UDP 192.0.2.2:5060;"));
     assert!(again.contains("X-Long: xxx") && again.ends_with(SDP));
+    // The next one does not wait for a connection again, for ten minutes.
+    for (seconds, transport) in [(1, Transport::Udp), (599, Transport::Udp), (601, Transport::Tcp)] {
+        let now = Duration::from_secs(seconds);
+        endpoint.handle_timeout(now);
+        while endpoint.poll().is_some() {}
+        endpoint.invite(now, &call).unwrap();
+        assert_eq!(sent(&mut endpoint).0, Hop::new(transport, phone), "after {seconds} s");
+    }
 }
 
 /// What leaves an endpoint, with the way.

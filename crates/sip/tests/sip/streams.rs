@@ -131,6 +131,30 @@ async fn a_certificate_is_verified_unless_told_otherwise_and_can_be_replaced() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_certificate_is_for_one_name_carries_no_call_to_another_at_its_address() {
+    let (streams, root) = listening();
+    let mut bob = station(2, streams).await;
+    let alice = station(1, Streams { trust: Trust::Roots(root), ..Streams::default() }).await;
+    for transport in [Transport::Tls, Transport::Wss] {
+        let to = hop(&bob, transport);
+        let (_, mut events) = alice.handle.invite(call_by(to.clone())).await.unwrap();
+        let call = within(bob.calls.recv()).await.unwrap();
+        let (_, mut stranger) = alice.handle.invite(call_by(to.clone().named("bank.example"))).await.unwrap();
+        assert_eq!(next(&mut stranger).await, "Failed Unreachable(WrongName)", "{transport}");
+        let before = alice.handle.counters().await.unwrap().connections;
+        alice.handle.invite(call_by(to.named("LOCALHOST"))).await.unwrap();
+        drop(within(bob.calls.recv()).await.unwrap());
+        assert_eq!(
+            alice.handle.counters().await.unwrap().connections,
+            before,
+            "the same name in other letters"
+        );
+        drop(call);
+        assert_eq!(next(&mut events).await, "Rejected 480", "the first one is not disturbed");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_connection_fails_the_call_at_once() {
     let alice = station(1, Streams::default()).await;
     let closed = std::net::TcpListener::bind(LOCAL).unwrap().local_addr().unwrap();
