@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol::option::CallOption;
 use protocol::record::Quality;
-use protocol::rest::CallKind;
+use protocol::rest::{CallKind, LegMedia};
 use protocol::{Command, Event, Extra};
 use tokio::sync::{mpsc, watch};
 
@@ -84,6 +84,8 @@ pub struct CallInfo {
     pub callee: String,
     /// Its variables, as its record would have them.
     pub extras: Extra,
+    /// What was agreed on last with each party.
+    pub media: Vec<LegMedia>,
     /// How good the main leg's sound was so far.
     pub quality: Option<Quality>,
     /// Files that it is or was recorded into.

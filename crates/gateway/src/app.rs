@@ -113,6 +113,8 @@ impl App {
                 local.follow(note, beginning, &over).await;
             }
             over.over().await;
+            let info = over.info();
+            app.ladders.note_sound(over.id(), info.media, info.quality);
             drop(port);
             drop(place);
             // The answer to our BYE belongs to the log too.

@@ -29,6 +29,7 @@ use crate::egress::Egress;
 use crate::hourly::Cap;
 use crate::http::{self, Tls};
 use crate::inbound::Routes;
+use crate::ladder::Ladders;
 use crate::library::Sounds;
 use crate::mcp::Servers;
 use crate::media_names::MediaNames;
@@ -128,13 +129,7 @@ impl Server {
         let (records_in, records_out) = mpsc::channel::<CallRecord>(records::RECORDS);
         let egress = Egress::new(&config.useragent, &config.egress)?;
         let playbooks = Folder::new(config.playbook_path.clone(), config.media_roots.clone());
-        let parts = LineParts {
-            ports: ports(&config),
-            names: names.clone(),
-            ladders,
-            accounts: Accounts::new(&config),
-            cap: Cap::new(config.sip.outbound_per_hour),
-        };
+        let parts = line_parts(&config, &names, ladders);
         let services = Services {
             media: MediaThreads::start(media_threads(&config)).map_err(StartError::Media)?,
             providers: speech_cache::around(
@@ -285,6 +280,17 @@ fn names(driver: &mut Driver, sip: &SipHandle, config: &Config) -> Result<Arc<Me
     let names = MediaNames::asking(&config.sip.dns, sip.reach()).map_err(StartError::Names)?;
     driver.find_by(names.resolver().clone());
     Ok(Arc::new(names))
+}
+
+/// What calls of ours are made of.
+fn line_parts(config: &Config, names: &Arc<MediaNames>, ladders: Ladders) -> LineParts {
+    LineParts {
+        ports: ports(config),
+        names: names.clone(),
+        ladders,
+        accounts: Accounts::new(config),
+        cap: Cap::new(config.sip.outbound_per_hour),
+    }
 }
 
 /// The ports of RTP.

@@ -281,9 +281,52 @@ pub struct SipLadder {
     pub messages: Vec<SipMessage>,
     /// Messages that did not fit.
     pub more: u64,
-    /// How good the sound of its main leg was so far; absent when the call is over, and before the first report.
+    /// What was agreed on last with each party: the first, and the last that `refer` has called in; without those
+    /// with whom nothing is agreed on yet.
+    #[serde(default)]
+    pub media: Vec<LegMedia>,
+    /// How good the sound of its main leg was so far; absent before the first report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<crate::record::Quality>,
+}
+
+/// The sound that a party of a call and we have agreed on by offer and answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LegMedia {
+    /// Track of the party.
+    pub track_id: String,
+    /// It is one that `refer` has called in.
+    pub refer: bool,
+    /// The codec that we send, as SDP names it.
+    pub codec: String,
+    /// Payload type that we send it as.
+    pub payload_type: u8,
+    /// Payload types on which its sound may come.
+    pub heard_as: Vec<u8>,
+    /// Payload type of digits (RFC 4733); absent where they do not travel so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telephone_event: Option<u8>,
+    /// Payload type of comfort noise; absent without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comfort_noise: Option<u8>,
+    /// Length of the packets that we send, in milliseconds.
+    pub ptime: u32,
+    /// Address and port that it was told to send to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+    /// Address and port that its description names; absent where it wants to hear nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// Whether reports share the port of the sound (RFC 5761).
+    pub rtcp_mux: bool,
+    /// Suite of SDES-SRTP, such as `AES_CM_128_HMAC_SHA1_80`; absent in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// What we may do: `sendrecv`, `sendonly`, `recvonly`, `inactive`.
+    pub direction: String,
+    /// Whether it holds us.
+    pub held: bool,
 }
 
 /// A SIP message that has passed, without its secrets.

@@ -33,7 +33,7 @@ mod talk;
 mod telling;
 pub mod voice;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ use protocol::option::{
     CallOption, LlmOption, RealtimeOption, RecorderOption, SynthesisOption, TranscriptionOption,
 };
 use protocol::record::CallRecord;
-use protocol::rest::CallKind;
+use protocol::rest::{CallKind, LegMedia};
 use protocol::{CallTime, Command, Extra, Headers, redact};
 use providers::{Heard, RealtimeInput, RealtimeOutput, Spoken};
 use rtp::sdp::KeyRing;
@@ -320,8 +320,8 @@ pub struct Core {
     pub(crate) parted: Option<CallTime>,
     /// Who is to take the far end's place.
     pub(crate) succession: Option<Succession>,
-    /// The parties whose sound is encrypted.
-    pub(crate) encrypted: BTreeSet<LegId>,
+    /// What was agreed on last with the first party, and with the last of the others.
+    pub(crate) agreements: BTreeMap<LegId, LegMedia>,
     /// Legs that were dialled beside the first.
     pub(crate) legs_dialled: u32,
     pub(crate) info_changed: bool,
@@ -396,7 +396,7 @@ impl Core {
             handover: None,
             parted: None,
             succession: None,
-            encrypted: BTreeSet::new(),
+            agreements: BTreeMap::new(),
             legs_dialled: 0,
             info_changed: true,
             leaving: None,
@@ -483,6 +483,7 @@ impl Core {
             started_ms: clock.unix_ms(CallTime::ZERO),
             rang_ms: self.rang.map(|at| clock.unix_ms(at)),
             answered_ms: self.answered.map(|at| clock.unix_ms(at)),
+            media: self.agreements.values().cloned().collect(),
             quality: self.draft.quality,
             option: redact::option(&self.option),
             caller: redact::text(&self.caller()).into_owned(),

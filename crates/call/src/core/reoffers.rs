@@ -3,7 +3,9 @@
 //! endpoint's business.
 
 use protocol::event::{Event, Holder};
+use protocol::rest::LegMedia;
 use protocol::{CallTime, Extra};
+use rtp::sdp::Negotiated;
 
 use super::{Core, Effect};
 use crate::legs::sip_media::{Agreed, SipMedia};
@@ -67,7 +69,9 @@ impl Core {
     /// Media were agreed on with a party, first or anew.
     pub(crate) fn agreed(&mut self, now: CallTime, leg: LegId, plan: RtpPlan) {
         let held = plan.media.held;
-        self.tell_clear(now, leg, plan.media.keys.is_some());
+        if self.note_agreed(leg, &plan.media) {
+            self.tell_clear(now, leg);
+        }
         match leg {
             LegId::MAIN => self.sound_begins(plan),
             _ => self.order(ToMedia::Leg(leg, LegPlan::Rtp(Box::new(plan)))),
@@ -75,15 +79,37 @@ impl Core {
         self.tell_hold(now, leg, held);
     }
 
+    /// Keeps what was agreed on; whether a party whose sound was encrypted is spoken to in clear from now on.
+    pub(crate) fn note_agreed(&mut self, leg: LegId, media: &Negotiated) -> bool {
+        let local = self.media_of(leg).map(|(media, _)| media.local().to_string());
+        let (track_id, refer) = self.track_of(leg);
+        let agreed = LegMedia {
+            track_id,
+            refer: refer.unwrap_or(false),
+            codec: media.codec.name.into(),
+            payload_type: media.payload_type,
+            heard_as: media.voices.iter().map(|(number, _)| *number).collect(),
+            telephone_event: media.telephone_event.map(|event| event.payload_type),
+            comfort_noise: media.comfort_noise,
+            ptime: media.ptime_ms,
+            local,
+            remote: media.remote.map(|remote| remote.to_string()),
+            rtcp_mux: media.rtcp_mux,
+            encryption: media.keys.as_ref().map(|keys| keys.suite.name.into()),
+            direction: media.direction.name().into(),
+            held: media.held,
+        };
+        let encrypted = agreed.encryption.is_some();
+        if leg != LegId::MAIN {
+            self.agreements.retain(|known, _| [LegId::MAIN, leg].contains(known));
+        }
+        let before = self.agreements.insert(leg, agreed);
+        self.info_changed = true;
+        !encrypted && before.is_some_and(|before| before.encryption.is_some())
+    }
+
     /// Tells that a party whose sound was encrypted is spoken to in clear from now on.
-    fn tell_clear(&mut self, now: CallTime, leg: LegId, encrypted: bool) {
-        if encrypted {
-            self.encrypted.insert(leg);
-            return;
-        }
-        if !self.encrypted.remove(&leg) {
-            return;
-        }
+    fn tell_clear(&mut self, now: CallTime, leg: LegId) {
         let ((track_id, refer), timestamp) = (self.track_of(leg), self.unix_ms(now));
         let extra = Extra::from([
             ("encrypted".to_owned(), false.into()),

@@ -341,6 +341,7 @@ impl Core {
         match sip.answer(start) {
             Ok(Agreed { sdp, plan }) => {
                 if let Some(plan) = plan {
+                    self.note_agreed(LegId::MAIN, &plan.media);
                     self.sound_begins(plan);
                 }
                 Some(sdp)
@@ -356,9 +357,6 @@ impl Core {
 
     pub(crate) fn sound_begins(&mut self, plan: crate::media::order::RtpPlan) {
         self.open_sound(sound_rate(plan.media.codec.rate));
-        if plan.media.keys.is_some() {
-            self.encrypted.insert(LegId::MAIN);
-        }
         self.keys.events = plan.media.telephone_event.is_some();
         self.order(ToMedia::Leg(LegId::MAIN, LegPlan::Rtp(Box::new(plan))));
     }

@@ -1,6 +1,6 @@
 //! Offer and answer of a SIP leg, as the rules of its call need them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use audio::Codec;
 use rtp::sdp::{self, Direction, KeyRing, Local, SdpError, Security};
@@ -152,6 +152,11 @@ impl SipMedia {
             return Ok(None);
         }
         self.answered(answer, start).map(Some)
+    }
+
+    /// Where the peer is told to send.
+    pub(crate) fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.local.address, self.local.port)
     }
 
     /// Which way sound flows as far as we are concerned.

@@ -36,8 +36,11 @@ pub(super) async fn one(State(door): State<Door>, Path(id): Path<String>) -> Res
 /// `GET /api/v1/calls/{id}/sip`.
 pub(super) async fn sip(State(door): State<Door>, Path(id): Path<String>) -> Response {
     let Some((messages, more)) = door.app.ladders.of(&id) else { return no_call() };
-    let quality = door.app.calls.find(&id).and_then(|call| call.info().quality);
-    Json(SipLadder { id, messages, more, quality }).into_response()
+    let (media, quality) = match door.app.calls.find(&id).map(|call| call.info()) {
+        Some(info) => (info.media, info.quality),
+        None => door.app.ladders.sound_of(&id),
+    };
+    Json(SipLadder { id, messages, more, media, quality }).into_response()
 }
 
 fn state(call: &CallHandle) -> CallState {

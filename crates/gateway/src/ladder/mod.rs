@@ -12,9 +12,9 @@ use std::sync::Mutex;
 use std::sync::{Arc, PoisonError};
 
 use ends::{Dialog, Ends};
-use protocol::record::LogLine;
+use protocol::record::{LogLine, Quality};
 use protocol::redact;
-use protocol::rest::SipMessage;
+use protocol::rest::{LegMedia, SipMessage};
 use rtp::sdp::redacted;
 use sip::{Invite, Passage};
 use tokio::sync::mpsc;
@@ -56,7 +56,12 @@ struct Ladder {
     /// `Call-ID` of its dialogs.
     dialogs: Vec<String>,
     log: Option<mpsc::Sender<LogLine>>,
+    /// How its parties were heard, once it is over.
+    sound: Sound,
 }
+
+/// What was agreed on with each party, and how good the first one's sound was.
+type Sound = (Vec<LegMedia>, Option<Quality>);
 
 impl Ladder {
     fn add(&mut self, message: SipMessage) {
@@ -170,6 +175,18 @@ impl Ladders {
         {
             table.forget(&oldest);
         }
+    }
+
+    /// How the parties of a call that is over were heard.
+    pub fn note_sound(&self, id: &str, media: Vec<LegMedia>, quality: Option<Quality>) {
+        if let Some(ladder) = self.table().calls.get_mut(id) {
+            ladder.sound = (media, quality);
+        }
+    }
+
+    /// The same, to be asked for as long as its messages.
+    pub fn sound_of(&self, id: &str) -> (Vec<LegMedia>, Option<Quality>) {
+        self.table().calls.get(id).map(|ladder| ladder.sound.clone()).unwrap_or_default()
     }
 
     /// The messages of a call, and how many more there were.

@@ -29,6 +29,26 @@ async fn the_messages_of_a_call_are_shown_while_it_goes_on_and_explained_after_i
     assert!(!seen[0].0 && seen[0].1.starts_with("INVITE sip:"), "{seen:?}");
     assert!(seen.contains(&(true, "SIP/2.0 200 OK")) && seen.iter().any(|seen| seen.1.starts_with("ACK ")));
     assert!(text.contains("inline:***") && !text.contains("inline:A"), "keys are not shown: {text}");
+    let media = ladder["media"].clone();
+    let [leg] = media.as_array().unwrap().as_slice() else { panic!("{media}") };
+    for (key, value) in [
+        ("trackId", json!(id)),
+        ("refer", json!(false)),
+        ("codec", json!("PCMU")),
+        ("payloadType", json!(0)),
+        ("heardAs", json!([0])),
+        ("ptime", json!(20)),
+        ("encryption", json!("AES_CM_128_HMAC_SHA1_80")),
+        ("direction", json!("sendrecv")),
+        ("held", json!(false)),
+    ] {
+        assert_eq!(leg[key], value, "{key} of {leg}");
+    }
+    for key in ["local", "remote"] {
+        let (host, port) = leg[key].as_str().unwrap().rsplit_once(':').unwrap();
+        let described = [format!("c=IN IP4 {host}"), format!("m=audio {port} ")];
+        assert!(described.iter().all(|line| text.contains(line)), "{key} of {leg}");
+    }
     client.event("trackEnd").await;
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
@@ -49,6 +69,8 @@ async fn the_messages_of_a_call_are_shown_while_it_goes_on_and_explained_after_i
     {
         assert!(line.contains(part), "{part} is not in {line}");
     }
+    let after: Value = serde_json::from_str(&rig.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap();
+    assert_eq!(after["media"], media, "it can still be asked for");
     assert_eq!(rig.get("/api/v1/calls/nobody/sip").await.0, 404);
     rig.server.stop().await;
 }
