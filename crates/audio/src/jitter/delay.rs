@@ -45,6 +45,16 @@ pub(super) struct Room {
     pub(super) jitter: Duration,
 }
 
+/// Whether the next packet may be left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spare {
+    No,
+    /// If it holds silence.
+    InSilence,
+    /// Whatever it holds.
+    Anyway,
+}
+
 /// The waits of the last seconds and what follows from them.
 pub(super) struct Delay {
     wanted: Duration,
@@ -108,7 +118,7 @@ impl Delay {
     }
 
     /// Whether a packet may be left out at `now`, because none of late needed that much time.
-    pub(super) fn is_spare(&mut self, now: CallTime, room: Room) -> bool {
+    pub(super) fn spare(&mut self, now: CallTime, room: Room) -> Spare {
         self.turn(now);
         let enough = room.ptime + MARGIN.min(room.jitter * MARGIN_IN_JITTERS);
         let rested = |pause: Duration| self.shortened.is_none_or(|at| now.since(at) >= pause);
@@ -118,9 +128,15 @@ impl Delay {
                 && self.spans[1..=spans].iter().all(|s| s.is_some_and(|(least, _)| least >= enough))
         };
         let young = self.began.is_some_and(|began| now.since(began) <= YOUNG);
-        (room.quiet && unneeded(if young { SPANS_WHEN_YOUNG } else { SPANS_IN_SILENCE }))
-            || (rested(PAUSE_IN_SPEECH) && unneeded(SPANS - 1))
+        if (rested(PAUSE_IN_SPEECH) && unneeded(SPANS - 1))
             || (rested(PAUSE_TOO_LONG) && self.spans[1].is_some_and(|(_, most)| most >= TOO_LONG))
+        {
+            Spare::Anyway
+        } else if room.quiet && unneeded(if young { SPANS_WHEN_YOUNG } else { SPANS_IN_SILENCE }) {
+            Spare::InSilence
+        } else {
+            Spare::No
+        }
     }
 
     /// Begins new spans if `now` is past the present one.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use protocol::CallTime;
 
-use delay::{Delay, Room};
+use delay::{Delay, Room, Spare};
 use order::{Order, Place, Placed};
 
 /// Sound that is held at most. When full: the oldest packet is dropped and counted.
@@ -54,6 +54,9 @@ pub struct Packet {
 pub enum Popped {
     /// Decode this now.
     Packet(Packet),
+    /// Decode this now, too. If it is silence, it need not be played: then leave it out, tell so with
+    /// [`Jitter::leave_out`], and ask again.
+    Spare(Packet),
     /// A packet that never came: hide it with [`crate::Decoder::conceal`], or, if
     /// [`Jitter::following`] has a packet, with [`crate::Decoder::recover`].
     Lost {
@@ -103,6 +106,8 @@ pub struct Jitter {
     arrival: Option<Arrival>,
     ptime: Duration,
     quiet: bool,
+    /// A packet was left out, and none was played since.
+    shortening: bool,
     stats: Stats,
     jitter_us: f64,
 }
@@ -163,6 +168,7 @@ impl Jitter {
             arrival: None,
             ptime: USUAL_PTIME,
             quiet: false,
+            shortening: false,
             stats: Stats::default(),
             jitter_us: 0.0,
         }
@@ -196,31 +202,41 @@ impl Jitter {
         let at = self.held.iter().rposition(|h| h.place < place).map_or(0, |n| n + 1);
         self.held.insert(at, Held { place, arrived: now, packet });
         while self.held.len() > MAX_PACKETS || self.ptime * self.held.len() as u32 > MAX_HELD {
-            self.leave_out();
+            self.drop_oldest();
             self.stats.overflowed += 1;
         }
     }
 
     /// The next sound to play at `now`; see the module's first lines for when to ask.
     pub fn pop(&mut self, now: CallTime) -> Popped {
-        let mut complete = true;
+        let complete = !std::mem::take(&mut self.shortening);
+        let mut spare = Spare::No;
         while self.ready(now) {
             if let Follows::Missing = self.follows() {
                 return self.lose();
             }
-            if complete && self.held.len() > 1 && self.delay.is_spare(now, self.room()) {
-                self.leave_out();
-                self.delay.shorten(now, self.ptime);
-                self.stats.shortened += 1;
-                complete = false;
-                continue;
+            if complete && spare != Spare::Anyway && self.held.len() > 1 {
+                spare = self.delay.spare(now, self.room());
+                if spare == Spare::Anyway {
+                    self.drop_oldest();
+                    self.shortened(now);
+                    continue;
+                }
             }
             match self.take(now) {
-                Some(packet) if !packet.payload.is_empty() => return Popped::Packet(packet),
-                _ => {}
+                Some(packet) if packet.payload.is_empty() => {}
+                Some(packet) if spare == Spare::InSilence => return Popped::Spare(packet),
+                Some(packet) => return Popped::Packet(packet),
+                None => {}
             }
         }
         Popped::Empty
+    }
+
+    /// The [`Popped::Spare`] packet that came last was silence and is not played.
+    pub fn leave_out(&mut self, now: CallTime) {
+        self.shortened(now);
+        self.shortening = true;
     }
 
     /// After [`Popped::Lost`]: the packet that follows the lost one directly, if it is here. It stays.
@@ -229,7 +245,7 @@ impl Jitter {
         self.cursor.filter(|c| c.place == head.place && !head.packet.payload.is_empty()).map(|_| &head.packet)
     }
 
-    /// Tells whether what was played last is silence. Delay that is not needed is given up in silence,
+    /// Tells whether what was played last is silence. Delay that is not needed is given up between silence and silence,
     /// where nobody hears it, or else after some seconds.
     pub fn set_quiet(&mut self, quiet: bool) {
         self.quiet = quiet;
@@ -342,8 +358,13 @@ impl Jitter {
         Some(head.packet)
     }
 
+    fn shortened(&mut self, now: CallTime) {
+        self.delay.shorten(now, self.ptime);
+        self.stats.shortened += 1;
+    }
+
     /// Drops the oldest packet as if it had been played.
-    fn leave_out(&mut self) {
+    fn drop_oldest(&mut self) {
         if let Some(head) = self.held.pop_front() {
             self.cursor = Some(Cursor { place: head.place.next(), played: head.packet.timestamp });
         }

@@ -29,11 +29,21 @@ struct Receiver {
     /// Milliseconds of sound left over from the last packet.
     left: u64,
     played: Vec<(u64, Played)>,
+    /// Which packets hold silence.
+    silent: fn(u16) -> bool,
 }
 
 impl Receiver {
     fn new(ptime: u64) -> Self {
-        Receiver { jitter: Jitter::new(CLOCK), now: 0, tick: 3, ptime, left: 0, played: Vec::new() }
+        Receiver {
+            jitter: Jitter::new(CLOCK),
+            now: 0,
+            tick: 3,
+            ptime,
+            left: 0,
+            played: Vec::new(),
+            silent: |_| false,
+        }
     }
 
     fn run_to(&mut self, ms: u64) {
@@ -41,7 +51,14 @@ impl Receiver {
             self.now = self.tick;
             while self.left < 20 {
                 let (played, ms) = match self.jitter.pop(CallTime::ms(self.now)) {
-                    Popped::Packet(packet) => (Played::Packet(packet.sequence), self.ptime),
+                    Popped::Spare(packet) if (self.silent)(packet.sequence) => {
+                        self.jitter.leave_out(CallTime::ms(self.now));
+                        continue;
+                    }
+                    Popped::Packet(packet) | Popped::Spare(packet) => {
+                        self.jitter.set_quiet((self.silent)(packet.sequence));
+                        (Played::Packet(packet.sequence), self.ptime)
+                    }
                     Popped::Lost { duration } => (Played::Lost, duration.as_millis() as u64),
                     Popped::Empty => (Played::Nothing, 20 - self.left),
                 };
@@ -202,7 +219,7 @@ fn a_hopeless_network_does_not_make_the_delay_endless() {
 fn calmed(quiet: bool, seconds: u64) -> Duration {
     let mut dice = Dice(3);
     let mut receiver = Receiver::new(20);
-    receiver.jitter.set_quiet(quiet);
+    receiver.silent = if quiet { |_| true } else { |_| false };
     let mut network: Vec<(u64, u64)> = (0..500 + 50 * seconds)
         .map(|n| (20 * n + if n < 500 { (dice.roll() * 120.0) as u64 } else { 0 }, n))
         .collect();
@@ -217,6 +234,34 @@ fn delay_that_is_not_needed_any_more_is_given_up_soon_in_silence_and_later_in_sp
     assert!(calmed(true, 4) < Duration::from_millis(50));
     assert!(calmed(false, 4) > Duration::from_millis(90));
     assert!(calmed(false, 12) < Duration::from_millis(50));
+}
+
+/// Words of 200 ms with the 20 ms between them in which a mouth is shut, and a long pause behind them all.
+#[test]
+fn words_lose_nothing_when_delay_is_given_up_and_pauses_do() {
+    for ptime in [10, 20, 60] {
+        let packets = |ms: u64| ms / ptime;
+        let shut: fn(u16) -> bool = match ptime {
+            10 => |n| n > 450 || n % 22 < 2,
+            20 => |n| n > 225 || n % 11 == 0,
+            _ => |n| n > 75 || n % 4 == 0,
+        };
+        let mut receiver = Receiver::new(ptime);
+        receiver.silent = shut;
+        let stop = 600..720;
+        for n in 0..packets(9_000) {
+            let sent = n * ptime;
+            let late = if stop.contains(&sent) { stop.end - sent } else { 0 };
+            receiver.arrives(sent + late, packet(n, ptime));
+        }
+        receiver.run_to(9_000);
+        let numbers = receiver.numbers();
+        let cut: Vec<u64> =
+            (0..packets(4_500)).filter(|n| !shut(*n as u16) && !numbers.contains(&(*n as u16))).collect();
+        assert!(cut.is_empty(), "packets of {ptime} ms: {cut:?} were left out");
+        let stats = receiver.jitter.stats();
+        assert!(stats.shortened > 0 && stats.delay < Duration::from_millis(40), "{ptime} ms: {stats:?}");
+    }
 }
 
 #[test]
@@ -317,7 +362,7 @@ fn a_sender_may_change_the_length_of_its_packets() {
         for tick in 0..ptime / 20 {
             while left < 20 {
                 match jitter.pop(CallTime::ms(now + 20 * tick + 15)) {
-                    Popped::Packet(packet) => {
+                    Popped::Packet(packet) | Popped::Spare(packet) => {
                         heard += 1;
                         left += packet.payload.len() as u64 / 8;
                     }
@@ -350,7 +395,7 @@ fn half_a_second_is_held_at_most() {
     let mut jitter = Jitter::new(CLOCK);
     (0..100).for_each(|n| jitter.push(CallTime::ms(n), packet(n, 20)));
     assert_eq!(jitter.stats().overflowed, 75);
-    let Popped::Packet(first) = jitter.pop(CallTime::ms(200)) else { panic!() };
+    let (Popped::Packet(first) | Popped::Spare(first)) = jitter.pop(CallTime::ms(200)) else { panic!() };
     assert_eq!(first.sequence, 75);
 }
 
@@ -438,7 +483,7 @@ fn order_of(steps: &[Step]) -> Vec<usize> {
             },
         );
         for _ in 0..step.pops {
-            if let Popped::Packet(packet) = jitter.pop(CallTime::ms(now)) {
+            if let Popped::Packet(packet) | Popped::Spare(packet) = jitter.pop(CallTime::ms(now)) {
                 let bytes = packet.payload.first_chunk().copied().unwrap_or_default();
                 order.push(usize::from_le_bytes(bytes));
             }
@@ -488,7 +533,9 @@ fn a_stop_of_a_clean_line_costs_replies_nothing_some_seconds_later() {
         if n == 101 {
             jitter.push(now, packet(100, 20));
         }
-        jitter.pop(now);
+        while let Popped::Spare(_) = jitter.pop(now) {
+            jitter.leave_out(now);
+        }
     }
     assert_eq!((jitter.stats().delay, jitter.stats().lost), (Duration::ZERO, 0));
     assert!(matches!(jitter.pop(CallTime::ms(10_000)), Popped::Empty));

@@ -1,6 +1,8 @@
 //! The sound of a SIP leg: RTP packets to frames and back.
 
 mod reports;
+#[cfg(test)]
+mod spare;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ use crate::media::pace::{Pace, Took};
 
 /// Pause between two digits, so that the far end hears two.
 const DIGIT_GAP: Duration = Duration::from_millis(80);
-/// A frame whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
+/// Sound whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
 const QUIET_PEAK: u16 = 200;
 
 /// The loudest noise that is played, in dBov below full scale: no line is worse, and what a peer says must not hurt.
@@ -244,9 +246,14 @@ impl RtpLeg {
         frame.extend(self.heard.drain(..whole.min(self.heard.len())));
         while frame.len() < whole {
             match self.jitter.pop(now) {
-                Popped::Packet(packet) => {
-                    self.choose_decoder(packet.payload_type);
-                    self.append(frame, |leg, sound| leg.decoder.2.decode(&packet.payload, sound));
+                Popped::Packet(packet) => self.decode(&packet, frame),
+                Popped::Spare(packet) => {
+                    let before = frame.len();
+                    self.decode(&packet, frame);
+                    if is_quiet(frame.get(before..).unwrap_or_default()) {
+                        frame.truncate(before);
+                        self.jitter.leave_out(now);
+                    }
                 }
                 Popped::Lost { duration } => self.append(frame, |leg, sound| leg.conceal(duration, sound)),
                 Popped::Empty => {
@@ -264,7 +271,12 @@ impl RtpLeg {
             self.heard.extend(frame.drain(whole..));
         }
         frame.resize(whole, 0);
-        self.jitter.set_quiet(level::peak(frame) < QUIET_PEAK);
+        self.jitter.set_quiet(is_quiet(frame));
+    }
+
+    fn decode(&mut self, packet: &Packet, frame: &mut Vec<i16>) {
+        self.choose_decoder(packet.payload_type);
+        self.append(frame, |leg, sound| leg.decoder.2.decode(&packet.payload, sound));
     }
 
     /// What the datagram was that has `arrived` last.
@@ -409,6 +421,10 @@ impl RtpLeg {
         self.resampler_in.process(&decoded, frame);
         self.decoded = decoded;
     }
+}
+
+fn is_quiet(sound: &[i16]) -> bool {
+    level::peak(sound) < QUIET_PEAK
 }
 
 /// `payload_type`, as long as `media` has sound of `codec` in it.
