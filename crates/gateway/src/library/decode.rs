@@ -6,13 +6,10 @@ use audio::ogg_opus::{self, OggOpus};
 use call::setup::Sound;
 use hound::{SampleFormat, WavReader, WavSpec};
 use symphonia::core::audio::GenericAudioBufferRef;
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
-use symphonia::core::errors::Error;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream};
-use symphonia::core::meta::MetadataOptions;
+use symphonia::core::io::MediaSource;
 
+use super::MAX_FILE;
+use super::coded::Coded;
 use super::incoming::Incoming;
 use super::local::Local;
 use super::rate::Converter;
@@ -21,10 +18,10 @@ use super::rate::Converter;
 const RAW_HZ: u32 = 16_000;
 /// Longest sound, in seconds: four hours.
 const LONGEST_S: u64 = 4 * 3600;
-/// Packets that may be broken before the file is given up.
-const MOST_BROKEN: u32 = 100;
 /// Samples read of a file of bare samples at a time.
 const BLOCK: usize = 2048;
+/// What is told of a file that ends before its sound does.
+pub(super) const CUT_SHORT: &str = "the file is damaged or cut short";
 /// Bytes in which it is looked for Opus, and bytes of it read at a time: less than a second of good speech.
 const OGG_HEAD: usize = 4096;
 const OGG_BLOCK: usize = 2048;
@@ -50,7 +47,7 @@ pub(super) enum Origin {
 
 /// What reading once more came to.
 #[derive(PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     More,
     End,
     /// Nothing can be had without waiting.
@@ -79,13 +76,8 @@ struct Pcm {
     channels: usize,
     /// Bytes that may still come.
     left: u64,
-}
-
-struct Coded {
-    format: Box<dyn FormatReader>,
-    track: u32,
-    decoder: Box<dyn AudioDecoder>,
-    broken: u32,
+    /// A header has promised them.
+    promised: bool,
 }
 
 impl Decoding {
@@ -96,11 +88,13 @@ impl Decoding {
     pub(super) fn open(mut origin: Origin, extension: Option<&str>) -> Result<Self, String> {
         let extension = extension.unwrap_or_default().to_ascii_lowercase();
         let source = match extension.as_str() {
-            "pcm" | "raw" => Source::Pcm(Pcm { origin, hz: RAW_HZ, channels: 1, left: u64::MAX }),
+            "pcm" | "raw" => {
+                Source::Pcm(Pcm { origin, hz: RAW_HZ, channels: 1, left: u64::MAX, promised: false })
+            }
             extension => match plain_wav(origin.source(), extension)? {
                 Some((spec, left)) => {
                     let (hz, channels) = (spec.sample_rate, usize::from(spec.channels));
-                    Source::Pcm(Pcm { origin, hz, channels, left })
+                    Source::Pcm(Pcm { origin, hz, channels, left, promised: left < u64::MAX })
                 }
                 None if begins_as_opus(origin.source())? => {
                     Source::Opus(Box::new(Opus { origin, reader: OggOpus::new() }))
@@ -190,9 +184,10 @@ fn plain_wav(source: &mut dyn MediaSource, extension: &str) -> Result<Option<(Wa
     {
         let (spec, samples) = (reader.spec(), reader.len());
         if spec.sample_format == SampleFormat::Int && spec.bits_per_sample == 16 && spec.channels > 0 {
-            // Whoever writes to a pipe knows no length and writes none: all that is there is sound.
-            let left = if samples == 0 { u64::MAX } else { u64::from(samples) * 2 };
-            return Ok(Some((spec, left)));
+            // Whoever writes to a pipe knows no length and writes none, or a greater one than any file has that is
+            // played: all that is there is sound.
+            let known = Some(u64::from(samples) * 2).filter(|bytes| (1..=MAX_FILE).contains(bytes));
+            return Ok(Some((spec, known.unwrap_or(u64::MAX))));
         }
     }
     source.seek(SeekFrom::Start(0)).map_err(|e| e.to_string())?;
@@ -217,7 +212,7 @@ impl Opus {
         }
         match count {
             0 if self.reader.is_whole() => Ok(Step::End),
-            0 => Err("the file is damaged or cut short".to_owned()),
+            0 => Err(CUT_SHORT.to_owned()),
             _ => Ok(Step::More),
         }
     }
@@ -236,7 +231,11 @@ impl Pcm {
         let mut bytes = Vec::with_capacity(whole);
         self.origin.source().take(wanted).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         self.pass(&bytes, out)?;
-        Ok(if bytes.len() < 2 { Step::End } else { Step::More })
+        match bytes.len() {
+            0 | 1 if self.promised && self.left > 0 => Err(CUT_SHORT.to_owned()),
+            0 | 1 => Ok(Step::End),
+            _ => Ok(Step::More),
+        }
     }
 
     fn at_hand(&mut self, out: &mut Out) -> Result<Step, String> {
@@ -255,44 +254,9 @@ impl Pcm {
     }
 }
 
-impl Coded {
-    fn open(source: Box<dyn MediaSource>, extension: &str) -> Result<Self, String> {
-        let mut hint = Hint::new();
-        hint.with_extension(extension);
-        let stream = MediaSourceStream::new(source, Default::default());
-        let format = symphonia::default::get_probe()
-            .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(|e| {
-                format!("no sound file that can be read ({e}); wav, mp3, flac, ogg, opus and pcm can")
-            })?;
-        let track = format.default_track(TrackType::Audio).ok_or("the file holds no sound")?;
-        let parameters =
-            track.codec_params.as_ref().and_then(|p| p.audio()).ok_or("the file holds no sound")?;
-        let decoder = symphonia::default::get_codecs()
-            .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-            .map_err(|e| format!("the file's codec cannot be decoded: {e}"))?;
-        Ok(Coded { track: track.id, format, decoder, broken: 0 })
-    }
-
-    fn read(&mut self, out: &mut Out) -> Result<Step, String> {
-        let packet = match self.format.next_packet() {
-            Ok(Some(packet)) if packet.track_id == self.track => packet,
-            Ok(Some(_)) => return Ok(Step::More),
-            Ok(None) => return Ok(Step::End),
-            Err(error) => return Err(format!("the file is damaged or cut short: {error}")),
-        };
-        match self.decoder.decode(&packet) {
-            Ok(buffer) => out.buffer(&buffer)?,
-            Err(Error::DecodeError(_)) if self.broken < MOST_BROKEN => self.broken += 1,
-            Err(error) => return Err(format!("the file is damaged: {error}")),
-        }
-        Ok(Step::More)
-    }
-}
-
 /// Sound on its way to the call: mixed to mono, at a rate of calls.
 #[derive(Default)]
-struct Out {
+pub(super) struct Out {
     converter: Option<(u32, Converter)>,
     interleaved: Vec<f32>,
     waiting: Vec<i16>,
@@ -302,7 +266,7 @@ struct Out {
 
 impl Out {
     /// Takes a decoded buffer.
-    fn buffer(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<(), String> {
+    pub(super) fn buffer(&mut self, buffer: &GenericAudioBufferRef<'_>) -> Result<(), String> {
         let hz = buffer.spec().rate();
         let channels = buffer.spec().channels().count();
         let mut interleaved = std::mem::take(&mut self.interleaved);
@@ -542,9 +506,79 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_breaks_off_is_played_as_far_as_it_goes() {
-        let mut file = audio::wav::header(16_000, 1, 64_000).to_vec();
-        file.extend(bytes(&[7; 1000]));
-        assert_eq!(decoded(&file, "wav").unwrap().1.len(), 1000);
+    fn samples_that_break_off_are_told_with_their_place_and_not_where_nobody_knew_how_many_there_are() {
+        let samples = bytes(&[7; 8000]);
+        let file = |promised: u64| [&audio::wav::header(16_000, 1, promised)[..], &samples].concat();
+        for promised in [16_002, 64_000] {
+            let told = "the file is damaged or cut short; it was played up to 0.5 s";
+            assert_eq!(broken(&file(promised), "wav"), (8000, told.to_owned()), "{promised}");
+        }
+        for promised in [0, 0x7fff_f000, 0xffff_fffe] {
+            assert_eq!(decoded(&file(promised), "wav").unwrap().1.len(), 8000, "{promised}");
+        }
+        assert_eq!(decoded(&file(8000), "wav").unwrap().1.len(), 4000, "what comes behind the sound is none");
+    }
+
+    /// MPEG-2 layer III at 16 kHz: `count` frames of 36 ms, in which nothing is heard.
+    fn mp3(count: usize) -> Vec<u8> {
+        let mut frame = [0; 144];
+        frame[..4].copy_from_slice(&[0xff, 0xf3, 0x48, 0xc0]);
+        frame.repeat(count)
+    }
+
+    /// A first frame that says how many follow.
+    fn promising(tag: &[u8; 4], frames: u32) -> Vec<u8> {
+        let mut first = mp3(1);
+        first[13..17].copy_from_slice(tag);
+        first[20] = 1;
+        first[21..25].copy_from_slice(&frames.to_be_bytes());
+        first
+    }
+
+    #[test]
+    fn an_mp3_that_ends_in_a_frame_or_before_the_last_that_it_promises_is_told_with_its_place() {
+        let good = mp3(100);
+        assert_eq!(decoded(&good, "mp3").unwrap(), (16_000, vec![0; 57_600]));
+        for bytes in [1, 3, 4, 20, 143] {
+            let (heard, told) = broken(&good[..50 * 144 + bytes], "mp3");
+            assert_eq!(heard, 50 * 576, "{bytes} bytes of a frame");
+            assert_eq!(told, "the file is damaged or cut short; it was played up to 1.8 s", "{bytes}");
+        }
+        for tag in [b"Xing", b"Info"] {
+            let first = promising(tag, 100);
+            let whole = [&first[..], &good].concat();
+            assert_eq!(decoded(&whole, "mp3").unwrap().1.len(), 57_600);
+            // Some count the frame that holds the tag.
+            assert_eq!(decoded(&whole[..100 * 144], "mp3").unwrap().1.len(), 99 * 576);
+            let (heard, told) = broken(&whole[..99 * 144], "mp3");
+            assert_eq!((heard, told.contains("cut short")), (98 * 576, true), "{told}");
+        }
+        // A rate that falls behind the first frames hides nothing.
+        let (mut small, count) = ([0; 36], 200);
+        small[..4].copy_from_slice(&[0xff, 0xf3, 0x18, 0xc0]);
+        let falling = [mp3(40), small.repeat(count)].concat();
+        assert_eq!(decoded(&falling, "mp3").unwrap().1.len(), (40 + count) * 576);
+        for tag in [b"TAG a title".to_vec(), b"APETAGEX".to_vec(), vec![0; 300], vec![0x55; 128]] {
+            assert_eq!(decoded(&[&good[..], &tag].concat(), "mp3").unwrap().1.len(), 57_600, "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn deep_samples_that_break_off_are_told_and_not_where_nobody_counted_them() {
+        let file = |promised: u32| {
+            let mut file = audio::wav::header(16_000, 1, 0).to_vec();
+            // 24 bits in three bytes.
+            file[28..32].copy_from_slice(&48_000_u32.to_le_bytes());
+            file[32..36].copy_from_slice(&[3, 0, 24, 0]);
+            file[4..8].copy_from_slice(&promised.saturating_add(36).to_le_bytes());
+            file[40..44].copy_from_slice(&promised.to_le_bytes());
+            file.extend([0, 0, 9].repeat(8000));
+            file
+        };
+        assert_eq!(decoded(&file(24_000), "wav").unwrap().1.len(), 8000);
+        assert_eq!(decoded(&file(u32::MAX), "wav").unwrap().1.len(), 8000);
+        let (heard, told) = broken(&file(96_000), "wav");
+        assert_eq!(heard, 8000);
+        assert!(told.contains("cut short") && told.contains("played up to 0.5 s"), "{told}");
     }
 }

@@ -1,8 +1,9 @@
 //! Sound files that clients and playbooks name: from allowed folders and over http(s).
 //!
-//! `incoming` is a file that is still being fetched, `local` one on this machine, `decode` turns files into sound, `rate`
-//! brings odd sample rates to one that calls compute in.
+//! `incoming` is a file that is still being fetched, `local` one on this machine, `decode` turns files into sound, `coded`
+//! those of any container and codec, `rate` brings odd sample rates to one that calls compute in.
 
+mod coded;
 mod decode;
 mod incoming;
 mod local;
