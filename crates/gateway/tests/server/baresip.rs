@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use active_call::config::Config;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use testkit::likeness::Found;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Child;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
 use crate::rig::{Client, PATIENCE, Rig, until};
+use crate::watch::Watch;
 use crate::{programs, sound};
 
 /// A running baresip, in a folder of its own, that plays `says.wav` into every call.
@@ -22,6 +24,7 @@ pub(crate) struct Baresip {
     control: TcpStream,
     unread: Vec<u8>,
     folder: PathBuf,
+    watch: Watch,
 }
 
 impl Baresip {
@@ -64,7 +67,8 @@ impl Baresip {
             stream.set_nonblocking(true).ok()?;
             TcpStream::from_std(stream).ok()
         });
-        Baresip { sip, control: opened.await, _child: child, unread: Vec::new(), folder: folder.into() }
+        let (control, unread, folder) = (opened.await, Vec::new(), folder.into());
+        Baresip { sip, control, _child: child, unread, folder, watch: Watch::start() }
     }
 
     /// Sends a command as a netstring of JSON.
@@ -104,6 +108,14 @@ impl Baresip {
             assert!(length > 0, "baresip has closed");
             self.unread.extend(&some[..length]);
         }
+    }
+
+    /// Whether sound of this phone was heard as it was said. baresip sends it from threads without priority: on a busy
+    /// machine it comes late.
+    pub(crate) fn is_heard(&self, said: &Found) -> bool {
+        let stall = self.watch.stall();
+        println!("threads have waited for up to {stall:?}");
+        said.is_heard_but_for(stall)
     }
 
     /// What baresip decoded, as its own recorder wrote it.
@@ -158,7 +170,7 @@ pub(crate) async fn heard_each_other(rig: &Rig, phone: &Baresip, [caller, agent]
     let said = sound::find(caller, &sound::channel(&PathBuf::from(&record.recorder[0].path), 0));
     let heard = sound::find(agent, &phone.heard());
     println!("the server hears {said:?}, baresip hears {heard:?}");
-    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    assert!(phone.is_heard(&said) && heard.is_heard(), "{said:?} {heard:?}");
 }
 
 pub(crate) type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
@@ -203,7 +215,7 @@ async fn both_are_heard(account: &str) {
     let spoken = sound::find(&agent, &sound::channel(&recording, 1));
     let heard = sound::find(&agent, &phone.heard());
     println!("{account}: the server hears {said:?} and says {spoken:?}, baresip hears {heard:?}");
-    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    assert!(phone.is_heard(&said) && heard.is_heard(), "{said:?} {heard:?}");
     // The network and the codec have no part in it.
     assert!(spoken.pieces >= 1.0 && spoken.whole >= 0.95, "{spoken:?}");
     rig.server.stop().await;

@@ -1,6 +1,7 @@
 //! A hundred calls at once: each phone has a tone of its own, and each recording has to hold that tone.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use audio::codec::g711;
@@ -113,8 +114,15 @@ fn share(samples: &[i16], hz: f64) -> f64 {
     2.0 * (sine * sine + cosine * cosine) / (energy * samples.len() as f64)
 }
 
-/// The recording of a record holds the caller's tone, for as long as it was sent, and the agent.
-fn judge(record: &CallRecord) -> Result<(), String> {
+/// Tenths of a second of a tone of five seconds that the machine itself may cost. A tenth in which the buffer adapts is
+/// no pure tone, and what a phone sends too late, or the server looks for too late, nobody waits for.
+fn excused(phones_stood: Duration, slips: u64) -> usize {
+    let away = phones_stood + Duration::from_millis(20) * slips as u32;
+    10 + (away.as_millis() / 100) as usize
+}
+
+/// The recording of a record holds the caller's tone, for as long as it was sent but for some tenths, and the agent.
+fn judge(record: &CallRecord, excused: usize) -> Result<(), String> {
     let from =
         record.caller.split_once("sip:phone").and_then(|(_, rest)| rest.split('@').next()?.parse().ok());
     let number: usize = from.ok_or_else(|| format!("caller {}", record.caller))?;
@@ -124,9 +132,9 @@ fn judge(record: &CallRecord) -> Result<(), String> {
     // In tenths of a second, since a buffer that adapts may leave a packet out between two of them.
     let with_tone = left.chunks_exact(800).filter(|tenth| share(tenth, tone(number)) > 0.7).count();
     let agent = right.iter().filter(|sample| sample.unsigned_abs() > 1000).count();
-    if with_tone < 40 || agent < 8000 {
+    if with_tone + excused < 50 || agent < 8000 {
         return Err(format!(
-            "phone {number}: {with_tone} tenths with its tone, {agent} loud samples of the agent"
+            "phone {number}: {with_tone} tenths with its tone, {excused} excused, {agent} loud samples of the agent"
         ));
     }
     Ok(())
@@ -152,10 +160,16 @@ async fn a_hundred_calls_at_once_are_all_heard_recorded_and_accounted_for() {
     let mut phones = join_all((0..CALLS).map(|number| Phone::dial(&sip, server, number))).await;
     let mut clock = tokio::time::interval(Duration::from_millis(20));
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    // How long the phones stood still, where a jitter buffer cannot wait for them.
+    let (mut stood, mut late) = (Duration::ZERO, Duration::ZERO);
     for number in 0..PACKETS {
-        clock.tick().await;
+        let now_late = clock.tick().await.elapsed();
+        stood += Some(now_late.saturating_sub(late)).filter(|stop| stop.as_millis() > 40).unwrap_or_default();
+        late = now_late;
         phones.iter_mut().for_each(|phone| phone.tick(number));
     }
+    let slips = rig.server.app().services.media.counters().slips.load(Ordering::Relaxed);
+    println!("the phones stood still for {stood:?}, the server skipped {slips} ticks");
     assert_eq!(rig.server.app().calls.counts().now, CALLS);
     join_all(phones.iter().map(|phone| sip.hangup(phone.dialog, Vec::new()))).await;
     let deaf: Vec<_> = phones.iter().filter(|phone| phone.loud < 4000).map(|phone| phone.number).collect();
@@ -163,7 +177,8 @@ async fn a_hundred_calls_at_once_are_all_heard_recorded_and_accounted_for() {
     let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() >= CALLS);
     let records = rig.until("a record of each call", all).await;
     assert_eq!(records.len(), CALLS);
-    let wrong: Vec<String> = records.iter().filter_map(|record| judge(record).err()).collect();
+    let wrong: Vec<String> =
+        records.iter().filter_map(|record| judge(record, excused(stood, slips)).err()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     sip.stop().await;
     driver.await.unwrap();

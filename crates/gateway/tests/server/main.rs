@@ -65,4 +65,5 @@ mod transports;
 mod trunk;
 mod visible;
 mod wall_clock;
+mod watch;
 mod webhook;

@@ -100,7 +100,7 @@ async fn heard_on_both_sides(account: &str, suite: Option<&'static str>) {
     let said = sound::find(&callee, &sound::channel(&recording, 0));
     let heard = sound::find(&agent, &phone.heard());
     println!("the server hears {said:?}, baresip hears {heard:?}");
-    assert!(said.pieces >= 0.9 && heard.pieces >= 0.9, "{said:?} {heard:?}");
+    assert!(phone.is_heard(&said) && heard.is_heard(), "{said:?} {heard:?}");
     rig.server.stop().await;
 }
 
@@ -223,7 +223,7 @@ async fn a_second_party_and_the_caller_hear_each_other() {
     let said = sound::find(&caller, &sound::channel(&recording, 0));
     let heard = sound::find(&answer, &phone.heard());
     println!("the desk hears {said:?}, the caller hears {heard:?}");
-    assert!(said.pieces >= 0.85 && heard.pieces >= 0.85, "{said:?} {heard:?}");
+    assert!(phone.is_heard(&said) && heard.is_heard(), "{said:?} {heard:?}");
     let record = rig.until("a record", |rig| rig.records().pop()).await;
     assert_eq!(record.refer_callrecord.unwrap().status_code, 200);
     rig.server.stop().await;

@@ -1,23 +1,16 @@
-//! Speech to send, packets of it for SIPp, and how well a recording holds it.
+//! Speech to send, packets of it for SIPp, and what a recording holds.
 
 use std::path::Path;
 
 use audio::codec::g711;
 use audio::resample::Resampler;
 use audio::wav::Wav;
+pub(crate) use testkit::likeness::find;
 
 use crate::programs;
 
 /// Judgements are made at this rate.
 const RATE: u32 = 8000;
-/// Samples of an envelope frame: 10 ms.
-const FRAME: usize = 80;
-/// Samples of a piece: 400 ms.
-const PIECE: usize = 3200;
-/// A piece that is so much like what is where it should be is looked for nowhere else.
-const EXACT: f64 = 0.99;
-/// How far a piece may lie from where the whole begins: a jitter buffer slips by some packets.
-const SLIP: usize = 800;
 
 /// `text` as flite says it, mono at 8 kHz, behind three seconds of silence: the first packets of a call reach
 /// many phones before they listen, and a jitter buffer learns in silence how long packets need to wait.
@@ -53,96 +46,6 @@ pub(crate) fn at_8k(samples: &[i16], rate: u32) -> Vec<i16> {
     let mut out = Vec::new();
     Resampler::new(rate, RATE).process(samples, &mut out);
     out
-}
-
-/// How well `said` is found in `heard`.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// Correlation of the whole, at the best place.
-    pub(crate) whole: f64,
-    /// Share of loud pieces of 400 ms that correlate with 0.7 or more near where the whole is.
-    pub(crate) pieces: f64,
-    /// Correlation of each of these pieces where it is found.
-    pub(crate) likes: Vec<f64>,
-    /// How far each of these pieces lies from where the whole has it, in ms.
-    pub(crate) slips: Vec<f64>,
-}
-
-/// Looks for `said`, without its silence around, in `heard`. Both at 8 kHz.
-pub(crate) fn find(said: &[i16], heard: &[i16]) -> Found {
-    let loud = |sample: &i16| sample.unsigned_abs() > 200;
-    let first = said.iter().position(loud).unwrap();
-    let last = said.iter().rposition(loud).unwrap();
-    let said = &said[first..=last];
-    let (shape, shapes) = (envelope(said), Sums::new(envelope(heard)));
-    let coarse = best(shapes.samples.len(), shapes.alike(&shape, 0)).0 * FRAME;
-    let from = coarse.saturating_sub(3 * FRAME);
-    let (said, heard) = (floats(said), Sums::new(floats(heard)));
-    let (offset, whole) = best(6 * FRAME, heard.alike(&said, from));
-    let start = from + offset;
-    let loudness = energy(&said) / said.len() as f64;
-    let mut loud_pieces = 0;
-    let mut good = 0;
-    let (mut likes, mut slips) = (Vec::new(), Vec::new());
-    for (index, piece) in said.chunks_exact(PIECE).enumerate() {
-        if energy(piece) / PIECE as f64 <= loudness / 16.0 {
-            continue;
-        }
-        loud_pieces += 1;
-        let place = start + index * PIECE;
-        let from = place.saturating_sub(SLIP);
-        let (alike, there) = (heard.alike(piece, from), place - from);
-        let exact = Some((there, alike(there))).filter(|(_, likeness)| *likeness >= EXACT);
-        let (at, likeness) = exact.unwrap_or_else(|| best(2 * SLIP, alike));
-        slips.push((at as f64 - there as f64) / 8.0);
-        good += u32::from(likeness >= 0.7);
-        likes.push(likeness);
-    }
-    Found { whole, pieces: f64::from(good) / f64::from(loud_pieces), likes, slips }
-}
-
-fn envelope(samples: &[i16]) -> Vec<f64> {
-    samples.chunks_exact(FRAME).map(|frame| energy(&floats(frame)).sqrt()).collect()
-}
-
-fn floats(samples: &[i16]) -> Vec<f64> {
-    samples.iter().map(|sample| f64::from(*sample)).collect()
-}
-
-fn energy(samples: &[f64]) -> f64 {
-    samples.iter().map(|sample| sample * sample).sum()
-}
-
-fn best(count: usize, score: impl Fn(usize) -> f64) -> (usize, f64) {
-    (0..count).map(|at| (at, score(at))).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
-}
-
-/// Sound to look for other sound in.
-struct Sums {
-    samples: Vec<f64>,
-    /// Energy of all before each of them, and of all.
-    energy: Vec<f64>,
-}
-
-impl Sums {
-    fn new(samples: Vec<f64>) -> Sums {
-        let sums = samples.iter().scan(0.0, |sum, sample| {
-            *sum += sample * sample;
-            Some(*sum)
-        });
-        Sums { energy: std::iter::once(0.0).chain(sums).collect(), samples }
-    }
-
-    /// Correlation of `piece` with what begins so many samples behind `from`; beyond the end there is silence.
-    fn alike(&self, piece: &[f64], from: usize) -> impl Fn(usize) -> f64 {
-        let own = energy(piece);
-        move |at| {
-            let begin = (from + at).min(self.samples.len());
-            let end = (begin + piece.len()).min(self.samples.len());
-            let product: f64 = piece.iter().zip(&self.samples[begin..end]).map(|(a, b)| a * b).sum();
-            product / ((own * (self.energy[end] - self.energy[begin])).sqrt() + 1e-9)
-        }
-    }
 }
 
 /// The packets of a G.711 call for SIPp: `said`, then `digits` (RFC 4733) of 120 ms each with pauses between.

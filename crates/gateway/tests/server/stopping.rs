@@ -82,9 +82,12 @@ async fn talking(folder: &Path, keys: &str) -> (Running, Phone, Line) {
     let running = Running::start_as_said(folder, &format!("{text}{handler}"), &[]).await;
     let phone = Phone::open().await.unwrap();
     let mut line = timeout(PATIENCE, phone.dial(running.sip, "agent")).await.unwrap().unwrap();
-    line.listen_for(Duration::from_millis(1500)).await.unwrap();
-    let heard = loud(line.recording());
-    assert!(heard > 4000, "the agent is heard: {heard} loud samples");
+    let heard = async {
+        while loud(line.recording()) <= 4000 {
+            line.listen_for(Duration::from_millis(100)).await.unwrap();
+        }
+    };
+    timeout(PATIENCE, heard).await.expect("the agent is heard");
     (running, phone, line)
 }
 
