@@ -104,6 +104,8 @@ pub struct Counters {
     pub quality: Tally,
     /// Ticks of calls by how late after their slot's time they were sent, in milliseconds: up to 1, 2, 5, 20, more.
     pub lateness: [AtomicU64; 5],
+    /// All of their lateness together, in microseconds.
+    pub lateness_us: AtomicU64,
 }
 
 /// The media threads of a server. Clones share them; they end when the last clone is gone.
@@ -168,8 +170,9 @@ struct Wheel {
     calls: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     scores: Vec<f32>,
-    /// Of the slot that is ticked, as [`Counters::lateness`].
+    /// Of the slot that is ticked, as [`Counters::lateness`] and [`Counters::lateness_us`].
     late: [u64; 5],
+    late_us: u64,
     datagram: Box<[u8; 2048]>,
 }
 
@@ -189,6 +192,7 @@ impl Wheel {
             counters,
             scores: Vec::new(),
             late: [0; 5],
+            late_us: 0,
             datagram: Box::new([0; 2048]),
         }
     }
@@ -246,6 +250,7 @@ impl Wheel {
                 all.fetch_add(late, Ordering::Relaxed);
             }
         }
+        self.counters.lateness_us.fetch_add(std::mem::take(&mut self.late_us), Ordering::Relaxed);
     }
 
     /// Computes the sound of one slot's calls.
@@ -303,6 +308,7 @@ impl Wheel {
             let late = due.elapsed();
             let bucket = LATE_MS.iter().position(|ms| late <= Duration::from_millis(*ms));
             self.late[bucket.unwrap_or(LATE_MS.len())] += 1;
+            self.late_us += late.as_micros() as u64;
         }
         let now = Instant::now();
         for seat in seats.iter_mut().filter(|seat| seat.ready && !seat.gone) {

@@ -111,6 +111,7 @@ fn media(page: &mut Page, door: &Door) {
         sum += read(count);
         page.line(&format!("{name}_bucket{{le=\"{limit}\"}}"), sum);
     }
+    page.sum(name, read(&counters.lateness_us) as f64 / 1e6);
     page.line(&format!("{name}_count"), sum);
     quality(page, &counters.quality);
 }
@@ -155,8 +156,12 @@ impl Page {
             self.line(&format!("{name}_bucket{{le=\"{limit}\"}}"), count);
         }
         self.line(&format!("{name}_bucket{{le=\"+Inf\"}}"), all);
-        let _ = writeln!(self.text, "{name}_sum {}", histogram.sum());
+        self.sum(name, histogram.sum());
         self.line(&format!("{name}_count"), all);
+    }
+
+    fn sum(&mut self, name: &str, sum: f64) {
+        let _ = writeln!(self.text, "{name}_sum {sum}");
     }
 
     fn head(&mut self, name: &str, help: &str, kind: &str) {

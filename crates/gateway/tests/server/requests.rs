@@ -1,5 +1,7 @@
 //! What can be asked and done over HTTP without a WebSocket.
 
+use std::collections::HashMap;
+
 use active_call::config::IceServerTable;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -149,6 +151,46 @@ async fn a_turn_server_s_shared_secret_stays_here_and_passwords_are_told() {
     rig.server.stop().await;
 }
 
+/// Sees that a page is as its format wants it: every value stands once, behind the help and the type of its metric,
+/// and a histogram has limits that rise, counts that do not fall, a sum, and a count that is that of its last limit.
+fn is_prometheus(page: &str) {
+    let (mut kinds, mut seen) = (HashMap::new(), HashMap::new());
+    let mut helped = "";
+    for line in page.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped = help.split_once(' ').expect("a help has a text").0;
+            continue;
+        }
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            assert!(name == helped && kinds.insert(name, kind).is_none(), "{line}");
+            assert!((kind == "counter") == name.ends_with("_total"), "{line}");
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').expect(line);
+        let family = series.split('{').next().unwrap();
+        let own = match kinds[helped] {
+            "histogram" => ["_bucket", "_sum", "_count"].iter().any(|end| family == format!("{helped}{end}")),
+            _ => family == helped,
+        };
+        assert!(own, "{line} stands behind {helped}");
+        assert!(seen.insert(series, value.parse::<f64>().expect(line)).is_none(), "{line} stands twice");
+    }
+    let histograms: Vec<&str> =
+        kinds.iter().filter(|(_, kind)| **kind == "histogram").map(|(name, _)| *name).collect();
+    assert!(histograms.len() > 3, "{histograms:?}");
+    for name in histograms {
+        let begin = format!("{name}_bucket{{le=\"");
+        let limits = page.lines().filter_map(|line| line.strip_prefix(&begin)?.split_once("\"} "));
+        let limits: Vec<(f64, f64)> =
+            limits.map(|(limit, count)| (limit.parse().unwrap(), count.parse().unwrap())).collect();
+        assert!(limits.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{name}: {limits:?}");
+        let count = seen[format!("{name}_count").as_str()];
+        assert_eq!(limits.last(), Some(&(f64::INFINITY, count)), "{name}");
+        assert!(seen.contains_key(format!("{name}_sum").as_str()), "{name} has no sum");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn health_ice_servers_and_metrics_answer() {
     let rig = Rig::start().await;
@@ -161,13 +203,13 @@ async fn health_ice_servers_and_metrics_answer() {
     assert_eq!(ice[0]["urls"][0], "stun:stun.l.google.com:19302");
     assert_eq!(ice[0]["username"], Value::Null);
     let _client = rig.connect("/call").await;
-    let metrics = rig
-        .until("the call is counted", |rig| (rig.server.app().calls.counts().total == 1).then_some(()))
-        .await;
-    let () = metrics;
-    let (_, metrics) = rig.get("/metrics").await;
+    rig.until("the call is counted", |rig| (rig.server.app().calls.counts().total == 1).then_some(())).await;
+    let answer = reqwest::get(rig.url("/metrics")).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let metrics = answer.text().await.unwrap();
     assert!(metrics.contains("\nactive_call_calls 1\n"), "{metrics}");
     assert!(metrics.contains("# TYPE active_call_sip_received_total counter"));
+    is_prometheus(&metrics);
     rig.server.stop().await;
 }
 
