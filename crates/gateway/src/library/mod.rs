@@ -170,5 +170,7 @@ fn file_failure(error: &std::io::Error) -> Failure {
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the file broke the decoder".into()))
+    // A decoder that panics does so because of the file.
+    let broken = |_| Err(Failure::new(415, "the file broke the decoder"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(broken)
 }

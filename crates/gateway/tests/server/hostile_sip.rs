@@ -307,7 +307,7 @@ fn the_table_judges_as_the_one_beside_the_messages_does() {
     assert_eq!(ours, theirs);
 }
 
-fn resident_kb(process: u32) -> u64 {
+pub(crate) fn resident_kb(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -8,6 +8,7 @@ mod addresses;
 mod background;
 mod baresip;
 mod binary;
+mod bombs;
 mod calls_over_websocket;
 mod carrier;
 mod codecs;
