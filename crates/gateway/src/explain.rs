@@ -31,21 +31,34 @@ pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String
     if paths.is_empty() || first.exists() {
         paths.insert(0, first);
     }
+    let mut faults = Vec::new();
     for path in &paths {
-        let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut lines: Vec<LogLine> =
-            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        lines.sort_by_key(|line| line.timestamp);
-        if lines.is_empty() {
-            return Err(format!("{}: no line of it can be read", path.display()));
-        }
+        let lines = match lines_of(path) {
+            Ok(lines) => lines,
+            Err(fault) => {
+                faults.push(fault);
+                continue;
+            }
+        };
         let title = if paths.len() > 1 { format!("{}:", path.display()) } else { String::new() };
         match time_line(&title, &lines, out) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written.map_err(|error| error.to_string())?,
         }
     }
-    Ok(())
+    // What can be told of the other calls is told first.
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+/// The lines of a log, oldest first; at least one.
+fn lines_of(path: &Path) -> Result<Vec<LogLine>, String> {
+    let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut lines: Vec<LogLine> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    lines.sort_by_key(|line| line.timestamp);
+    if lines.is_empty() {
+        return Err(format!("{}: no line of it can be read", path.display()));
+    }
+    Ok(lines)
 }
 
 /// The time line of one call.

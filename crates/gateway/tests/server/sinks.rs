@@ -458,8 +458,10 @@ async fn a_call_whose_id_was_used_before_has_a_log_of_its_own() {
     assert!(names.iter().all(|name| logs.contains(name.to_str().unwrap())), "{logs:?}");
     std::fs::write(&names[0], "").unwrap();
     let mut told = Vec::new();
-    active_call::explain::print(&rig.path("recorders"), "again", &mut told)
-        .expect("the last one is explained");
+    let fault = active_call::explain::print(&rig.path("recorders"), "again", &mut told).unwrap_err();
+    assert!(fault.contains("again.events.jsonl: no line of it can be read"), "{fault}");
+    let told = String::from_utf8(told).unwrap();
+    assert_eq!(told.matches("  event    answer ").count(), 2, "the others are told all the same: {told}");
     rig.server.stop().await;
 }
 
