@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the reference of crates/audio/tests/vad.rs: sound, and what ONNX Runtime makes of it.
 
-    apt-get install flite espeak-ng
+    apt-get install flite espeak-ng pocketsphinx-testdata
     python3 -m venv /tmp/silero && /tmp/silero/bin/pip install onnxruntime numpy
     /tmp/silero/bin/python scripts/silero_reference.py
 
@@ -11,6 +11,8 @@ Writes to crates/audio/fixtures, for 16 kHz and 8 kHz:
     silero_8k.s16    speech, dithered and digital silence
     silero_16k.f32   the probability of each window of 512 samples (256 at 8 kHz), f32 little endian
     silero_8k.f32
+    silero_person_*  the same of a person: sentences of "Sense and Sensibility" as read for LibriVox, which are in
+                     the public domain and in Debian's package pocketsphinx-testdata
 """
 
 import pathlib
@@ -24,6 +26,7 @@ import numpy as np
 import onnxruntime
 
 PACKAGE = "silero-vad==6.2.3"
+READ_ALOUD = pathlib.Path("/usr/share/pocketsphinx/test/data/librivox")
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "crates/audio/fixtures"
 
 
@@ -74,6 +77,16 @@ def sound(folder, rate):
     ])  # fmt: skip
 
 
+def person(rate):
+    """A person who reads, with the noise of a room."""
+    sentences = []
+    for number in ("0880", "0930"):
+        with wave.open(str(READ_ALOUD / f"sense_and_sensibility_01_austen_64kb-{number}.wav")) as sound:
+            samples = np.frombuffer(sound.readframes(sound.getnframes()), dtype="<i2") / 32768
+            sentences.append(resample(samples, sound.getframerate(), rate))
+    return np.concatenate(sentences)
+
+
 def probabilities(model, samples, rate):
     """Window by window, each with the end of the one before it, as the package's own wrapper does."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -94,8 +107,14 @@ def main():
     FIXTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         model = model_bytes(folder)
-        for rate, name in [(16000, "silero_16k"), (8000, "silero_8k")]:
-            samples = (sound(folder, rate) * 32767).round().clip(-32768, 32767).astype("<i2")
+        sounds = [
+            ("silero_16k", 16000, sound(folder, 16000)),
+            ("silero_8k", 8000, sound(folder, 8000)),
+            ("silero_person_16k", 16000, person(16000)),
+            ("silero_person_8k", 8000, person(8000)),
+        ]
+        for name, rate, samples in sounds:
+            samples = (samples * 32767).round().clip(-32768, 32767).astype("<i2")
             speech = probabilities(model, samples, rate)
             samples.tofile(FIXTURES / f"{name}.s16")
             speech.tofile(FIXTURES / f"{name}.f32")

@@ -18,16 +18,21 @@ struct Reference {
 
 impl Reference {
     fn read(rate: u32) -> Self {
-        let (samples, scores): (&[u8], &[u8]) = match rate {
-            8_000 => (
+        match rate {
+            8_000 => Self::of(
+                rate,
                 include_bytes!("../../fixtures/silero_8k.s16"),
                 include_bytes!("../../fixtures/silero_8k.f32"),
             ),
-            _ => (
+            _ => Self::of(
+                rate,
                 include_bytes!("../../fixtures/silero_16k.s16"),
                 include_bytes!("../../fixtures/silero_16k.f32"),
             ),
-        };
+        }
+    }
+
+    fn of(rate: u32, samples: &[u8], scores: &[u8]) -> Self {
         Reference {
             rate,
             samples: samples.as_chunks::<2>().0.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect(),
@@ -37,6 +42,20 @@ impl Reference {
 
     fn both() -> [Reference; 2] {
         [Self::read(16_000), Self::read(8_000)]
+    }
+
+    /// Voices of programs among noises, and a person's, at each rate.
+    fn all() -> [Reference; 4] {
+        let [wide, narrow] = Self::both();
+        let person = (
+            include_bytes!("../../fixtures/silero_person_16k.s16"),
+            include_bytes!("../../fixtures/silero_person_16k.f32"),
+        );
+        let by_phone = (
+            include_bytes!("../../fixtures/silero_person_8k.s16"),
+            include_bytes!("../../fixtures/silero_person_8k.f32"),
+        );
+        [wide, narrow, Self::of(16_000, person.0, person.1), Self::of(8_000, by_phone.0, by_phone.1)]
     }
 
     /// Largest difference of `scores`, which begin with window `first`.
@@ -69,7 +88,7 @@ fn scores(path: Path, reference: &Reference, count: usize) -> Vec<Vec<f32>> {
 
 #[test]
 fn one_stream_scores_as_onnx_runtime_does() {
-    for reference in Reference::both() {
+    for reference in Reference::all() {
         for path in paths() {
             let scores = scores(path, &reference, 1);
             assert_eq!(scores[0].len(), reference.scores.len());
@@ -82,7 +101,7 @@ fn one_stream_scores_as_onnx_runtime_does() {
 
 #[test]
 fn every_stream_of_a_batch_scores_as_onnx_runtime_does() {
-    for reference in Reference::both() {
+    for reference in Reference::all() {
         for path in paths() {
             for count in [2, 3, 4, 9] {
                 for scores in scores(path, &reference, count) {
