@@ -2,10 +2,10 @@
 //!
 //! Must not: open a socket or file, read a clock, start a task. Time is an argument.
 //!
-//! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and
-//! other rates, [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`cleaning`]
-//! takes noise and echo out of them, [`vad`], [`dtmf`] and [`progress`] listen to them, [`recording`] and [`wav`] store
-//! them, [`ogg_opus`] reads them back.
+//! Rooms in reading order: [`frame`] is the currency, [`codec`] and [`resample`] turn it into bytes and other rates,
+//! [`jitter`] puts packets in order, [`mix`] adds sounds, [`noise`] stands in for silence, [`ringback`] for a far end
+//! that rings, [`cleaning`] takes noise and echo out of them, [`vad`], [`dtmf`] and [`progress`] listen to them,
+//! [`recording`] and [`wav`] store them, [`ogg_opus`] reads them back.
 #![deny(unsafe_code)]
 
 pub mod cleaning;

@@ -254,13 +254,12 @@ impl Task {
         }
         voice.into_iter().for_each(|voice| self.running.taken(voice));
         if let Some(info) = self.core.info() {
-            // `Over` is shown when the record is handed over, in `close`.
-            if info.phase != Phase::Over {
-                self.info.send_modify(|shown| {
-                    let recordings = std::mem::take(&mut shown.recordings);
-                    *shown = CallInfo { recordings, ..info };
-                });
-            }
+            self.info.send_modify(|shown| {
+                let recordings = std::mem::take(&mut shown.recordings);
+                // `Over` is shown when the record is handed over, in `close`.
+                let phase = if info.phase == Phase::Over { shown.phase } else { info.phase };
+                *shown = CallInfo { recordings, phase, ..info };
+            });
         }
     }
 

@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::config::Config;
 use crate::egress::guard::Guard;
+use crate::policy::may_call;
 
 /// What calls of `playbook` would be refused under `config`: programs of tools, addresses on private networks, and
 /// parties that may not be called. Templates and names of hosts are not known before a call.
@@ -14,31 +15,25 @@ pub(crate) fn wishes(playbook: &Playbook, config: &Config) -> Vec<Warning> {
     let programs = tools.mcp.iter().filter_map(|server| Some((&server.name, server.command.first()?)));
     let unlisted =
         programs.filter(|(_, program)| !config.mcp_programs.contains(program)).map(|(name, program)| {
-            format!(
-                "`mcp.{name}`: {program:?} may not be started; add it to mcp_programs of the configuration"
-            )
+            let why = "may not be started; add it to mcp_programs of the configuration";
+            ("mcp", format!("`mcp.{name}`: {program:?} {why}"))
         });
     let guard = Guard::new(&config.egress.allow);
-    let posthook =
-        playbook.posthook.iter().map(|posthook| ("posthook.url".to_owned(), posthook.url.as_str()));
-    let http = tools.http.iter().map(|tool| (format!("tools.{}.url", tool.spec.name), tool.url.as_str()));
-    let mcp = tools
-        .mcp
-        .iter()
-        .filter_map(|server| Some((format!("mcp.{}.url", server.name), server.url.as_deref()?)));
-    let walled = posthook.chain(http).chain(mcp).filter_map(|(key, address)| {
+    let posthook = playbook.posthook.iter().map(|posthook| ("posthook.url", "", posthook.url.as_str()));
+    let http = tools.http.iter().map(|tool| ("tools", tool.spec.name.as_str(), tool.url.as_str()));
+    let mcp = tools.mcp.iter();
+    let mcp = mcp.filter_map(|server| Some(("mcp", server.name.as_str(), server.url.as_deref()?)));
+    let walled = posthook.chain(http).chain(mcp).filter_map(|(key, name, address)| {
         let refused = guard.literal(&Url::parse(address).ok()?).err()?;
-        Some(format!("`{key}`: {refused}"))
+        let place = if name.is_empty() { key.to_owned() } else { format!("{key}.{name}.url") };
+        Some((key, format!("`{place}`: {refused}")))
     });
-    let destinations = &config.sip.destinations;
-    let callable =
-        |target: &str| destinations.is_empty() || destinations.iter().any(|own| own.0.is_match(target));
-    let strangers = playbook.allowed.targets().filter(|target| !callable(target)).map(|target| {
-        format!(
-            "{target:?} may not be called: no pattern of sip.destinations in the configuration matches it"
-        )
+    let targets = playbook.allowed.targets();
+    let strangers = targets.filter(|target| !may_call(&config.sip, target)).map(|target| {
+        let why = "no pattern of sip.destinations in the configuration matches it";
+        ("transfers", format!("{target:?} may not be called: {why}"))
     });
-    unlisted.chain(walled).chain(strangers).map(|why| playbook.at("", why)).collect()
+    unlisted.chain(walled).chain(strangers).map(|(key, why)| playbook.at(key, why)).collect()
 }
 
 #[cfg(test)]
@@ -53,7 +48,7 @@ mod tests {
         let config = read::file(&path, &|_| None).unwrap().config;
         let text = format!("---\n{front}\n---\n# Scene: main\nHello.\n");
         let playbook = Playbook::parse(&text, &|_| None).unwrap();
-        wishes(&playbook, &config).into_iter().map(|warning| warning.message).collect()
+        wishes(&playbook, &config).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -63,12 +58,12 @@ mod tests {
                      mcp:\n  - { name: files, command: [\"filer\"] }\n  - { name: crm, url: \"http://10.0.0.6/mcp\" }";
         let told = wished(front, "[sip]\ndestinations = ['^sip:[^@]+@pbx\\.example$']\n");
         for part in [
-            "\"filer\" may not be started",
-            "`posthook.url`: ",
-            "`mcp.crm.url`: ",
-            "\"sip:9@evil.example\" may not",
+            "line 5: `mcp.files`: \"filer\" may not be started",
+            "line 4: `posthook.url`: ",
+            "line 5: `mcp.crm.url`: ",
+            "line 3: \"sip:9@evil.example\" may not",
         ] {
-            assert!(told.iter().any(|told| told.contains(part)), "{part}: {told:?}");
+            assert!(told.iter().any(|told| told.starts_with(part)), "{part}: {told:?}");
         }
         assert_eq!(told.len(), 4, "{told:?}");
         let open = "mcp_programs = [\"filer\"]\n[egress]\nallow = [\"10.0.0.0/8\"]\n";

@@ -27,22 +27,14 @@ pub fn run(files: &[impl AsRef<Path>], out: &mut dyn Write) -> std::io::Result<u
     let mut faults = 0;
     let config = config_of(&named);
     for path in named {
-        let found = match is_playbook(path) {
-            true => {
-                for note in missing_variables(path) {
-                    writeln!(out, "{note}")?;
-                }
-                playbook(path, config.as_ref())
-            }
-            false => configuration(path),
-        };
-        for fault in &found {
-            writeln!(out, "{fault}")?;
+        let found = if is_playbook(path) { playbook(path, config.as_ref()) } else { configuration(path) };
+        for told in found.notes.iter().chain(&found.faults) {
+            writeln!(out, "{told}")?;
         }
-        if found.is_empty() {
+        if found.faults.is_empty() {
             writeln!(out, "{}: good", path.display())?;
         }
-        faults += found.len();
+        faults += found.faults.len();
     }
     Ok(faults)
 }
@@ -51,23 +43,38 @@ fn is_playbook(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
 }
 
-/// Unknown keys are faults here: whoever checks wants to know.
-fn configuration(path: &Path) -> Vec<String> {
-    match read::file(path, &process_environment) {
-        Err(error) => vec![error.problem().to_string()],
-        Ok(loaded) => {
-            let mut faults: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-            let folder = loaded.config.playbook_path.clone();
-            let routes = Routes::from_config(&loaded.config);
-            for name in routes.playbooks() {
-                match files::find_in(&folder, name) {
-                    Ok(found) => faults.extend(playbook(&found, Some(&loaded.config))),
-                    Err(error) => faults.push(format!("playbook {error} (in {})", folder.display())),
-                }
-            }
-            faults
-        }
+/// What there is to tell of a file.
+#[derive(Default)]
+struct Found {
+    faults: Vec<String>,
+    /// What is no fault of the file: variables that this environment lacks may be set where the server runs.
+    notes: Vec<String>,
+}
+
+impl From<String> for Found {
+    fn from(fault: String) -> Self {
+        Found { faults: vec![fault], notes: Vec::new() }
     }
+}
+
+/// Unknown keys are faults here: whoever checks wants to know.
+fn configuration(path: &Path) -> Found {
+    let loaded = match read::file(path, &process_environment) {
+        Err(error) => return error.problem().to_string().into(),
+        Ok(loaded) => loaded,
+    };
+    let mut found =
+        Found { faults: loaded.warnings.iter().map(ToString::to_string).collect(), notes: Vec::new() };
+    let folder = &loaded.config.playbook_path;
+    for name in Routes::from_config(&loaded.config).playbooks() {
+        let Found { faults, notes } = match files::find_in(folder, name) {
+            Ok(path) => playbook(&path, Some(&loaded.config)),
+            Err(error) => format!("playbook {error} (in {})", folder.display()).into(),
+        };
+        found.faults.extend(faults);
+        found.notes.extend(notes);
+    }
+    found
 }
 
 /// The first thing in `config` that stops the start, with its key: for what did not come from a file alone.
@@ -91,32 +98,21 @@ fn config_of(named: &[&Path]) -> Option<Config> {
 }
 
 /// What is wrong with a playbook; also what a configuration that is known does not let it have.
-fn playbook(path: &Path, config: Option<&Config>) -> Vec<String> {
+fn playbook(path: &Path, config: Option<&Config>) -> Found {
     let shown = path.display();
     let default = Config::default();
     let roots = &config.unwrap_or(&default).media_roots;
-    match playbooks::read(path, roots, &playbooks::any_environment) {
-        Err(error) => vec![error],
-        Ok(playbook) => {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            let mut odd = playbooks::odd(&playbook, folder, roots);
-            odd.extend(config.iter().flat_map(|config| beyond::wishes(&playbook, config)));
-            odd.iter().map(|warning| format!("{shown}: {warning}")).collect()
-        }
-    }
-}
-
-/// Variables that a playbook names and this environment lacks. They are no fault of the file, and no fault is counted: they
-/// may be set where the server runs.
-fn missing_variables(path: &Path) -> Vec<String> {
-    let warnings = |environment: &dyn Fn(&str) -> Option<String>| {
-        let read = playbooks::read(path, &[], environment);
-        read.map(|playbook| playbook.warnings).unwrap_or_default()
+    let playbook = match playbooks::read(path, roots, &playbooks::any_environment) {
+        Err(error) => return error.into(),
+        Ok(playbook) => playbook,
     };
-    let of_any_machine = warnings(&playbooks::any_environment);
-    let mut here = warnings(&process_environment);
-    here.retain(|warning| !of_any_machine.contains(warning));
-    here.iter()
-        .map(|warning| format!("{}: {warning} (set it where the server runs)", path.display()))
-        .collect()
+    let mut odd = playbooks::odd(&playbook, path.parent().unwrap_or(Path::new(".")), roots);
+    odd.extend(config.iter().flat_map(|config| beyond::wishes(&playbook, config)));
+    let here = playbooks::read(path, roots, &process_environment).map(|here| here.warnings);
+    let lacking = here.unwrap_or_default().into_iter().filter(|warning| !playbook.warnings.contains(warning));
+    let note = |warning| format!("{shown}: {warning} (set it where the server runs)");
+    Found {
+        faults: odd.iter().map(|warning| format!("{shown}: {warning}")).collect(),
+        notes: lacking.map(note).collect(),
+    }
 }

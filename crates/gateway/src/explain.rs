@@ -25,11 +25,10 @@ const LAST: &str = "extra";
 /// # Errors
 /// A text that says what is missing, or that the output takes nothing. A reader that has seen enough is no error.
 pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String> {
-    let mut places = events::places(folder, id);
-    let first = places.next().unwrap_or_default();
-    let mut paths: Vec<PathBuf> = places.filter(|path| path.exists()).collect();
-    if paths.is_empty() || first.exists() {
-        paths.insert(0, first);
+    let mut paths: Vec<PathBuf> = events::places(folder, id).filter(|path| path.exists()).collect();
+    if paths.is_empty() {
+        // Its fault says where the log was looked for.
+        paths.extend(events::places(folder, id).next());
     }
     let mut faults = Vec::new();
     for path in &paths {
@@ -40,8 +39,8 @@ pub fn print(folder: &Path, id: &str, out: &mut impl Write) -> Result<(), String
                 continue;
             }
         };
-        let title = if paths.len() > 1 { format!("{}:", path.display()) } else { String::new() };
-        match time_line(&title, &lines, out) {
+        let title = Some(path.as_path()).filter(|_| paths.len() > 1);
+        match time_line(title, &lines, out) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written.map_err(|error| error.to_string())?,
         }
@@ -61,10 +60,10 @@ fn lines_of(path: &Path) -> Result<Vec<LogLine>, String> {
     Ok(lines)
 }
 
-/// The time line of one call.
-fn time_line(title: &str, lines: &[LogLine], out: &mut impl Write) -> io::Result<()> {
-    if !title.is_empty() {
-        writeln!(out, "{title}")?;
+/// The time line of one call, under the place of its log where that is to be told.
+fn time_line(title: Option<&Path>, lines: &[LogLine], out: &mut impl Write) -> io::Result<()> {
+    if let Some(path) = title {
+        writeln!(out, "{}:", path.display())?;
     }
     let began = lines.first().map(|line| line.timestamp).unwrap_or_default();
     for line in lines {

@@ -3,14 +3,15 @@
 //! Must not: hold rules of a call, of SIP or of sound; it joins the crates that do to sockets, files and the
 //! command line.
 //!
-//! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense; [`server`]
-//! starts and stops everything; [`app`] is what the doors share, with [`calls`] and [`ports`]; [`sip_io`] is the SIP
-//! door, with [`inbound`] and [`webhook`] to decide where a call goes, [`outbound`] to dial, [`originate`] to begin
-//! calls of our own, `media_names` for hosts in descriptions, [`accounts`] at registrars, [`policy`] for who may call
-//! and `sip_tls` for its certificate; [`http`] is the other door, with [`access`] for who may; [`playbooks`],
-//! [`parked`], [`library`], [`speech_cache`], [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of
-//! the world; [`files`] confines names; [`logging`] is the log. [`demo`] is a caller that phones the server,
-//! [`rehearse`] plays and talks with playbooks without a phone.
+//! Rooms in reading order: [`cli`] and [`config`] say what is wanted, [`check`] whether it makes sense, `beyond`
+//! whether it allows what a playbook wants; [`server`] starts and stops everything; [`app`] is what the doors share,
+//! with [`calls`] and [`ports`]; [`sip_io`] is the SIP door, with [`inbound`] and [`webhook`] to decide where a call
+//! goes, [`outbound`] to dial, [`originate`] to begin calls of our own, `media_names` for hosts in descriptions,
+//! [`accounts`] at registrars, [`policy`] for who may call, [`hourly`] for how often we do, and `sip_tls` for its
+//! certificate; [`http`] is the other door, with [`access`] for who may; [`playbooks`], [`parked`], [`library`],
+//! [`speech_cache`], [`egress`], [`mcp`], [`media_pass`] and [`sinks`] are what calls need of the world; [`files`]
+//! confines names; [`logging`] is the log. [`demo`] is a caller that phones the server, [`rehearse`] plays and talks
+//! with playbooks without a phone.
 #![forbid(unsafe_code)]
 
 pub mod access;

@@ -15,6 +15,7 @@ use crate::config::{Config, RegisterUser, Rewrite};
 use crate::hourly::Cap;
 use crate::ladder::Ladders;
 use crate::media_names::MediaNames;
+use crate::policy;
 use crate::ports::Ports;
 use crate::sip_io;
 
@@ -40,14 +41,9 @@ impl Lines {
         Lines { sip, ports, names, ladders, accounts, cap, config: Arc::new(config) }
     }
 
-    fn may_call(&self, callee: &str) -> bool {
-        let allowed = &self.config.sip.destinations;
-        allowed.is_empty() || allowed.iter().any(|pattern| pattern.0.is_match(callee))
-    }
-
     /// Whether `callee` may be called.
     fn check(&self, callee: &str) -> Result<(), Undialled> {
-        if self.may_call(callee) {
+        if policy::may_call(&self.config.sip, callee) {
             return Ok(());
         }
         tracing::warn!(?callee, "sip.destinations does not allow this call");

@@ -28,6 +28,11 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// Questions of a stranger in a second that are answered for ever.
 const ASKED: f64 = 1.0 / 3.0;
 
+/// Whether a call of ours may go to this URI.
+pub(crate) fn may_call(table: &SipTable, uri: &str) -> bool {
+    table.destinations.is_empty() || table.destinations.iter().any(|pattern| pattern.0.is_match(uri))
+}
+
 /// The rules of `[sip]` with what they have seen.
 #[derive(Debug)]
 pub struct Policy {

@@ -9,10 +9,10 @@
 //! Must not: open a socket or file, start a task, read a clock or the environment. What a model, a caller or a
 //! fetched page says is bounded before it is looked at, and never becomes a template or a number to dial.
 //!
-//! Reading order: [`playbook`] (what a file says), [`parse`] (how it is read), [`vars`] and [`template`],
-//! [`scanner`] with [`tags`] and [`sentence`] (from streamed text to speech and acts), [`history`],
-//! [`speech`] (what is being said and how much of it was heard), [`turn`] (whose turn it is),
-//! [`conversation`] (all of it together).
+//! Reading order: [`playbook`] (what a file says), [`parse`] (how it is read), [`vars`] and [`template`], [`thinking`],
+//! [`scanner`] with [`tags`], [`plain`] and [`sentence`] (from streamed text to speech and acts), [`history`],
+//! [`speech`] (what is being said and how much of it was heard), [`turn`] (whose turn it is), [`conversation`] (all of
+//! it together).
 #![forbid(unsafe_code)]
 
 pub mod collector;

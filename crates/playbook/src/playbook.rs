@@ -63,6 +63,8 @@ pub struct Playbook {
     /// Local files that it names, with their lines.
     pub(crate) files: Vec<(usize, String)>,
     pub(crate) named: Vec<Named>,
+    /// Lines of the keys that say what it wants of the world.
+    pub(crate) places: Vec<(&'static str, usize)>,
 }
 
 /// Something outside that the playbook calls by its name.
@@ -163,9 +165,12 @@ impl Playbook {
         self.named.iter().filter_map(warn).collect()
     }
 
-    /// What stands at a key of [`Playbook::unknown_names`] is of no use, for this reason: a warning with its line.
+    /// What stands at a key of [`Playbook::unknown_names`], at `mcp`, `posthook.url`, `tools` or `transfers` is of no use,
+    /// for this reason: a warning with its line.
     pub fn at(&self, key: &str, message: String) -> Warning {
-        let line = self.named.iter().find(|named| named.key == key).map_or(1, |named| named.line);
+        let named = self.named.iter().map(|named| (named.key, named.line));
+        let line =
+            named.chain(self.places.iter().copied()).find(|(own, _)| *own == key).map_or(1, |(_, line)| line);
         Warning { line, message, nearest: None }
     }
 

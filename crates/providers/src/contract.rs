@@ -80,7 +80,8 @@ pub enum Hearing {
 pub enum Heard {
     /// All words of the running utterance so far; a later one replaces it.
     Partial(Words),
-    /// The words of a finished utterance; without text where there were none in what was taken for speech.
+    /// The words of a finished utterance; without text where there were none in what was taken for speech. Each
+    /// [`Hearing::SpeechEnded`] is answered by one, or the recognizer counts as hung after some seconds.
     Final(Words),
 }
 

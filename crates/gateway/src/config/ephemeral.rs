@@ -1,5 +1,5 @@
-//! The ports that the system gives out by itself, and those of RTP beside them: whoever asks for any port could be given
-//! one that a call is about to take.
+//! The ports that the system gives out by itself, and those of RTP beside them: whoever asks for any port could be
+//! given one that a call is about to take.
 
 use super::Config;
 

@@ -1,8 +1,9 @@
 //! The configuration file: every key with its default, where a value is wrong, and what was meant.
 //!
-//! Reading order: this file and [`sections`] are the keys; [`words`] the values that are words or patterns;
-//! [`read`] goes from text to [`Config`]; [`check`] holds what a type cannot say, `machine` what is named on this
-//! machine; [`problem`] shows the line.
+//! Reading order: this file and [`sections`] are the keys; [`words`] the values that are words or patterns; [`read`]
+//! goes from text to [`Config`]; [`check`] holds what a type cannot say, `openness` which destinations say more than
+//! they mean, `machine` what is named on this machine, `ephemeral` which of its ports are for RTP; [`problem`] shows
+//! the line.
 
 pub mod check;
 pub(crate) mod ephemeral;

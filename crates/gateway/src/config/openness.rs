@@ -1,5 +1,5 @@
-//! Patterns of destinations that let through more than they name: a pattern is looked for anywhere in a URI, so one that
-//! names a host and does not say that it ends there fits `pbx.example.com.evil.example` too.
+//! Patterns of destinations that let through more than they name: a pattern is looked for anywhere in a URI, so one
+//! that names a host and does not say that it ends there fits `pbx.example.com.evil.example` too.
 
 use regex::Regex;
 

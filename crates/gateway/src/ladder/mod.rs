@@ -115,7 +115,7 @@ impl Ladders {
     pub fn succeed(&self, invite: &Invite) {
         let mut parts = invite.header("Replaces").unwrap_or_default().split(';').map(str::trim);
         let call_id = parts.next().unwrap_or_default();
-        let tag = parts.find_map(|part| part.strip_prefix("to-tag=")).unwrap_or_default();
+        let tag = parts.find_map(to_tag).unwrap_or_default();
         let table = self.table();
         let known = table.dialogs.get(call_id).into_iter().flatten();
         let call = known
@@ -265,6 +265,12 @@ pub(crate) fn without_secrets(bytes: &[u8], most: usize) -> String {
         kept.push('\n');
     }
     kept
+}
+
+/// The tag in a parameter `to-tag`, whose name is written in any case (RFC 3261 section 7.3.1).
+fn to_tag(parameter: &str) -> Option<&str> {
+    let (name, tag) = parameter.split_once('=')?;
+    name.trim().eq_ignore_ascii_case("to-tag").then(|| tag.trim())
 }
 
 #[cfg(test)]

@@ -57,6 +57,15 @@ async fn stands(rig: &Rig, state: &str) -> Value {
     timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("the account is not {state}"))
 }
 
+/// A server that answers with a playbook and trusts 127.0.0.1 alone.
+async fn trusting_this_host() -> Rig {
+    Rig::start_with(|config| {
+        answering(config);
+        config.sip.trusted = vec!["127.0.0.1".into()];
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_registered_with_sipp_told_and_taken_back_at_the_stop() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,11 +130,7 @@ fn invite(number: u32, from: &UdpSocket) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_strangers_is_silenced_and_a_trusted_peer_is_answered_meanwhile() {
-    let rig = Rig::start_with(|config| {
-        answering(config);
-        config.sip.trusted = vec!["127.0.0.1".into()];
-    })
-    .await;
+    let rig = trusting_this_host().await;
     std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
     let stranger = UdpSocket::bind("127.0.0.9:0").unwrap();
     let server = rig.server.sip_addr();
@@ -148,11 +153,7 @@ async fn a_flood_of_strangers_is_silenced_and_a_trusted_peer_is_answered_meanwhi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_from_many_addresses_who_acknowledge_nothing_leave_nothing_behind() {
-    let rig = Rig::start_with(|config| {
-        answering(config);
-        config.sip.trusted = vec!["127.0.0.1".into()];
-    })
-    .await;
+    let rig = trusting_this_host().await;
     std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
     let server = rig.server.sip_addr();
     // Few enough from each that none is silenced.
@@ -240,11 +241,7 @@ async fn no_more_legs_of_ours_begin_in_an_hour_than_the_cap_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scanners_that_ask_or_register_learn_nothing_and_are_silenced() {
-    let rig = Rig::start_with(|config| {
-        answering(config);
-        config.sip.trusted = vec!["127.0.0.1".into()];
-    })
-    .await;
+    let rig = trusting_this_host().await;
     let server = rig.server.sip_addr();
     let mut statuses = Vec::new();
     for (host, method) in [(9, "OPTIONS"), (10, "REGISTER")] {

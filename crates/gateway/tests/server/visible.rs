@@ -71,6 +71,7 @@ async fn the_messages_of_a_call_are_shown_while_it_goes_on_and_explained_after_i
     }
     let after: Value = serde_json::from_str(&rig.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap();
     assert_eq!(after["media"], media, "it can still be asked for");
+    assert!(after["quality"]["packets"].as_u64().is_some_and(|packets| packets > 0), "{after}");
     assert_eq!(rig.get("/api/v1/calls/nobody/sip").await.0, 404);
     rig.server.stop().await;
 }

@@ -211,16 +211,19 @@ impl Conversation {
         }
     }
 
-    /// No answer came of what the model did: an apology, and after several in a row a goodbye.
+    /// No answer came of what the model did.
     fn apologise(&mut self, now: CallTime, out: &mut Vec<Action>) {
         self.mistakes = 0;
+        let (phrase, after) = self.excuse();
+        self.say_fixed(now, &phrase, after, out);
+    }
+
+    /// What is said in place of an answer: an apology, and after several in a row a goodbye.
+    fn excuse(&mut self) -> (String, After) {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= MAX_FAILURES {
-            let goodbye = self.phrases.goodbye.clone();
-            self.say_fixed(now, &goodbye, After::hangup("no answer from the model"), out);
-        } else {
-            let apology = self.phrases.apology.clone();
-            self.say_fixed(now, &apology, After::default(), out);
+        match self.failures >= MAX_FAILURES {
+            true => (self.phrases.goodbye.clone(), After::hangup("no answer from the model")),
+            false => (self.phrases.apology.clone(), After::default()),
         }
     }
 
@@ -432,7 +435,6 @@ impl Conversation {
     }
 
     fn complete(&mut self, now: CallTime, out: &mut Vec<Action>) {
-        self.finish_thinking(out);
         let shape = self.reply.as_mut().map(|reply| std::mem::take(&mut reply.shape));
         if let Some(Shape::Json(text)) = shape {
             self.speak_json(&text, out);
@@ -454,18 +456,14 @@ impl Conversation {
     pub(super) fn fail(&mut self, now: CallTime, why: &str, out: &mut Vec<Action>) {
         out.push(Action::Note(Note::Trouble(format!("no answer from the model: {why}"))));
         self.drop_open_sentence(out);
-        self.failures = self.failures.saturating_add(1);
         self.question = None;
-        let give_up = self.failures >= MAX_FAILURES;
-        let mut text = self.render(&self.phrases.apology.clone(), out);
-        if give_up {
-            text = self.render(&self.phrases.goodbye.clone(), out);
-        }
+        let (phrase, after) = self.excuse();
+        let text = self.render(&phrase, out);
         let Some(reply) = &mut self.reply else { return };
         let turn = reply.turn;
         reply.generating = false;
         reply.counts = true;
-        reply.after = if give_up { After::hangup("no answer from the model") } else { After::default() };
+        reply.after = after;
         self.speech.say(turn, text.trim(), out);
         self.speech.close(out);
         self.settle(now, out);

@@ -76,14 +76,11 @@ impl Conversation {
             }
         } else if filler && self.cut.as_ref().is_some_and(|cut| !(cut.asks && self.start.is_assent(&words))) {
             self.resume(now, out);
-        } else if self.is_answering_unheard() {
-            if filler {
-            } else if !self.may_replace() {
-                self.keep_waiting(words.text, out);
-            } else {
-                self.stop_reply(out);
-                self.answer(now, &words.text, out);
-            }
+        } else if self.is_answering_unheard() && filler {
+            // "Mm-hm" to an answer that is on its way.
+        } else if self.is_answering_unheard() && self.may_replace() {
+            self.stop_reply(out);
+            self.answer(now, &words.text, out);
         } else if self.reply.is_some() {
             self.keep_waiting(words.text, out);
         } else if filler && (!self.fetches.is_empty() || self.collector.is_some()) {

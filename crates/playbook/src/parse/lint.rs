@@ -35,6 +35,7 @@ pub(super) fn check(playbook: &mut Playbook, yaml: &Yaml, markdown: &str) -> Res
     values::check(playbook, yaml, &mut found);
     let (files, named) = (files(playbook, yaml, &all_tags), values::named(playbook, yaml));
     (playbook.files, playbook.named) = (files, named);
+    playbook.places = values::WISHES.iter().map(|key| (*key, yaml.line_of(key))).collect();
     if let Some(llm) = &playbook.llm {
         for feature in llm.features.iter().flatten() {
             if !FEATURES.iter().any(|(name, _)| name == feature) {

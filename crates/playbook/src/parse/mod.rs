@@ -72,6 +72,7 @@ pub(crate) fn playbook(markdown: &str, env: Env<'_>) -> Result<Playbook, Playboo
         phrases: front.phrases(),
         files: Vec::new(),
         named: Vec::new(),
+        places: Vec::new(),
         tools: tools::read(&front, &yaml)?,
         llm: front.llm.clone(),
         allowed,

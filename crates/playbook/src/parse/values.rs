@@ -19,6 +19,8 @@ pub(super) const NO_ADDRESS: &str = "is no http or https address";
 /// Largest compiled pattern for a header, in bytes: as large as a call compiles.
 const MAX_PATTERN: usize = 1024 * 1024;
 
+/// Keys that say what a playbook wants of the world, which a configuration may forbid.
+pub(super) const WISHES: [&str; 4] = ["mcp", "posthook.url", "tools", "transfers"];
 /// The agent asks no one sooner: a shorter span was meant in seconds.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(500);
 /// No tool takes longer while a caller waits, and no call either: longer spans were meant in milliseconds.

@@ -365,8 +365,11 @@ impl Driver {
         for _ in 0..TRIES {
             let Err(error) = self.socket.try_send_to(bytes, address) else { return true };
             tracing::debug!(%to, %error, "send on the SIP socket");
-            // The kernel tells here of an earlier datagram, to whomever that went, and this one has not left.
-            hopeless = !self.hear_network() && is_hopeless(error.kind());
+            // The kernel may tell here of an earlier datagram, to whomever that went, and this one has not left.
+            if !self.hear_network() {
+                hopeless = is_hopeless(error.kind());
+                break;
+            }
         }
         self.unsent += 1;
         !hopeless && self.reach.covers(to)

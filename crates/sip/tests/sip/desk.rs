@@ -83,15 +83,22 @@ impl Desk {
     /// A phone whose call is answered and acknowledged.
     pub(crate) fn call(&mut self) -> (Phone, DialogId) {
         let mut phone = Phone::new("c1");
+        let (dialog, _) = self.call_of(&mut phone);
+        (phone, dialog)
+    }
+
+    /// The same with a phone that has lines of its own in its INVITE; the 200 too.
+    pub(crate) fn call_of(&mut self, phone: &mut Phone) -> (DialogId, String) {
         let invite = phone.request("INVITE", SDP);
         self.hear(invite);
         let dialog = self.dialog();
         self.endpoint.answer(self.now, dialog, SDP, &[]).unwrap();
         let answer = self.sent().remove(0).1;
         phone.learn(&answer);
+        phone.extra = String::new();
         let ack = phone.ack("");
         self.hear(ack);
-        (phone, dialog)
+        (dialog, answer)
     }
 
     fn drain(&mut self) {

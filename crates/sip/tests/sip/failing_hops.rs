@@ -32,13 +32,7 @@ fn named_call(desk: &mut Desk, number: u8, addresses: &[&str], lines: &str) -> (
     let mut phone = Phone::new(&format!("c{number}"));
     phone.contact = "<sip:alice@phone.example>".into();
     phone.extra = lines.into();
-    desk.hear(phone.request("INVITE", SDP));
-    let dialog = desk.dialog();
-    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
-    let answer = desk.sent().remove(0).1;
-    phone.learn(&answer);
-    phone.extra = String::new();
-    desk.hear(phone.ack(""));
+    let (dialog, _) = desk.call_of(&mut phone);
     // The name is looked up with the first request.
     info(desk, dialog);
     desk.endpoint.located(desk.now, NAME, addresses.iter().map(|at| hop(at)).collect());

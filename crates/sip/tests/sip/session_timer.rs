@@ -14,13 +14,7 @@ use crate::world::{CALLEE, CALLER, World};
 fn invited(desk: &mut Desk, lines: &str) -> (Phone, String) {
     let mut phone = Phone::new("c1");
     phone.extra = lines.into();
-    desk.hear(phone.request("INVITE", SDP));
-    let dialog = desk.dialog();
-    desk.endpoint.answer(desk.now, dialog, SDP, &[]).unwrap();
-    let answer = desk.sent().remove(0).1;
-    phone.learn(&answer);
-    phone.extra = String::new();
-    desk.hear(phone.ack(""));
+    let (_, answer) = desk.call_of(&mut phone);
     (phone, answer)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::{Outbound, Refer, SipError, SipEvent};
+use sip::{DialogId, Outbound, Refer, SipError, SipEvent};
 
 use crate::cancel::{respond, tagged};
 use crate::desk::{Desk, PHONE, Phone, SDP, header};
@@ -14,6 +14,15 @@ fn to(target: &str) -> Refer {
 }
 
 /// What the side has heard of its transfer.
+/// An answered call whose callee has asked the caller to call someone else.
+fn asked() -> (World, DialogId, DialogId) {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
+    world.run(Duration::from_millis(100));
+    (world, caller, callee)
+}
+
 fn heard(world: &World, side: usize) -> Vec<String> {
     world.story(side).into_iter().filter_map(|e| e.strip_prefix("Transfer ").map(str::to_owned)).collect()
 }
@@ -90,10 +99,7 @@ fn a_peer_that_hangs_up_first_may_still_tell_how_its_transfer_ends() {
         (Some(486), "Failed { code: 486"),
         (None, "Failed { code: 408"),
     ] {
-        let mut world = World::new();
-        let (caller, callee) = world.answered_call();
-        world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
-        world.run(Duration::from_millis(100));
+        let (mut world, caller, callee) = asked();
         world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
         world.run(Duration::from_millis(100));
         world.ends[CALLER].bye(world.now, caller, &[("Reason".into(), "SIP;cause=200".into())]).unwrap();
@@ -129,10 +135,7 @@ fn a_peer_that_hangs_up_first_may_still_tell_how_its_transfer_ends() {
 
 #[test]
 fn a_call_is_not_waited_for_whose_owner_hangs_up_behind_the_peer() {
-    let mut world = World::new();
-    let (caller, callee) = world.answered_call();
-    world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
-    world.run(Duration::from_millis(100));
+    let (mut world, caller, callee) = asked();
     world.ends[CALLER].bye(world.now, caller, &[]).unwrap();
     world.run(Duration::from_millis(100));
     assert_eq!(world.story(CALLER)[2..], ["Ended LocalBye"]);
@@ -148,10 +151,7 @@ fn a_call_is_not_waited_for_whose_owner_hangs_up_behind_the_peer() {
 #[test]
 fn who_has_sent_us_on_and_hung_up_is_told_the_end_of_its_transfer() {
     for told in [true, false] {
-        let mut world = World::new();
-        let (caller, callee) = world.answered_call();
-        world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
-        world.run(Duration::from_millis(100));
+        let (mut world, caller, callee) = asked();
         world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
         world.run(Duration::from_millis(100));
         world.ends[CALLEE].bye(world.now, callee, &[]).unwrap();
@@ -172,10 +172,7 @@ fn who_has_sent_us_on_and_hung_up_is_told_the_end_of_its_transfer() {
 
 #[test]
 fn a_request_for_a_transfer_that_nobody_has_answered_is_answered_before_the_end() {
-    let mut world = World::new();
-    let (_, callee) = world.answered_call();
-    world.ends[CALLEE].refer(world.now, callee, &to("sip:carol@192.0.2.3")).unwrap();
-    world.run(Duration::from_millis(100));
+    let (mut world, _, callee) = asked();
     world.ends[CALLEE].bye(world.now, callee, &[]).unwrap();
     world.run(Duration::from_millis(100));
     assert_eq!(world.sent_ms(CALLER, "SIP/2.0 487").len(), 1);
