@@ -8,6 +8,7 @@ use protocol::{CallTime, redact};
 
 use crate::core::Core;
 use crate::end::End;
+use crate::legs::Particulars;
 
 /// Lines and turns that are kept; a call of a day has fewer.
 const MOST: usize = 10_000;
@@ -38,8 +39,8 @@ pub(crate) struct Draft {
     pub(crate) quality: Option<Quality>,
     /// And the second party's.
     pub(crate) second_quality: Option<Quality>,
-    /// Where the last redirection of a party leads.
-    pub(crate) moved_to: Vec<String>,
+    /// What the last party that refused has said of it.
+    pub(crate) refused: Particulars,
     /// Sound has told everything.
     pub(crate) sound_settled: bool,
 }
@@ -87,6 +88,20 @@ impl Draft {
             self.lines.push(Line { speaker, text, at: at.as_ms(), interrupted });
         }
     }
+}
+
+/// What was said about an end, and by a party that refused.
+pub(crate) fn said(end: &End, refused: Particulars) -> Option<HangupMessage> {
+    let Particulars { contacts, cause, warning, retry_after } = refused;
+    end.message.as_deref().map(|reason| HangupMessage {
+        code: end.status,
+        reason: Some(redact::text(reason).into_owned()),
+        target: end.initiator.map(|who| who.as_str().to_owned()),
+        contacts,
+        cause,
+        warning,
+        retry_after,
+    })
 }
 
 impl Core {
@@ -147,12 +162,7 @@ impl Core {
         let clock = self.facts.clock;
         // What the agent said is known when it ends, and told by when it began.
         self.draft.lines.sort_by_key(|line| line.at);
-        let said = end.message.clone().map(|reason| HangupMessage {
-            code: end.status,
-            reason: Some(redact::text(&reason).into_owned()),
-            target: end.initiator.map(|who| who.as_str().to_owned()),
-            contacts: std::mem::take(&mut self.draft.moved_to),
-        });
+        let said = said(end, std::mem::take(&mut self.draft.refused));
         let mut referred = self.draft.referred.take();
         if let Some(record) = &mut referred {
             record.quality = self.draft.second_quality;

@@ -29,18 +29,7 @@ pub enum Event {
         refer: Option<bool>,
     },
     /// The call was refused.
-    Reject {
-        track_id: String,
-        timestamp: u64,
-        reason: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        code: Option<u16>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        refer: Option<bool>,
-        /// Where a redirection (`code` 300 to 399) leads, best first: at most 8 URIs. It is not followed.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        contacts: Vec<String>,
-    },
+    Reject(Box<RejectEvent>),
     /// The callee rings. `early_media`: the provisional answer carried SDP.
     Ringing {
         track_id: String,
@@ -318,6 +307,36 @@ pub struct Transcript {
     /// The vendor's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
+}
+
+/// Fields of `reject`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectEvent {
+    /// The call's id, or `server-side-track` for a second party.
+    pub track_id: String,
+    /// Unix ms.
+    pub timestamp: u64,
+    /// In words.
+    pub reason: String,
+    /// SIP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// It was a second party who refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refer: Option<bool>,
+    /// Where a redirection (`code` 300 to 399) leads, best first: at most 8 URIs. It is not followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<String>,
+    /// What the refusal says in `Reason` (RFC 3326), such as `Q.850;cause=17;text="User busy"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What it says in `Warning` (RFC 3261), such as `370 pbx "Insufficient bandwidth"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// After how many seconds it may be tried again (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
 }
 
 /// Fields of `hangup`. Times are RFC 3339.

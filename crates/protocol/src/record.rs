@@ -127,10 +127,11 @@ pub struct TalkRecord {
 
 /// What a peer said about the end of a call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct HangupMessage {
     /// SIP status.
     pub code: u16,
-    /// Its text.
+    /// Its text; of a BYE or CANCEL what it says in `Reason` (RFC 3326).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Who said it.
@@ -139,6 +140,15 @@ pub struct HangupMessage {
     /// Where a redirection (`code` 300 to 399) leads: at most 8 URIs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contacts: Vec<String>,
+    /// What a refusal says in `Reason` (RFC 3326), such as `Q.850;cause=17;text="User busy"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What it says in `Warning` (RFC 3261).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// After how many seconds it may be tried again (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
 }
 
 /// A recording of a call.

@@ -141,8 +141,8 @@ pub enum SipEvent {
     Canceled {
         /// The dialog.
         dialog: DialogId,
-        /// The `Reason` of the CANCEL (RFC 3326): that another phone has taken the call, for one.
-        reason: Option<String>,
+        /// Header lines of the CANCEL; its `Reason` (RFC 3326) may say that another phone has taken the call.
+        headers: HeaderList,
     },
     /// The 200 that waited for the PRACK of early media ([`Answering::Waits`](crate::Answering::Waits)) has gone out.
     AnswerSent {

@@ -3,7 +3,7 @@
 use call::core::Effect;
 use call::legs::{LegId, LegRequest};
 use call::setup::Rules;
-use protocol::event::{Event, Holder};
+use protocol::event::{Event, Holder, RejectEvent};
 use protocol::record::{CallRecord, Quality};
 use providers::RealtimeInput;
 
@@ -127,7 +127,8 @@ fn event(event: &Event) -> Option<String> {
     Some(match event {
         Event::Incoming { caller, callee, .. } => format!("incoming from {caller} to {callee}"),
         Event::Answer { .. } => "answer".into(),
-        Event::Reject { reason, code, contacts, .. } => {
+        Event::Reject(told) => {
+            let RejectEvent { reason, code, contacts, .. } = &**told;
             let to = if contacts.is_empty() { String::new() } else { format!(" to {}", contacts.join(" ")) };
             format!("reject {} {reason}{to}", code.unwrap_or(0))
         }

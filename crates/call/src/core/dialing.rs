@@ -189,15 +189,8 @@ impl Core {
     }
 
     fn tell_refused(&mut self, now: CallTime, code: u16, reason: &str) {
-        let event = Event::Reject {
-            track_id: self.facts.id.clone(),
-            timestamp: self.unix_ms(now),
-            reason: reason.to_owned(),
-            code: Some(code),
-            refer: Some(false),
-            contacts: self.draft.moved_to.clone(),
-        };
-        self.emit(event);
+        let particulars = self.draft.refused.clone();
+        self.tell_reject(now, (code, reason), (false, particulars));
     }
 
     fn end_undialled(&mut self, now: CallTime, code: u16, reason: &str) {

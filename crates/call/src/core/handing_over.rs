@@ -11,7 +11,7 @@ use protocol::{CallTime, HangupReason};
 use super::recording::Recording;
 use super::{Core, State};
 use crate::end::End;
-use crate::legs::{LegId, LegRequest, Login, TransferOut};
+use crate::legs::{LegId, LegRequest, Login, Particulars, TransferOut};
 use crate::media::order::ToMedia;
 
 /// A transfer that the far end was asked for.
@@ -84,13 +84,7 @@ impl Core {
             }
             TransferState::Failed => {
                 let afterwards = self.handover.take().and_then(|handover| handover.afterwards);
-                let track_id = self.facts.rules.server_track.clone();
-                let timestamp = self.unix_ms(now);
-                let (said, refer) = (reason.to_owned(), Some(true));
-                let (code_told, contacts) = (Some(code), Vec::new());
-                let event =
-                    Event::Reject { track_id, timestamp, reason: said, code: code_told, refer, contacts };
-                self.emit(event);
+                self.tell_reject(now, (code, reason), (true, Particulars::default()));
                 self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
                 match self.parted {
                     Some(_) => self.finish(now),

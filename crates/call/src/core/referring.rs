@@ -20,8 +20,9 @@ use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::failure::Failure;
 use crate::legs::sip_media::SipMedia;
-use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, Unsendable};
+use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, Particulars, Unsendable};
 use crate::media::order::{Start, ToMedia, UtteranceId, Way};
+use crate::record::said;
 use crate::setup::{Dial, Undialled};
 
 /// How long the second party may let it ring where `timeout` says nothing.
@@ -74,7 +75,7 @@ impl Referred {
 struct Untold {
     failure: Failure,
     reason: String,
-    contacts: Vec<String>,
+    particulars: Particulars,
 }
 
 /// What the caller hears while the second party is dialled.
@@ -196,8 +197,8 @@ impl Core {
             {
                 self.refer_failed(now, 408, TIMEOUT);
             }
-            LegEvent::Refused { code, reason, contacts } => {
-                self.draft.moved_to = contacts;
+            LegEvent::Refused { code, reason, particulars } => {
+                self.draft.refused = particulars;
                 self.refer_failed(now, code, &reason);
             }
             LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
@@ -448,6 +449,7 @@ impl Core {
 
     /// The same, because of what the command has in `field`.
     fn refer_failed_by(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
+        let particulars = std::mem::take(&mut self.draft.refused);
         let Some(referred) = self.referred.as_ref().filter(|referred| referred.failed.is_none()) else {
             return;
         };
@@ -455,10 +457,9 @@ impl Core {
         self.let_go_of_second();
         self.stop_music(now);
         self.deadlines.drop_where(|due| matches!(due, Due::Refer));
-        let contacts = std::mem::take(&mut self.draft.moved_to);
         let failure = Failure { code, field: field.to_owned(), why };
         let Some(referred) = &mut self.referred else { return };
-        referred.failed = Some(Untold { failure, reason: reason.to_owned(), contacts });
+        referred.failed = Some(Untold { failure, reason: reason.to_owned(), particulars });
         if referred.music.playing.is_none() {
             self.tell_refer_failed(now);
         }
@@ -467,13 +468,11 @@ impl Core {
     /// Tells how it has failed, behind the end of the music as an answer is told.
     fn tell_refer_failed(&mut self, now: CallTime) {
         let Some(mut referred) = self.referred.take() else { return };
-        let Some(Untold { failure, reason, contacts }) = referred.failed.take() else { return };
-        let (track_id, timestamp) = (self.facts.rules.server_track.clone(), self.unix_ms(now));
-        let (code, said) = (failure.code, reason.clone());
-        let refer = Some(true);
-        self.emit(Event::Reject { track_id, timestamp, reason: said, code: Some(code), refer, contacts });
+        let Some(Untold { failure, reason, particulars }) = referred.failed.take() else { return };
+        let code = failure.code;
+        self.tell_reject(now, (code, &reason), (true, particulars.clone()));
         self.fail(now, "command", &failure);
-        self.keep_record(now, &referred, &End::new(reason_of(code), code).because(reason));
+        self.keep_record(now, &referred, (&End::new(reason_of(code), code).because(reason), particulars));
         if referred.resume_asr {
             self.listen(now);
         }
@@ -533,11 +532,11 @@ impl Core {
             refer: Some(true),
         };
         self.emit(Event::Hangup(Box::new(hangup)));
-        self.keep_record(now, referred, end);
+        self.keep_record(now, referred, (end, Particulars::default()));
     }
 
     /// The second party's part of the call record; of several the last one stands.
-    fn keep_record(&mut self, now: CallTime, referred: &Referred, end: &End) {
+    fn keep_record(&mut self, now: CallTime, referred: &Referred, (end, refused): (&End, Particulars)) {
         let clock = self.facts.clock;
         let call_id = referred.option.call_id.clone();
         self.draft.referred = Some(Box::new(CallRecord {
@@ -553,6 +552,7 @@ impl Core {
             extras: Some(Extra::from([("reference".to_owned(), self.facts.reference.clone().into())])),
             status_code: end.status,
             hangup_reason: Some(end.reason.clone()),
+            hangup_messages: said(end, refused).into_iter().collect(),
             ..self.empty_record()
         }));
     }

@@ -113,8 +113,8 @@ impl Core {
         match event {
             LegEvent::Ringing { code, sdp } => self.callee_rings(now, code, sdp.as_deref()),
             LegEvent::Answered { sdp } => self.callee_answers(now, sdp.as_deref()),
-            LegEvent::Refused { code, reason, contacts } => {
-                self.draft.moved_to = contacts;
+            LegEvent::Refused { code, reason, particulars } => {
+                self.draft.refused = particulars;
                 self.dial_failed(now, code, &reason);
             }
             LegEvent::AnswerSent => self.answered_sip(now),

@@ -8,6 +8,7 @@ use protocol::option::ExtractHeader;
 use protocol::{CallTime, Command, Extra, Headers, redact};
 
 use super::{Core, Effect, ToolCall};
+use crate::legs::Particulars;
 use crate::legs::sip::sendable;
 use crate::setup::Afterwards;
 
@@ -74,11 +75,9 @@ impl Core {
     fn transfer_of_playbook(&mut self, now: CallTime, refer: Refer) {
         let Err(failure) = self.begin_refer(now, refer) else { return };
         self.fail(now, "command", &failure);
-        let track_id = self.facts.rules.server_track.clone();
-        let (timestamp, reason) = (self.unix_ms(now), failure.to_string());
-        let (code, refer, contacts) = (Some(failure.code), Some(true), Vec::new());
-        let event = Event::Reject { track_id, timestamp, reason, code, refer, contacts };
-        self.tell(playbook::Input::Call(event));
+        let why = failure.to_string();
+        let event = self.reject_event(now, (failure.code, &why), (true, Particulars::default()));
+        self.tell(playbook::Input::Call(Event::Reject(Box::new(event))));
     }
 
     /// The report that the playbook wants of the call.

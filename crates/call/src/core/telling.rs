@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use protocol::event::Event;
+use protocol::event::{Event, RejectEvent};
 use protocol::{CallTime, Extra, redact};
 
 use super::Core;
 use crate::failure::Failure;
+use crate::legs::Particulars;
 
 /// Unknown keys that are told in one call.
 const MOST_COMPLAINTS: usize = 32;
@@ -34,6 +35,39 @@ impl Core {
             field: field.map(|field| redact::text(field).into_owned()),
         };
         self.emit(event);
+    }
+
+    /// Tells that a party has refused, or could not be called.
+    pub(crate) fn tell_reject(
+        &mut self,
+        now: CallTime,
+        (code, reason): (u16, &str),
+        (refer, particulars): (bool, Particulars),
+    ) {
+        let event = self.reject_event(now, (code, reason), (refer, particulars));
+        self.emit(Event::Reject(Box::new(event)));
+    }
+
+    /// The event that tells it; `refer` where it is the second party.
+    pub(super) fn reject_event(
+        &self,
+        now: CallTime,
+        (code, reason): (u16, &str),
+        (refer, particulars): (bool, Particulars),
+    ) -> RejectEvent {
+        let Particulars { contacts, cause, warning, retry_after } = particulars;
+        let track_id = if refer { &self.facts.rules.server_track } else { &self.facts.id };
+        RejectEvent {
+            track_id: track_id.clone(),
+            timestamp: self.unix_ms(now),
+            reason: reason.to_owned(),
+            code: Some(code),
+            refer: Some(refer),
+            contacts,
+            cause,
+            warning,
+            retry_after,
+        }
     }
 
     /// A key of a client's command that nobody reads.

@@ -1,6 +1,7 @@
 //! A party's connection: its signalling. Its packets go to Media.
 
 pub mod hosts;
+mod said;
 pub mod sip;
 pub mod sip_media;
 pub mod unsignalled;
@@ -13,6 +14,7 @@ use protocol::event::TransferState;
 use protocol::option::SipOption;
 use protocol::{Headers, Secret};
 use rtp::sdp::SdpError;
+pub use said::Particulars;
 
 /// Names a leg within its call. The main leg is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,8 +99,8 @@ pub enum LegEvent {
         code: u16,
         /// In words.
         reason: String,
-        /// Where a redirection (300 to 399) leads.
-        contacts: Vec<String>,
+        /// What else it says.
+        particulars: Particulars,
     },
     /// The far end wants to send us on to someone else. Answered with [`LegRequest::AnswerTransfer`].
     TransferRequested(TransferIn),

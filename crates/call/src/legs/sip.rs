@@ -16,9 +16,10 @@ use sip::{
 use tokio::sync::mpsc;
 
 use super::hosts::{Hosts, Names};
+use super::said::reason;
 use super::{
-    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, Objection, TransferIn, TransferOut,
-    Unsendable, Warning,
+    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, Objection, Particulars, TransferIn,
+    TransferOut, Unsendable, Warning,
 };
 
 /// Retry-After of a 503, in seconds.
@@ -133,7 +134,7 @@ impl SipLeg {
     fn event(&mut self, event: SipEvent) -> Option<LegEvent> {
         self.over |= event.is_last();
         match event {
-            SipEvent::Canceled { reason, .. } => Some(LegEvent::Canceled { message: reason }),
+            SipEvent::Canceled { headers, .. } => Some(LegEvent::Canceled { message: reason(&headers) }),
             SipEvent::AnswerSent { .. } => Some(LegEvent::AnswerSent),
             SipEvent::Established { sdp, .. } => Some(LegEvent::Established { sdp }),
             SipEvent::AckTimeout { .. } => Some(LegEvent::Unconfirmed),
@@ -146,10 +147,10 @@ impl SipLeg {
                 sip::info_digit(&content_type, &body).map(|(digit, _)| LegEvent::Digit(digit))
             }
             SipEvent::Responded { code, .. } => Some(LegEvent::DigitAnswered { code }),
-            SipEvent::Left { headers, .. } => Some(LegEvent::Left { message: reason(headers) }),
+            SipEvent::Left { headers, .. } => Some(LegEvent::Left { message: reason(&headers) }),
             SipEvent::Ended { cause: EndCause::PrackTimeout, .. } => Some(LegEvent::Unreached),
             SipEvent::Ended { headers, cause, .. } => {
-                let message = reason(headers).or_else(|| words_for(cause).map(str::to_owned));
+                let message = reason(&headers).or_else(|| words_for(cause).map(str::to_owned));
                 Some(LegEvent::Ended { remote: cause == EndCause::Bye, message })
             }
             SipEvent::Provisional { code, fork, sdp, .. } => {
@@ -159,12 +160,12 @@ impl SipLeg {
             SipEvent::Answered { fork, sdp, .. } => {
                 Some(LegEvent::Answered { sdp: sdp.or_else(|| self.early.take(&fork)) })
             }
-            SipEvent::Rejected { code, reason, contacts, .. } => {
-                Some(LegEvent::Refused { code, reason, contacts })
+            SipEvent::Rejected { code, reason, contacts, headers, .. } => {
+                Some(LegEvent::Refused { code, reason, particulars: Particulars::of(&headers, contacts) })
             }
             SipEvent::Failed { why, .. } => {
                 let (code, reason) = (status_of(why), why.to_string());
-                Some(LegEvent::Refused { code, reason, contacts: Vec::new() })
+                Some(LegEvent::Refused { code, reason, particulars: Particulars::default() })
             }
             SipEvent::TransferRequested { to, referred_by, replaces, .. } => {
                 Some(LegEvent::TransferRequested(TransferIn { to, referred_by, replaces }))
@@ -336,13 +337,6 @@ impl Leg for SipLeg {
     }
 }
 
-/// Why the far end has ended a call (RFC 3326).
-fn reason(headers: Vec<(String, String)>) -> Option<String> {
-    let rows = headers.into_iter().filter(|(name, _)| name.eq_ignore_ascii_case("reason"));
-    let rows: Vec<String> = rows.map(|(_, value)| value).collect();
-    (!rows.is_empty()).then(|| rows.join(", "))
-}
-
 /// The description in an event.
 fn description(event: &mut SipEvent) -> Option<&mut String> {
     match event {
@@ -453,14 +447,6 @@ mod tests {
         }
         assert_eq!(early.0.len(), MOST_FORKS);
         assert_eq!(early.take("99").as_deref(), Some("x"));
-    }
-
-    #[test]
-    fn every_reason_of_an_end_is_told() {
-        let row = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let two = vec![row("Reason", "Q.850;cause=16"), row("X", "1"), row("reason", "SIP;cause=200")];
-        assert_eq!(reason(two).as_deref(), Some("Q.850;cause=16, SIP;cause=200"));
-        assert_eq!(reason(vec![row("X", "1")]), None);
     }
 
     #[test]

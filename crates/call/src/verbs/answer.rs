@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use protocol::CallTime;
 use protocol::command::{Invite, Reject, Ringing};
-use protocol::event::Event;
 use protocol::option::Over;
 use protocol::rest::CallKind;
 
 use crate::core::{Core, State};
 use crate::end::End;
+use crate::legs::Particulars;
 
 /// Status of a `reject` without code.
 const DECLINE: u16 = 603;
@@ -45,15 +45,7 @@ impl Core {
                 409,
             );
         }
-        let event = Event::Reject {
-            track_id: self.facts.id.clone(),
-            timestamp: self.unix_ms(now),
-            reason: "no pending call".into(),
-            code: Some(486),
-            refer: Some(false),
-            contacts: Vec::new(),
-        };
-        self.emit(event);
+        self.tell_reject(now, (486, "no pending call"), (false, Particulars::default()));
         self.error(now, "accept", "no pending call", 486);
         self.end(now, End::new(protocol::HangupReason::Failed, 486).because("no pending call"));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
-use protocol::event::HangupEvent;
+use protocol::event::{HangupEvent, RejectEvent};
 use protocol::{Command, Event, HangupReason};
 
 use tokio::time::timeout;
@@ -87,14 +87,14 @@ fn answer(text: &str, id: &str) -> (Vec<Event>, bool) {
 }
 
 fn reject(id: &str, code: u16, reason: &str) -> Event {
-    Event::Reject {
+    Event::Reject(Box::new(RejectEvent {
         track_id: id.into(),
         timestamp: app::now_ms(),
         reason: reason.into(),
         code: Some(code),
         refer: Some(false),
-        contacts: Vec::new(),
-    }
+        ..RejectEvent::default()
+    }))
 }
 
 fn hangup(id: &str) -> Event {

@@ -48,6 +48,7 @@ mod programs;
 mod raw_phone;
 mod read_only;
 mod recordings;
+mod refusals;
 mod rehearse;
 mod requests;
 mod rest;

@@ -41,7 +41,7 @@ impl Conversation {
                 }
             }
             Event::Hold { on_hold, .. } => self.hold(now, on_hold),
-            Event::Reject { refer: Some(true), reason, .. } => self.transfer_failed(now, &reason, out),
+            Event::Reject(told) if told.refer == Some(true) => self.transfer_failed(now, &told.reason, out),
             Event::Hangup(hangup) => self.ended(now, hangup.refer == Some(true), out),
             _ => {}
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use protocol::Event;
 use protocol::chat::{Ask, Message, ModelOutput, Role, TurnId, Usage};
+use protocol::event::RejectEvent;
 use protocol::read::shown;
 use regex::RegexBuilder;
 use serde_json::Value;
@@ -131,10 +132,9 @@ impl<'a> Rehearsal<'a> {
                 Ok(())
             }
             Step::Refused(reason) => {
-                let (now, track_id, reason) = (self.stage.now_ms(), String::new(), reason.clone());
-                let (refer, contacts) = (Some(true), Vec::new());
-                let refused = Event::Reject { track_id, timestamp: 0, reason, code: None, refer, contacts };
-                self.stage.later(now, Input::Call(refused));
+                let (now, reason) = (self.stage.now_ms(), reason.clone());
+                let refused = RejectEvent { reason, refer: Some(true), ..RejectEvent::default() };
+                self.stage.later(now, Input::Call(Event::Reject(Box::new(refused))));
                 self.pass(STEP_MS);
                 Ok(())
             }

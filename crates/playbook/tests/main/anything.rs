@@ -5,7 +5,7 @@ use std::sync::Arc;
 use playbook::{Action, Conversation, Ended, Input, Playbook, Vars};
 use proptest::prelude::*;
 use protocol::chat::{ModelOutput, Role, TurnId, Usage};
-use protocol::event::Transcript;
+use protocol::event::{RejectEvent, Transcript};
 use protocol::{CallTime, Command, Event};
 
 const PLAYBOOK: &str = r#"---
@@ -115,8 +115,9 @@ impl Call {
             Step::Fetched => Input::Fetched { id: self.fetch, body: Ok("42".into()) },
             Step::Hold(on_hold) => Input::Call(Event::Hold { track_id, timestamp, on_hold, by: None }),
             Step::Refused => {
-                let (reason, code, refer, contacts) = ("busy".into(), None, Some(true), Vec::new());
-                Input::Call(Event::Reject { track_id, timestamp, reason, code, refer, contacts })
+                let (reason, refer) = ("busy".into(), Some(true));
+                let refused = RejectEvent { track_id, timestamp, reason, refer, ..RejectEvent::default() };
+                Input::Call(Event::Reject(Box::new(refused)))
             }
         }
     }

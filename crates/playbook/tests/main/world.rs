@@ -8,7 +8,7 @@ use playbook::rehearsal::{STEP_MS, Seen, Stage};
 use playbook::{BuiltIns, Input, Note, Playbook, Vars};
 use protocol::Event;
 use protocol::chat::{Ask, ModelOutput, Role, TurnId, Usage};
-use protocol::event::Transcript;
+use protocol::event::{RejectEvent, Transcript};
 
 pub(crate) struct World {
     stage: Stage,
@@ -157,10 +157,8 @@ impl World {
             "fetch brings" => self.stage.later(now, Input::Fetched { id: self.fetch, body: Ok(text) }),
             "fetch fails" => self.stage.later(now, Input::Fetched { id: self.fetch, body: Err(text) }),
             "transfer fails" => {
-                let (track_id, refer, contacts) = (String::new(), Some(true), Vec::new());
-                let refused =
-                    Event::Reject { track_id, timestamp: 0, reason: text, code: None, refer, contacts };
-                self.stage.later(now, Input::Call(refused));
+                let refused = RejectEvent { reason: text, refer: Some(true), ..RejectEvent::default() };
+                self.stage.later(now, Input::Call(Event::Reject(Box::new(refused))));
             }
             "caller hangs up" => self.stage.caller_hangs_up(now),
             "the end" => {}

@@ -246,7 +246,7 @@ impl Endpoint {
             let tag = found.path.local_tag.clone();
             self.refuse_invite(now, tx, &tag, &Rejection::new(487));
             self.forget_dialog(dialog);
-            self.wire.tell(SipEvent::Canceled { dialog, reason: None });
+            self.wire.tell(SipEvent::Canceled { dialog, headers: Vec::new() });
         }
     }
 

@@ -188,9 +188,7 @@ impl Endpoint {
             let id = dialog.id;
             self.refuse_invite(now, tx, &tag, &Rejection::new(487));
             self.forget_dialog(id);
-            let reason =
-                header_list(headers).into_iter().find(|(name, _)| name.eq_ignore_ascii_case("reason"));
-            self.wire.tell(SipEvent::Canceled { dialog: id, reason: reason.map(|(_, value)| value) });
+            self.wire.tell(SipEvent::Canceled { dialog: id, headers: header_list(headers) });
         }
     }
 

@@ -31,14 +31,15 @@ fn a_call_rings_no_longer_than_its_caller_said() {
 }
 
 #[test]
-fn the_reason_of_a_cancel_is_told() {
+fn every_reason_of_a_cancel_is_told() {
     let mut desk = Desk::new();
     let mut phone = Phone::new("c1");
     desk.hear(phone.request("INVITE", SDP));
-    phone.extra = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\n".into();
+    phone.extra = "Reason: SIP;cause=200;text=\"elsewhere\"\r\nReason: Q.850;cause=26\r\n".into();
     desk.hear(phone.same_branch("CANCEL"));
-    let Some(SipEvent::Canceled { reason, .. }) = desk.events.last() else { panic!("{:?}", desk.events) };
-    assert_eq!(reason.as_deref(), Some("SIP;cause=200;text=\"Call completed elsewhere\""));
+    let Some(SipEvent::Canceled { headers, .. }) = desk.events.last() else { panic!("{:?}", desk.events) };
+    let reasons = headers.iter().filter(|(name, _)| name == "Reason").map(|(_, value)| value.as_str());
+    assert_eq!(reasons.collect::<Vec<_>>(), ["SIP;cause=200;text=\"elsewhere\"", "Q.850;cause=26"]);
 }
 
 #[test]

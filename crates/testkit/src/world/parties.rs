@@ -1,7 +1,7 @@
 //! The far ends of a simulated call that it has dialled.
 
 use call::core::Input;
-use call::legs::{LegEvent, LegId};
+use call::legs::{LegEvent, LegId, Particulars};
 use call::media::order::{FromMedia, Way};
 use providers::{Heard, Words};
 
@@ -67,7 +67,11 @@ impl World {
             Party::Refuses(code, reason) => {
                 let leads = (300..400).contains(&code);
                 let contacts = leads.then(|| "sip:carol@example.com".to_owned()).into_iter().collect();
-                LegEvent::Refused { code, reason, contacts }
+                LegEvent::Refused {
+                    code,
+                    reason,
+                    particulars: Particulars { contacts, ..Particulars::default() },
+                }
             }
             Party::AnswersBare => LegEvent::Answered { sdp: None },
             Party::Speaks(text) => {
