@@ -470,6 +470,19 @@ pub struct Query {
     pub stray: bool,
 }
 
+/// A message that nobody can do anything with: it breaks the grammar, lacks what every request has, or asks for
+/// extensions that are not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// The status of its answer; absent if it got none.
+    pub code: Option<u16>,
+    /// The first fault in words, at most 200 characters without control characters. The names of extensions in it are
+    /// the peer's.
+    pub why: String,
+}
+
 /// What an endpoint has counted since its start, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

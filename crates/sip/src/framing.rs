@@ -1,6 +1,6 @@
 //! Cutting a stream into messages (RFC 3261 section 18.3).
 
-use crate::message::MAX_MESSAGE;
+use crate::message::{MAX_MESSAGE, is_sip};
 
 /// The bytes of a connection that are not a whole message yet.
 #[derive(Debug, Default)]
@@ -71,12 +71,6 @@ impl Framer {
         shown.truncate(MAX_MESSAGE);
         Broken(shown)
     }
-}
-
-/// Whether the first line is one of SIP, in whatever version.
-fn is_sip(head: &[u8]) -> bool {
-    let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
-    line.windows(4).any(|word| word.eq_ignore_ascii_case(b"SIP/"))
 }
 
 /// The length of the body behind a head; `None` if it says two things or none that can be read. A

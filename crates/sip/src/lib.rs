@@ -48,7 +48,7 @@ pub use driver::{
 };
 pub use endpoint::Endpoint;
 pub use event::{
-    Counters, DialogId, EndCause, Failure, HeaderList, Invite, Obstacle, OfferMethod, Output, Query,
+    Counters, DialogId, EndCause, Failure, Fault, HeaderList, Invite, Obstacle, OfferMethod, Output, Query,
     SipEvent, TransferProgress,
 };
 pub use hop::{ConnectionId, Hop, Transport};

@@ -149,3 +149,25 @@ async fn the_user_agent_of_the_configuration_is_in_the_answer_to_a_call() {
     assert_eq!(value(&answer, "Server"), "Front desk/7", "{answer}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_no_use_are_told_with_their_first_fault_once_for_each_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Logging::start(folder.path(), "", "").await;
+    let (one, other) = (RawPhone::towards(server.sip, "one").await, "127.0.0.9");
+    let other =
+        RawPhone::from(other.parse::<std::net::Ipv4Addr>().unwrap().octets(), server.sip, "two").await;
+    for _ in 0..3 {
+        one.send("OPTIONS", ("x", ""), "Require: moon\u{1b}[2J\"\r\n", "").await;
+        one.heard(|text| text.starts_with("SIP/2.0 420 ")).await;
+    }
+    other.send("OPTIONS", ("x", ""), "Expires: soon\r\n", "").await;
+    other.heard(|text| text.starts_with("SIP/2.0 400 Malformed Expires header field\r\n")).await;
+    let told = line(&server.log, "Malformed Expires header field").await;
+    assert!(told.contains("WARN") && told.contains("127.0.0.9:"), "{told}");
+    let text = server.text();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("a SIP message of no use")).collect();
+    assert_eq!(told.len(), 2, "{text}");
+    assert!(told[0].contains("moon") && !text.contains('\u{1b}'), "{text}");
+    server.stop().await;
+}

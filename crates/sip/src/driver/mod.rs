@@ -6,8 +6,10 @@
 //!
 //! `handle` is how others give orders, `pool` knows the connections, `connection` and `web` carry
 //! one each, `tls` holds certificates, `dns` finds targets, `silence` is what stands
-//! before new calls, `undelivered` is what the network says of datagrams that were lost.
+//! before new calls, `complaints` is what the log says of messages of no use, `undelivered` is what the
+//! network says of datagrams that were lost.
 
+mod complaints;
 mod connection;
 mod dns;
 mod handle;
@@ -31,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use complaints::Complaints;
 pub use dns::{Reach, Resolver};
 use handle::Order;
 pub use handle::{Bound, RegistrationWatch, SipHandle};
@@ -96,6 +99,7 @@ pub struct Driver {
     registrations: HashMap<RegistrationId, watch::Sender<RegistrationState>>,
     pool: Pool,
     silence: Silence,
+    complaints: Complaints,
     tap: Option<Tap>,
     screen: Option<Screen>,
     origin: Instant,
@@ -168,6 +172,7 @@ impl Driver {
             registrations: HashMap::new(),
             pool,
             silence: Silence::default(),
+            complaints: Complaints::default(),
             tap: None,
             screen: None,
             origin: Instant::now(),
@@ -285,6 +290,9 @@ impl Driver {
             let connection = from.connection;
             let sensible = self.endpoint.receive(now, from, message);
             self.judge_query(now);
+            if let Some(fault) = self.endpoint.take_fault() {
+                self.complaints.tell(now, &fault);
+            }
             if let Some(id) = connection.filter(|_| sensible) {
                 self.pool.made_sense(id);
             }

@@ -1,5 +1,7 @@
 //! Requests as they come in: absorbed, refused without state, or led to their dialog.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use sipx_sip::{HeaderName, Method, Request, TransactionKey};
 
@@ -8,13 +10,16 @@ use crate::answered::Answer;
 use crate::config::{Admission, Time};
 use crate::dialog::State;
 use crate::digits::info_digit;
-use crate::event::{DialogId, EndCause, Query, SipEvent};
+use crate::event::{DialogId, EndCause, Fault, Query, SipEvent};
 use crate::hop::Hop;
 use crate::message::{
     ALLOW, Refusal, SUPPORTED, content_type, cseq, from_tag, header_list, response, screen, sdp, stamp,
     to_tag, value,
 };
 use crate::order::Rejection;
+
+/// Longest text about a fault, in characters.
+const MAX_FAULT: usize = 200;
 
 /// A request with what is known of its way.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ impl Endpoint {
     fn arrival(&mut self, from: &Hop, mut request: Request) -> Option<Arrival> {
         let Some(reply_to) = stamp(&mut request.headers, from) else {
             self.wire.counters.parse_errors += 1;
+            let why = "Missing or malformed Via header field".to_owned();
+            self.fault = Some(Fault { source: from.address, code: None, why });
             return None;
         };
         let key = TransactionKey::from_request(&request);
@@ -104,15 +111,30 @@ impl Endpoint {
     /// Answers without keeping anything: a copy of the request is refused again, the same way.
     pub(super) fn refuse(&mut self, arrival: &Arrival, refusal: &Refusal) {
         self.asks(arrival);
+        self.note_fault(arrival.from.address, refusal);
         self.wire.counters.refused += 1;
         let headers = &arrival.request.headers;
         let tag = self.random.tag_for(&value(headers, &HeaderName::CallId), &from_tag(headers));
-        let mut draft = response(&arrival.request, refusal.code, "", &tag);
+        let mut draft = response(&arrival.request, refusal.code, &refusal.reason, &tag);
         for (name, value) in &refusal.headers {
             draft.line(name, value);
         }
         draft.line("Server", &self.identity.product);
         self.wire.send(arrival.reply_to.clone(), draft.finish());
+    }
+
+    /// Keeps what is told of a request that nobody can do anything with.
+    fn note_fault(&mut self, source: SocketAddr, refusal: &Refusal) {
+        let why = match refusal.code {
+            400 => refusal.reason.clone(),
+            420 => {
+                let unknown = refusal.headers.iter().map(|(_, tags)| tags.as_str()).collect::<String>();
+                format!("Extensions that are not known: {unknown}").chars().take(MAX_FAULT).collect()
+            }
+            505 => "Version Not Supported".to_owned(),
+            _ => return,
+        };
+        self.fault = Some(Fault { source, code: Some(refusal.code), why });
     }
 
     fn asks(&mut self, arrival: &Arrival) {

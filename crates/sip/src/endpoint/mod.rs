@@ -32,9 +32,9 @@ use std::net::IpAddr;
 use crate::answered::{Answer, Answered};
 use crate::config::{Admission, Config, Time};
 use crate::dialog::{Calling, Cancel, Dialog, State};
-use crate::event::{Counters, DialogId, EndCause, HeaderList, Obstacle, Output, Query, SipEvent};
+use crate::event::{Counters, DialogId, EndCause, Fault, HeaderList, Obstacle, Output, Query, SipEvent};
 use crate::hop::{ConnectionId, Hop};
-use crate::message::{Extra, Identity, MAX_MESSAGE, check_extra, raw_refusal, response};
+use crate::message::{Extra, Identity, MAX_MESSAGE, Unread, check_extra, is_sip, raw_refusal, response};
 use crate::order::{Rejection, SipError};
 use crate::path::Path;
 use crate::random::Random;
@@ -89,6 +89,8 @@ pub struct Endpoint {
     obstacle: Obstacle,
     /// What the last message asked.
     query: Option<Query>,
+    /// What was wrong with it.
+    fault: Option<Fault>,
 }
 
 /// The dialogs, by id and by what the peers know of them.
@@ -128,6 +130,7 @@ impl Endpoint {
             names: Names::default(),
             obstacle: Obstacle::NoWay,
             query: None,
+            fault: None,
             config,
         }
     }
@@ -144,18 +147,23 @@ impl Endpoint {
     pub fn receive_silenced(&mut self, now: Time, from: impl Into<Hop>, datagram: &[u8]) -> bool {
         let from = from.into();
         match self.read(now, &from, datagram) {
-            Some(Message::Request(request)) => self.request_silenced(now, &from, request),
-            Some(Message::Response(response)) => {
+            Ok(Message::Request(request)) => self.request_silenced(now, &from, request),
+            Ok(Message::Response(response)) => {
                 self.response(now, &from, response);
                 true
             }
-            None => false,
+            Err(_) => false,
         }
     }
 
     /// What the message that was received last asked that belongs to nothing, once.
     pub fn take_query(&mut self) -> Option<Query> {
         self.query.take()
+    }
+
+    /// What was wrong with the message that was received last, if nobody can do anything with it, once.
+    pub fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
     }
 
     /// Whether a call is up with this address, or an account is registered there.
@@ -166,13 +174,13 @@ impl Endpoint {
     }
 
     fn take(&mut self, now: Time, from: &Hop, datagram: &[u8]) -> bool {
-        self.query = None;
+        (self.query, self.fault) = (None, None);
         match self.read(now, from, datagram) {
-            Some(Message::Request(request)) => self.request(now, from, request),
-            Some(Message::Response(response)) => self.response(now, from, response),
-            None if is_keep_alive(datagram) || from.address.port() == 0 => return false,
-            None => {
-                self.unreadable(from, datagram);
+            Ok(Message::Request(request)) => self.request(now, from, request),
+            Ok(Message::Response(response)) => self.response(now, from, response),
+            Err(Unread::Idle) => return false,
+            Err(unread) => {
+                self.unreadable(from, datagram, &unread);
                 return false;
             }
         }
@@ -185,16 +193,19 @@ impl Endpoint {
         dialogs.chain(self.registrations.connections()).collect()
     }
 
-    /// Counts and parses; `None` for what is no message.
-    fn read(&mut self, now: Time, from: &Hop, datagram: &[u8]) -> Option<Message> {
+    /// Counts and parses.
+    fn read(&mut self, now: Time, from: &Hop, datagram: &[u8]) -> Result<Message, Unread> {
         self.wire.counters.received += 1;
         self.answered.expire(now);
-        if is_keep_alive(datagram) || from.address.port() == 0 || datagram.len() > MAX_MESSAGE {
-            return None;
+        if is_keep_alive(datagram) || from.address.port() == 0 {
+            return Err(Unread::Idle);
+        }
+        if datagram.len() > MAX_MESSAGE {
+            return Err(Unread::TooLong);
         }
         let limits = Limits { max_message_bytes: MAX_MESSAGE, ..Limits::datagram() };
         // The parsed message keeps the whole buffer alive, so it gets one of exactly its size.
-        parse_datagram(Bytes::copy_from_slice(datagram), &limits).ok()
+        parse_datagram(Bytes::copy_from_slice(datagram), &limits).map_err(Unread::Broken)
     }
 
     /// Does what is due at `now`.
@@ -327,14 +338,18 @@ impl Endpoint {
         }
     }
 
-    fn unreadable(&mut self, from: &Hop, datagram: &[u8]) {
+    fn unreadable(&mut self, from: &Hop, datagram: &[u8], unread: &Unread) {
         self.wire.counters.parse_errors += 1;
-        let (code, head) = match datagram.get(..MAX_MESSAGE) {
-            Some(head) if datagram.len() > MAX_MESSAGE => (513, head),
-            _ => (400, datagram),
-        };
+        let head = datagram.get(..MAX_MESSAGE).unwrap_or(datagram);
+        let (code, why) = (unread.code(), unread.phrase());
         let tag = self.random.tag_for(&from.address.to_string().into_bytes(), b"");
-        if let Some((to, bytes)) = raw_refusal(head, from, code, &tag) {
+        let refusal = raw_refusal(head, from, (code, &why), &tag);
+        // What is no SIP at all comes from those who try every port.
+        if is_sip(head) {
+            let code = refusal.as_ref().map(|_| code);
+            self.fault = Some(Fault { source: from.address, code, why });
+        }
+        if let Some((to, bytes)) = refusal {
             self.wire.counters.refused += 1;
             self.wire.send(to, bytes);
         }

@@ -166,7 +166,8 @@ impl Endpoint {
         let one = headers.count(&HeaderName::ReferTo) == 1;
         let target = Address::parse(&value(headers, &HeaderName::ReferTo), "Refer-To").ok().filter(|_| one);
         let Some(mut target) = target.map(|target| target.uri) else {
-            return self.refuse(&arrival, &Refusal::plain(400));
+            let bad = Refusal::bad("Missing, repeated or malformed Refer-To header field");
+            return self.refuse(&arrival, &bad);
         };
         if !drop_method(&mut target) {
             // It wants us to send another request than an INVITE (RFC 3515 section 2.1).
@@ -268,7 +269,7 @@ impl Endpoint {
         let mut rows = headers.get_all(&HeaderName::Replaces);
         let Some(row) = rows.next() else { return Ok(None) };
         if rows.next().is_some() {
-            return Err(Refusal::plain(400));
+            return Err(Refusal::bad("More than one Replaces header field"));
         }
         let row = text(&row.value());
         let mut parts = row.split(';').map(str::trim);

@@ -1,6 +1,7 @@
 //! Reading and writing messages: what is said once for every request and response.
 
 mod draft;
+mod fault;
 mod multipart;
 mod raw;
 mod read;
@@ -9,7 +10,8 @@ mod via;
 
 pub use draft::sendable;
 pub(crate) use draft::{Draft, Extra, Identity, check_extra, reason_phrase, response};
-pub(crate) use raw::raw_refusal;
+pub(crate) use fault::Unread;
+pub(crate) use raw::{is_sip, raw_refusal};
 pub(crate) use read::{content_type, cseq, from_tag, header_list, sdp, text, to_tag, value};
 pub(crate) use screen::{ALLOW, Refusal, SUPPORTED, screen};
 pub(crate) use via::stamp;

@@ -11,9 +11,20 @@ use crate::hop::Hop;
 /// Most `Via` lines that are copied into such a response.
 const MAX_VIAS: usize = 32;
 
+/// Whether the first line is one of SIP, in whatever version.
+pub(crate) fn is_sip(datagram: &[u8]) -> bool {
+    let line = datagram.split(|b| *b == b'\n').next().unwrap_or_default();
+    line.windows(4).any(|word| word.eq_ignore_ascii_case(b"SIP/"))
+}
+
 /// The response to an unreadable request, and where it goes; `None` if it is no request, an ACK, or
-/// too broken to be answered.
-pub(crate) fn raw_refusal(datagram: &[u8], from: &Hop, code: u16, tag: &str) -> Option<(Hop, Vec<u8>)> {
+/// too broken to be answered. An empty reason stands for the usual one.
+pub(crate) fn raw_refusal(
+    datagram: &[u8],
+    from: &Hop,
+    (code, reason): (u16, &str),
+    tag: &str,
+) -> Option<(Hop, Vec<u8>)> {
     let mut lines = unfold(datagram).into_iter();
     let start = lines.next()?;
     if !is_request_line(&start) {
@@ -26,7 +37,7 @@ pub(crate) fn raw_refusal(datagram: &[u8], from: &Hop, code: u16, tag: &str) -> 
         return None;
     }
     let (top, reply_to) = stamped(vias.next()?, from)?;
-    let mut draft = Draft::status(code, "");
+    let mut draft = Draft::status(code, reason);
     draft.line("Via", top);
     for via in vias {
         draft.line("Via", via);

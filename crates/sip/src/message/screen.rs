@@ -4,6 +4,7 @@ use sipx_sip::headers::address::ContactValue;
 use sipx_sip::headers::misc::Expires;
 use sipx_sip::{HeaderName, Headers, Method, Request, Scheme, validate_request};
 
+use super::fault;
 use super::read::{content_type, sdp, text};
 
 /// The methods that are understood; value of `Allow`.
@@ -16,16 +17,23 @@ pub(crate) const SUPPORTED: &[&str] = &["100rel", "replaces", "timer"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: u16,
+    /// Reason phrase; the usual one of the code if empty.
+    pub(crate) reason: String,
     pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
     pub(crate) fn plain(code: u16) -> Self {
-        Self { code, headers: Vec::new() }
+        Self { code, reason: String::new(), headers: Vec::new() }
     }
 
     pub(crate) fn with(code: u16, name: &'static str, value: impl Into<String>) -> Self {
-        Self { code, headers: vec![(name, value.into())] }
+        Self { headers: vec![(name, value.into())], ..Self::plain(code) }
+    }
+
+    /// 400 with what is wrong.
+    pub(crate) fn bad(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..Self::plain(400) }
     }
 }
 
@@ -51,8 +59,9 @@ pub(crate) fn screen(request: &Request) -> Result<(), Refusal> {
 
 fn check_form(request: &Request) -> Result<(), Refusal> {
     let findings = validate_request(request);
-    if let Some(worst) = findings.iter().filter(|f| !f.is_repairable()).max_by_key(|f| f.status()) {
-        return Err(Refusal::plain(worst.status()));
+    // Of several that are as bad the first is told.
+    if let Some(worst) = findings.iter().rev().filter(|f| !f.is_repairable()).max_by_key(|f| f.status()) {
+        return Err(Refusal { reason: fault::phrase(worst), ..Refusal::plain(worst.status()) });
     }
     let headers = &request.headers;
     let expires_broken = matches!(headers.typed::<Expires>(), Some(Err(_)));
@@ -61,7 +70,9 @@ fn check_form(request: &Request) -> Result<(), Refusal> {
         Ok(ContactValue::Wildcard) => request.method != Method::Register,
         Err(_) => true,
     });
-    if expires_broken || contact_broken { Err(Refusal::plain(400)) } else { Ok(()) }
+    let broken = [(expires_broken, "Expires"), (contact_broken, "Contact")];
+    let first = broken.into_iter().find_map(|(broken, name)| broken.then_some(name));
+    first.map_or(Ok(()), |name| Err(Refusal::bad(fault::malformed(name))))
 }
 
 fn is_u32(digits: &[u8]) -> bool {

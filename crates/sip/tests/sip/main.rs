@@ -16,6 +16,7 @@ mod digest_server;
 #[cfg(feature = "tokio")]
 mod driver;
 mod failing_hops;
+mod faults;
 mod forks;
 mod hostile;
 mod injection;
