@@ -69,8 +69,11 @@ fn way<'a>(config: &'a Config, caller: &str, callee: &str) -> Result<Way<'a>, Un
     let host = place(uri).map(|place| place.host.to_owned());
     let proxy = config.outbound_proxy.as_deref().and_then(proxy_uri).filter(|_| rewritten.is_none());
     // A number belongs to no host: every account may call it.
+    // One that leads to another host than it names is no account's, unless both are: the other would get the password.
+    let aimed = sip::aimed(uri);
+    let goal = aimed.as_deref().and_then(host_of);
     let account = accounts::of_caller(&config.register_users, caller, |account| {
-        host.as_deref().is_none_or(|host| accounts::is_for(account, host))
+        [host.as_deref(), goal].into_iter().flatten().all(|host| accounts::is_for(account, host))
     });
     match (proxy, host) {
         (Some(proxy), _) => Ok(Way { uri: proxy.clone(), to: None, account, proxy: Some(proxy) }),
@@ -303,6 +306,9 @@ mod tests {
             ("sip:1002@elsewhere.example", "sip:9@pbx.example", Some(0)),
             ("sip:+4930@pbx.example", "sip:9@pbx.example", Some(0)),
             ("sip:1001@pbx.example", "sip:9@other.example", None),
+            ("sip:1001@pbx.example", "sip:9@pbx.example;maddr=pbx.example", Some(0)),
+            ("sip:1001@pbx.example", "sip:9@pbx.example;maddr=evil.example", None),
+            ("sip:1001@pbx.example", "sip:9@evil.example;maddr=pbx.example", None),
         ] {
             assert_eq!(account(&config, caller, callee), expected, "{caller} {callee}");
         }

@@ -28,9 +28,10 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// Questions of a stranger in a second that are answered for ever.
 const ASKED: f64 = 1.0 / 3.0;
 
-/// Whether a call of ours may go to this URI.
+/// Whether a call of ours may go to this URI: as it is written, and as it leads where its `maddr` names another host.
 pub(crate) fn may_call(table: &SipTable, uri: &str) -> bool {
-    table.destinations.is_empty() || table.destinations.iter().any(|pattern| pattern.0.is_match(uri))
+    let fits = |uri: &str| table.destinations.iter().any(|pattern| pattern.0.is_match(uri));
+    table.destinations.is_empty() || fits(uri) && sip::aimed(uri).is_none_or(|aimed| fits(&aimed))
 }
 
 /// The rules of `[sip]` with what they have seen.
@@ -273,6 +274,7 @@ fn network(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::words::Pattern;
 
     const AN_HOUR: Duration = Duration::from_secs(3600);
 
@@ -503,6 +505,24 @@ mod tests {
             policy.judge(AN_HOUR, &from(&source));
             assert!(policy.sources.len() <= SOURCES);
         }
+    }
+
+    #[test]
+    fn no_maddr_leads_a_call_past_the_destinations() {
+        let pattern = regex::Regex::new(r"^sips?:[^@]+@(pbx|carrier)\.example([:;][^@]*)?$").unwrap();
+        let table = SipTable { destinations: vec![Pattern(pattern)], ..SipTable::default() };
+        for (uri, may) in [
+            ("sip:1@pbx.example", true),
+            ("sip:1@pbx.example:5070;transport=tcp", true),
+            ("sip:1@pbx.example;maddr=carrier.example", true),
+            ("sip:1@pbx.example;maddr=evil.example", false),
+            ("sip:1@pbx.example:5070;transport=tcp;MADDR=evil.example", false),
+            ("sip:1@pbx.example;%6Daddr=203.0.113.9", false),
+            ("sip:1@evil.example;maddr=pbx.example", false),
+        ] {
+            assert_eq!(may_call(&table, uri), may, "{uri}");
+        }
+        assert!(may_call(&SipTable::default(), "sip:1@pbx.example;maddr=evil.example"), "all may be called");
     }
 
     #[test]

@@ -55,3 +55,4 @@ pub use hop::{ConnectionId, Hop, Transport};
 pub use message::sendable;
 pub use order::{Answering, InDialog, InDialogMethod, Outbound, Refer, Rejection, SipError, Unlocated};
 pub use registration::{Account, RegistrationId, RegistrationState};
+pub use uris::aimed;

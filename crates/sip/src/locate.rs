@@ -6,6 +6,7 @@ use sipx_sip::{Host, Scheme, Uri};
 
 use crate::hop::{Hop, Transport};
 use crate::order::Unlocated;
+use crate::uris::{goal, has_maddr};
 
 /// The first step towards a URI.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,8 @@ pub(crate) struct Naptr {
 ///
 /// # Errors
 /// [`Unlocated::NoHost`] if it leads nowhere, as a telephone number does; [`Unlocated::NoTransport`]: by another one than
-/// it asks for it would reach another service, or nobody (RFC 3263 section 4.1).
+/// it asks for it would reach another service, or nobody (RFC 3263 section 4.1); [`Unlocated::BadMaddr`],
+/// [`Unlocated::Multicast`].
 pub(crate) fn lead(uri: &str) -> Result<Lead, Unlocated> {
     let uri = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).map_err(|_| Unlocated::NoHost)?;
     let secure = matches!(uri.scheme(), Scheme::Sips);
@@ -57,10 +59,12 @@ pub(crate) fn lead(uri: &str) -> Result<Lead, Unlocated> {
     let transport = Transport::of(&uri);
     let usual = transport.unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
     let port = uri.port().filter(|port| *port != 0);
-    let name = match uri.host().ok_or(Unlocated::NoHost)? {
+    let missing = if has_maddr(&uri) { Unlocated::BadMaddr } else { Unlocated::NoHost };
+    let name = match goal(&uri).ok_or(missing)? {
+        Host::Ip(ip) if ip.to_canonical().is_multicast() => return Err(Unlocated::Multicast),
         Host::Ip(ip) => {
             let port = port.unwrap_or(usual.default_port());
-            return Ok(Lead::Address(Hop::new(usual, (*ip, port).into())));
+            return Ok(Lead::Address(Hop::new(usual, (ip, port).into())));
         }
         host @ Host::Name(_) => String::from_utf8(host.to_bytes().to_vec()).map_err(|_| Unlocated::NoHost)?,
     };
@@ -73,6 +77,14 @@ pub(crate) fn lead(uri: &str) -> Result<Lead, Unlocated> {
         (None, Some(transport)) => Lead::Service { name, transport },
         (None, None) => Lead::Open { name },
     })
+}
+
+/// The name that the certificates of the targets must have where it is not the one that is looked up: the host of a URI
+/// that leads elsewhere by `maddr`. Who calls a host means that one, whatever the address.
+pub(crate) fn proof(uri: &str) -> Option<String> {
+    let uri = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).ok().filter(has_maddr)?;
+    let host = String::from_utf8(uri.host()?.to_bytes().to_vec()).ok()?;
+    Some(host.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// The name under which the service records of a transport stand; `None` for those that have none.
@@ -147,11 +159,20 @@ mod tests {
             ("sip:a.example;transport=tcp", Lead::Service { name: "a.example".into(), transport: Tcp }),
             ("sip:a.example", Lead::Open { name: "a.example".into() }),
             ("sips:a.example", Lead::Service { name: "a.example".into(), transport: Tls }),
+            ("sip:b@c.example;maddr=192.0.2.1", address(Udp, "192.0.2.1:5060")),
+            ("sip:b@192.0.2.1:5080;maddr=A.example", host(Udp, 5080)),
+            ("sips:c.example;maddr=a.example", Lead::Service { name: "a.example".into(), transport: Tls }),
         ] {
             assert_eq!(lead(uri), Ok(expected), "{uri}");
         }
         for uri in ["tel:+49", "http://a.example", ""] {
             assert_eq!(lead(uri), Err(Unlocated::NoHost), "{uri}");
+        }
+        for uri in ["sip:a.example;maddr=", "sip:a.example;maddr", "sip:a.example;maddr=b:5060"] {
+            assert_eq!(lead(uri), Err(Unlocated::BadMaddr), "{uri}");
+        }
+        for uri in ["sip:b@a.example;maddr=224.0.1.75", "sip:b@[ff02::1]", "sip:b@[::ffff:224.0.0.1]"] {
+            assert_eq!(lead(uri), Err(Unlocated::Multicast), "{uri}");
         }
         for uri in [
             "sip:b@192.0.2.1;transport=sctp",
@@ -160,6 +181,13 @@ mod tests {
         ] {
             assert_eq!(lead(uri), Err(Unlocated::NoTransport), "{uri}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_of_the_host_that_a_uri_names_and_not_of_where_maddr_leads() {
+        assert_eq!(proof("sips:b@Bank.example.;maddr=192.0.2.1").as_deref(), Some("bank.example"));
+        assert_eq!(proof("sips:b@192.0.2.7;maddr=a.example").as_deref(), Some("192.0.2.7"));
+        assert_eq!(proof("sips:b@bank.example"), None);
     }
 
     fn srv(priority: u16, weight: u16, host: &str) -> Srv {

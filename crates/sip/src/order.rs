@@ -209,6 +209,12 @@ pub enum Unlocated {
     /// Its parameter `transport` asks for one that we have not.
     #[error("its transport is none of udp, tcp, tls, ws and wss")]
     NoTransport,
+    /// Its parameter `maddr` is no host.
+    #[error("its parameter maddr is no host")]
+    BadMaddr,
+    /// It leads to an address of many (multicast), of which none would answer for the others.
+    #[error("it leads to a multicast address, where nobody can be called")]
+    Multicast,
     /// The name servers know that there is no such name (NXDOMAIN).
     #[error("the name does not exist")]
     NoSuchName,

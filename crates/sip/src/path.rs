@@ -6,7 +6,8 @@ use sipx_sip::headers::{Contact, RecordRoute};
 use sipx_sip::{HeaderName, Headers, Host, Request, Response, Scheme, Uri};
 
 use crate::hop::{Hop, Transport, Way};
-use crate::message::{Draft, Identity, cseq, from_tag, text, to_tag, value};
+use crate::message::{Draft, Identity, cseq, from_tag, to_tag, value};
+use crate::uris::{goal, has_maddr, written};
 
 /// The two ends of a dialog and the way between them.
 #[derive(Debug, Clone)]
@@ -198,36 +199,36 @@ fn way_to(uri: &Uri, peer: &Hop) -> Way {
     if is_web(peer.transport) || transport.is_some_and(is_web) || uri.port() == Some(0) {
         return peer.clone().into();
     }
-    match uri.host() {
-        Some(Host::Ip(ip)) => {
+    let named = matches!(uri.host(), Some(Host::Name(_)));
+    match goal(uri) {
+        // The certificate of a host that leads to an address by `maddr` is known to who looks it up.
+        Some(Host::Ip(ip)) if !named || !transport.is_some_and(Transport::is_secure) => {
             let transport = transport.unwrap_or(peer.transport);
             let port = uri.port().unwrap_or(transport.default_port());
-            let hop = Hop::new(transport, SocketAddr::new(*ip, port));
+            let hop = Hop::new(transport, SocketAddr::new(ip, port));
             reached(&hop, peer).unwrap_or_else(|| peer.clone()).into()
         }
-        Some(host @ Host::Name(_)) => {
-            let host = text(&host.to_bytes());
-            Way { hop: peer.clone(), name: place(uri.scheme(), &host, (uri.port(), transport)) }
-        }
+        Some(goal) => Way { hop: peer.clone(), name: place(uri, &goal, transport) },
         None => peer.clone().into(),
     }
 }
 
 /// The URI to look up for a host that is named; `None` for a name that nobody has (RFC 2606 section 2).
-fn place(scheme: &Scheme, host: &str, (port, transport): (Option<u16>, Option<Transport>)) -> Option<String> {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let scheme = match scheme {
+fn place(uri: &Uri, goal: &Host, transport: Option<Transport>) -> Option<String> {
+    let plain = |host: &Host| written(host).trim_end_matches('.').to_ascii_lowercase();
+    let (host, goal) = (plain(uri.host()?), plain(goal));
+    let scheme = match uri.scheme() {
         Scheme::Sips => "sips",
         Scheme::Sip => "sip",
         _ => return None,
     };
-    if host.is_empty() || host.rsplit('.').next() == Some("invalid") {
+    if goal.is_empty() || goal.rsplit('.').next() == Some("invalid") {
         return None;
     }
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    let transport =
-        transport.map(|transport| format!(";transport={}", transport.name().to_ascii_lowercase()));
-    Some(format!("{scheme}:{host}{port}{}", transport.unwrap_or_default()))
+    let port = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let transport = transport.map(|it| format!(";transport={}", it.name().to_ascii_lowercase()));
+    let maddr = has_maddr(uri).then(|| format!(";maddr={goal}"));
+    Some(format!("{scheme}:{host}{port}{}{}", transport.unwrap_or_default(), maddr.unwrap_or_default()))
 }
 
 /// The same hop if it can be meant from here, over the peer's connection if that leads there.
@@ -330,6 +331,21 @@ mod tests {
             hop("sips:phone.example:5071", "198.51.100.1:40000"),
             "sips:phone.example:5071;transport=tls"
         );
+        // Where `maddr` leads counts (RFC 3263 section 4), and no more of it is believed than of a host.
+        assert_eq!(hop("sip:a@192.0.2.1:5070;maddr=192.0.2.7", "198.51.100.1:40000"), "192.0.2.7:5070");
+        assert_eq!(hop("sip:a@p.example;maddr=192.0.2.7", "198.51.100.1:40000"), "192.0.2.7:5060");
+        assert_eq!(
+            hop("sip:a@192.0.2.1;maddr=P.example", "198.51.100.1:40000"),
+            "sip:192.0.2.1;maddr=p.example"
+        );
+        assert_eq!(
+            hop("sips:a@p.example;maddr=192.0.2.7", "198.51.100.1:40000"),
+            "sips:p.example;transport=tls;maddr=192.0.2.7"
+        );
+        for unusable in ["10.0.0.5", "224.0.1.75", "p.invalid", "", "192.0.2.7:5060"] {
+            let uri = format!("sip:a@192.0.2.1;maddr={unusable}");
+            assert_eq!(hop(&uri, "198.51.100.1:40000"), "198.51.100.1:40000", "{unusable}");
+        }
         assert_eq!(hop("sip:a@10.0.0.5:5060", "198.51.100.1:40000"), "198.51.100.1:40000");
         assert_eq!(hop("sip:a@10.0.0.5:5060", "10.0.0.9:40000"), "10.0.0.5:5060");
         assert_eq!(hop("sip:a@100.64.1.1:5060", "203.0.113.5:40000"), "203.0.113.5:40000");

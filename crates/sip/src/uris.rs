@@ -1,9 +1,48 @@
-//! When two URIs mean the same (RFC 3261 section 19.1.4), as far as that is asked here.
+//! When two URIs mean the same (RFC 3261 section 19.1.4), as far as that is asked here, and which host a URI means.
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
-use sipx_sip::{Scheme, Uri};
+use sipx_sip::{Host, Scheme, Uri};
 
 use crate::hop::Transport;
+
+const MADDR: &str = "maddr";
+
+/// Whether a URI says by `maddr` that it leads to another host than its own (RFC 3261 section 19.1.1).
+pub(crate) fn has_maddr(uri: &Uri) -> bool {
+    uri.params().is_some_and(|params| params.contains(MADDR))
+}
+
+/// The host that a request to this URI goes to: the one in `maddr`, else its own (RFC 3263 section 4). `None` where it
+/// has none, or `maddr` is no host.
+pub(crate) fn goal(uri: &Uri) -> Option<Host> {
+    let Some(maddr) = uri.params().and_then(|params| params.get(MADDR)) else { return uri.host().cloned() };
+    let (host, port) = Host::parse_hostport(&Bytes::copy_from_slice(maddr.value()?)).ok()?;
+    port.is_none().then_some(host)
+}
+
+/// A URI as it leads: with the host of its `maddr` in place of its own. `None` where it says no `maddr`, or one that is
+/// no host, by which nobody can be called. Who judges where a request may go looks at both.
+pub fn aimed(uri: &str) -> Option<String> {
+    let mut uri = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).ok().filter(has_maddr)?;
+    let (own, goal) = (written(uri.host()?), written(&goal(&uri)?));
+    let password = uri.password().map_or(0, |password| password.len().saturating_add(1));
+    let user = uri.user().map_or(0, |user| user.len().saturating_add(password).saturating_add(1));
+    let start = uri.scheme().as_bytes().len().saturating_add(1).saturating_add(user);
+    uri.remove_param(MADDR);
+    let text = String::from_utf8(uri.to_bytes().to_vec()).ok()?;
+    let (before, rest) = text.split_at_checked(start)?;
+    Some(format!("{before}{goal}{}", rest.strip_prefix(own.as_str())?))
+}
+
+/// A host as it stands in a URI.
+pub(crate) fn written(host: &Host) -> String {
+    match host {
+        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+        host => String::from_utf8_lossy(&host.to_bytes()).into_owned(),
+    }
+}
 
 /// Whether both name the same user, at whatever host: proxies on the way write the next one's name in its place (RFC 3261
 /// section 16.5). For what are no SIP URIs, whether they are written alike.
@@ -54,6 +93,28 @@ mod tests {
             assert_eq!(same_user("sip:bob@example.com", other), same, "{other}");
         }
         assert!(same_user("tel:+49", " tel:+49"));
+    }
+
+    #[test]
+    fn a_uri_leads_to_the_host_in_its_maddr() {
+        for (uri, leads) in [
+            ("sip:a@h.example;maddr=192.0.2.9", Some("sip:a@192.0.2.9")),
+            (
+                "SIP:a;x=1:p@H.example:5070;transport=tcp;MADDR=b.example;lr?X=1",
+                Some("sip:a;x=1:p@b.example:5070;transport=tcp;lr?X=1"),
+            ),
+            ("sips:[2001:db8::1]:5061;%6daddr=[2001:db8::2]", Some("sips:[2001:db8::2]:5061")),
+            ("sip:a;maddr=b.example@h.example", None),
+            ("sip:a@h.example;maddr=", None),
+            ("sip:a@h.example;maddr", None),
+            ("sip:a@h.example;maddr=b.example:5060", None),
+            ("sip:a@h.example;maddr=b%2eexample", None),
+            ("sip:a@h.example", None),
+            ("tel:+49;maddr=b.example", None),
+            ("", None),
+        ] {
+            assert_eq!(aimed(uri).as_deref(), leads, "{uri}");
+        }
     }
 
     #[test]

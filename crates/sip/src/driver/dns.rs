@@ -14,7 +14,7 @@ use rand::Rng;
 use tokio::time::timeout;
 
 use crate::hop::{Hop, Transport};
-use crate::locate::{Lead, Naptr, Srv, is_denied, lead, ordered, pointed, service};
+use crate::locate::{Lead, Naptr, Srv, is_denied, lead, ordered, pointed, proof, service};
 use crate::order::{SipError, Unlocated};
 
 /// Longest time for all questions about one URI.
@@ -109,6 +109,10 @@ impl Resolver {
             return Err(Unlocated::NoAnswer.into());
         };
         hops.truncate(MOST);
+        if let Some(name) = proof(uri) {
+            let named = |hop: Hop| if hop.transport.is_secure() { hop.named(&name) } else { hop };
+            hops = hops.into_iter().map(named).collect();
+        }
         if hops.is_empty() { Err(search.why().into()) } else { Ok(hops) }
     }
 

@@ -20,6 +20,7 @@ use crate::order::{Outbound, SipError};
 use crate::path::Path;
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
+use crate::uris::{goal, has_maddr};
 
 /// Most callees of one call that are told apart; the events of further ones still come.
 const MAX_FORKS: usize = 16;
@@ -434,8 +435,10 @@ fn credentials(headers: &Headers) -> Shown {
 /// A URI that can be called, as it goes onto the wire.
 pub(super) fn callable(uri: &str) -> Result<Bytes, SipError> {
     let parsed = Uri::parse(Bytes::copy_from_slice(uri.as_bytes())).ok();
+    let known = |uri: &Uri| matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel);
+    let leads = |uri: &Uri| !has_maddr(uri) || goal(uri).is_some();
     let mut parsed = parsed
-        .filter(|uri| matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) && !uri.has_headers())
+        .filter(|uri| known(uri) && !uri.has_headers() && leads(uri))
         .ok_or_else(|| SipError::BadUri(uri.to_owned()))?;
     if !drop_method(&mut parsed) {
         return Err(SipError::OtherMethod(uri.to_owned()));
