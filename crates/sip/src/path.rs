@@ -6,7 +6,7 @@ use sipx_sip::headers::{Contact, RecordRoute};
 use sipx_sip::{HeaderName, Headers, Host, Request, Response, Scheme, Uri};
 
 use crate::hop::{Hop, Transport, Way};
-use crate::message::{Draft, Identity, cseq, from_tag, to_tag, value};
+use crate::message::{Draft, Identity, cseq, from_tag, is_sips, to_tag, value};
 use crate::uris::{goal, has_maddr, written};
 
 /// The two ends of a dialog and the way between them.
@@ -109,6 +109,12 @@ impl Path {
             Some(strict) => strict.to_bytes(),
             None => self.target.as_ref().map(Uri::to_bytes).unwrap_or_else(|| fallback_target(&self.peer)),
         }
+    }
+
+    /// Whether requests in this dialog go to a `sips` URI, or to one first, so that our `Contact` in them has to be one
+    /// (RFC 3261 section 8.1.1.8).
+    pub(crate) fn asks_by_sips(&self) -> bool {
+        self.target.as_ref().is_some_and(is_sips) || self.routes.first().is_some_and(is_sips)
     }
 
     /// The ACK of a 200 to our INVITE without its end, and where it goes.

@@ -10,6 +10,7 @@ use sipx_sip::Uri;
 use crate::config::Time;
 use crate::digest::{Authentication, Credentials};
 use crate::hop::{ConnectionId, Hop};
+use crate::message::says_sips;
 use crate::random::Random;
 use crate::transactions::TxId;
 
@@ -44,6 +45,14 @@ pub struct Account {
     /// How long to register for; it is refreshed after three quarters of what is granted, and a short time two seconds
     /// before its end.
     pub expires: Duration,
+}
+
+impl Account {
+    /// Whether its REGISTER goes to a `sips` URI, or to one first, so that our contact has to be one (RFC 3261 section
+    /// 8.1.1.8).
+    pub(crate) fn is_sips(&self) -> bool {
+        says_sips(&self.registrar) || self.proxy.as_deref().is_some_and(says_sips)
+    }
 }
 
 /// Names one registration of one endpoint. Never reused.

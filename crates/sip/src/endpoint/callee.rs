@@ -12,8 +12,8 @@ use crate::config::{Admission, Time};
 use crate::dialog::{Dialog, Next, State, Unacked};
 use crate::event::{DialogId, EndCause, Invite, SipEvent};
 use crate::message::{
-    ALLOW, Draft, Extra, Refusal, SUPPORTED, check_extra, cseq, from_tag, header_list, response, sdp, text,
-    value,
+    ALLOW, Draft, Extra, Refusal, SUPPORTED, came_by_sips, check_extra, cseq, from_tag, header_list,
+    response, sdp, text, value,
 };
 use crate::order::{Answering, Rejection, SipError};
 use crate::registration::Registration;
@@ -179,7 +179,7 @@ impl Endpoint {
         let (request, to) = self.transactions.request(tx)?;
         let mut draft = response(request, code, "", &self.dialogs.by_id.get(&dialog)?.path.local_tag);
         draft.copy(&request.headers, &HeaderName::RecordRoute);
-        draft.line("Contact", self.identity.contact(to.transport));
+        draft.line("Contact", self.identity.contact(to.transport, came_by_sips(request)));
         draft.line("Allow", ALLOW);
         draft.line("Supported", SUPPORTED.join(", "));
         if let Some(terms) = self.dialogs.by_id.get(&dialog)?.terms.filter(|_| code == 200) {

@@ -15,7 +15,10 @@ use crate::dialog::{Calling, Dialog, Fork, Shown, State};
 use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, Failure, SipEvent};
 use crate::hop::{Hop, Transport};
-use crate::message::{ALLOW, Draft, SUPPORTED, check_extra, from_tag, header_list, sdp, text, to_tag, value};
+use crate::message::{
+    ALLOW, Draft, SUPPORTED, asks_by_sips, check_extra, from_tag, header_list, says_sips, sdp, text, to_tag,
+    value,
+};
 use crate::order::{Outbound, SipError};
 use crate::path::Path;
 use crate::schedule::Chore;
@@ -69,6 +72,8 @@ impl Endpoint {
             Some(id) => id.clone(),
             None => self.random.word(),
         };
+        let first = call.proxy.as_ref().or(call.route.first());
+        let sips = [Some(&call.to), first].into_iter().flatten().any(|uri| says_sips(uri));
         let mut draft = Draft::request("INVITE", &to);
         draft.line("Via", self.identity.via(transport, &self.random.branch()));
         if let Some(proxy) = &call.proxy {
@@ -83,7 +88,7 @@ impl Endpoint {
         draft.line("To", [b"<", &to[..], b">"].concat());
         draft.line("Call-ID", call_id);
         draft.line("CSeq", "1 INVITE");
-        draft.line("Contact", self.identity.contact(transport));
+        draft.line("Contact", self.identity.contact(transport, sips));
         draft.line("Max-Forwards", "70");
         draft.line("Allow", ALLOW);
         if let Some(replaces) = &call.replaces {
@@ -410,7 +415,8 @@ impl Endpoint {
         dialog.path.peer = to.clone();
         let seq = dialog.path.next_seq();
         let job = Job { rounds: 0, switched: false, plain: false, ..happening.job };
-        let contact = (HeaderName::Contact, self.identity.contact(to.transport));
+        let ours = self.identity.contact(to.transport, asks_by_sips(request));
+        let contact = (HeaderName::Contact, ours);
         self.again(now, happening.tx, request, Again { to, seq, job, lines: vec![contact] })
     }
 }

@@ -12,6 +12,7 @@ use crate::config::Time;
 use crate::dialog::State;
 use crate::event::DialogId;
 use crate::hop::{Hop, Transport};
+use crate::message::asks_by_sips;
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
@@ -104,7 +105,8 @@ impl Endpoint {
         if let Some(dialog) = self.owner(job) {
             dialog.path.found = Some(to.clone());
         }
-        let contact = request.headers.get(&HeaderName::Contact).map(|_| self.identity.contact(to.transport));
+        let ours = || self.identity.contact(to.transport, asks_by_sips(request));
+        let contact = request.headers.get(&HeaderName::Contact).map(|_| ours());
         let lines = contact.map(|contact| (HeaderName::Contact, contact)).into_iter().collect();
         let seq = self.next_seq(job.owner);
         let failed = job.failed.saturating_add(1);

@@ -13,8 +13,8 @@ use crate::digits::info_digit;
 use crate::event::{DialogId, EndCause, Fault, Query, SipEvent};
 use crate::hop::Hop;
 use crate::message::{
-    ALLOW, Refusal, SUPPORTED, content_type, cseq, from_tag, header_list, response, screen, sdp, stamp,
-    to_tag, value,
+    ALLOW, Refusal, SUPPORTED, came_by_sips, content_type, cseq, from_tag, header_list, reason_phrase,
+    response, screen, sdp, stamp, to_tag, value,
 };
 use crate::order::Rejection;
 
@@ -126,12 +126,12 @@ impl Endpoint {
     /// Keeps what is told of a request that nobody can do anything with.
     fn note_fault(&mut self, source: SocketAddr, refusal: &Refusal) {
         let why = match refusal.code {
-            400 => refusal.reason.clone(),
+            400 | 505 if refusal.reason.is_empty() => reason_phrase(refusal.code).to_owned(),
+            400 | 505 => refusal.reason.clone(),
             420 => {
                 let unknown = refusal.headers.iter().map(|(_, tags)| tags.as_str()).collect::<String>();
                 format!("Extensions that are not known: {unknown}").chars().take(MAX_FAULT).collect()
             }
-            505 => "Version Not Supported".to_owned(),
             _ => return,
         };
         self.fault = Some(Fault { source, code: Some(refusal.code), why });
@@ -233,7 +233,8 @@ impl Endpoint {
         draft.line("Allow", ALLOW);
         draft.line("Accept", "application/sdp");
         draft.line("Supported", SUPPORTED.join(", "));
-        draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
+        let sips = came_by_sips(&arrival.request);
+        draft.line("Contact", self.identity.contact(arrival.reply_to.transport, sips));
         draft.line("Server", &self.identity.product);
         draft.finish()
     }

@@ -227,8 +227,9 @@ fn by_transport(bytes: Vec<u8>, (from, to): (Transport, Transport), us: &Identit
             let via = text(via);
             let branch = via.split(";branch=").nth(1).and_then(|rest| rest.split(';').next());
             moved.extend_from_slice(format!("Via: {}", us.via(to, branch.unwrap_or_default())).as_bytes());
-        } else if line.starts_with(b"Contact: ") {
-            moved.extend_from_slice(format!("Contact: {}", us.contact(to)).as_bytes());
+        } else if let Some(contact) = line.strip_prefix(b"Contact: ") {
+            let sips = contact.starts_with(b"<sips:");
+            moved.extend_from_slice(format!("Contact: {}", us.contact(to, sips)).as_bytes());
         } else {
             moved.extend_from_slice(line);
         }

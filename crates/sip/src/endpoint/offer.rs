@@ -74,7 +74,7 @@ impl Endpoint {
 
     fn send_offer(&mut self, now: Time, id: DialogId, mut offer: OwnOffer) {
         let Some((mut draft, way)) = self.inside_draft(id, "INVITE") else { return };
-        draft.line("Contact", self.identity.contact(way.hop.transport));
+        draft.line("Contact", self.contact_in(id, &way));
         draft.line("Allow", ALLOW);
         draft.line("Supported", SUPPORTED.join(", "));
         self.session_lines(&mut draft, self.dialogs.by_id.get(&id));
@@ -100,13 +100,20 @@ impl Endpoint {
         Some((draft, way))
     }
 
+    /// Our `Contact` in a request of a dialog.
+    pub(super) fn contact_in(&self, id: DialogId, way: &Way) -> String {
+        let sips = self.dialogs.by_id.get(&id).is_some_and(|dialog| dialog.path.asks_by_sips());
+        self.identity.contact(way.hop.transport, sips)
+    }
+
     /// The same without credentials.
     pub(super) fn bare_draft(&mut self, id: DialogId, method: &str) -> Option<(Draft, Way)> {
         let branch = self.random.branch();
         let dialog = self.dialogs.by_id.get_mut(&id)?;
+        let sips = dialog.path.asks_by_sips();
         let (mut draft, way) = dialog.path.request(method, &self.identity, &branch);
         if method == "UPDATE" {
-            draft.line("Contact", self.identity.contact(way.hop.transport));
+            draft.line("Contact", self.identity.contact(way.hop.transport, sips));
             draft.line("Supported", SUPPORTED.join(", "));
         }
         Some((draft, way))

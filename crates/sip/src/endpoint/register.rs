@@ -101,6 +101,7 @@ impl Endpoint {
         registration.alarm = registration.alarm.wrapping_add(1);
         let seq = registration.next_seq();
         let account = &registration.account;
+        let ours = self.identity.uri(&account.contact_user, to.transport, account.is_sips());
         let mut draft = Draft::request("REGISTER", account.registrar.as_bytes());
         draft.line("Via", self.identity.via(to.transport, &self.random.branch()));
         if let Some(proxy) = &account.proxy {
@@ -111,7 +112,7 @@ impl Endpoint {
         draft.line("To", format!("<{}>", account.address));
         draft.line("Call-ID", &registration.call_id);
         draft.line("CSeq", format!("{seq} REGISTER"));
-        draft.line("Contact", format!("<{}>", self.identity.uri(&account.contact_user, to.transport)));
+        draft.line("Contact", format!("<{ours}>"));
         let expires = if registration.leaving { 0 } else { registration.expires.as_secs() };
         draft.line("Expires", expires.to_string());
         draft.line("Max-Forwards", "70");
@@ -186,7 +187,8 @@ impl Endpoint {
 
     fn registered(&mut self, now: Time, id: RegistrationId, happening: &Happening, response: &Response) {
         let Some(registration) = self.registrations.get_mut(id) else { return };
-        let ours = self.identity.uri(&registration.account.contact_user, happening.to.transport);
+        let account = &registration.account;
+        let ours = self.identity.uri(&account.contact_user, happening.to.transport, account.is_sips());
         let Some(grant) = granted(&response.headers, &ours, registration.expires) else {
             let what = (200, "the registrar does not list our contact".to_owned());
             return self.register_failed(now, id, what, None);

@@ -10,7 +10,7 @@ use crate::answered::Answer;
 use crate::config::Time;
 use crate::dialog::{Dialog, Reoffer, State};
 use crate::event::{DialogId, OfferMethod, SipEvent};
-use crate::message::{Refusal, cseq, from_tag, response, sdp};
+use crate::message::{Refusal, came_by_sips, cseq, from_tag, response, sdp};
 use crate::order::{Rejection, SipError};
 use crate::schedule::Chore;
 use crate::transactions::TxId;
@@ -182,7 +182,8 @@ impl Endpoint {
     /// An UPDATE without offer only refreshes the target.
     fn refresh(&mut self, now: Time, id: DialogId, arrival: Arrival) {
         let mut draft = response(&arrival.request, 200, "", &self.local_tag(id));
-        draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
+        let sips = came_by_sips(&arrival.request);
+        draft.line("Contact", self.identity.contact(arrival.reply_to.transport, sips));
         draft.line("Server", &self.identity.agent);
         let up = self.dialogs.by_id.get_mut(&id).filter(|dialog| matches!(dialog.state, State::Up { .. }));
         if let Some(dialog) = up {

@@ -11,7 +11,9 @@ use crate::config::Time;
 use crate::dialog::{Dialog, Referral, State};
 use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, SipEvent, TransferProgress};
-use crate::message::{Refusal, check_extra, content_type, cseq, reason_phrase, response, text, value};
+use crate::message::{
+    Refusal, came_by_sips, check_extra, content_type, cseq, reason_phrase, response, text, value,
+};
 use crate::order::{Refer, SipError};
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Happening, Job};
@@ -61,7 +63,7 @@ impl Endpoint {
             None => self.inside_draft(dialog, "REFER"),
         };
         let Some((mut draft, way)) = draft else { return Err(SipError::NoSuchDialog(dialog)) };
-        draft.line("Contact", self.identity.contact(way.hop.transport));
+        draft.line("Contact", self.contact_in(dialog, &way));
         draft.line("Refer-To", to);
         draft.line("Referred-By", local);
         draft.extra(&refer.headers);
@@ -203,7 +205,8 @@ impl Endpoint {
         let Some(waiting) = found.referred.take() else { return Err(wrong(found, "answer a transfer")) };
         let Waiting { seq, silent, arrival } = *waiting;
         let mut draft = response(&arrival.request, answer.err().unwrap_or(202), "", &self.local_tag(dialog));
-        draft.line("Contact", self.identity.contact(arrival.reply_to.transport));
+        let sips = came_by_sips(&arrival.request);
+        draft.line("Contact", self.identity.contact(arrival.reply_to.transport, sips));
         draft.line("Server", &self.identity.agent);
         if silent {
             draft.line("Refer-Sub", "false");
@@ -241,7 +244,7 @@ impl Endpoint {
         let Some((mut draft, way)) = self.inside_draft(dialog, "NOTIFY") else {
             return Err(SipError::NoSuchDialog(dialog));
         };
-        draft.line("Contact", self.identity.contact(way.hop.transport));
+        draft.line("Contact", self.contact_in(dialog, &way));
         draft.line("Event", format!("refer;id={seq}"));
         draft.line(
             "Subscription-State",

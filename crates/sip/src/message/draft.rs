@@ -175,13 +175,21 @@ impl Identity {
         format!("SIP/2.0/{transport} {};branch={branch};rport", self.address(transport))
     }
 
-    /// Our `Contact` for a peer that is reached by this transport.
-    pub(crate) fn contact(&self, transport: Transport) -> String {
-        format!("<{}>", self.uri(&self.user, transport))
+    /// Our `Contact` for a peer that is reached by this transport, and that may come back by TLS alone where `sips`.
+    pub(crate) fn contact(&self, transport: Transport, sips: bool) -> String {
+        format!("<{}>", self.uri(&self.user, transport, sips))
     }
 
     /// A URI at which this user is reached here.
-    pub(crate) fn uri(&self, user: &str, transport: Transport) -> String {
+    pub(crate) fn uri(&self, user: &str, transport: Transport, sips: bool) -> String {
+        if sips {
+            return match transport {
+                Transport::Ws | Transport::Wss => {
+                    format!("sips:{user}@{};transport=ws", self.address(Transport::Wss))
+                }
+                _ => format!("sips:{user}@{}", self.address(Transport::Tls)),
+            };
+        }
         let address = self.address(transport);
         match transport {
             Transport::Udp => format!("sip:{user}@{address}"),

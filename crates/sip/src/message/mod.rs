@@ -6,6 +6,7 @@ mod multipart;
 mod raw;
 mod read;
 mod screen;
+mod secure;
 mod via;
 
 pub use draft::sendable;
@@ -14,6 +15,7 @@ pub(crate) use fault::Unread;
 pub(crate) use raw::{is_sip, raw_refusal};
 pub(crate) use read::{content_type, cseq, from_tag, header_list, sdp, text, to_tag, value};
 pub(crate) use screen::{ALLOW, Refusal, SUPPORTED, screen};
+pub(crate) use secure::{asks_by_sips, came_by_sips, is_sips, says_sips};
 pub(crate) use via::stamp;
 
 /// The longest message that is read, in bytes. A call's messages are a tenth of it; what is stored

@@ -36,6 +36,7 @@ mod return_path;
 mod seeds;
 mod session_timer;
 mod silenced;
+mod sips;
 #[cfg(feature = "tokio")]
 mod sipp;
 #[cfg(feature = "tokio")]
