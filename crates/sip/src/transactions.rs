@@ -57,6 +57,8 @@ pub(crate) enum Errand {
     Invite,
     Cancel,
     Bye,
+    /// The BYE of another callee's answer than the one that counts: of the call only its credentials concern it.
+    SendAway,
     Prack,
     Register,
     /// A re-INVITE.

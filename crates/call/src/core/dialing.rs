@@ -19,7 +19,7 @@ use crate::setup::{Dial, OwnAddress, Undialled};
 /// Longest telephone number with what makes it easier to read, in bytes.
 const LONGEST_NUMBER: usize = 64;
 /// Status of an answer whose media are of no use.
-const UNUSABLE: u16 = 488;
+pub(super) const UNUSABLE: u16 = 488;
 /// How long a callee may leave a call unanswered where `handshakeTimeout` says nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 

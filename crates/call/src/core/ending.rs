@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::event::{Attendee, Event, HangupEvent};
 use protocol::reason::Initiator;
 use protocol::rest::CallKind;
-use protocol::{CallTime, HangupReason};
+use protocol::{CallTime, HangupReason, Headers};
 
 use super::{Core, Due, Effect, State};
 use crate::end::{End, StopReason};
@@ -75,14 +75,10 @@ impl Core {
                 }
             }
             _ => {
-                let (mut headers, faults) = self.bye_headers();
+                let (headers, faults) = self.bye_headers();
                 self.tell_unsendable(now, &faults);
-                if let Some(warning) = &end.warning
-                    && !headers.keys().any(|name| name.eq_ignore_ascii_case("reason"))
-                {
-                    headers.insert("Reason".to_owned(), refusal(end.status, &warning.text));
-                }
-                LegRequest::Hangup { headers }
+                let why = end.warning.as_ref().map(|warning| (end.status, warning.text.as_str()));
+                LegRequest::Hangup { headers: saying(headers, why) }
             }
         };
         if self.parted.is_none() {
@@ -180,6 +176,17 @@ impl Core {
             refer: Some(false),
         }
     }
+}
+
+/// The headers of a BYE that stands for a refusal, if it does, with its status and what is wrong. A `Reason` that was
+/// asked for stays.
+pub(super) fn saying(mut headers: Headers, why: Option<(u16, &str)>) -> Headers {
+    if let Some((status, text)) = why
+        && !headers.keys().any(|name| name.eq_ignore_ascii_case("reason"))
+    {
+        headers.insert("Reason".to_owned(), refusal(status, text));
+    }
+    headers
 }
 
 /// The `Reason` of a BYE that stands for a refusal with this status (RFC 3326).

@@ -13,7 +13,8 @@ use rtp::sdp::redacted;
 
 use audio::ringback;
 
-use super::dialing::reason_of;
+use super::dialing::{UNUSABLE, reason_of};
+use super::ending::saying;
 use super::handing_over::Afterwards;
 use super::keys::Presses;
 use super::{Core, Due, Effect};
@@ -297,7 +298,7 @@ impl Core {
         if referred.answered.is_none() {
             self.refer_failed(now, 487, "Cancelled");
         } else {
-            self.let_go_of_second();
+            self.let_go_of_second(None);
             self.second_ended(now, &End::new(HangupReason::System, 200));
         }
         true
@@ -308,7 +309,7 @@ impl Core {
         if self.referred.as_ref().is_some_and(|referred| referred.failed.is_some()) {
             return self.tell_refer_failed(now);
         }
-        self.let_go_of_second();
+        self.let_go_of_second(None);
         let Some(referred) = self.referred.take() else { return };
         let end = End::new(HangupReason::System, if referred.answered.is_some() { 200 } else { 487 });
         self.tell_second_over(now, &referred, &end);
@@ -384,9 +385,9 @@ impl Core {
 
     fn second_answers(&mut self, now: CallTime, sdp: Option<&str>) {
         match sdp {
-            None => self.refer_failed(now, 488, "the answer has no description"),
+            None => self.second_unusable(now, "the answer has no description"),
             Some(sdp) if !self.bridge(now, sdp) => {
-                self.refer_failed(now, 488, "the answer has no sound for us");
+                self.second_unusable(now, "the answer has no sound for us");
             }
             Some(sdp) => self.second_up(now, sdp),
         }
@@ -442,6 +443,15 @@ impl Core {
         }
     }
 
+    /// The second party has answered with media that are of no use: it is told so, as by a refusal.
+    fn second_unusable(&mut self, now: CallTime, reason: &str) {
+        let here = self.referred.as_ref().is_some_and(|referred| referred.failed.is_none());
+        if here {
+            self.let_go_of_second(Some((UNUSABLE, reason)));
+        }
+        self.second_failed(now, "", (UNUSABLE, reason));
+    }
+
     /// The transfer has failed; the caller is back with the agent.
     fn refer_failed(&mut self, now: CallTime, code: u16, reason: &str) {
         self.refer_failed_by(now, "", (code, reason));
@@ -449,12 +459,20 @@ impl Core {
 
     /// The same, because of what the command has in `field`.
     fn refer_failed_by(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
+        let here = self.referred.as_ref().is_some_and(|referred| referred.failed.is_none());
+        if here {
+            self.let_go_of_second(None);
+        }
+        self.second_failed(now, field, (code, reason));
+    }
+
+    /// Keeps how it has failed until the music is over, and tells it then. The second party is let go of.
+    fn second_failed(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
         let particulars = std::mem::take(&mut self.draft.refused);
         let Some(referred) = self.referred.as_ref().filter(|referred| referred.failed.is_none()) else {
             return;
         };
         let why = format!("refer to {}: {code} {reason}", referred.callee);
-        self.let_go_of_second();
         self.stop_music(now);
         self.deadlines.drop_where(|due| matches!(due, Due::Refer));
         let failure = Failure { code, field: field.to_owned(), why };
@@ -496,13 +514,15 @@ impl Core {
         }
     }
 
-    /// Asks the leg to end, takes its sound out, and forgets its connection once it has ended.
-    fn let_go_of_second(&mut self) {
+    /// Asks the leg to end, takes its sound out, and forgets its connection once it has ended. It is told `why`, where its
+    /// answer was of no use.
+    fn let_go_of_second(&mut self, why: Option<(u16, &str)>) {
         let Some(leg) = self.referred.as_ref().map(|referred| referred.leg) else { return };
         self.end_succession_of(leg);
         self.overhear_no_more();
         // What of them cannot be sent is told when the call ends.
         let (headers, _) = self.bye_headers();
+        let headers = saying(headers, why);
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
         self.order(ToMedia::Remove(leg));
         self.effect(Effect::Drop(leg));

@@ -152,7 +152,7 @@ impl Endpoint {
             }
         }
         for happening in happenings.iter().filter(|_| from.transport.is_stream()) {
-            let fits = happening.to.transport == from.transport;
+            let fits = happening.to.transport == from.transport && happening.job.errand != Errand::SendAway;
             if let Some(dialog) = self.owner(happening.job).filter(|_| fits) {
                 dialog.path.peer = from.clone();
             }
@@ -170,9 +170,9 @@ impl Endpoint {
                 self.send_ack(now, dialog.id, response);
             }
             Some(dialog) if is_given_up(dialog, response) => {
-                let mut path = dialog.path.clone();
+                let (mut path, id) = (dialog.path.clone(), dialog.id);
                 path.peer = from.clone();
-                self.send_away(now, path, response, &[]);
+                self.send_away(now, (id, path), response, &[]);
             }
             _ => self.wire.counters.stray_responses += 1,
         }
@@ -367,12 +367,20 @@ impl Endpoint {
     /// callees answer. It is acknowledged and ended at once.
     fn decline(&mut self, now: Time, happening: &Happening, answer: &Response) {
         let Some((invite, to)) = self.transactions.request(happening.tx) else { return };
+        let Owner::Dialog(id) = happening.job.owner else { return };
         let (path, shown) = (Path::from_call(invite, to), credentials(&invite.headers));
-        self.send_away(now, path, answer, &shown);
+        self.send_away(now, (id, path), answer, &shown);
     }
 
-    /// ACK and BYE to an answer that is not wanted, on the way of its call.
-    fn send_away(&mut self, now: Time, mut fork: Path, answer: &Response, shown: &[(HeaderName, Vec<u8>)]) {
+    /// ACK and BYE to an answer to this call that is not wanted, on its own way. The BYE answers challenges as long as the
+    /// call is there, whose credentials it shows.
+    fn send_away(
+        &mut self,
+        now: Time,
+        (id, mut fork): (DialogId, Path),
+        answer: &Response,
+        shown: &[(HeaderName, Vec<u8>)],
+    ) {
         if self.transactions.len() >= self.config.max_transactions {
             return;
         }
@@ -384,7 +392,7 @@ impl Endpoint {
         }
         self.send_inside(now, (ack.finish(), way), Job::new(Owner::Nobody, Errand::Ack(seq)));
         let (bye, way) = fork.request("BYE", &self.identity, &self.random.branch());
-        self.send_inside(now, (bye.finish(), way), Job::new(Owner::Nobody, Errand::Bye));
+        self.send_inside(now, (bye.finish(), way), Job::of(id, Errand::SendAway));
     }
 
     fn invite_failed(&mut self, now: Time, happening: &Happening, why: Failure) {

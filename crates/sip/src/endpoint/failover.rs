@@ -81,13 +81,16 @@ impl Endpoint {
 
     /// Where a request inside a call goes after this address has failed it (RFC 3263 section 4.3).
     fn elsewhere(&self, now: Time, job: Job, failed: &Hop) -> Option<Hop> {
-        use Errand::{Ack, Bye, Cancel, Invite, Notify, Prack, Refer, Refresh, Register, Reoffer, Request};
+        use Errand::{
+            Ack, Bye, Cancel, Invite, Notify, Prack, Refer, Refresh, Register, Reoffer, Request, SendAway,
+        };
         let Owner::Dialog(id) = job.owner else { return None };
         let dialog = self.dialogs.by_id.get(&id)?;
         match job.errand {
             Bye | Notify | Refer | Refresh | Reoffer | Request => {}
-            // The targets of a call that is not answered are known otherwise, and so are those of an account.
-            Ack(_) | Cancel | Invite | Prack | Register => return None,
+            // The targets of a call that is not answered are known otherwise, and so are those of an account; another
+            // callee is not where the dialog's peer is.
+            Ack(_) | Cancel | Invite | Prack | Register | SendAway => return None,
         }
         if matches!(dialog.state, State::Calling(_)) {
             return None;

@@ -243,10 +243,11 @@ impl Endpoint {
     fn inside(&mut self, now: Time, arrival: Arrival, tag: &[u8]) {
         let headers = &arrival.request.headers;
         let found = self.dialogs.tagged(tag).filter(|dialog| dialog.is_peer(headers)).map(|d| d.id);
-        let Some(dialog) = found.and_then(|id| self.dialogs.by_id.get_mut(&id)) else {
-            return self.refuse(&arrival, &Refusal::plain(481));
-        };
         let seq = cseq(headers);
+        let Some(dialog) = found.and_then(|id| self.dialogs.by_id.get_mut(&id)) else {
+            let stray = self.confirmed_late(now, arrival, tag);
+            return stray.map_or((), |arrival| self.refuse(&arrival, &Refusal::plain(481)));
+        };
         if seq < dialog.remote_seq {
             return self.refuse(&arrival, &Refusal::plain(500));
         }

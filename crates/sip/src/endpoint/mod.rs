@@ -22,6 +22,7 @@ mod transfer;
 use bytes::Bytes;
 use failover::Avoided;
 use names::Names;
+use reliable::Outstanding;
 pub(crate) use session::Refreshing;
 use sipx_sip::{Limits, Message, Timers, TransactionKey, TuEvent, parse_datagram};
 pub(crate) use transfer::Waiting;
@@ -85,6 +86,7 @@ pub struct Endpoint {
     registrations: Registrations,
     avoided: Avoided,
     names: Names,
+    outstanding: Outstanding,
     /// Why the way was gone that was lost last.
     obstacle: Obstacle,
     /// What the last message asked.
@@ -128,6 +130,7 @@ impl Endpoint {
             registrations: Registrations::default(),
             avoided: Avoided::default(),
             names: Names::default(),
+            outstanding: Outstanding::default(),
             obstacle: Obstacle::NoWay,
             query: None,
             fault: None,
@@ -325,6 +328,7 @@ impl Endpoint {
     /// Forgets a dialog, and an offer of the peer in it that nobody will answer; whether there was one.
     fn forget_dialog(&mut self, dialog: DialogId) -> bool {
         let Some(dialog) = self.dialogs.remove(dialog) else { return false };
+        self.outstanding.keep(&dialog);
         if let Some(reoffer) = &dialog.reoffer {
             self.transactions.forget(reoffer.tx);
         }
@@ -417,7 +421,7 @@ impl Endpoint {
             // CANCEL is only a wish: what counts is the final response to its INVITE. Without PRACK
             // the callee gives up by itself, and who does not want a NOTIFY need not have it.
             Errand::Notify if over => self.notify_over(id, happening),
-            Errand::Bye | Errand::Cancel | Errand::Prack | Errand::Notify => {}
+            Errand::Bye | Errand::SendAway | Errand::Cancel | Errand::Prack | Errand::Notify => {}
             Errand::Register | Errand::Ack(_) => {}
         }
     }

@@ -154,7 +154,9 @@ impl Endpoint {
                 Some(Waiting { bytes, way, job }) => self.send_to(now, (bytes, way.hop), job),
             };
         }
-        let to = self.aim(now, &way, job.owner);
+        // Another callee is not where the dialog's peer is.
+        let owner = if job.errand == Errand::SendAway { Owner::Nobody } else { job.owner };
+        let to = self.aim(now, &way, owner);
         let bytes = by_transport(bytes, (way.hop.transport, to.transport), &self.identity);
         self.send_to(now, (bytes, to), job)
     }

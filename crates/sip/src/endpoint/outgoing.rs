@@ -9,7 +9,7 @@ use crate::dialog::State;
 use crate::digest::{Asked, Authentication};
 use crate::event::{DialogId, Obstacle};
 use crate::hop::{Hop, Transport, Way};
-use crate::message::{Draft, text};
+use crate::message::{Draft, cseq, text};
 use crate::registration::Registration;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
@@ -104,12 +104,8 @@ impl Endpoint {
             TuEvent::TransportError | TuEvent::Timeout if job.switched => {
                 (job.switched, job.plain) = (false, true);
                 self.avoid_stream(now, &happening.to);
-                let again = Again {
-                    to: Hop::from(happening.to.address),
-                    seq: self.next_seq(job.owner),
-                    job,
-                    lines: Vec::new(),
-                };
+                let to = Hop::from(happening.to.address);
+                let again = Again { to, seq: self.seq_after(job, request), job, lines: Vec::new() };
                 self.again(now, happening.tx, request, again)
             }
             TuEvent::TransportError | TuEvent::Timeout => self.sent_elsewhere(now, happening, request),
@@ -121,7 +117,8 @@ impl Endpoint {
                     return false;
                 };
                 job.rounds = job.rounds.saturating_add(1);
-                let again = Again { to: happening.to.clone(), seq: self.next_seq(job.owner), job, lines };
+                let seq = self.seq_after(job, request);
+                let again = Again { to: happening.to.clone(), seq, job, lines };
                 self.again(now, happening.tx, request, again)
             }
             _ => false,
@@ -183,6 +180,15 @@ impl Endpoint {
                 if refers { dialog.referral.as_mut()?.auth.as_mut() } else { dialog.auth_at(to) }
             }
             Owner::Registration(id) => self.registrations.get_mut(id)?.auth.as_mut(),
+        }
+    }
+
+    /// The number of a request that is sent once more.
+    fn seq_after(&mut self, job: Job, request: &Request) -> u32 {
+        match job.errand {
+            // Its dialog is not its owner's.
+            Errand::SendAway => cseq(&request.headers).map_or(1, |seq| seq.saturating_add(1)),
+            _ => self.next_seq(job.owner),
         }
     }
 

@@ -1,19 +1,88 @@
 //! Provisional responses that are acknowledged (RFC 3262).
 
+use std::collections::VecDeque;
+
 use sipx_sip::rel::{self, RAck, RSeq, Received, Reliability};
-use sipx_sip::{HeaderName, Headers, Response};
+use sipx_sip::{HeaderName, Headers, Method, Response};
 
 use super::Endpoint;
 use super::inbound::Arrival;
 use crate::config::Time;
-use crate::dialog::{Early, Next, Reliably, State};
+use crate::dialog::{Dialog, Early, Next, Reliably, State};
 use crate::event::{DialogId, EndCause, OfferMethod, SipEvent};
-use crate::message::{Draft, Refusal, cseq, response, sdp, text, to_tag};
+use crate::message::{Draft, Refusal, cseq, from_tag, response, sdp, text, to_tag, value};
 use crate::order::{Rejection, SipError};
+use crate::path::Path;
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Job, TxId};
 
+/// Provisional responses of calls that are over whose PRACK may still come. When full the oldest is forgotten.
+const MOST_OUTSTANDING: usize = 1_024;
+
+/// Provisional responses that were not acknowledged when their calls were refused.
+#[derive(Debug, Default)]
+pub(super) struct Outstanding(VecDeque<Unconfirmed>);
+
+/// One of them.
+#[derive(Debug)]
+struct Unconfirmed {
+    call_id: Vec<u8>,
+    local_tag: String,
+    remote_tag: Vec<u8>,
+    invited_seq: u32,
+    numbering: rel::Numbering,
+    until: Time,
+}
+
+impl Outstanding {
+    /// Keeps what a call that is forgotten still waits for. Once it has its final response nothing is repeated, yet a
+    /// PRACK that is under way is to be taken (RFC 3262 section 3).
+    pub(super) fn keep(&mut self, dialog: &Dialog) {
+        let (State::Invited { .. }, Some(early)) = (&dialog.state, &dialog.early) else { return };
+        let (Some(waiting), Some(invited_seq)) = (&early.waiting, dialog.invited_seq) else { return };
+        if self.0.len() >= MOST_OUTSTANDING {
+            self.0.pop_front();
+        }
+        let Path { call_id, local_tag, remote_tag, .. } = &dialog.path;
+        self.0.push_back(Unconfirmed {
+            call_id: call_id.clone(),
+            local_tag: local_tag.clone(),
+            remote_tag: remote_tag.clone(),
+            invited_seq,
+            numbering: early.numbering,
+            until: waiting.until,
+        });
+    }
+
+    /// Whether a PRACK is of one of them, once.
+    fn take(&mut self, now: Time, headers: &Headers) -> bool {
+        self.0.retain(|one| now < one.until);
+        let (Some(ack), to) = (headers.typed::<RAck>().and_then(Result::ok), to_tag(headers)) else {
+            return false;
+        };
+        let (from, call_id) = (from_tag(headers), value(headers, &HeaderName::CallId));
+        let at = self.0.iter_mut().position(|one| {
+            one.local_tag.as_bytes() == to
+                && one.remote_tag == from
+                && one.call_id == call_id
+                && one.numbering.acknowledge(&ack, one.invited_seq, b"INVITE")
+        });
+        at.and_then(|at| self.0.remove(at)).is_some()
+    }
+}
+
 impl Endpoint {
+    /// A PRACK of a call that is over; gives back what is none that was waited for.
+    pub(super) fn confirmed_late(&mut self, now: Time, arrival: Arrival, tag: &[u8]) -> Option<Arrival> {
+        let late = arrival.request.method == Method::Prack;
+        if !late || !self.outstanding.take(now, &arrival.request.headers) {
+            return Some(arrival);
+        }
+        let bytes = response(&arrival.request, 200, "", &text(tag)).finish();
+        self.accept(now, arrival, bytes);
+        None
+    }
+
     /// Acknowledges a provisional response to our INVITE if it wants that; whether it is to be told:
     /// a copy is not, nor one that has overtaken another.
     pub(super) fn confirm(&mut self, now: Time, id: DialogId, response: &Response) -> bool {

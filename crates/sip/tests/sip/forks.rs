@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cancel::tagged;
 use crate::desk::{Desk, PHONE, SDP, header};
+use crate::digest_client::{refuse, request};
 
 fn calling() -> (Desk, String) {
     let mut desk = Desk::new();
@@ -35,6 +36,39 @@ fn the_second_callee_that_answers_is_acknowledged_and_hung_up() {
     desk.wait(Duration::from_secs(100));
     assert_eq!(desk.story(), ["Provisional 180", "Provisional 180", "Answered"]);
     assert_eq!(desk.endpoint.counters().dialogs, 1);
+    assert_eq!(desk.endpoint.counters().transactions, 0);
+}
+
+#[test]
+fn the_bye_of_a_callee_that_answers_too_late_shows_the_credentials_of_the_call_to_who_asks() {
+    let mut desk = Desk::new();
+    let target = PHONE.parse::<std::net::SocketAddr>().unwrap();
+    let call = sip::Outbound {
+        sdp: Some(SDP.into()),
+        credentials: Some(sip::Credentials::new("us", "secret")),
+        ..sip::Outbound::new("sip:bob@example.com", "sip:us@192.0.2.2", target)
+    };
+    let dialog = desk.endpoint.invite(desk.now, &call).unwrap();
+    let first = desk.sent().remove(0).1;
+    let asks =
+        |realm: &str| format!("Proxy-Authenticate: Digest realm=\"{realm}\", nonce=\"n\", qop=\"auth\"");
+    let invite = request(desk.hear(refuse(&first, 407, &asks("proxy")))).unwrap();
+    desk.hear(tagged(&invite, 200, "bob"));
+    let bye = request(desk.hear(tagged(&invite, 200, "eve"))).unwrap();
+    assert!(bye.starts_with("BYE sip:eve@") && header(&bye, "CSeq") == Some("3 BYE"), "{bye}");
+    let again = request(desk.hear(refuse(&bye, 407, &asks("proxy")))).unwrap();
+    assert!(again.starts_with("BYE sip:eve@") && header(&again, "CSeq") == Some("4 BYE"), "{again}");
+    assert!(header(&again, "To").unwrap().ends_with(";tag=eve"));
+    let answer = header(&again, "Proxy-Authorization").unwrap();
+    assert!(answer.contains("realm=\"proxy\"") && answer.contains("nc=00000002"), "{answer}");
+    // Whoever else asks now could be anyone.
+    assert_eq!(request(desk.hear(refuse(&again, 407, &asks("stranger")))), None);
+    desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+    let own = desk.sent().remove(0).1;
+    assert!(own.starts_with("BYE sip:bob@") && header(&own, "CSeq") == Some("3 BYE"), "{own}");
+    desk.hear(tagged(&own, 200, "bob"));
+    assert_eq!(desk.story(), ["Answered", "Ended LocalBye"]);
+    desk.wait(Duration::from_secs(100));
     assert_eq!(desk.endpoint.counters().transactions, 0);
 }
 

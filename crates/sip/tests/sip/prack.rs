@@ -69,6 +69,38 @@ fn what_was_not_acknowledged_before_the_answer_may_be_for_32_seconds_more() {
     }
 }
 
+/// A final response ends what is repeated, yet a PRACK that is under way then is to be taken (RFC 3262 section 3).
+#[test]
+fn what_was_not_acknowledged_before_a_refusal_may_be_behind_it() {
+    for ending in ["reject", "cancel"] {
+        for (later, status) in [(0, 200), (31, 200), (33, 481)] {
+            let (mut desk, mut phone, dialog) = invited("Supported");
+            desk.endpoint.ring(desk.now, dialog, Some(SDP)).unwrap();
+            let early = desk.sent().remove(0).1;
+            let cancel = phone.same_branch("CANCEL");
+            match ending {
+                "reject" => desk.endpoint.reject(desk.now, dialog, &sip::Rejection::new(486)).unwrap(),
+                _ => drop(desk.hear(cancel)),
+            }
+            phone.learn(&early);
+            phone.extra = String::new();
+            phone.seq = 1;
+            desk.hear(phone.same_branch("ACK"));
+            desk.wait(Duration::from_secs(later));
+            phone.extra = format!("RAck: {} 1 INVITE\r\n", header(&early, "RSeq").unwrap());
+            let stranger = phone.clone().request("PRACK", "").replace("tag=alice", "tag=eve");
+            assert_eq!(desk.status(stranger), 481, "{ending}: of another caller");
+            let prack = phone.request("PRACK", "");
+            assert_eq!(desk.status(&prack), status, "{ending}: after {later} s");
+            assert_eq!(desk.status(&prack), status, "{ending}: its copy");
+            assert_eq!(desk.status(phone.request("PRACK", "")), 481, "{ending}: once");
+            desk.wait(Duration::from_secs(100));
+            let counters = desk.endpoint.counters();
+            assert_eq!((counters.transactions, counters.dialogs), (0, 0));
+        }
+    }
+}
+
 #[test]
 fn a_second_response_waits_for_the_first_ones_prack() {
     let (mut desk, mut phone, dialog) = invited("Require");
