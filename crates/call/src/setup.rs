@@ -377,10 +377,10 @@ pub trait Dialer: Send + Sync {
     /// When the callee may not be called, cannot be found, or no port is free.
     async fn open(&self, dial: Dial) -> Result<Line, Undialled>;
 
-    /// Whether a far end may be asked to call `target`.
+    /// Lets a far end be asked to call `target`, once: it counts as a call of ours, since it is placed for us.
     ///
     /// # Errors
-    /// When it may not be called.
+    /// When it may not be called, or as many as may be have been.
     fn permits(&self, target: &str) -> Result<(), Undialled>;
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::inbound_sip::{PLAYBOOK, playbooks};
 use crate::programs;
-use crate::raw_phone::RawPhone;
+use crate::raw_phone::{RawPhone, sdp};
 use crate::rig::{PATIENCE, Rig, until};
 
 const REGISTRAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/registrar.xml");
@@ -236,6 +236,30 @@ async fn no_more_legs_of_ours_begin_in_an_hour_than_the_cap_says() {
     assert!(reject["reason"].as_str().unwrap().contains("sip.outbound_per_hour"), "{reject}");
     let metrics = rig.get("/metrics").await.1;
     assert!(metrics.contains("active_call_outbound_capped_total 1"), "{metrics}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_a_far_end_is_asked_for_count_in_the_cap() {
+    let desk = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = format!("sip:desk@{}", desk.local_addr().unwrap());
+    let rig = Rig::start_with(|config| config.sip.outbound_per_hour = Some(2)).await;
+    let desk = RawPhone::at(desk, rig.server.sip_addr());
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    let invite = desk.asked("INVITE").await;
+    desk.answer(&invite, "200 OK", &sdp(([127, 0, 0, 1], 4000).into())).await;
+    client.event("answer").await;
+    let refer = json!({"command": "refer", "callee": "sip:900123@127.0.0.1", "method": "blind"});
+    client.send(refer.clone()).await;
+    desk.answer(&desk.asked("REFER").await, "603 Decline", "").await;
+    assert_eq!(client.event("reject").await["code"], 603);
+    client.send(refer).await;
+    let reject = client.event("reject").await;
+    assert_eq!(reject["code"], 503, "{reject}");
+    assert!(reject["reason"].as_str().unwrap().contains("sip.outbound_per_hour"), "{reject}");
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
     rig.server.stop().await;
 }
 
