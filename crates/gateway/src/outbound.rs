@@ -50,12 +50,12 @@ impl Lines {
         Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() })
     }
 
-    /// Counts one more leg to `callee`, of ours or of a far end that we ask for it.
-    fn count(&self, callee: &str) -> Result<(), Undialled> {
+    /// Counts one more leg to `callee`, of a call of ours or of a far end that we ask for it.
+    fn count(&self, call: Option<&str>, callee: &str) -> Result<(), Undialled> {
         if self.cap.take() {
             return Ok(());
         }
-        tracing::warn!(?callee, "a leg of ours is not begun: sip.outbound_per_hour is reached");
+        tracing::warn!(call, ?callee, "a leg of ours is not begun: sip.outbound_per_hour is reached");
         let reason = "as many calls as may be placed in an hour have been (sip.outbound_per_hour)";
         Err(Undialled { code: 503, reason: reason.into() })
     }
@@ -175,7 +175,7 @@ impl Dialer for Lines {
             .ports
             .take(std::time::Instant::now())
             .ok_or_else(|| Undialled { code: 503, reason: "no RTP port is free".into() })?;
-        self.count(&dial.callee)?;
+        self.count(Some(&dial.call), &dial.callee)?;
         // The INVITE goes out with it.
         port.told().store(true, Ordering::Relaxed);
         let media = sip_io::local_media(&self.config, nearest, port.number());
@@ -203,7 +203,7 @@ impl Dialer for Lines {
 
     fn permits(&self, target: &str) -> Result<(), Undialled> {
         self.check(target)?;
-        self.count(target)
+        self.count(None, target)
     }
 }
 

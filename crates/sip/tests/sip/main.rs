@@ -36,11 +36,13 @@ mod return_path;
 mod seeds;
 mod session_timer;
 mod silenced;
-mod sips;
 #[cfg(feature = "tokio")]
 mod sipp;
+mod sips;
 #[cfg(feature = "tokio")]
 mod streams;
+#[cfg(feature = "tokio")]
+mod tls_versions;
 mod torture;
 mod transfer;
 #[cfg(feature = "tokio")]

@@ -15,19 +15,19 @@ use tokio::sync::mpsc;
 use crate::desk::{Phone, SDP};
 use crate::world::name;
 
-const LOCAL: &str = "127.0.0.1:0";
+pub(crate) const LOCAL: &str = "127.0.0.1:0";
 
-struct Station {
-    handle: SipHandle,
+pub(crate) struct Station {
+    pub(crate) handle: SipHandle,
     calls: mpsc::Receiver<Incoming>,
     _task: tokio::task::JoinSet<()>,
 }
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("in time")
 }
 
-async fn station(seed: u8, streams: Streams) -> Station {
+pub(crate) async fn station(seed: u8, streams: Streams) -> Station {
     let local: SocketAddr = LOCAL.parse().unwrap();
     let (driver, handle, calls) =
         Driver::bind_with(local, streams, Config::new(local, [seed; 32])).await.unwrap();
@@ -44,7 +44,7 @@ fn certificate(name: &str) -> (Identity, Vec<u8>) {
     (Identity::from_pem(&pem, key.serialize_pem().as_bytes()).unwrap(), pem)
 }
 
-fn listening() -> (Streams, Vec<u8>) {
+pub(crate) fn listening() -> (Streams, Vec<u8>) {
     let (identity, root) = certificate("localhost");
     let local = Some(LOCAL.parse().unwrap());
     let streams = Streams {
@@ -58,7 +58,7 @@ fn listening() -> (Streams, Vec<u8>) {
     (streams, root)
 }
 
-fn hop(station: &Station, transport: Transport) -> Hop {
+pub(crate) fn hop(station: &Station, transport: Transport) -> Hop {
     let bound = station.handle.bound();
     let address = match transport {
         Transport::Udp => Some(station.handle.local_addr()),
@@ -71,11 +71,11 @@ fn hop(station: &Station, transport: Transport) -> Hop {
     if transport.is_secure() { hop.named("localhost") } else { hop }
 }
 
-fn call_by(hop: Hop) -> Outbound {
+pub(crate) fn call_by(hop: Hop) -> Outbound {
     Outbound { sdp: Some(SDP.into()), ..Outbound::new("sip:bob@127.0.0.1", "sip:alice@127.0.0.1", hop) }
 }
 
-async fn next(events: &mut mpsc::Receiver<SipEvent>) -> String {
+pub(crate) async fn next(events: &mut mpsc::Receiver<SipEvent>) -> String {
     within(events.recv()).await.map_or("closed".to_owned(), |event| name(&event))
 }
 
