@@ -25,7 +25,7 @@
 //!   0.0        client sends {"command":"invite","option":{}}
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
-//!                                           wants a fax,
+//!                                           wants a fax, confirms and wants a fax,
 //!                                           vanishes, returns, gives up while we answer,
 //!                                           lets our answer wait, lets our answer go,
 //!                                           never lets our answer go
@@ -341,7 +341,10 @@ fn act(what: &str) -> Result<Act, String> {
         "caller leaves" => {
             Act::Leg(LegEvent::Left { message: Some("SIP;cause=200;text=\"gone\"".to_owned()) })
         }
-        "caller wants a fax" => Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()) }),
+        "caller wants a fax" => Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()), refusable: true }),
+        "caller confirms and wants a fax" => {
+            Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()), refusable: false })
+        }
         "bob takes over" => Act::TakeOver(LegId::MAIN, false),
         "bob gives up while he takes over" => Act::TakeOver(LegId::MAIN, true),
         "bob takes over from the second" => Act::TakeOver(LegId(1), false),
@@ -428,7 +431,9 @@ fn party(what: &str) -> Result<Party, String> {
         "holds" => Party::Holds(true),
         "resumes" => Party::Holds(false),
         "wants an offer" => Party::WantsAnOffer,
-        "wants clear sound" => Party::Says(LegEvent::Reoffered { sdp: Some(CLEAR.to_owned()) }),
+        "wants clear sound" => {
+            Party::Says(LegEvent::Reoffered { sdp: Some(CLEAR.to_owned()), refusable: true })
+        }
         "hangs up" => Party::HangsUp,
         "is forwarded" => Party::Says(LegEvent::Ringing { code: 181, sdp: None }),
         other => return Err(unknown(other)),

@@ -433,7 +433,7 @@ impl World {
                 self.terms.holds = on;
                 let direction = if on { "sendonly" } else { "sendrecv" };
                 let sdp = Some(self.terms.offer(direction, self.now.as_ms() + 2));
-                self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp }));
+                self.feed(Input::Leg(LegId::MAIN, LegEvent::Reoffered { sdp, refusable: true }));
             }
             Act::Refresh(on) => {
                 self.terms.holds = on;

@@ -19,6 +19,8 @@ pub(crate) struct Holding {
     agreed: Direction,
     /// What the offer asks for that the far end has not answered.
     offered: Option<Direction>,
+    /// The far end was told that no media are agreed on; what is wanted is to be offered again.
+    stale: bool,
     /// What the far end is to hear meanwhile.
     music: Option<String>,
     /// Counts what it was to hear, so that a file that is loaded late is known as such.
@@ -59,9 +61,10 @@ impl Core {
     /// Offers what is wanted, one offer at a time.
     fn settle_hold(&mut self, now: CallTime) {
         let wanted = self.holding.wanted;
-        if self.holding.offered.is_some() || self.holding.agreed == wanted {
+        if self.holding.offered.is_some() || self.holding.agreed == wanted && !self.holding.stale {
             return;
         }
+        self.holding.stale = false;
         match &mut self.sip {
             Some(media) => {
                 let sdp = media.offer_direction(wanted);
@@ -69,6 +72,18 @@ impl Core {
                 self.request(LegRequest::Offer { sdp });
             }
             None => self.hold_agreed(now, wanted),
+        }
+    }
+
+    /// An offer of the first party was turned down, and with it what was agreed on.
+    pub(super) fn media_turned_down(&mut self) {
+        self.holding.stale = true;
+    }
+
+    /// Offers again what was agreed on, if that was turned down and the call is up.
+    pub(super) fn renew_media(&mut self, now: CallTime) {
+        if self.holding.stale && self.is_up() {
+            self.settle_hold(now);
         }
     }
 

@@ -202,7 +202,7 @@ impl Core {
                 self.draft.refused = particulars;
                 self.refer_failed(now, code, &reason);
             }
-            LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
+            LegEvent::Reoffered { sdp, .. } => self.reoffered(now, leg, sdp.as_deref()),
             // A party that has taken its place confirms our answer, with its own where we had made the offer.
             LegEvent::ReofferAnswered { sdp } | LegEvent::Established { sdp } => {
                 self.reoffer_answered(now, leg, sdp.as_deref());

@@ -128,7 +128,8 @@ impl Core {
                 }
                 self.confirmed(now);
             }
-            LegEvent::Reoffered { sdp } => self.reoffered(now, leg, sdp.as_deref()),
+            LegEvent::Reoffered { sdp: Some(offer), refusable: false } => self.offered_early(now, &offer),
+            LegEvent::Reoffered { sdp, .. } => self.reoffered(now, leg, sdp.as_deref()),
             LegEvent::ReofferAnswered { sdp } => self.reoffer_answered(now, leg, sdp.as_deref()),
             LegEvent::OfferAnswered { sdp } => self.hold_answered(now, sdp.as_deref()),
             LegEvent::OfferRefused { code, reason } => self.hold_refused(now, code, &reason),
@@ -214,6 +215,7 @@ impl Core {
     /// The far end knows that we have answered: the conversation begins.
     pub(crate) fn confirmed(&mut self, now: CallTime) {
         self.deadlines.drop_where(|due| *due == Due::Unconfirmed);
+        self.renew_media(now);
         if !self.is_up() || self.ears_open() {
             return;
         }

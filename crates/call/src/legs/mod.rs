@@ -50,6 +50,9 @@ pub enum LegEvent {
     Reoffered {
         /// Its offer; absent when it wants ours.
         sdp: Option<String>,
+        /// Whether it may be refused. One in a PRACK may not: that confirms a response of ours as well, which is answered
+        /// with 200 alone (RFC 3262 section 3).
+        refusable: bool,
     },
     /// The far end's answer to the offer we made on its request.
     ReofferAnswered {

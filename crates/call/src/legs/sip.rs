@@ -10,8 +10,8 @@ use protocol::Headers;
 use protocol::event::TransferState;
 use sip::driver::SipHandle;
 use sip::{
-    Answering, Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, Outbound, Refer,
-    Rejection, SipError, SipEvent, TransferProgress,
+    Answering, Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, OfferMethod,
+    Outbound, Refer, Rejection, SipError, SipEvent, TransferProgress,
 };
 use tokio::sync::mpsc;
 
@@ -138,7 +138,9 @@ impl SipLeg {
             SipEvent::AnswerSent { .. } => Some(LegEvent::AnswerSent),
             SipEvent::Established { sdp, .. } => Some(LegEvent::Established { sdp }),
             SipEvent::AckTimeout { .. } => Some(LegEvent::Unconfirmed),
-            SipEvent::Reoffered { sdp, .. } => Some(LegEvent::Reoffered { sdp }),
+            SipEvent::Reoffered { sdp, method, .. } => {
+                Some(LegEvent::Reoffered { sdp, refusable: method != OfferMethod::Prack })
+            }
             SipEvent::ReofferAnswered { sdp, .. } => Some(LegEvent::ReofferAnswered { sdp }),
             SipEvent::OfferAnswered { sdp, .. } => Some(LegEvent::OfferAnswered { sdp }),
             SipEvent::Refreshed { sdp, .. } => Some(LegEvent::Refreshed { sdp }),

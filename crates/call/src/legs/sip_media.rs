@@ -138,6 +138,15 @@ impl SipMedia {
         }
     }
 
+    /// The answer that turns an offer down which cannot be refused; what was agreed on before is to be offered again.
+    /// `None` where nothing was, or the offer cannot be read.
+    pub(crate) fn turn_down(&mut self, offer: &str) -> Option<String> {
+        self.codec?;
+        let answer = sdp::turn_down(offer, &self.described()).ok()?;
+        self.sent = sdp::renumbered(self.sent.as_deref()?);
+        Some(answer)
+    }
+
     /// Takes in the answer to the offer we made.
     pub(crate) fn answered(&mut self, answer: &str, start: Start) -> Result<RtpPlan, SdpError> {
         let media = sdp::read_answer(&self.described(), answer)?;

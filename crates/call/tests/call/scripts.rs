@@ -135,7 +135,7 @@ scripts! {
     refer_times_out
     refer_times_out_and_the_cancel_is_obeyed
     refer_to_a_silent_party
-    second_party_without_description
+    early_offer_that_does_not_fit
     referred_party_never_falls_back_to_clear
     required_encryption_refuses_a_clear_offer
     second_answers_without_description

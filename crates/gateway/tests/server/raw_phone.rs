@@ -259,3 +259,36 @@ async fn a_call_is_answered_for_its_client_when_the_200_has_gone_out_and_not_bef
     client.event("hangup").await;
     rig.server.stop().await;
 }
+
+/// Nothing but 200 answers a PRACK that has arrived (RFC 3262 section 3), so that the offer in it is turned down by its
+/// answer, and what was agreed on before is offered again when the call is up (RFC 6337 section 2.3).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_in_a_prack_that_does_not_fit_fails_neither_the_prack_nor_the_call() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let phone = RawPhone::new(&rig, "fax").await;
+    phone.invite("Supported: 100rel\r\n").await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "ringing", "earlyMedia": true})).await;
+    let early = phone.heard(|text| status(text) == Some(183)).await;
+    let lines = format!("RAck: {} 1 INVITE\r\nContent-Type: application/sdp\r\n", value(&early, "RSeq"));
+    let fax = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+               m=image 4000 udptl t38\r\n";
+    phone.send("PRACK", ("p", &tag(&early)), &lines, fax).await;
+    let down = phone.heard(|text| text.contains("CSeq: 2 PRACK")).await;
+    assert_eq!(status(&down), Some(200), "{down}");
+    assert!(down.contains("\r\nm=image 0 udptl t38\r\n"), "{down}");
+    client.send(json!({"command": "accept", "option": {}})).await;
+    let answer = phone.answered().await;
+    assert_eq!(status(&answer), Some(200));
+    let again = phone.asked("INVITE").await;
+    assert!(again.contains("\r\nm=audio ") && again.contains("PCMU/8000"), "{again}");
+    let version = |text: &str| value(text, "o=").split(' ').nth(2).unwrap().parse::<u64>().unwrap();
+    assert!(version(&early) < version(&down) && version(&down) < version(&again), "{early}\n{down}\n{again}");
+    phone.answer(&again, "200 OK", &sdp(([127, 0, 0, 1], 4000).into())).await;
+    phone.asked("ACK").await;
+    phone.hang_up(&answer).await;
+    assert_eq!(client.event("hangup").await["reason"], "caller");
+    rig.server.stop().await;
+}

@@ -27,6 +27,16 @@ pub fn answer(offer: &str, local: &Local) -> Result<Answer, SdpError> {
     Ok(Answer { sdp: describe(local, &lines), media })
 }
 
+/// Turns an offer down where it must have an answer: every media line is rejected in its place (RFC 3264 section 6).
+///
+/// # Errors
+/// An offer that cannot be read.
+pub fn turn_down(offer: &str, local: &Local) -> Result<String, SdpError> {
+    let offer = Description::parse(offer)?;
+    let lines: Vec<Line> = offer.media.iter().map(Line::Rejected).collect();
+    Ok(describe(local, &lines))
+}
+
 /// What has been agreed on for one line, and our key line for it.
 struct Agreed {
     media: Negotiated,

@@ -18,11 +18,12 @@ use audio::Codec;
 
 use crate::srtp::Keys;
 
-pub use answer::answer;
+pub use answer::{answer, turn_down};
 pub use crypto::{KeyRing, RING_BYTES, Security, redacted};
 pub use error::SdpError;
 pub use hosts::{Host, hosts, located};
 pub use offer::{offer, read_answer};
+pub use write::renumbered;
 
 /// Packet lengths we send and accept, in milliseconds.
 const PTIME_MS: std::ops::RangeInclusive<u32> = 10..=60;

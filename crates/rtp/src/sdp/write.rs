@@ -83,6 +83,18 @@ fn version(previous: Option<&str>, body: &str) -> u64 {
     read().unwrap_or(1)
 }
 
+/// A description of ours with a version later by two: for one that stands again after an offer was turned down, whose
+/// answer had the version between. `None` for one that is not ours.
+pub fn renumbered(description: &str) -> Option<String> {
+    let (before, after) = description.split_once("o=")?;
+    let (origin, rest) = after.split_once("\r\n")?;
+    let mut words: Vec<&str> = origin.split(' ').collect();
+    let word = words.get_mut(2)?;
+    let version = word.parse::<u64>().ok()?.wrapping_add(2).to_string();
+    *word = &version;
+    Some(format!("{before}o={}\r\n{rest}", words.join(" ")))
+}
+
 impl Audio<'_> {
     fn write(&self, out: &mut String) {
         let _ = write!(out, "m=audio {} {}", self.port, self.protocol);

@@ -86,10 +86,13 @@ impl World {
             }
             Party::Holds(on) => {
                 let direction = if on { "sendonly" } else { "sendrecv" };
-                LegEvent::Reoffered { sdp: Some(self.terms.offer(direction, self.now.as_ms() + 2)) }
+                LegEvent::Reoffered {
+                    sdp: Some(self.terms.offer(direction, self.now.as_ms() + 2)),
+                    refusable: true,
+                }
             }
             Party::WantsAnOffer => {
-                self.feed(Input::Leg(leg, LegEvent::Reoffered { sdp: None }));
+                self.feed(Input::Leg(leg, LegEvent::Reoffered { sdp: None, refusable: true }));
                 LegEvent::ReofferAnswered { sdp: Some(self.terms.answer(&self.ours)) }
             }
             Party::Says(event) => event,
