@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use protocol::CallTime;
 use protocol::event::{Event, TransferState};
 use protocol::option::SipOption;
+use protocol::{CallTime, Headers};
 use rtp::sdp::KeyRing;
 
 use super::dialing::{host, uri};
+use super::ending::saying;
 use super::handing_over::Passage;
 use super::keys::Keys;
 use super::{Core, Due, Effect, State};
@@ -299,7 +300,7 @@ impl Core {
         };
         let plan = match media.answered(answer, start) {
             Ok(plan) => plan,
-            Err(error) => return self.not_succeeded(now, error.status(), &error.to_string()),
+            Err(error) => return self.successor_unusable(now, error.status(), &error.to_string()),
         };
         self.deadlines.drop_where(|due| *due == Due::Succession);
         let Some(Succession::Called(Called { leg, wish, media: Some(media), .. })) = self.succession.take()
@@ -340,12 +341,22 @@ impl Core {
         self.hold_successor(now, direction);
     }
 
+    /// The target has answered with media that are of no use: it is told so, as by a refusal.
+    fn successor_unusable(&mut self, now: CallTime, code: u16, reason: &str) {
+        self.succession_failed(now, (code, reason), saying(Headers::new(), Some((code, reason))));
+    }
+
     /// The target does not take the far end's place: the far end is told and stays.
     fn not_succeeded(&mut self, now: CallTime, code: u16, reason: &str) {
+        self.succession_failed(now, (code, reason), Headers::new());
+    }
+
+    /// The same; `farewell` goes to the target.
+    fn succession_failed(&mut self, now: CallTime, (code, reason): (u16, &str), farewell: Headers) {
         self.deadlines.drop_where(|due| *due == Due::Succession);
         match self.succession.take() {
             Some(Succession::Called(Called { leg, wish, left, .. })) => {
-                self.let_successor_go(leg);
+                self.let_successor_go(leg, farewell);
                 let (party, state, target) = (wish.place, TransferState::Failed, wish.to.as_str());
                 self.tell_transfer(now, Passage { party, state, target, code, reason });
                 let reason = reason.to_owned();
@@ -360,15 +371,15 @@ impl Core {
             }
             Some(succession) => {
                 if let Some(leg) = succession.leg() {
-                    self.let_successor_go(leg);
+                    self.let_successor_go(leg, farewell);
                 }
             }
             None => {}
         }
     }
 
-    fn let_successor_go(&mut self, leg: LegId) {
-        self.effect(Effect::Request(leg, LegRequest::Hangup { headers: protocol::Headers::new() }));
+    fn let_successor_go(&mut self, leg: LegId, headers: Headers) {
+        self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
         self.effect(Effect::Drop(leg));
     }
 
@@ -380,7 +391,7 @@ impl Core {
             self.effect(Effect::Request(called.wish.place, progress));
         }
         if let Some(leg) = succession.and_then(|succession| succession.leg()) {
-            self.let_successor_go(leg);
+            self.let_successor_go(leg, Headers::new());
         }
     }
 

@@ -147,6 +147,7 @@ scripts! {
     sent_on_and_left_alone
     sent_on_by_the_caller
     sent_on_in_vain
+    sent_on_to_who_has_no_sound
     sent_on_where_the_playbook_allows
     sent_on_while_bridged
     silence_is_told_again_and_again

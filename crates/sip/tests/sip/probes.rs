@@ -32,7 +32,9 @@ fn drained(endpoint: &mut Endpoint) -> (Vec<Vec<u8>>, Vec<SipEvent>) {
         }
     }
     for event in &events {
-        let (SipEvent::Ended { headers, .. }
+        let (SipEvent::Canceled { headers, .. }
+        | SipEvent::Left { headers, .. }
+        | SipEvent::Ended { headers, .. }
         | SipEvent::Provisional { headers, .. }
         | SipEvent::Answered { headers, .. }
         | SipEvent::Rejected { headers, .. }) = event
