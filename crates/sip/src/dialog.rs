@@ -82,8 +82,8 @@ pub(crate) enum State {
         /// Headers of the BYE that goes out when the ACK of our 200 has come.
         bye: Option<HeaderList>,
     },
-    /// Our BYE is out; the cause is told when it is answered or given up.
-    Ending { cause: EndCause },
+    /// Our BYE is out; the cause is told when it is answered or given up, if the end has not been told before.
+    Ending { cause: Option<EndCause> },
     /// The peer has hung up; a transfer is not over yet, of which one side tells the other (RFC 5057 section 4.2).
     Left {
         /// Whether the owner of the call has heard the end.

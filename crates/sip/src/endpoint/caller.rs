@@ -253,13 +253,16 @@ impl Endpoint {
     }
 
     /// The callee has answered when its time was over and the CANCEL on its way: it is hung up, and nobody has answered.
+    /// The dialog stays until its BYE is answered, which may be challenged.
     fn too_late(&mut self, now: Time, id: DialogId) {
         let branch = self.random.branch();
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
+        dialog.state = State::Ending { cause: None };
         let (mut draft, way) = dialog.path.request("BYE", &self.identity, &branch);
         self.authorize(&mut draft, id, ("BYE", &way));
-        self.send_inside(now, (draft.finish(), way), Job::new(Owner::Nobody, Errand::Bye));
-        self.forget_dialog(id);
+        if !self.send_inside(now, (draft.finish(), way), Job::of(id, Errand::Bye)) {
+            self.forget_dialog(id);
+        }
         self.wire.tell(SipEvent::Failed { dialog: id, why: Failure::NoAnswer });
     }
 

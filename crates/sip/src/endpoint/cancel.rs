@@ -5,7 +5,7 @@ use sipx_sip::HeaderName;
 use super::{Endpoint, wrong};
 use crate::config::Time;
 use crate::dialog::{Calling, Cancel, State};
-use crate::event::{DialogId, Failure, SipEvent};
+use crate::event::{DialogId, EndCause, Failure, SipEvent};
 use crate::message::{Draft, Extra, check_extra, cseq};
 use crate::order::SipError;
 use crate::schedule::Chore;
@@ -92,7 +92,7 @@ impl Endpoint {
     /// Our BYE is answered or given up. Whatever the answer is, the dialog is over.
     pub(super) fn bye_over(&mut self, id: DialogId) {
         if let Some(State::Ending { cause }) = self.dialogs.by_id.get(&id).map(|dialog| &dialog.state) {
-            let cause = *cause;
+            let cause = cause.unwrap_or(EndCause::LocalBye);
             self.end(id, Vec::new(), cause);
         }
     }

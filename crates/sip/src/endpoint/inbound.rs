@@ -254,7 +254,10 @@ impl Endpoint {
         dialog.remote_seq = seq;
         dialog.path.peer = arrival.from.clone();
         let id = dialog.id;
-        let left = matches!(dialog.state, State::Left { .. });
+        // Of a dialog whose end has been told nothing more is, though a BYE is answered.
+        let told = matches!(dialog.state, State::Ending { cause: None });
+        let left =
+            matches!(dialog.state, State::Left { .. }) || told && arrival.request.method != Method::Bye;
         match arrival.request.method {
             Method::Notify => self.notified(now, id, arrival),
             _ if left => self.refuse(&arrival, &Refusal::plain(481)),

@@ -316,7 +316,7 @@ impl Endpoint {
         let branch = self.random.branch();
         let Some(found) = self.dialogs.by_id.get_mut(&dialog) else { return };
         found.unacked = None;
-        found.state = State::Ending { cause };
+        found.state = State::Ending { cause: Some(cause) };
         let (mut draft, way) = found.path.request("BYE", &self.identity, &branch);
         draft.extra(headers);
         self.authorize(&mut draft, dialog, ("BYE", &way));
@@ -335,9 +335,11 @@ impl Endpoint {
         true
     }
 
-    /// Forgets a dialog and tells why.
+    /// Forgets a dialog and tells why, unless its end has been told.
     fn end(&mut self, dialog: DialogId, headers: HeaderList, cause: EndCause) {
-        if self.forget_dialog(dialog) {
+        let state = self.dialogs.by_id.get(&dialog).map(|dialog| &dialog.state);
+        let told = matches!(state, Some(State::Ending { cause: None }));
+        if self.forget_dialog(dialog) && !told {
             self.wire.tell(SipEvent::Ended { dialog, headers, cause });
         }
     }

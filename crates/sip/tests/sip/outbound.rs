@@ -10,7 +10,7 @@ use sip::{
 
 use crate::cancel::{respond, tagged};
 use crate::desk::{Desk, PHONE, SDP, header};
-use crate::digest_client::request;
+use crate::digest_client::{refuse, request};
 use crate::world::{CALLER, World};
 
 fn to(target: &str) -> Outbound {
@@ -94,6 +94,44 @@ fn a_silent_target_is_left_for_the_next_after_seconds_and_comes_last_for_a_minut
             desk.sent().into_iter().find(|(_, message)| message.starts_with("INVITE ")).unwrap();
         assert_eq!(to.to_string(), first, "{wait} s later");
         desk.give(first, respond(&invite, 486));
+    }
+}
+
+#[test]
+fn the_bye_of_an_answer_behind_the_time_answers_who_asks_and_the_end_is_told_once() {
+    for hangs_up in [false, true] {
+        let mut desk = Desk::new();
+        let credentials = Some(sip::Credentials::new("us", "secret"));
+        let call = Outbound { credentials, patience: Duration::from_secs(10), ..to(PHONE) };
+        let (_, first) = place(&mut desk, &call);
+        let asks = |nonce: &str| {
+            format!("Proxy-Authenticate: Digest realm=\"p\", nonce=\"{nonce}\", qop=\"auth\", stale=true")
+        };
+        let invite = request(desk.hear(refuse(&first, 407, &asks("one")))).unwrap();
+        desk.hear(respond(&invite, 180));
+        let sent = desk.wait(Duration::from_secs(11));
+        assert!(sent.iter().any(|(_, message)| message.starts_with("CANCEL ")), "{sent:#?}");
+        let bye = request(desk.hear(respond(&invite, 200))).unwrap();
+        let again = request(desk.hear(refuse(&bye, 407, &asks("two")))).unwrap();
+        assert!(again.starts_with("BYE ") && header(&again, "CSeq") == Some("4 BYE"), "{again}");
+        assert!(header(&again, "Proxy-Authorization").unwrap().contains("nonce=\"two\""), "{again}");
+        if hangs_up {
+            let theirs = format!(
+                "BYE sip:us@192.0.2.2 SIP/2.0\r\nMax-Forwards: 70\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx\r\nFrom: {}\r\n\
+                 To: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+                header(&again, "To").unwrap(),
+                header(&again, "From").unwrap(),
+                header(&again, "Call-ID").unwrap()
+            );
+            let info = theirs.replace("BYE", "INFO").replace("z9hG4bKx", "z9hG4bKi");
+            assert!(desk.hear(info)[0].starts_with("SIP/2.0 481 "));
+            assert!(desk.hear(theirs)[0].starts_with("SIP/2.0 200 "));
+        }
+        desk.hear(respond(&again, 200));
+        assert_eq!(desk.story(), ["Provisional 180", "Failed NoAnswer"]);
+        desk.wait(Duration::from_secs(100));
+        let counters = desk.endpoint.counters();
+        assert_eq!((counters.transactions, counters.dialogs), (0, 0));
     }
 }
 
