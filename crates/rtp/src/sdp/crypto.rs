@@ -13,7 +13,7 @@ use super::parse::Media;
 use crate::srtp::{Keys, Master, Mki, SUITES, Suite};
 
 /// Random bytes that a [`KeyRing`] is made of.
-pub const RING_BYTES: usize = 184;
+pub const RING_BYTES: usize = 276;
 /// The part of them for one suite.
 const PART: usize = 46;
 
@@ -97,7 +97,7 @@ impl fmt::Display for Ours {
     }
 }
 
-/// What we offer: all of the ring, or what the previous description of the dialog had, with its tags.
+/// What we offer: those of the ring that are offered at all, or what the previous description of the dialog had, with its tags.
 pub(super) fn offered(security: Security, previous: Option<&Media>) -> Vec<Ours> {
     let Some(ring) = security.ring() else { return Vec::new() };
     let before: Vec<Ours> = previous
@@ -112,7 +112,8 @@ pub(super) fn offered(security: Security, previous: Option<&Media>) -> Vec<Ours>
     if !before.is_empty() || matches!(security, Security::Answered(_)) {
         return before;
     }
-    (1..).zip(&ring.keys).map(|(tag, &(suite, master))| Ours { tag, suite, master }).collect()
+    let offered = ring.keys.iter().filter(|(suite, _)| suite.offered);
+    (1..).zip(offered).map(|(tag, &(suite, master))| Ours { tag, suite, master }).collect()
 }
 
 /// What to answer to the peer's audio line: its first key line that we can meet, or clear sound where that

@@ -1,4 +1,4 @@
-//! Encrypted sound and reports: SRTP and SRTCP (RFC 3711, RFC 7714), with keys from `a=crypto` (RFC 4568).
+//! Encrypted sound and reports: SRTP and SRTCP (RFC 3711, RFC 6188, RFC 7714), with keys from `a=crypto` (RFC 4568).
 //!
 //! The ciphers are those of `aws-lc-rs`, which TLS brings along anyway; everything works in the caller's
 //! buffer. `sipx-rtp`'s own SRTP is not used: it returns each packet in a new allocation.
@@ -15,8 +15,8 @@ use thiserror::Error;
 
 use cipher::{Place, Session, Shape};
 pub use suite::{
-    AEAD_AES_128_GCM, AEAD_AES_256_GCM, AES_CM_128_HMAC_SHA1_32, AES_CM_128_HMAC_SHA1_80, Keys, Master, Mki,
-    SUITES, Suite,
+    AEAD_AES_128_GCM, AEAD_AES_256_GCM, AES_256_CM_HMAC_SHA1_32, AES_256_CM_HMAC_SHA1_80,
+    AES_CM_128_HMAC_SHA1_32, AES_CM_128_HMAC_SHA1_80, Keys, Master, Mki, SUITES, Suite,
 };
 use window::{Windows, nearest};
 

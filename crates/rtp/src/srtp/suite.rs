@@ -5,7 +5,7 @@ use std::fmt;
 /// What is known of a crypto suite. A suite is one row in [`SUITES`]; nothing else knows one by name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Suite {
-    /// Name in `a=crypto` (RFC 4568 section 6.2, RFC 7714 section 14.1).
+    /// Name in `a=crypto` (RFC 4568 section 6.2, RFC 6188 section 4, RFC 7714 section 14.1).
     pub name: &'static str,
     /// Length of the master key in bytes.
     pub key_len: usize,
@@ -15,6 +15,9 @@ pub struct Suite {
     pub tag_len: usize,
     /// Bytes of the tag of a report; the index word of four bytes comes on top.
     pub report_tag_len: usize,
+    /// Whether our offers name it. What adds nothing to the others is only answered: each line of an offer brings the
+    /// INVITE nearer to the size that no datagram holds.
+    pub offered: bool,
     pub(super) cipher: Cipher,
 }
 
@@ -34,6 +37,7 @@ pub static AES_CM_128_HMAC_SHA1_80: Suite = Suite {
     salt_len: 14,
     tag_len: 10,
     report_tag_len: 10,
+    offered: true,
     cipher: Cipher::Counter,
 };
 
@@ -44,6 +48,29 @@ pub static AES_CM_128_HMAC_SHA1_32: Suite = Suite {
     salt_len: 14,
     tag_len: 4,
     report_tag_len: 10,
+    offered: true,
+    cipher: Cipher::Counter,
+};
+
+/// Counter mode with a key of 256 bits (RFC 6188).
+pub static AES_256_CM_HMAC_SHA1_80: Suite = Suite {
+    name: "AES_256_CM_HMAC_SHA1_80",
+    key_len: 32,
+    salt_len: 14,
+    tag_len: 10,
+    report_tag_len: 10,
+    offered: false,
+    cipher: Cipher::Counter,
+};
+
+/// The same with a short tag on sound (RFC 6188 section 4).
+pub static AES_256_CM_HMAC_SHA1_32: Suite = Suite {
+    name: "AES_256_CM_HMAC_SHA1_32",
+    key_len: 32,
+    salt_len: 14,
+    tag_len: 4,
+    report_tag_len: 10,
+    offered: false,
     cipher: Cipher::Counter,
 };
 
@@ -54,6 +81,7 @@ pub static AEAD_AES_128_GCM: Suite = Suite {
     salt_len: 12,
     tag_len: 16,
     report_tag_len: 16,
+    offered: true,
     cipher: Cipher::Galois,
 };
 
@@ -64,12 +92,20 @@ pub static AEAD_AES_256_GCM: Suite = Suite {
     salt_len: 12,
     tag_len: 16,
     report_tag_len: 16,
+    offered: true,
     cipher: Cipher::Galois,
 };
 
-/// The suites in the order in which we offer them: first the one that everybody has, last the weakest tag.
-pub static SUITES: &[&Suite] =
-    &[&AES_CM_128_HMAC_SHA1_80, &AEAD_AES_256_GCM, &AEAD_AES_128_GCM, &AES_CM_128_HMAC_SHA1_32];
+/// The suites in the order in which we offer them: first the one that everybody has, the weakest tag behind it; last
+/// those that we only answer.
+pub static SUITES: &[&Suite] = &[
+    &AES_CM_128_HMAC_SHA1_80,
+    &AEAD_AES_256_GCM,
+    &AEAD_AES_128_GCM,
+    &AES_CM_128_HMAC_SHA1_32,
+    &AES_256_CM_HMAC_SHA1_80,
+    &AES_256_CM_HMAC_SHA1_32,
+];
 
 /// The longest key and salt of [`SUITES`].
 pub(super) const LONGEST: usize = 46;

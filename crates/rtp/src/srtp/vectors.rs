@@ -1,7 +1,7 @@
 //! Published vectors that need session keys, which only this room sees.
 
 use super::cipher::{Place, Session, Shape, Transform};
-use super::{AES_CM_128_HMAC_SHA1_80, Master};
+use super::{AES_256_CM_HMAC_SHA1_80, AES_CM_128_HMAC_SHA1_80, Master, Suite};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -57,18 +57,11 @@ fn a_galois_report_is_that_of_rfc_7714_section_17_1() {
     assert_eq!(report[..left], hex(clear));
 }
 
-#[test]
-fn session_keys_are_derived_as_in_rfc_3711_appendix_b3() {
-    let master = hex("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6");
-    let master = Master::new(&AES_CM_128_HMAC_SHA1_80, &master).unwrap();
-    let derived = Session::new(&AES_CM_128_HMAC_SHA1_80, &master).unwrap().sound;
-    let published = Transform::counter(
-        &hex("C61E7A93744F39EE10734AFE3FF7A087"),
-        &hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"),
-        array("30CBBC08863D8C85D49DB34A9AE1"),
-        10,
-    )
-    .unwrap();
+/// `keys`: those of the session for encryption, authentication and salt.
+fn derived(suite: &Suite, master: &str, [key, auth, salt]: [&str; 3]) {
+    let master = Master::new(suite, &hex(master)).unwrap();
+    let derived = Session::new(suite, &master).unwrap().sound;
+    let published = Transform::counter(&hex(key), &hex(auth), array(salt), suite.tag_len).unwrap();
     let shape = Shape { place: Place { ssrc: 1, index: 0x1_0002 }, clear: 12 };
     let sealed = |transform: &Transform| {
         let mut packet = vec![0x80; 172];
@@ -76,6 +69,28 @@ fn session_keys_are_derived_as_in_rfc_3711_appendix_b3() {
         packet
     };
     assert_eq!(sealed(&derived), sealed(&published));
+}
+
+#[test]
+fn session_keys_are_derived_as_in_rfc_3711_appendix_b3() {
+    let keys = [
+        "C61E7A93744F39EE10734AFE3FF7A087",
+        "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4",
+        "30CBBC08863D8C85D49DB34A9AE1",
+    ];
+    derived(&AES_CM_128_HMAC_SHA1_80, "E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6", keys);
+}
+
+#[test]
+fn session_keys_of_256_bits_are_derived_as_in_rfc_6188_section_7_2() {
+    let master = "F0F04914B513F276 3A1B1FA130F10E29 98F6F6E43E4309D1 E622A0E332B9F1B6 \
+                  3B04803DE51EE7C96423AB5B78D2";
+    let keys = [
+        "5BA1064E30EC5161 3CAD926C5A28EF73 1EC7FB397F70A960 653CAF06554CD8C4",
+        "FD9C32D39ED5FBB5A9DC96B30818454D1313DC05",
+        "FA31791685CA444A9E07C6C64E93",
+    ];
+    derived(&AES_256_CM_HMAC_SHA1_80, master, keys);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Encryption in offer and answer: who gets it, who is refused, and that nobody falls back to clear unasked.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use rtp::sdp::{KeyRing, RING_BYTES, Security, answer, offer, read_answer, redacted};
 use rtp::srtp::{AEAD_AES_256_GCM, AES_CM_128_HMAC_SHA1_32, SUITES};
@@ -218,8 +220,9 @@ fn keys_are_cut_out_of_what_is_shown() {
     let ring = ring(1);
     let sdp = offer(&with(Security::Offered(&ring)));
     let shown = redacted(&sdp);
-    assert_eq!(shown.matches("inline:***\r\n").count(), SUITES.len());
-    assert_eq!(shown.matches("inline:").count(), SUITES.len());
+    let offered = SUITES.iter().filter(|suite| suite.offered).count();
+    assert_eq!(shown.matches("inline:***\r\n").count(), offered);
+    assert_eq!(shown.matches("inline:").count(), offered);
     assert_eq!(
         redacted("a=crypto:1 X INLINE:abc|2^20|1:4;inline:def WSH=64\n"),
         "a=crypto:1 X INLINE:***;inline:*** WSH=64\n"
@@ -232,12 +235,35 @@ fn keys_are_cut_out_of_what_is_shown() {
 #[test]
 fn every_suite_has_a_key_of_its_own() {
     let ring = ring(1);
-    let sdp = offer(&with(Security::Required(&ring)));
-    let keys: std::collections::HashSet<&str> =
-        sdp.split("inline:").skip(1).filter_map(|k| k.lines().next()).collect();
+    let required = with(Security::Required(&ring));
+    let mut keys = std::collections::HashSet::new();
+    for suite in SUITES {
+        let theirs = BASE64_STANDARD.encode(vec![5; suite.master_len()]);
+        let offered = line("RTP/SAVP", &[&format!("1 {} inline:{theirs}", suite.name)]);
+        let Answer { sdp, media } = answer(&offered, &required).unwrap();
+        assert_eq!(media.keys.unwrap().suite, *suite);
+        keys.insert(sdp.split("inline:").nth(1).unwrap().lines().next().unwrap()[..16].to_owned());
+    }
     assert_eq!(keys.len(), SUITES.len());
     let one = KeyRing::new(&[&AEAD_AES_256_GCM, &AEAD_AES_256_GCM], &[1; RING_BYTES]);
     assert_eq!(offer(&with(Security::Required(&one))).matches("a=crypto").count(), 1);
+}
+
+#[test]
+fn counter_mode_of_256_bits_is_answered_and_kept_and_never_offered_first() {
+    let ring = ring(1);
+    let required = with(Security::Required(&ring));
+    assert!(!offer(&required).contains("AES_256_CM"), "{}", offer(&required));
+    let theirs = BASE64_STANDARD.encode([5; 46]);
+    for suite in ["AES_256_CM_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_32"] {
+        let key = format!("3 {suite} inline:{theirs}");
+        let first =
+            answer(&line("RTP/SAVP", &["1 AES_192_CM_HMAC_SHA1_80 inline:x", &key]), &required).unwrap();
+        assert!(first.sdp.contains(&format!("a=crypto:3 {suite} inline:")), "{}", first.sdp);
+        let later = offer(&Local { previous: Some(&first.sdp), ..required });
+        assert_eq!(later.matches("a=crypto").count(), 1);
+        assert!(later.contains(&format!("a=crypto:3 {suite} inline:")), "{later}");
+    }
 }
 
 proptest! {
