@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use audio::Codec;
-use rtp::sdp::{self, Direction, KeyRing, Local, SdpError, Security};
+use rtp::sdp::{self, Direction, KeyRing, Local, Negotiated, SdpError, Security};
 use rtp::stream::Learning;
 
 use crate::media::order::{RtpPlan, Start};
@@ -61,6 +61,8 @@ pub struct SipMedia {
     codec: Option<&'static Codec>,
     /// What the far end has said of its media last.
     heard: Option<String>,
+    /// The offer that was met last at a candidate of the far end, whose address is of another kind than ours.
+    candidates: Option<String>,
 }
 
 /// What a negotiation came to.
@@ -84,6 +86,7 @@ impl SipMedia {
             held: false,
             codec: None,
             heard: None,
+            candidates: None,
         }
     }
 
@@ -91,8 +94,8 @@ impl SipMedia {
     /// with keys of its own, which no two parties may share.
     pub(crate) fn successor(&self, offer: Option<String>, source: IpAddr, keys: KeyRing) -> Self {
         let local = LocalMedia { signalling: Some(source), keys, ..self.local.clone() };
-        let unasked = offer.is_none();
-        SipMedia { local, offer, unasked, sent: None, held: false, codec: None, heard: None, ..self.clone() }
+        let fresh = SipMedia::inbound(offer, local);
+        SipMedia { encryption: self.encryption, direction: self.direction, ..fresh }
     }
 
     /// Media of a call that we place.
@@ -149,7 +152,7 @@ impl SipMedia {
 
     /// Takes in the answer to the offer we made.
     pub(crate) fn answered(&mut self, answer: &str, start: Start) -> Result<RtpPlan, SdpError> {
-        let media = sdp::read_answer(&self.described(), answer)?;
+        let media = self.read(&self.described(), answer)?;
         self.unasked = false;
         self.heard = Some(answer.to_owned());
         Ok(self.plan(media, start))
@@ -187,10 +190,19 @@ impl SipMedia {
         answer: &str,
         start: Start,
     ) -> Result<RtpPlan, SdpError> {
-        let media = sdp::read_answer(&self.directed(direction), answer)?;
+        let media = self.read(&self.directed(direction), answer)?;
         self.direction = direction;
         self.heard = Some(answer.to_owned());
         Ok(self.plan(media, start))
+    }
+
+    fn read(&self, local: &Local, answer: &str) -> Result<Negotiated, SdpError> {
+        match (sdp::read_answer(local, answer), &self.candidates) {
+            (Err(SdpError::AddressFamily { .. }), Some(before)) => {
+                sdp::read_answer_by_candidate(local, answer, before)
+            }
+            (read, _) => read,
+        }
     }
 
     fn answer_to(&mut self, offer: &str, start: Start) -> Result<Agreed, SdpError> {
@@ -198,6 +210,13 @@ impl SipMedia {
             (Err(SdpError::AddressFamily { .. }), Some(other)) => {
                 let answer = sdp::answer(offer, &Local { address: other, ..self.described() })?;
                 self.local.other = Some(std::mem::replace(&mut self.local.address, other));
+                answer
+            }
+            (Err(SdpError::AddressFamily { .. }), None) => {
+                let answer = sdp::answer_by_candidate(offer, self.candidates.as_deref(), &self.described())?;
+                if offer.contains("a=candidate:") {
+                    self.candidates = Some(offer.to_owned());
+                }
                 answer
             }
             (answer, _) => answer?,
@@ -300,6 +319,26 @@ mod tests {
         assert!(said(&mut both, &six).contains("c=IN IP6 2001:db8::2\r\n"));
         assert!(both.make_offer().contains("c=IN IP6 2001:db8::2\r\n"), "a later offer of ours stays there");
         assert!(said(&mut both, &offer("IP4", "192.0.2.9")).contains("c=IN IP4 192.0.2.2\r\n"));
+    }
+
+    #[test]
+    fn an_offer_of_the_other_kind_of_addresses_is_met_at_a_candidate_of_ours() {
+        let candidates = "a=candidate:1 1 UDP 9 2001:db8::9 4000 typ host\r\n\
+                          a=candidate:2 1 UDP 8 192.0.2.9 4002 typ host\r\n";
+        let remote = |media: &mut SipMedia, offer: &str| {
+            let agreed = media.reoffer(Some(offer), Start::default()).unwrap();
+            agreed.plan.unwrap().media.remote.unwrap().to_string()
+        };
+        let six = offer("IP6", "2001:db8::9") + candidates;
+        let mut four = media(None);
+        for later in [&six, &offer("IP6", "2001:db8::9"), &offer("IP6", "2001:db8::9")] {
+            assert_eq!(remote(&mut four, later), "192.0.2.9:4002", "its hold comes without candidates");
+        }
+        four.make_offer();
+        let plan = four.answered(&offer("IP6", "2001:db8::9"), Start::default()).unwrap();
+        assert_eq!(plan.media.remote.unwrap().to_string(), "192.0.2.9:4002", "and so do its answers");
+        let mut both = media(Some("2001:db8::2"));
+        assert_eq!(remote(&mut both, &six), "[2001:db8::9]:4000", "what it says first goes first");
     }
 
     #[test]

@@ -16,8 +16,25 @@ use super::{Answer, Direction, Local, Negotiated, STATIC_NOISE, SdpError, Teleph
 /// audio has port 0 is refused in a first offer, and is a hold in a later one ([`Local::previous`]), unless it puts
 /// something else in the place of the audio, such as a fax (T.38).
 pub fn answer(offer: &str, local: &Local) -> Result<Answer, SdpError> {
-    let offer = Description::parse(offer)?;
-    let (at, Agreed { media, crypto }) = choose(&offer, local)?;
+    answered(&Description::parse(offer)?, local)
+}
+
+/// The same for a peer on IPv4 and IPv6 that offers ICE (RFC 8445), which is not spoken here: where the address of its
+/// audio is of another kind than ours ([`SdpError::AddressFamily`]), the best of its candidates that is of our kind takes
+/// its place. The peer listens at all of them. `before` is an earlier offer of it that was met so: it names its candidates
+/// once, and may say the same address without them later.
+///
+/// # Errors
+/// As [`answer`]; [`SdpError::AddressFamily`] where no candidate is of our kind either.
+pub fn answer_by_candidate(offer: &str, before: Option<&str>, local: &Local) -> Result<Answer, SdpError> {
+    let mut offer = Description::parse(offer)?;
+    let before = before.map(Description::parse).transpose()?;
+    offer.follow_candidates(before.as_ref(), local);
+    answered(&offer, local)
+}
+
+fn answered(offer: &Description, local: &Local) -> Result<Answer, SdpError> {
+    let (at, Agreed { media, crypto }) = choose(offer, local)?;
     let lines: Vec<Line> = (0..)
         .zip(&offer.media)
         .map(|(i, line)| {

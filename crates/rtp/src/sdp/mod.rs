@@ -18,11 +18,11 @@ use audio::Codec;
 
 use crate::srtp::Keys;
 
-pub use answer::{answer, turn_down};
+pub use answer::{answer, answer_by_candidate, turn_down};
 pub use crypto::{KeyRing, RING_BYTES, Security, redacted};
 pub use error::SdpError;
 pub use hosts::{Host, hosts, located};
-pub use offer::{offer, read_answer};
+pub use offer::{offer, read_answer, read_answer_by_candidate};
 pub use write::renumbered;
 
 /// Packet lengths we send and accept, in milliseconds.

@@ -53,7 +53,21 @@ pub fn offer(local: &Local) -> String {
 /// # Errors
 /// Says why there is no audio to be had: the call is to be ended, with [`SdpError::status`] as its cause.
 pub fn read_answer(local: &Local, answer: &str) -> Result<Negotiated, SdpError> {
-    let answer = Description::parse(answer)?;
+    read(local, &Description::parse(answer)?)
+}
+
+/// The same for a peer whose offer `before` was met by
+/// [`answer_by_candidate`](super::answer_by_candidate), and that says in its answer where it was offered to be.
+///
+/// # Errors
+/// As [`read_answer`].
+pub fn read_answer_by_candidate(local: &Local, answer: &str, before: &str) -> Result<Negotiated, SdpError> {
+    let mut answer = Description::parse(answer)?;
+    answer.follow_candidates(Some(&Description::parse(before)?), local);
+    read(local, &answer)
+}
+
+fn read(local: &Local, answer: &Description) -> Result<Negotiated, SdpError> {
     let ours = previous(local).map_or(0, |(_, ours)| ours);
     let media = answer.media.get(ours).filter(|media| media.is_audio());
     let media =

@@ -42,6 +42,8 @@ pub(super) struct Media<'a> {
     /// The list of formats as written, at least one.
     pub(super) formats: &'a str,
     section: Section<'a>,
+    /// Where its audio and its reports go instead of to its `c=`.
+    instead: Option<(SocketAddr, Option<SocketAddr>)>,
 }
 
 impl<'a> Description<'a> {
@@ -84,6 +86,28 @@ impl<'a> Description<'a> {
         Ok(())
     }
 
+    /// Has each media line whose address is not of the kind of `local` go to the best of its candidates that is, or where it
+    /// went by `before`, an earlier description of the peer, when it says the same address again.
+    pub(super) fn follow_candidates(&mut self, before: Option<&Description>, local: &Local) {
+        let elsewhere = |media: &Media| {
+            let strange = matches!(self.remote(media, local), Err(SdpError::AddressFamily { .. }));
+            let instead =
+                || media.by_candidate(local).or_else(|| self.went(media, before?)?.by_candidate(local));
+            if strange { instead() } else { None }
+        };
+        let all: Vec<_> = self.media.iter().map(elsewhere).collect();
+        self.media.iter_mut().zip(all).for_each(|(media, instead)| media.instead = instead);
+    }
+
+    /// The media line of `before` that said what this one says.
+    fn went<'b>(&self, media: &Media, before: &'b Description) -> Option<&'b Media<'b>> {
+        let says = |of: &Description, media: &Media| {
+            let (_, connection) = media.section.connection.or(of.session.connection)?;
+            Some((connection.to_owned(), media.port, media.kind.to_owned()))
+        };
+        before.media.iter().find(|earlier| says(before, earlier) == says(self, media))
+    }
+
     /// The value of an attribute of `media`, or else of the session; empty for a flag.
     pub(super) fn attribute(&self, media: &Media<'a>, name: &str) -> Option<&'a str> {
         let sections = [&media.section, &self.session];
@@ -100,6 +124,9 @@ impl<'a> Description<'a> {
 
     /// Where the peer wants its audio; `None` for the unspecified address of an old hold.
     pub(super) fn remote(&self, media: &Media<'a>, local: &Local) -> Result<Option<SocketAddr>, SdpError> {
+        if let Some((address, _)) = media.instead {
+            return Ok(Some(address));
+        }
         let connection = media.section.connection.or(self.session.connection);
         let (line, value) = connection.ok_or(SdpError::NoConnection)?;
         let what = "a connection is `c=IN IP4 <address>` or `c=IN IP6 <address>`";
@@ -123,6 +150,9 @@ impl<'a> Description<'a> {
     /// Where the peer wants its reports, when not on the port of its audio: `a=rtcp` (RFC 3605), else the
     /// next port. An address of another kind than the audio's is not followed.
     pub(super) fn rtcp(&self, media: &Media<'a>, remote: SocketAddr) -> Option<SocketAddr> {
+        if let Some((_, reports)) = media.instead {
+            return reports.or(Some(SocketAddr::new(remote.ip(), remote.port().checked_add(1)?)));
+        }
         let mut named = self.attribute(media, "rtcp").unwrap_or("").split_ascii_whitespace();
         let port = match named.next().and_then(|port| port.parse().ok()) {
             Some(port) if port != 0 => port,
@@ -162,7 +192,7 @@ impl<'a> Media<'a> {
         }
         // `port/count` is for layered encodings; the first port is the one that counts.
         let port = port.split('/').next().and_then(|port| port.parse().ok());
-        Some(Media { line, kind, port, protocol, formats, section: Section::default() })
+        Some(Media { line, kind, port, protocol, formats, section: Section::default(), instead: None })
     }
 
     pub(super) fn is_audio(&self) -> bool {
@@ -198,6 +228,21 @@ impl<'a> Media<'a> {
         self.section.attributes.iter().filter(|(name, _)| *name == "crypto").map(|(_, value)| value.trim())
     }
 
+    /// Where its audio and its reports go by the best of its candidates that is of the kind of `local`.
+    fn by_candidate(&self, local: &Local) -> Option<(SocketAddr, Option<SocketAddr>)> {
+        let candidates = || self.candidates(local.address.is_ipv4());
+        let best = candidates().filter(|one| one.component == 1).max_by_key(|one| one.priority)?.address;
+        let beside = candidates().filter(|one| one.component == 2 && one.address.ip() == best.ip());
+        Some((best, beside.max_by_key(|one| one.priority).map(|one| one.address)))
+    }
+
+    /// Its readable candidates for UDP (RFC 8839 section 5.1) that are addresses of IPv4, or else of IPv6.
+    fn candidates(&self, ipv4: bool) -> impl Iterator<Item = Candidate> {
+        let values = self.section.attributes.iter().filter(|(name, _)| *name == "candidate");
+        let all = values.filter_map(|(_, value)| Candidate::parse(value));
+        all.filter(move |one| one.address.is_ipv4() == ipv4 && is_one_peer(one.address.ip()))
+    }
+
     pub(super) fn payloads(&self) -> Payloads<'a> {
         let mut payloads = Payloads { order: Vec::new(), maps: [None; 128], fmtps: [None; 128] };
         for number in self.formats.split(' ').filter_map(payload_type) {
@@ -218,6 +263,27 @@ impl<'a> Media<'a> {
             }
         }
         payloads
+    }
+}
+
+/// What is known of a candidate by one who does not check whether it is reached.
+struct Candidate {
+    /// 1 for the audio, 2 for its reports.
+    component: u16,
+    priority: u32,
+    address: SocketAddr,
+}
+
+impl Candidate {
+    /// Reads `foundation component transport priority address port typ ...`.
+    fn parse(value: &str) -> Option<Candidate> {
+        let mut words = value.split_ascii_whitespace().skip(1);
+        let component = words.next()?.parse().ok()?;
+        let transport = words.next()?;
+        let priority = words.next()?.parse().ok()?;
+        let (ip, port): (IpAddr, u16) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let usable = transport.eq_ignore_ascii_case("UDP") && port != 0 && !ip.is_unspecified();
+        usable.then(|| Candidate { component, priority, address: SocketAddr::new(ip.to_canonical(), port) })
     }
 }
 

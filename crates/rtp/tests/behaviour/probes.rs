@@ -7,7 +7,7 @@ use audio::Codec;
 use audio::codec::CODECS;
 use protocol::CallTime;
 use rtp::rtcp::{Reception, Rtcp};
-use rtp::sdp::{KeyRing, RING_BYTES, Security, answer, offer, read_answer, redacted};
+use rtp::sdp::{KeyRing, RING_BYTES, Security, answer, answer_by_candidate, offer, read_answer, redacted};
 use rtp::srtp::{Master, SUITES, Suite};
 use rtp::stream::Learning;
 use rtp::{
@@ -146,6 +146,7 @@ pub(crate) fn sdp(data: &[u8]) {
             assert_eq!(lines(&agreed.sdp), lines(&text), "each media line has its answer");
             assert!(agreed.sdp.lines().all(|line| line.as_bytes().get(1) == Some(&b'=')));
         }
+        let _ = answer_by_candidate(&text, Some(&text), &ours);
         let _ = read_answer(&ours, &text);
         let again = Local { previous: Some(&text), ..ours };
         assert!(offer(&again).contains("m=audio 12000 "));

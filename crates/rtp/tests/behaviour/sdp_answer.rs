@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use audio::Codec;
 use audio::codec::{g711, g722, opus};
-use rtp::sdp::{Payload, Security, answer, renumbered, turn_down};
+use rtp::sdp::{Payload, Security, answer, answer_by_candidate, renumbered, turn_down};
 use rtp::{Answer, Direction, Local, SdpError, TelephoneEvent};
 
 pub(crate) static ALL: &[&Codec] = &[&opus::OPUS, &g722::G722, &g711::PCMU, &g711::PCMA];
@@ -273,6 +273,56 @@ fn ipv6_is_met_with_ipv6() {
     assert_eq!(media.remote, address("[2001:db8::1]:4000"));
     assert!(sdp.contains("o=- 77 1 IN IP6 2001:db8::2\r\n") && sdp.contains("c=IN IP6 2001:db8::2\r\n"));
     assert!(matches!(answer(offer, &local(ALL)), Err(SdpError::AddressFamily { .. })));
+}
+
+#[test]
+fn where_the_address_is_of_another_kind_than_ours_a_candidate_of_our_kind_takes_its_place() {
+    let offer = |port: u16, candidates: &[&str]| {
+        let lines: String =
+            candidates.iter().map(|value| format!("a=candidate:{value} typ host\r\n")).collect();
+        format!(
+            "v=0\r\nc=IN IP6 2001:db8::1\r\nm=audio {port} RTP/AVP 0\r\na=rtcp:4500 IN IP6 2001:db8::1\r\n{lines}\
+             m=video 4100 RTP/AVP 96\r\na=candidate:1 1 UDP 99 192.0.2.66 4100 typ host\r\n"
+        )
+    };
+    let met = |candidates: &[&str]| {
+        let media = answer_by_candidate(&offer(4000, candidates), None, &local(ALL)).ok()?.media;
+        Some((media.remote?, media.rtcp?))
+    };
+    let places = |remote: &str, reports: &str| Some((remote.parse().unwrap(), reports.parse().unwrap()));
+    let six = "1 1 UDP 2130706431 2001:db8::1 4000";
+    assert_eq!(met(&[six, "2 1 UDP 2130706303 192.0.2.7 4000"]), places("192.0.2.7:4000", "192.0.2.7:4001"));
+    let host = ["2 1 udp 100 192.0.2.7 4002", "2 2 udp 99 192.0.2.7 4009", "3 2 UDP 98 192.0.2.8 4011"];
+    assert_eq!(met(&host), places("192.0.2.7:4002", "192.0.2.7:4009"));
+    let best = ["2 1 UDP 5 192.0.2.7 4002", "3 1 UDP 6 192.0.2.8 4004", "4 1 UDP 4 192.0.2.9 4006"];
+    assert_eq!(met(&best), places("192.0.2.8:4004", "192.0.2.8:4005"));
+    for none in [
+        "2 1 TCP 100 192.0.2.7 9",
+        "2 1 UDP 100 224.0.0.1 4000",
+        "2 1 UDP 100 0.0.0.0 4000",
+        "2 1 UDP 100 192.0.2.7 0",
+        "2 1 UDP 100 phone.local 4000",
+        "2 2 UDP 100 192.0.2.7 4000",
+        "2 1 UDP x 192.0.2.7 4000",
+        "2 1 UDP",
+        "",
+    ] {
+        let refused =
+            answer_by_candidate(&offer(4000, &[none]), None, &local(ALL)).map(|answer| answer.media.remote);
+        assert!(matches!(refused, Err(SdpError::AddressFamily { .. })), "{none}: {refused:?}");
+    }
+    // Where the address can be met it stands, whatever the candidates say.
+    let four = offer(4000, &["2 1 UDP 100 192.0.2.7 4002"]).replace("IP6 2001:db8::1", "IP4 192.0.2.10");
+    let media = answer_by_candidate(&four, None, &local(ALL)).unwrap().media;
+    assert_eq!((media.remote, media.rtcp), (address("192.0.2.10:4000"), address("192.0.2.10:4500")));
+    // Later it says the same without them; another port is another place.
+    let first = offer(4000, &host);
+    let again = |port: u16| {
+        let later = offer(port, &[]);
+        answer_by_candidate(&later, Some(&first), &local(ALL)).map(|answer| answer.media.remote)
+    };
+    assert_eq!(again(4000), Ok(address("192.0.2.7:4002")));
+    assert!(matches!(again(4006), Err(SdpError::AddressFamily { .. })));
 }
 
 #[test]
