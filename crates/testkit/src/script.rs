@@ -6,7 +6,8 @@
 //! ```text
 //! leg          websocket                    or: sip pcmu; dials pcmu, a call that we place; behind the codec:
 //!                                           encrypted, for a far end that speaks SRTP; immovable, for one that
-//!                                           refuses our offers once the call is up
+//!                                           refuses our offers once the call is up; offerless, for one that
+//!                                           leaves the first offer to us
 //! dialer       refuses 403 Not allowed      nobody can be dialled
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
@@ -291,6 +292,7 @@ fn leg(words: &str, opening: &mut Opening) -> Result<(), String> {
             "encrypted" => opening.manner.encrypted = true,
             "eventless" => opening.manner.eventless = true,
             "immovable" => opening.manner.immovable = true,
+            "offerless" => opening.manner.offerless = true,
             "infoless" => opening.manner.infoless = true,
             other => return Err(unknown(other)),
         }

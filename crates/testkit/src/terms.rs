@@ -20,6 +20,8 @@ pub struct Manner {
     pub infoless: bool,
     /// It refuses every offer of ours once the call is up.
     pub immovable: bool,
+    /// Its INVITE has no offer: it answers ours in its ACK.
+    pub offerless: bool,
 }
 
 /// The far end's terms.

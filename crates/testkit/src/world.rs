@@ -205,7 +205,8 @@ impl World {
             None => option,
         };
         let terms = Terms::new(&name, manner);
-        let media = called.map(|_| SipMedia::inbound(Some(terms.offer("sendrecv", 1)), local()));
+        let offer = (!terms.manner.offerless).then(|| terms.offer("sendrecv", 1));
+        let media = called.map(|_| SipMedia::inbound(offer, local()));
         let mut world = World {
             core: Core::new(facts, option, media, playbook),
             media: None,
@@ -525,7 +526,8 @@ impl World {
         }
         let answers = answers && self.fate == Fate::Taken;
         if answers && !self.silent_ack {
-            let event = LegEvent::Established { sdp: None };
+            let sdp = self.terms.manner.offerless.then(|| self.terms.answer(&self.ours));
+            let event = LegEvent::Established { sdp };
             self.due(self.now + ACK, From::Script, What::Act(Act::Leg(event)));
         }
         answers.then_some(Input::AnswerSent(leg))

@@ -276,6 +276,8 @@ pub struct Core {
     pub(crate) rang: Option<CallTime>,
     pub(crate) answered: Option<CallTime>,
     pub(crate) sip: Option<SipMedia>,
+    /// Commands that wait for the far end to answer our offer.
+    pub(crate) unheard: Vec<Command>,
     pub(crate) voice: Voice,
     pub(crate) mute: Muteness,
     pub(crate) ears: Ears,
@@ -368,6 +370,7 @@ impl Core {
             rang: None,
             answered: None,
             sip,
+            unheard: Vec::new(),
             voice: Voice::default(),
             mute: Muteness::default(),
             ears: Ears::default(),

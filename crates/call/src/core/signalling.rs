@@ -127,6 +127,7 @@ impl Core {
                     return self.end(now, end.because("the peer acknowledged our offer without an answer"));
                 }
                 self.confirmed(now);
+                self.sound_is_there(now);
             }
             LegEvent::Reoffered { sdp: Some(offer), refusable: false } => self.offered_early(now, &offer),
             LegEvent::Reoffered { sdp, .. } => self.reoffered(now, leg, sdp.as_deref()),

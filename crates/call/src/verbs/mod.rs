@@ -17,11 +17,17 @@ use protocol::{CallTime, Command};
 use crate::core::{Core, State};
 use crate::failure::Failure;
 
+/// Commands that may wait for the far end's answer to our offer; those beyond are refused as before the answer.
+const MOST_UNHEARD: usize = 64;
+
 impl Core {
     /// Carries out a command. None waits for another: what takes long goes on beside the call.
     pub(crate) fn command(&mut self, now: CallTime, command: Command) {
         if matches!(self.state, State::Ending(_) | State::Over) {
             return;
+        }
+        if self.waits_for_sound(&command) {
+            return self.unheard.push(command);
         }
         match command {
             Command::Invite(invite) => self.invite(now, invite),
@@ -43,6 +49,24 @@ impl Core {
             Command::Hold(hold) => self.hold_command(now, hold),
             Command::Unhold(_) => self.unhold_command(now),
             other @ Command::Candidate(_) => self.not_built(now, &other),
+        }
+    }
+
+    /// Whether the call is answered and has no sound yet, and a command wants it, or comes behind one that does: a caller
+    /// whose INVITE had no offer says with its ACK what the sound is to be (RFC 3261 section 13.2.2.4).
+    fn waits_for_sound(&self, command: &Command) -> bool {
+        use Command::{Dtmf, Hangup, Hold, Play, Record, Refer, Tts, Unhold};
+        let wants =
+            matches!(command, Tts(_) | Play(_) | Dtmf(_) | Record(_) | Hold(_) | Unhold(_) | Refer(_));
+        let answered = self.sip.is_some() && matches!(self.state, State::Answering(_) | State::Up);
+        let behind = wants || !self.unheard.is_empty() && !matches!(command, Hangup(_));
+        answered && self.rate.is_none() && behind && self.unheard.len() < MOST_UNHEARD
+    }
+
+    /// The sound has begun: what has waited for it is done.
+    pub(crate) fn sound_is_there(&mut self, now: CallTime) {
+        for command in std::mem::take(&mut self.unheard) {
+            self.command(now, command);
         }
     }
 

@@ -51,6 +51,7 @@ scripts! {
     cancel_while_we_answer
     clear_sound_after_encrypted
     command_not_built_is_501
+    commands_before_the_late_answer
     detector_as_its_option_says
     detector_that_wants_to_be_certain
     detector_webrtc
