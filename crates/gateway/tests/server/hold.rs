@@ -19,7 +19,7 @@ const SECOND: usize = 2 * 50 * 641;
 const LEAD: usize = 3 * 8_000;
 
 /// The next call, which is taken, recorded and listened to.
-async fn taken(rig: &Rig, told: &mut Hook) -> Client {
+pub(crate) async fn taken(rig: &Rig, told: &mut Hook) -> Client {
     let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
     let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
     let option = json!({"recorder": {}, "subscribe": true});
@@ -39,7 +39,7 @@ async fn held(client: &mut Client, on: bool) {
 }
 
 /// The longest stretch in which nothing is loud.
-fn longest_silence(sound: &[i16]) -> std::ops::Range<usize> {
+pub(crate) fn longest_silence(sound: &[i16]) -> std::ops::Range<usize> {
     let loud = (0..sound.len()).filter(|at| sound[*at].unsigned_abs() > 100);
     let mut edges: Vec<usize> = loud.collect();
     edges.push(sound.len());
@@ -48,7 +48,7 @@ fn longest_silence(sound: &[i16]) -> std::ops::Range<usize> {
 }
 
 /// The sentence that a held party hears, as a file without silence, and what is said to it after.
-async fn music_and_more(rig: &Rig) -> (Vec<i16>, Vec<i16>) {
+pub(crate) async fn music_and_more(rig: &Rig) -> (Vec<i16>, Vec<i16>) {
     let folder = rig.folder.path();
     let music = sound::speech(folder, "Please stay on the line, somebody will be with you soon").await;
     sound::write_wav(&rig.path("sounds/music.wav"), 8_000, &music[LEAD..]);
@@ -58,7 +58,7 @@ async fn music_and_more(rig: &Rig) -> (Vec<i16>, Vec<i16>) {
 }
 
 /// Holds the far end for eight seconds in which the agent wants to say more.
-async fn hold_and_say_more(client: &mut Client) {
+pub(crate) async fn hold_and_say_more(client: &mut Client) {
     client.send(json!({"command": "hold", "music": "music.wav"})).await;
     held(client, true).await;
     client.seen.clear();

@@ -32,16 +32,24 @@ fn tools() -> std::path::PathBuf {
 
 /// Starts a program that is killed when its handle is dropped.
 pub(crate) fn start(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Child {
+    spawn(program, command(program, arguments, folder).stdin(Stdio::null()).stderr(Stdio::piped()))
+}
+
+/// The same for one that takes commands on its standard input, and keeps files of its own in the folder.
+pub(crate) fn start_shell(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Child {
+    let mut command = command(program, arguments, folder);
+    spawn(program, command.stdin(Stdio::piped()).stderr(Stdio::null()).env("HOME", folder))
+}
+
+fn command(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Command {
     let own = tools().join(program);
-    Command::new(if own.exists() { own.as_path() } else { Path::new(program) })
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"))
+    let mut command = Command::new(if own.exists() { own.as_path() } else { Path::new(program) });
+    command.args(arguments).current_dir(folder).stdout(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+fn spawn(program: &str, command: &mut Command) -> Child {
+    command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup test installs it"))
 }
 
 /// What SIPp is told to play a scenario of `tests/tools` once, on these ports for SIP and RTP; more may follow.

@@ -219,7 +219,7 @@ impl Client {
     /// The same for one that may take so long.
     pub(crate) async fn event_within(&mut self, name: &str, patience: Duration) -> Value {
         let found = timeout(patience, self.find(name)).await.ok();
-        found.unwrap_or_else(|| panic!("no {name} in time; saw {:?}", self.seen))
+        found.unwrap_or_else(|| panic!("no {name} in time; saw {:?}", self.events))
     }
 
     async fn find(&mut self, name: &str) -> Value {

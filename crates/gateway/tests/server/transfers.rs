@@ -14,7 +14,7 @@ use crate::rig::{Client, PATIENCE, Rig};
 use crate::sound;
 
 /// The state of the next `transfer` event that is not merely on the way.
-async fn outcome(client: &mut Client) -> Value {
+pub(crate) async fn outcome(client: &mut Client) -> Value {
     loop {
         let event = client.event("transfer").await;
         if event["state"] != "accepted" && event["state"] != "ringing" {

@@ -9,16 +9,16 @@ use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, 
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
 
-/// Writes a certificate for loopback and its key, and gives their paths.
+/// Writes a certificate for loopback, by address and by name, and its key, and gives their paths.
 fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let (chain, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     std::fs::write(&chain, made.cert.pem()).unwrap();
     (chain, key)
 }
 
-fn with_tls(config: &mut Config, folder: &Path) {
+pub(crate) fn with_tls(config: &mut Config, folder: &Path) {
     let (chain, key) = certificate(folder);
     config.tls_port = Some(0);
     config.tls_cert_file = Some(chain.clone());
