@@ -167,6 +167,8 @@ struct Wheel {
     places: HashMap<SeatId, usize>,
     orders: mpsc::Receiver<Order>,
     reports: Reports,
+    /// Calls that have something to tell which can wait until the wheel has turned.
+    patient: Vec<SeatId>,
     calls: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     scores: Vec<f32>,
@@ -188,6 +190,7 @@ impl Wheel {
             places: HashMap::new(),
             orders,
             reports,
+            patient: Vec::new(),
             calls,
             counters,
             scores: Vec::new(),
@@ -203,6 +206,7 @@ impl Wheel {
         ask_for_priority();
         let mut origin = Instant::now();
         let mut tick: u64 = 0;
+        let mut told = 0;
         loop {
             if self.slots.iter().all(Vec::is_empty) {
                 // Nobody to tick: sleep until someone comes, then count time anew.
@@ -229,6 +233,10 @@ impl Wheel {
             }
             let slot = (tick % SLOTS) as usize;
             self.send(before(slot), origin + Duration::from_millis(tick));
+            let turn = tick / SLOTS;
+            if std::mem::replace(&mut told, turn) != turn {
+                self.tell_patient();
+            }
             self.prepare(slot);
             tick += self.to_next_slot(tick);
         }
@@ -313,12 +321,24 @@ impl Wheel {
         let now = Instant::now();
         for seat in seats.iter_mut().filter(|seat| seat.ready && !seat.gone) {
             seat.ready = false;
+            if seat.media.can_wait() {
+                self.patient.push(seat.id);
+                continue;
+            }
             let time = CallTime(now.saturating_duration_since(seat.started));
             seat.gone = !self.fence(seat, |_, seat| tell(seat, time));
         }
         seats.retain(|seat| !seat.gone);
         self.slots[slot] = seats;
         self.note_lateness();
+    }
+
+    /// Tells what could wait, for all calls together: a task that is woken alone costs wake-ups of two threads, and a call
+    /// that plays a file asks for more of it every second.
+    fn tell_patient(&mut self) {
+        for id in std::mem::take(&mut self.patient) {
+            self.attend(id, |_, seat| tell(seat, CallTime(since(seat.started))));
+        }
     }
 
     /// Runs a part of one call's tick; an error inside ends that call and no other. `false` when it is gone.
@@ -377,6 +397,7 @@ impl Wheel {
                         });
                     }
                 }
+                true
             });
         }
     }
@@ -450,6 +471,7 @@ impl Wheel {
                         // Its wire goes next, and its last report with it.
                         transmit(seat, &wheel.counters.unsent);
                     }
+                    true
                 });
             }
             Order::Door(id, door, sender) => {
@@ -504,15 +526,11 @@ impl Wheel {
         }
     }
 
-    /// Does something with one call between two of its ticks.
-    fn attend(&mut self, id: SeatId, part: impl FnOnce(&mut Self, &mut Seat)) {
+    /// Does something with one call between two of its ticks, which it outlives when `part` says so.
+    fn attend(&mut self, id: SeatId, part: impl FnOnce(&mut Self, &mut Seat) -> bool) {
         let Some((slot, at)) = self.find(id) else { return };
         let mut seat = self.slots[slot].swap_remove(at);
-        let alive = self.fence(&mut seat, |wheel, seat| {
-            part(wheel, seat);
-            true
-        });
-        if alive {
+        if self.fence(&mut seat, part) {
             self.slots[slot].push(seat);
         }
     }

@@ -425,6 +425,11 @@ impl Media {
         self.events.iter().any(over)
     }
 
+    /// Whether there are events and all of them can wait.
+    pub(crate) fn can_wait(&self) -> bool {
+        !self.events.is_empty() && self.events.iter().all(FromMedia::can_wait)
+    }
+
     /// Puts an event back that could not be delivered; `false` when too many wait.
     pub fn unpoll(&mut self, event: FromMedia) -> bool {
         self.events.push_front(event);

@@ -248,3 +248,10 @@ pub enum FromMedia {
     /// The call's sound has died of an error inside; nothing follows.
     Gone,
 }
+
+impl FromMedia {
+    /// Whether it may be told some ticks later.
+    pub(crate) fn can_wait(&self) -> bool {
+        matches!(self, FromMedia::Low(_) | FromMedia::Quality(..))
+    }
+}

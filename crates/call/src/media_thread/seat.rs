@@ -160,3 +160,52 @@ pub(super) fn tell(seat: &mut Seat, now: CallTime) -> bool {
 
 // The writer's queue and the pieces held here are one budget: five seconds a call.
 const _: () = assert!(TAPE_PIECES == 5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::media::order::{ToMedia, UtteranceId};
+    use crate::media_thread::{Order, Reports, Wheel};
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a media thread is the clock of all sound")]
+    fn what_can_wait_is_told_at_the_end_of_a_turn_and_with_what_cannot() {
+        let (_orders, inbox) = mpsc::channel(1);
+        let mut wheel = Wheel::new(inbox, Reports::new().unwrap(), Arc::default(), Arc::default());
+        let (events, mut told) = mpsc::channel(64);
+        wheel.calls.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat::new(SeatId(7), 8000, (LegId::MAIN, Wire::None), events, Instant::now());
+        wheel.obey(Order::Seat(Box::new(seat)));
+        let id = UtteranceId(1);
+        // 1.6 s of sound: two ticks before less than a second and a half is left.
+        wheel.obey(Order::Media(SeatId(7), ToMedia::Play(id, 8000, vec![9; 12_800].into())));
+        let (slot, _) = wheel.find(SeatId(7)).unwrap();
+        let mut ticks = 0;
+        while wheel.patient.is_empty() {
+            ticks += 1;
+            assert!(ticks < 10, "more sound is never asked for");
+            wheel.prepare(slot);
+            wheel.send(slot, Instant::now());
+        }
+        assert!(matches!(told.try_recv(), Ok(FromMedia::Started(..))));
+        assert!(told.try_recv().is_err(), "that there is little left is told alone");
+        wheel.tell_patient();
+        assert_eq!(told.try_recv(), Ok(FromMedia::Low(id)));
+        assert!(wheel.patient.is_empty());
+
+        // A sound that is short from its start is asked for with its beginning.
+        let next = UtteranceId(2);
+        wheel.obey(Order::Media(SeatId(7), ToMedia::Interrupt { below: next, fade: Duration::ZERO }));
+        wheel.obey(Order::Media(SeatId(7), ToMedia::Play(next, 8000, vec![9; 800].into())));
+        wheel.prepare(slot);
+        wheel.send(slot, Instant::now());
+        let told: Vec<FromMedia> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        assert!(
+            matches!(told[..], [FromMedia::Stopped { .. }, FromMedia::Started(..), FromMedia::Low(_)]),
+            "{told:?}"
+        );
+        assert!(wheel.patient.is_empty());
+    }
+}

@@ -1,4 +1,4 @@
-//! Models and voices that are slow, broken or talk nonsense: the caller hears so, nothing hangs, and other calls go on.
+//! Models, voices and recognizers that are slow, broken or talk nonsense: the caller hears so, nothing hangs, and other calls go on.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,6 +20,14 @@ const VOICES: [(&str, &str); 4] = [
     ("drip", "head -c 44 \"$0.wav\"; while printf x; do sleep 1; done"),
     ("reset", "head -c 200 \"$0.wav\"; kill -9 $$"),
     ("garbage", "head -c 100000 /dev/urandom"),
+    ("late", "sleep 10; exec REAL \"$@\""),
+];
+/// What a program that hears does in place of hearing.
+const EARS: [(&str, &str); 5] = [
+    ("drip", "cat > /dev/null; while printf x; do sleep 1; done"),
+    ("reset", "head -c 20000 > /dev/null; kill -9 $$"),
+    ("garbage", "cat > /dev/null; head -c 100000 /dev/urandom"),
+    ("hang", "sleep 60"),
     ("late", "sleep 10; exec REAL \"$@\""),
 ];
 /// When a caller has to know at the latest.
@@ -130,30 +138,32 @@ async fn a_caller_whose_model_drips_resets_talks_nonsense_or_comes_late_hears_an
     untouched(other, since, before).await;
 }
 
-fn program(folder: &Path, does: &str) {
-    let path = folder.join("espeak-ng");
-    let path_of_programs = std::env::var_os("PATH").unwrap();
-    let mut real = std::env::split_paths(&path_of_programs).map(|bin| bin.join("espeak-ng"));
-    let real = real.find(|bin| bin.exists()).expect("espeak-ng is not installed");
-    std::fs::write(&path, format!("#!/bin/sh\n{}\n", does.replace("REAL", real.to_str().unwrap()))).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut sound = audio::wav::header(22_050, 1, u64::from(u32::MAX) / 2).to_vec();
-    sound.extend([0; 1_000]);
-    std::fs::write(folder.join("espeak-ng.wav"), sound).unwrap();
+/// A server of its own whose program `name` does this.
+async fn with_program(folder: &Path, name: &str, does: &str) -> Running {
+    let bin = folder.join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let mut real = std::env::split_paths(&path).map(|bin| bin.join(name));
+    let real = real.find(|bin| bin.exists()).unwrap_or_else(|| panic!("{name} is not installed"));
+    let script = bin.join(name);
+    std::fs::write(&script, format!("#!/bin/sh\n{}\n", does.replace("REAL", real.to_str().unwrap())))
+        .unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)));
+    let mut command = tokio::process::Command::new(ACTIVE_CALL);
+    command.env("PATH", path.unwrap()).env("RUST_LOG", "info");
+    Running::run_as_told(command, folder, "").await
 }
 
 /// A call to a server of its own whose voice is such a program.
 async fn spoken_to((manner, does): (&str, &str)) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let bin = folder.join("bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    program(&bin, does);
-    let path = std::env::var_os("PATH").unwrap();
-    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)));
-    let mut command = tokio::process::Command::new(ACTIVE_CALL);
-    command.env("PATH", path.unwrap()).env("RUST_LOG", "info");
-    let running = Running::run_as_told(command, folder, "").await;
+    std::fs::create_dir_all(folder.join("bin")).unwrap();
+    let mut sound = audio::wav::header(22_050, 1, u64::from(u32::MAX) / 2).to_vec();
+    sound.extend([0; 1_000]);
+    std::fs::write(folder.join("bin/espeak-ng.wav"), sound).unwrap();
+    let running = with_program(folder, "espeak-ng", does).await;
     let other = running.recorded_call(folder, "other").await;
     let (since, before) = (Instant::now(), other.sound.len());
     let mut client = called(&running, json!({"tts": {"provider": "espeak"}})).await;
@@ -170,4 +180,46 @@ async fn spoken_to((manner, does): (&str, &str)) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voice_that_drips_dies_talks_nonsense_or_comes_late_is_told_and_holds_up_nothing() {
     futures::future::join_all(VOICES.map(spoken_to)).await;
+}
+
+/// A call to a server of its own whose ears are such a program: the caller asks something, and hears what the agent says
+/// to that.
+async fn listened_to((manner, does): (&str, &str)) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir_all(folder.join("config/playbook")).unwrap();
+    let agent = "greeting: Hello.\nasr: { provider: pocketsphinx }\ntts: { provider: espeak }\nvad: {}\n\
+                 llm: { provider: rules, rules: [{ when: '.', say: I see. }] }";
+    std::fs::write(folder.join("config/playbook/agent.md"), format!("---\n{agent}\n---\nBe kind.\n"))
+        .unwrap();
+    let running = with_program(folder, "pocketsphinx_continuous", does).await;
+    let other = running.recorded_call(folder, "other").await;
+    let (since, before) = (Instant::now(), other.sound.len());
+    let mut client = called(&running, json!({"playbook": "agent.md"})).await;
+    client.event("trackEnd").await;
+    let greeted = client.sound.len();
+    let speech = testkit::caller::speech(Duration::from_secs(2));
+    let mut frames = tokio::time::interval(Duration::from_millis(20));
+    for frame in speech.chunks(320).chain([[0; 320].as_slice(); 75]) {
+        frames.tick().await;
+        client.sound(frame.iter().flat_map(|sample| sample.to_le_bytes()).collect()).await;
+    }
+    client.event_within("trackEnd", TOLD).await;
+    let told = client.events.iter().find(|event| event["event"] == "error");
+    println!("{manner}: {told:?} after {:?}", since.elapsed());
+    assert!(
+        told.is_some_and(|error| error["sender"] == "asr"),
+        "{manner}: nobody is told, {:?}",
+        client.events
+    );
+    assert!(is_loud(&client.sound[greeted..]), "{manner}: the caller hears nothing");
+    let words = client.events.iter().filter(|event| event["event"] == "asrFinal");
+    assert_eq!(words.filter(|event| event["text"] != "").count(), 0, "{manner}: {:?}", client.events);
+    over(client).await;
+    untouched(other, since, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ears_that_drip_die_hang_talk_nonsense_or_come_late_are_told_and_the_caller_is_asked_again() {
+    futures::future::join_all(EARS.map(listened_to)).await;
 }

@@ -318,8 +318,10 @@ impl Conversation {
         let greeting = self.render_spoken(greeting, out);
         let file = self.current_scene().and_then(|scene| scene.play.clone());
         if greeting.is_empty() && file.is_none() {
-            self.ask(now, None, out);
-            return;
+            return match self.has_nothing_to_begin_with() {
+                true => self.silence.begin(now),
+                false => self.ask(now, None, out),
+            };
         }
         self.begin_fixed(now, After::default());
         self.speech.manner.protected = !self.playbook.greeting_interruptible;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::CallTime;
 use protocol::chat::{Ask, Message, ModelOutput, Role, TurnId};
-use protocol::option::{LlmOption, Rule};
+use protocol::option::Rule;
 use serde_json::json;
 
 pub(super) use super::heard::After;
@@ -146,6 +146,20 @@ impl Conversation {
         Some(template::render_words(own, &self.vars).unwrap_or_else(|_| own.clone()))
     }
 
+    /// The rules, where they are all that answers.
+    fn rules_alone(&self) -> Option<&[Rule]> {
+        let llm = self.playbook.llm.as_ref()?;
+        let alone = llm.provider.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("rules"));
+        alone.then(|| llm.rules.as_deref().unwrap_or_default()).filter(|rules| !rules.is_empty())
+    }
+
+    /// Whether only rules give answers: they fit words, and there are none before the caller has spoken. Words of one's
+    /// own for what no rule fits are said.
+    pub(super) fn has_nothing_to_begin_with(&self) -> bool {
+        let otherwise = self.playbook.llm.as_ref().is_some_and(|llm| llm.otherwise.is_some());
+        !otherwise && self.rules_alone().is_some()
+    }
+
     /// Whether the caller has an answer, only rules give answers, and none of them is for this scene: nothing can be
     /// added to what was said.
     fn has_said_all(&self) -> bool {
@@ -154,13 +168,8 @@ impl Conversation {
         if last.is_none_or(|last| last.role == Role::User) {
             return false;
         }
-        let only =
-            |llm: &&LlmOption| llm.provider.as_deref().is_some_and(|name| name.eq_ignore_ascii_case("rules"));
-        let rules =
-            self.playbook.llm.as_ref().filter(only).map(|llm| llm.rules.as_deref().unwrap_or_default());
-        rules.is_some_and(|rules| {
-            !rules.is_empty() && rules.iter().all(|rule| rule.scene.as_deref() != Some(self.scene()))
-        })
+        let here = |rule: &Rule| rule.scene.as_deref() == Some(self.scene());
+        self.rules_alone().is_some_and(|rules| !rules.iter().any(here))
     }
 
     /// Asks the model once more although the caller said nothing, as often as that is sensible.

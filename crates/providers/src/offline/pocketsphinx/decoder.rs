@@ -88,7 +88,8 @@ impl Decoder {
                 .map_err(|error| failed(&error.to_string()))?;
         }
         super::super::ended(child, PROGRAM).await?;
-        Ok(found(&String::from_utf8_lossy(&output)))
+        let output = String::from_utf8(output).map_err(|_| failed("what it tells is no text"))?;
+        Ok(found(&output))
     }
 }
 
