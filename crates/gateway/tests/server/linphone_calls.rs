@@ -115,20 +115,14 @@ async fn a_call_comes_in(codec: &'static str, transport: &'static str, suite: Op
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn linphone_and_the_agent_hear_each_other_in_g711() {
+async fn linphone_and_the_agent_hear_each_other_in_each_codec_over_each_transport() {
     if linphone::is_here() {
-        let mu = a_call_comes_in("PCMU", "udp", None);
-        let a = a_call_comes_in("PCMA", "tcp", Some("AES_CM_128_HMAC_SHA1_80"));
-        tokio::join!(mu, a);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn linphone_and_the_agent_hear_each_other_in_g722_and_opus() {
-    if linphone::is_here() {
-        let g722 = a_call_comes_in("G722", "udp", None);
-        let opus = a_call_comes_in("opus", "tls", Some("AES_CM_128_HMAC_SHA1_32"));
-        tokio::join!(g722, opus);
+        tokio::join!(
+            a_call_comes_in("PCMU", "udp", None),
+            a_call_comes_in("PCMA", "tcp", Some("AES_CM_128_HMAC_SHA1_80")),
+            a_call_comes_in("G722", "udp", None),
+            a_call_comes_in("opus", "tls", Some("AES_CM_128_HMAC_SHA1_32")),
+        );
     }
 }
 
@@ -165,28 +159,19 @@ async fn a_call_goes_out(codec: &'static str, transport: &'static str, suite: Op
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_ours_to_linphone_in_g711_is_heard_on_both_sides() {
+async fn a_call_of_ours_to_linphone_in_each_codec_is_heard_on_both_sides() {
     if linphone::is_here() {
-        let mu = a_call_goes_out("PCMU", "tcp", Some("AES_CM_128_HMAC_SHA1_80"));
-        let a = a_call_goes_out("PCMA", "udp", None);
-        tokio::join!(mu, a);
+        tokio::join!(
+            a_call_goes_out("PCMU", "tcp", Some("AES_CM_128_HMAC_SHA1_80")),
+            a_call_goes_out("PCMA", "udp", None),
+            a_call_goes_out("G722", "udp", Some("AES_CM_128_HMAC_SHA1_32")),
+            a_call_goes_out("opus", "tcp", None),
+        );
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_ours_to_linphone_in_g722_and_opus_is_heard_on_both_sides() {
-    if linphone::is_here() {
-        let g722 = a_call_goes_out("G722", "udp", Some("AES_CM_128_HMAC_SHA1_32"));
-        let opus = a_call_goes_out("opus", "tcp", None);
-        tokio::join!(g722, opus);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn linphone_holds_and_resumes_and_both_are_heard_again() {
-    if !linphone::is_here() {
-        return;
-    }
+/// A hold and its end by linphone, twice; other words are said by it after that.
+async fn linphone_holds() {
     let (rig, mut phone, mut client, _told, [caller, agent]) = called(&Settings::of("PCMU"), |_| {}).await;
     let later = sound::speech(rig.folder.path(), "I have found my ticket, it was in my other coat").await;
     speaks(&mut client, 1).await;
@@ -236,9 +221,11 @@ async fn linphone_is_held(codec: &'static str, sip: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn linphone_is_held_hears_the_music_and_is_taken_back() {
+async fn linphone_holds_and_resumes_and_is_held_hears_the_music_and_is_taken_back() {
     if linphone::is_here() {
-        tokio::join!(linphone_is_held("PCMA", ""), linphone_is_held("opus", "media_encryption=srtp"));
+        let (clear, encrypted) =
+            (linphone_is_held("PCMA", ""), linphone_is_held("opus", "media_encryption=srtp"));
+        tokio::join!(linphone_holds(), clear, encrypted);
     }
 }
 
@@ -267,11 +254,8 @@ async fn keys_go_both_ways_between_linphone_and_the_agent_as_events_and_by_info(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn linphone_hears_what_is_said_before_the_answer_and_acknowledges_that() {
-    if !linphone::is_here() {
-        return;
-    }
+/// Sound before our answer.
+async fn early_by_us() {
     let (rig, mut told, caller, agent) = rig_with_agent_and(|_| {}).await;
     let settings = Settings { sip: "100rel_support_level=2".into(), ..Settings::of("PCMU") };
     let mut phone = Linphone::start(&rig.path("phone"), &settings, &caller).await;
@@ -292,11 +276,8 @@ async fn linphone_hears_what_is_said_before_the_answer_and_acknowledges_that() {
     rig.server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_linphone_before_its_answer_is_acknowledged_and_stands() {
-    if !linphone::is_here() {
-        return;
-    }
+/// Sound before linphone's.
+async fn early_by_it() {
     let (rig, _told, caller, agent) = rig_with_agent_and(|_| {}).await;
     let sip = "100rel_support_level=2\nincoming_calls_early_media=1".to_owned();
     let settings = Settings { sip, ..Settings::of("PCMA") };
@@ -315,6 +296,13 @@ async fn an_answer_of_linphone_before_its_answer_is_acknowledged_and_stands() {
     phone.told("ended (No error)").await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_before_the_answer_is_acknowledged_by_linphone_and_by_us_and_stands() {
+    if linphone::is_here() {
+        tokio::join!(early_by_us(), early_by_it());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
