@@ -211,7 +211,8 @@ impl Driver {
 
     fn show(&mut self, sent: bool, hop: &Hop, bytes: &[u8]) {
         if let Some(tap) = &mut self.tap {
-            (tap.0)(&Passage { sent, peer: hop.address, transport: hop.transport, bytes });
+            let peer = self.pool.peer_of(hop);
+            (tap.0)(&Passage { sent, peer, transport: hop.transport, bytes });
         }
     }
 

@@ -237,6 +237,12 @@ impl Pool {
         taken
     }
 
+    /// The address of who is at the other end: of the connection while it lives, and not where one would be opened.
+    pub(super) fn peer_of(&self, hop: &Hop) -> SocketAddr {
+        let connection = hop.connection.and_then(|id| self.connections.get(&id));
+        connection.map_or(hop.address, |connection| connection.hop.address)
+    }
+
     fn connect(&mut self, to: &Hop) -> Option<ConnectionId> {
         if self.connections.len() >= self.most {
             return None;

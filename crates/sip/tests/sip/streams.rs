@@ -106,6 +106,28 @@ async fn a_call_goes_over_every_transport_and_its_requests_come_back_on_it() {
 }
 
 #[tokio::test]
+async fn what_passes_over_a_connection_is_shown_with_the_address_that_it_comes_from() {
+    let local: SocketAddr = LOCAL.parse().unwrap();
+    let streams = Streams { tcp: Some(local), ..Streams::default() };
+    let (mut driver, handle, _calls) =
+        Driver::bind_with(local, streams, Config::new(local, [3; 32])).await.unwrap();
+    let (told, mut shown) = mpsc::channel(4);
+    driver.tap(move |passage| told.try_send((passage.sent, passage.peer)).unwrap());
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(driver.run());
+    let mut stream = TcpStream::connect(handle.bound().tcp.unwrap()).await.unwrap();
+    // Where it could be connected to is another port.
+    let options = "OPTIONS sip:a@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5099;branch=z9hG4bKa;rport\r\n\
+                   From: <sip:b@127.0.0.1>;tag=b\r\nTo: <sip:a@127.0.0.1>\r\nCall-ID: a\r\nCSeq: 1 OPTIONS\r\n\
+                   Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(options.as_bytes()).await.unwrap();
+    let here = stream.local_addr().unwrap();
+    for sent in [false, true] {
+        assert_eq!(within(shown.recv()).await, Some((sent, here)));
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_is_verified_unless_told_otherwise_and_can_be_replaced() {
     let (streams, root) = listening();
     let mut bob = station(2, streams).await;
