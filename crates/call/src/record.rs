@@ -93,6 +93,7 @@ impl Draft {
 /// What was said about an end, and by a party that refused.
 pub(crate) fn said(end: &End, refused: Particulars) -> Option<HangupMessage> {
     let Particulars { contacts, cause, warning, retry_after } = refused;
+    let contacts = contacts.iter().map(|uri| redact::text(uri).into_owned()).collect();
     end.message.as_deref().map(|reason| HangupMessage {
         code: end.status,
         reason: Some(redact::text(reason).into_owned()),

@@ -8,6 +8,7 @@ use call::legs::sip::{Route, SipLeg};
 use call::legs::sip_media::SipMedia;
 use call::setup::{Dial, Dialer, Line, Undialled};
 use protocol::option::SipOption;
+use protocol::redact;
 use sip::{Credentials, SipHandle};
 
 use crate::accounts::{self, Accounts};
@@ -46,6 +47,7 @@ impl Lines {
         if policy::may_call(&self.config.sip, callee) {
             return Ok(());
         }
+        let callee = redact::text(callee);
         tracing::warn!(?callee, "sip.destinations does not allow this call");
         Err(Undialled { code: 403, reason: "calls to this destination are not allowed".into() })
     }
@@ -55,6 +57,7 @@ impl Lines {
         if self.cap.take() {
             return Ok(());
         }
+        let callee = redact::text(callee);
         tracing::warn!(call, ?callee, "a leg of ours is not begun: sip.outbound_per_hour is reached");
         let reason = "as many calls as may be placed in an hour have been (sip.outbound_per_hour)";
         Err(Undialled { code: 503, reason: reason.into() })

@@ -26,7 +26,7 @@
 //!   0.0        client sends {"command":"invite","option":{}}
 //!   0.0        client attaches              or: leaves; server stops; operator kills
 //!   2.0-3.0    caller speaks "hours?"       or: presses 5 (by info, by tone), hangs up, cancels, holds, resumes,
-//!                                           wants a fax, confirms and wants a fax,
+//!                                           wants a fax, confirms and wants a fax (offers sound),
 //!                                           vanishes, returns, gives up while we answer,
 //!                                           lets our answer wait, lets our answer go,
 //!                                           never lets our answer go
@@ -65,6 +65,9 @@ const CLEAR: &str = "v=0\r\no=- 7 99 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2
 /// An offer of a fax in the place of the sound (T.38).
 const FAX: &str = "v=0\r\no=- 7 99 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
     m=audio 0 RTP/AVP 0\r\nm=image 40002 udptl t38\r\n";
+/// An offer of plain sound, made before the call is answered.
+const SOUND: &str = "v=0\r\no=- 7 98 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+    m=audio 40000 RTP/AVP 0\r\n";
 /// What is no description.
 const BROKEN: &str = "v=0\r\nm=audio forty RTP/AVP 0\r\n";
 /// Between the halves.
@@ -346,6 +349,9 @@ fn act(what: &str) -> Result<Act, String> {
         "caller wants a fax" => Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()), refusable: true }),
         "caller confirms and wants a fax" => {
             Act::Leg(LegEvent::Reoffered { sdp: Some(FAX.to_owned()), refusable: false })
+        }
+        "caller confirms and offers sound" => {
+            Act::Leg(LegEvent::Reoffered { sdp: Some(SOUND.to_owned()), refusable: false })
         }
         "bob takes over" => Act::TakeOver(LegId::MAIN, false),
         "bob gives up while he takes over" => Act::TakeOver(LegId::MAIN, true),

@@ -120,7 +120,11 @@ impl Core {
 
     /// All stays as it was, whatever was wanted.
     fn hold_failed(&mut self, now: CallTime, code: u16, reason: &str) {
-        let what = if self.holding.is_on() { "unhold" } else { "hold" };
+        let what = match (self.holding.wanted == self.holding.agreed, self.holding.is_on()) {
+            (true, _) => "renewed media",
+            (false, true) => "unhold",
+            (false, false) => "hold",
+        };
         self.holding.wanted = self.holding.agreed;
         self.error(now, "sip", format!("{what}: {code} {reason}"), code);
     }

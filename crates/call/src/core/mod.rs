@@ -277,7 +277,7 @@ pub struct Core {
     pub(crate) answered: Option<CallTime>,
     pub(crate) sip: Option<SipMedia>,
     /// Commands that wait for the far end to answer our offer.
-    pub(crate) unheard: Vec<Command>,
+    pub(crate) waiting: Vec<Command>,
     pub(crate) voice: Voice,
     pub(crate) mute: Muteness,
     pub(crate) ears: Ears,
@@ -370,7 +370,7 @@ impl Core {
             rang: None,
             answered: None,
             sip,
-            unheard: Vec::new(),
+            waiting: Vec::new(),
             voice: Voice::default(),
             mute: Muteness::default(),
             ears: Ears::default(),
@@ -572,7 +572,10 @@ impl Core {
     fn due(&mut self, now: CallTime, due: Due) {
         match due {
             Due::Accept => self.not_accepted(now),
-            Due::Unconfirmed => self.confirmed(now),
+            Due::Unconfirmed => {
+                self.confirmed(now);
+                self.sound_is_there(now);
+            }
             Due::Input { since, limit } => self.no_input(now, since, limit),
             Due::TurnEnd => self.turn_ends(now),
             Due::Lent => self.lent_in_vain(now),

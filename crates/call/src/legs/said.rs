@@ -6,7 +6,8 @@ use protocol::redact;
 /// Longest text that is kept of all lines of one name, in characters.
 const MOST: usize = 512;
 
-/// What a refusal says beyond its status and its words. No secret of an address is in it, and no control character.
+/// What a refusal says beyond its status and its words. No secret of an address is in its texts, and no control
+/// character.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Particulars {
     /// Where a redirection (300 to 399) leads.
@@ -46,10 +47,12 @@ fn joined(headers: &[(String, String)], name: &'static str) -> Option<String> {
             break;
         }
         let comma = if text.is_empty() { "" } else { ", " };
+        // A password is known by what stands behind it, so that it is hidden before the line is cut.
+        let line = redact::text(line);
         let plain = comma.chars().chain(line.chars()).map(|c| if c.is_control() { '\u{fffd}' } else { c });
         text.extend(plain.take(room));
     }
-    (!text.is_empty()).then(|| redact::text(&text).into_owned())
+    (!text.is_empty()).then_some(text)
 }
 
 /// The number that a `Retry-After` begins with; a comment or a parameter may follow.
@@ -101,5 +104,8 @@ mod tests {
         let hostile = rows(&[("Reason", "a\u{1b}[2Jb sip:eve:hunter2@example.com")]);
         let told = reason(&hostile).unwrap();
         assert!(!told.chars().any(char::is_control) && !told.contains("hunter2"), "{told}");
+        let cut = format!("{} sip:desk:hunter2secret@pbx", "a".repeat(MOST - 12));
+        let told = reason(&rows(&[("Reason", &cut)])).unwrap();
+        assert!(told.chars().count() == MOST && !told.contains("hun"), "{told}");
     }
 }

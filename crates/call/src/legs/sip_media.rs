@@ -146,7 +146,7 @@ impl SipMedia {
     pub(crate) fn turn_down(&mut self, offer: &str) -> Option<String> {
         self.codec?;
         let answer = sdp::turn_down(offer, &self.described()).ok()?;
-        self.sent = sdp::renumbered(self.sent.as_deref()?);
+        self.sent = sdp::standing_again(self.sent.as_deref()?, &answer);
         Some(answer)
     }
 

@@ -18,7 +18,7 @@ use crate::core::{Core, State};
 use crate::failure::Failure;
 
 /// Commands that may wait for the far end's answer to our offer; those beyond are refused as before the answer.
-const MOST_UNHEARD: usize = 64;
+const MOST_WAITING: usize = 64;
 
 impl Core {
     /// Carries out a command. None waits for another: what takes long goes on beside the call.
@@ -27,7 +27,7 @@ impl Core {
             return;
         }
         if self.waits_for_sound(&command) {
-            return self.unheard.push(command);
+            return self.waiting.push(command);
         }
         match command {
             Command::Invite(invite) => self.invite(now, invite),
@@ -59,13 +59,17 @@ impl Core {
         let wants =
             matches!(command, Tts(_) | Play(_) | Dtmf(_) | Record(_) | Hold(_) | Unhold(_) | Refer(_));
         let answered = self.sip.is_some() && matches!(self.state, State::Answering(_) | State::Up);
-        let behind = wants || !self.unheard.is_empty() && !matches!(command, Hangup(_));
-        answered && self.rate.is_none() && behind && self.unheard.len() < MOST_UNHEARD
+        let first = answered && self.rate.is_none() && wants;
+        let behind = !self.waiting.is_empty() && !matches!(command, Hangup(_));
+        (first || behind) && self.waiting.len() < MOST_WAITING
     }
 
-    /// The sound has begun: what has waited for it is done.
+    /// What has waited for the sound is done, if it has begun.
     pub(crate) fn sound_is_there(&mut self, now: CallTime) {
-        for command in std::mem::take(&mut self.unheard) {
+        if self.rate.is_none() {
+            return;
+        }
+        for command in std::mem::take(&mut self.waiting) {
             self.command(now, command);
         }
     }

@@ -52,6 +52,7 @@ scripts! {
     clear_sound_after_encrypted
     command_not_built_is_501
     commands_before_the_late_answer
+    commands_keep_their_order_when_the_sound_comes_early
     detector_as_its_option_says
     detector_that_wants_to_be_certain
     detector_webrtc

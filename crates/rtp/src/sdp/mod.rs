@@ -23,7 +23,7 @@ pub use crypto::{KeyRing, RING_BYTES, Security, redacted};
 pub use error::SdpError;
 pub use hosts::{Host, hosts, located};
 pub use offer::{offer, read_answer, read_answer_by_candidate};
-pub use write::renumbered;
+pub use write::standing_again;
 
 /// Packet lengths we send and accept, in milliseconds.
 const PTIME_MS: std::ops::RangeInclusive<u32> = 10..=60;

@@ -83,16 +83,20 @@ fn version(previous: Option<&str>, body: &str) -> u64 {
     read().unwrap_or(1)
 }
 
-/// A description of ours with a version later by two: for one that stands again after an offer was turned down, whose
-/// answer had the version between. `None` for one that is not ours.
-pub fn renumbered(description: &str) -> Option<String> {
+/// The description of ours that stands again after an offer was turned down by `answer`: a version later by two, since
+/// the answer had the one between, and the lines that only that offer has had, for none may vanish (RFC 3264 section 8).
+/// `None` for one that is not ours.
+pub fn standing_again(description: &str, answer: &str) -> Option<String> {
     let (before, after) = description.split_once("o=")?;
     let (origin, rest) = after.split_once("\r\n")?;
     let mut words: Vec<&str> = origin.split(' ').collect();
     let word = words.get_mut(2)?;
     let version = word.parse::<u64>().ok()?.wrapping_add(2).to_string();
     *word = &version;
-    Some(format!("{before}o={}\r\n{rest}", words.join(" ")))
+    let own = rest.matches("\r\nm=").count();
+    let more: String =
+        answer.split_inclusive("\r\n").filter(|line| line.starts_with("m=")).skip(own).collect();
+    Some(format!("{before}o={}\r\n{rest}{more}", words.join(" ")))
 }
 
 impl Audio<'_> {

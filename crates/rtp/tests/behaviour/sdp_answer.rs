@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use audio::Codec;
 use audio::codec::{g711, g722, opus};
-use rtp::sdp::{Payload, Security, answer, answer_by_candidate, renumbered, turn_down};
+use rtp::sdp::{Payload, Security, answer, answer_by_candidate, standing_again, turn_down};
 use rtp::{Answer, Direction, Local, SdpError, TelephoneEvent};
 
 pub(crate) static ALL: &[&Codec] = &[&opus::OPUS, &g722::G722, &g711::PCMU, &g711::PCMA];
@@ -368,14 +368,17 @@ fn an_offer_is_turned_down_in_every_line_and_what_stood_before_may_be_told_anew(
     let later = Local { previous: Some(&first), ..local(ALL) };
     let down = turn_down(&offer("m=image 5000 udptl t38\r\nm=audio 0 RTP/AVP 0 8\r\n"), &later).unwrap();
     assert!(down.ends_with("\r\nt=0 0\r\nm=image 0 udptl t38\r\nm=audio 0 RTP/AVP 0 8\r\n"), "{down}");
-    let again = renumbered(&first).unwrap();
+    let again = standing_again(&first, &down).unwrap();
     let origin = |sdp: &str| sdp.lines().find_map(|line| line.strip_prefix("o=")).unwrap().to_owned();
     let body = |sdp: &str| sdp.split_once("\r\ns=").unwrap().1.to_owned();
     assert_eq!(origin(&first), "- 77 1 IN IP4 198.51.100.1");
     assert_eq!(origin(&down), "- 77 2 IN IP4 198.51.100.1");
-    assert_eq!((origin(&again), body(&again)), ("- 77 3 IN IP4 198.51.100.1".into(), body(&first)));
+    let more = "m=audio 0 RTP/AVP 0 8\r\n";
+    assert_eq!((origin(&again), body(&again)), ("- 77 3 IN IP4 198.51.100.1".into(), body(&first) + more));
+    let offered = rtp::sdp::offer(&Local { previous: Some(&again), ..later });
+    assert!(offered.matches("\r\nm=").count() == 2 && offered.ends_with(more), "{offered}");
     assert!(turn_down("hello", &later).is_err());
     for other in ["", "o=", "o=- 77\r\n", "o=- 77 x IN IP4 192.0.2.1\r\n"] {
-        assert_eq!(renumbered(other), None, "{other:?}");
+        assert_eq!(standing_again(other, &down), None, "{other:?}");
     }
 }

@@ -108,6 +108,7 @@ impl Resolver {
         let Ok(mut hops) = timeout(PATIENCE, search.follow(lead)).await else {
             return Err(Unlocated::NoAnswer.into());
         };
+        hops.retain(|hop| !hop.address.ip().to_canonical().is_multicast());
         hops.truncate(MOST);
         if let Some(name) = proof(uri) {
             let named = |hop: Hop| if hop.transport.is_secure() { hop.named(&name) } else { hop };

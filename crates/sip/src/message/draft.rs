@@ -148,6 +148,8 @@ pub(super) fn with_tag(to: &[u8], tag: &str) -> Vec<u8> {
 pub(crate) struct Identity {
     user: String,
     advertised: [SocketAddr; 5],
+    /// Where TLS is listened for, and secure WebSockets.
+    secure: [Option<SocketAddr>; 2],
     /// Our `User-Agent` or `Server`.
     pub(crate) agent: String,
     /// The same without version, for those who are no party of a call: a scanner looks for versions.
@@ -165,6 +167,7 @@ impl Identity {
         Self {
             user,
             advertised: Transport::ALL.map(|transport| advertised(config, transport)),
+            secure: [config.advertised_tls, config.advertised_wss],
             product: agent.split('/').next().unwrap_or_default().to_owned(),
             agent,
         }
@@ -175,20 +178,23 @@ impl Identity {
         format!("SIP/2.0/{transport} {};branch={branch};rport", self.address(transport))
     }
 
-    /// Our `Contact` for a peer that is reached by this transport, and that may come back by TLS alone where `sips`.
+    /// Our `Contact` for a peer that is reached by this transport, and that may come back by TLS alone where `sips` and
+    /// where TLS is listened for: behind a proxy that has the TLS a `sips` URI of ours would lead nowhere.
     pub(crate) fn contact(&self, transport: Transport, sips: bool) -> String {
         format!("<{}>", self.uri(&self.user, transport, sips))
     }
 
     /// A URI at which this user is reached here.
     pub(crate) fn uri(&self, user: &str, transport: Transport, sips: bool) -> String {
-        if sips {
-            return match transport {
-                Transport::Ws | Transport::Wss => {
-                    format!("sips:{user}@{};transport=ws", self.address(Transport::Wss))
-                }
-                _ => format!("sips:{user}@{}", self.address(Transport::Tls)),
-            };
+        let [tls, wss] = self.secure.map(|address| address.filter(|_| sips));
+        match (transport, tls, wss) {
+            (Transport::Ws | Transport::Wss, _, Some(address)) => {
+                return format!("sips:{user}@{address};transport=ws");
+            }
+            (Transport::Udp | Transport::Tcp | Transport::Tls, Some(address), _) => {
+                return format!("sips:{user}@{address}");
+            }
+            _ => {}
         }
         let address = self.address(transport);
         match transport {

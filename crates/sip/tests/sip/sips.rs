@@ -46,6 +46,14 @@ fn a_call_of_ours_to_a_sips_uri_or_by_one_first_has_a_contact_of_that_kind() {
 }
 
 #[test]
+fn who_listens_for_no_tls_has_a_contact_that_leads_to_it() {
+    let mut desk = Desk::with(|config| config.advertised_tls = None);
+    let udp = secure(Transport::Udp);
+    desk.endpoint.invite(desk.now, &call("sips:bob@192.0.2.1", udp)).unwrap();
+    assert_eq!(header(&desk.sent()[0].1, "Contact"), Some(PLAIN));
+}
+
+#[test]
 fn the_next_target_and_what_follows_in_the_call_keep_it() {
     let mut desk = desk();
     let mut call = call("sips:bob@192.0.2.1", secure(Transport::Tls));
