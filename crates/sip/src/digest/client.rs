@@ -55,6 +55,9 @@ struct Registrar {
 struct Space {
     challenge: Challenge,
     count: u32,
+    /// Our own part of the answers of a session, whose key is made once, with the first answer to a challenge (RFC 7616
+    /// section 3.4.2): a server that keeps the key could not make it of a later one.
+    cnonce: String,
 }
 
 /// The request that was challenged.
@@ -151,8 +154,11 @@ impl Authentication {
             self.credentials.password.expose_secret().to_owned(),
         );
         let answer = |space: &mut Space| {
+            if space.count == 0 || !space.challenge.algorithm.is_session() {
+                cnonce.clone_into(&mut space.cnonce);
+            }
             space.count = space.count.saturating_add(1);
-            let Space { challenge, count } = space;
+            let Space { challenge, count, cnonce } = space;
             let line = auth::respond(challenge, &credentials, method, uri, *count, cnonce);
             (challenge.response_header(), line)
         };
@@ -188,7 +194,7 @@ impl Authentication {
         if self.spaces.len() >= usize::from(MAX_SPACES) {
             self.spaces.remove(0);
         }
-        self.spaces.push(Space { challenge, count: 0 });
+        self.spaces.push(Space { challenge, count: 0, cnonce: String::new() });
     }
 }
 

@@ -100,6 +100,52 @@ fn of_several_challenges_the_strongest_is_answered() {
     );
 }
 
+/// RFC 7616 section 3.4.2: with the nonce `n-sess`, the client's `0a4f113b` and the password `secret` of `us` in
+/// `pbx.example`, A1 is `H(us:pbx.example:secret):n-sess:0a4f113b`, A2 is `INVITE:sip:bob@192.0.2.1`, and the response is
+/// `H(H(A1):n-sess:NC:0a4f113b:auth:H(A2))`. These are of Python's hashlib, for NC 00000001 and 00000002.
+#[test]
+fn the_answers_of_a_session_are_those_of_the_rfc_and_keep_its_key() {
+    use sipx_sip::auth::{Algorithm, Challenge, respond};
+    let known = [
+        ("MD5-sess", ["6871c436813767e5f1e175d0637b6878", "67461b139c148960050e3f743af2523c"]),
+        (
+            "SHA-256-sess",
+            [
+                "be803909961e6beb4d721a9966ed4f55855c7a88c162550bf7d201036ac22f30",
+                "50ad8216250b40e370c4e0cdeee6fa2fa5ae6f67f6559a59b1b9cdb930384f5a",
+            ],
+        ),
+    ];
+    for (algorithm, responses) in known {
+        let challenge = Challenge {
+            realm: REALM.into(),
+            nonce: "n-sess".into(),
+            opaque: Some("o".into()),
+            algorithm: Algorithm::parse(algorithm).unwrap(),
+            qop_auth: true,
+            stale: false,
+            from_proxy: false,
+        };
+        let us = sipx_sip::auth::Credentials::new("us", "secret");
+        for (count, response) in (1..).zip(responses) {
+            let line = respond(&challenge, &us, "INVITE", "sip:bob@192.0.2.1", count, "0a4f113b");
+            assert!(line.contains(&format!("response=\"{response}\"")), "{algorithm}: {line}");
+        }
+        let mut desk = Desk::new();
+        let first = call(&mut desk, login());
+        let lines = format!("{}, algorithm={algorithm}, opaque=\"o\"", asks("n-sess"));
+        let invite = request(desk.hear(refuse(&first, 401, &lines))).unwrap();
+        let cnonce = param(&invite, "cnonce");
+        let ours = respond(&challenge, &us, "INVITE", "sip:bob@192.0.2.1", 1, &cnonce);
+        assert_eq!(header(&invite, "Authorization"), Some(ours.as_str()));
+        desk.hear(crate::cancel::respond(&invite, 200));
+        desk.endpoint.bye(desk.now, desk.dialog(), &[]).unwrap();
+        let bye = desk.sent().remove(0).1;
+        let ours = respond(&challenge, &us, "BYE", &param(&bye, "uri"), 2, &cnonce);
+        assert_eq!(header(&bye, "Authorization"), Some(ours.as_str()), "its key is made of the first answer");
+    }
+}
+
 #[test]
 fn the_ack_of_an_invite_shows_the_same_credentials() {
     let mut desk = Desk::new();
