@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use sip::{Claim, Guard, Invite, Query, Rejection, Screening, Verdict};
+use sip::{Claim, DigestAlgorithm, Guard, Invite, Query, Rejection, Screening, Verdict};
 
+use crate::config::words::Digest;
 use crate::config::{Config, SipTable, SipUser};
 use crate::egress::guard::Allowed;
 
@@ -117,11 +118,15 @@ impl Policy {
     /// The rules of `table`. `seed` comes from the operating system.
     pub fn new(table: &SipTable, seed: [u8; 32]) -> Self {
         let user = |user: &SipUser| (user.username.clone(), user.password.clone());
+        let algorithms = table.digest.iter().map(|digest| match digest {
+            Digest::Sha256 => DigestAlgorithm::Sha256,
+            Digest::Md5 => DigestAlgorithm::Md5,
+        });
         Policy {
             trusted: trusted(table),
             users: table.users.iter().map(user).collect(),
             open: table.open.unwrap_or(table.trusted.is_empty() && table.users.is_empty()),
-            guard: Guard::new(&table.realm, seed, NONCE),
+            guard: Guard::new(&table.realm, seed, NONCE).offering(algorithms),
             limit: table.calls_per_second,
             all: Bucket::default(),
             limit_per_source: table.calls_per_second_per_source,
@@ -350,8 +355,23 @@ mod tests {
     #[test]
     fn all_together_have_a_limit_too() {
         let mut policy = policy(|sip| sip.calls_per_second = 3);
-        let sources = ["198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"];
-        assert_eq!(sources.map(|source| code(&policy.judge(AN_HOUR, &from(source)))), [200, 200, 200, 503]);
+        let sources = ["198.51.100.1", "198.51.100.2", "198.51.100.3"];
+        assert_eq!(sources.map(|source| code(&policy.judge(AN_HOUR, &from(source)))), [200, 200, 200]);
+        let Screening::Refuse(late) = policy.judge(AN_HOUR, &from("198.51.100.4")) else { panic!() };
+        assert_eq!((late.code, late.headers), (503, vec![("Retry-After".into(), "2".into())]));
+    }
+
+    #[test]
+    fn callers_who_know_only_md5_can_be_asked_for_that_alone() {
+        let mut policy = policy(|sip| {
+            password_only(sip);
+            sip.digest = vec![Digest::Md5];
+        });
+        let challenge = policy.judge(AN_HOUR, &from("198.51.100.1"));
+        let Screening::Refuse(Rejection { code: 401, headers, .. }) = &challenge else { panic!() };
+        let [(_, value)] = headers.as_slice() else { panic!("{headers:?}") };
+        assert!(value.ends_with(", algorithm=MD5"), "{value}");
+        assert_eq!(code(&policy.judge(AN_HOUR, &answering(&challenge, "x"))), 403, "that one is SHA-256");
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod uris;
 mod wire;
 
 pub use config::{Admission, Config, Time};
-pub use digest::{Claim, Credentials, Guard, Verdict};
+pub use digest::{Claim, Credentials, DigestAlgorithm, Guard, Verdict};
 pub use digits::{dtmf_relay, info_digit};
 #[cfg(feature = "tokio")]
 pub use driver::{

@@ -373,6 +373,10 @@ fn inbound_policy(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(&path, "needs \"username\" and \"password\""));
         }
     }
+    if config.sip.digest.is_empty() {
+        let finding = Finding::new("sip.digest", "leaves no way to prove a password");
+        findings.push(finding.help("write one or both of \"SHA-256\" and \"MD5\", or leave it out"));
+    }
     for Pattern(pattern) in &config.sip.destinations {
         if let Some(stranger) = openness::stranger(pattern) {
             let finding = Finding::new("sip.destinations", format!("\"{pattern}\" fits {stranger} too"));

@@ -12,7 +12,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::keys::table;
-use super::words::{AuthMode, Database, Scope, TransferPolicy, Vendor};
+use super::words::{AuthMode, Database, Digest, Scope, TransferPolicy, Vendor};
 use super::{HandlerKind, Pattern, RecordSink};
 
 table! {
@@ -87,6 +87,8 @@ table! {
         users: Vec<SipUser> = Vec::new(),
         /// Realm of those passwords.
         realm: String = "active-call".into(),
+        /// How they may be proven, the preferred way first.
+        digest: Vec<Digest> = Digest::ALL.to_vec(),
         /// Whether everyone may call. Absent: only when there are neither `trusted` nor `users`.
         open: Option<bool> = None,
         /// Calls per second from everywhere; further ones get 503. 0: no limit.

@@ -85,6 +85,16 @@ words! {
 }
 
 words! {
+    /// A word of `sip.digest`.
+    Digest {
+        /// RFC 7616.
+        Sha256 = "SHA-256" | "SHA256",
+        /// RFC 2617.
+        Md5 = "MD5",
+    }
+}
+
+words! {
     /// `callrecord.type`.
     RecordSink {
         /// Files.

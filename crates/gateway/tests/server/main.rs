@@ -46,6 +46,7 @@ mod mutated;
 mod names;
 mod orders;
 mod outbound;
+mod passwords;
 mod posthook;
 mod programs;
 mod raw_phone;

@@ -19,7 +19,7 @@ use crate::event::HeaderList;
 use crate::uris::same_user;
 
 /// Algorithms in the order in which they are offered, strongest first (RFC 8760 section 2.3).
-const OFFERED: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+const OFFERED: [DigestAlgorithm; 2] = [DigestAlgorithm::Sha256, DigestAlgorithm::Md5];
 /// Answered nonces that are remembered. When full, the oldest is forgotten and everything up to its
 /// time is stale, so that forgetting never lets a copy in.
 const MAX_USED: usize = 4_096;
@@ -42,6 +42,7 @@ const WINDOW: u32 = 64;
 #[derive(Debug)]
 pub struct Guard {
     realm: String,
+    offered: Vec<Algorithm>,
     key: Hmac<Sha256>,
     life: Duration,
     used: HashMap<String, Window>,
@@ -50,6 +51,24 @@ pub struct Guard {
     stale_until: Option<u64>,
     /// Tells nonces of one millisecond apart.
     made: u32,
+}
+
+/// How an answer to a challenge of ours may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DigestAlgorithm {
+    /// SHA-256 (RFC 7616).
+    Sha256,
+    /// MD5 (RFC 2617).
+    Md5,
+}
+
+impl From<DigestAlgorithm> for Algorithm {
+    fn from(algorithm: DigestAlgorithm) -> Self {
+        match algorithm {
+            DigestAlgorithm::Sha256 => Self::Sha256,
+            DigestAlgorithm::Md5 => Self::Md5,
+        }
+    }
 }
 
 /// What a request says of itself.
@@ -75,7 +94,7 @@ pub enum Verdict {
     Challenge {
         /// 401.
         code: u16,
-        /// One `WWW-Authenticate` for each algorithm, strongest first.
+        /// One `WWW-Authenticate` for each algorithm that is offered.
         headers: HeaderList,
     },
     /// Name or password are wrong, or the answer belongs to another request. Reject with 403, or say
@@ -99,6 +118,7 @@ impl Guard {
         let key = Hmac::<Sha256>::new(&block.into());
         Self {
             realm: realm.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect(),
+            offered: OFFERED.map(Algorithm::from).to_vec(),
             key,
             life,
             used: HashMap::new(),
@@ -106,6 +126,13 @@ impl Guard {
             stale_until: None,
             made: 0,
         }
+    }
+
+    /// The same guard with these algorithms in place of SHA-256 and then MD5. Some callers know MD5 only, and fail at the
+    /// sight of a challenge of another kind beside it.
+    #[must_use]
+    pub fn offering(self, algorithms: impl IntoIterator<Item = DigestAlgorithm>) -> Self {
+        Self { offered: algorithms.into_iter().map(Algorithm::from).collect(), ..self }
     }
 
     /// Judges a request. `password` finds a user's password. The time is the endpoint's.
@@ -146,19 +173,21 @@ impl Guard {
         let text = format!("{:016x}{:08x}", millis(now), self.made);
         let nonce = format!("{text}{}", self.seal(&text));
         let stale = if stale { ", stale=true" } else { "" };
-        let line = |algorithm: Algorithm| {
+        let line = |algorithm: &Algorithm| {
             let (realm, name) = (&self.realm, algorithm.as_str());
             let value =
                 format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={name}{stale}");
             ("WWW-Authenticate".to_owned(), value)
         };
-        Verdict::Challenge { code: 401, headers: OFFERED.map(line).to_vec() }
+        Verdict::Challenge { code: 401, headers: self.offered.iter().map(line).collect() }
     }
 
     /// Whether an answer is what this password gives.
     fn matches(&self, answer: &Scheme, method: &str, password: &str) -> bool {
         let algorithm = answer.get("algorithm").map_or(Some(Algorithm::Md5), Algorithm::parse);
-        let Some(algorithm) = algorithm.filter(|algorithm| OFFERED.contains(algorithm)) else { return false };
+        let Some(algorithm) = algorithm.filter(|algorithm| self.offered.contains(algorithm)) else {
+            return false;
+        };
         let text = |name: &str| answer.get(name).unwrap_or_default();
         // Without the client's own part and count nothing could be told from its copy.
         if answer.name != "digest" || !text("qop").eq_ignore_ascii_case("auth") || text("cnonce").is_empty() {

@@ -6,4 +6,4 @@ mod params;
 
 pub use client::Credentials;
 pub(crate) use client::{Asked, Authentication};
-pub use guard::{Claim, Guard, Verdict};
+pub use guard::{Claim, DigestAlgorithm, Guard, Verdict};
