@@ -271,16 +271,27 @@ async fn a_call_of_baresip_in_clear_is_refused_where_encryption_is_configured() 
 #[tokio::test(flavor = "multi_thread")]
 async fn baresip_holds_and_resumes_and_the_agent_hangs_up() {
     let (rig, mut told, caller, _) = rig_with_agent().await;
-    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &caller).await;
+    // The caller never stops talking; its words follow three seconds of silence.
+    let (lead, words) = caller.split_at(3 * 8_000);
+    let says = [lead, &words.repeat(30)].concat();
+    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &says).await;
     let mut client = connect(&rig, &mut told, &mut phone).await;
+    client.event("trackEnd").await;
     for (command, on) in [("hold", true), ("resume", false), ("hold", true), ("resume", false)] {
         phone.command(command, "").await;
         assert_eq!(client.event("hold").await["onHold"], on);
     }
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    phone.told("type", "CALL_CLOSED").await;
-    assert_eq!(rig.until("a record", |rig| rig.records().pop()).await.status_code, 200);
+    // Twice what the agent says is long enough to hear the phone whole. It closes the file of what it hears itself with
+    // the first hold.
+    client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    say_twice_and_hang_up(&mut client, &mut phone).await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert_eq!(record.status_code, 200);
+    let heard = sound::channel(&PathBuf::from(&record.recorder[0].path), 0);
+    let after = &heard[heard.len() - 9 * 8_000..];
+    let said = sound::find(words, after);
+    println!("after the last hold: {said:?}");
+    assert!(phone.is_heard(&said), "{said:?}");
     rig.server.stop().await;
 }
 

@@ -20,6 +20,8 @@ use crate::sound;
 const CALLS: usize = 100;
 /// Packets that every phone sends: five seconds.
 const PACKETS: u32 = 250;
+/// Packets of these that may be on their way when the call ends.
+const LAST: u64 = 25;
 const PLAYBOOK: &str =
     "---\ntts: { provider: fake }\ngreeting: Good morning and welcome to the crowd.\n---\n";
 
@@ -31,6 +33,8 @@ struct Phone {
     dialog: DialogId,
     _events: mpsc::Receiver<SipEvent>,
     loud: usize,
+    /// Packets for which its socket had no room.
+    unsent: u64,
 }
 
 /// The tone of a phone in Hz.
@@ -73,7 +77,7 @@ impl Phone {
             }
         };
         let remote = sdp::read_answer(&local, &answer).unwrap().remote.unwrap();
-        Phone { number, socket, remote, dialog, _events: events, loud: 0 }
+        Phone { number, socket, remote, dialog, _events: events, loud: 0, unsent: 0 }
     }
 
     /// Sends the packet of this number and takes what has come.
@@ -97,12 +101,12 @@ impl Phone {
         let mut packet = Vec::new();
         rtp::packet::write(&header, &payload, &mut packet);
         // A full socket loses a packet, as a network does.
-        let _ = self.socket.send_to(&packet, self.remote);
+        self.unsent += u64::from(self.socket.send_to(&packet, self.remote).is_err());
     }
 }
 
 /// The share of a tone in the energy of `samples` at 8 kHz.
-fn share(samples: &[i16], hz: f64) -> f64 {
+pub(crate) fn share(samples: &[i16], hz: f64) -> f64 {
     let step = std::f64::consts::TAU * hz / 8000.0;
     let (mut sine, mut cosine, mut energy) = (0.0, 0.0, 1e-9);
     for (n, sample) in samples.iter().enumerate() {
@@ -121,12 +125,19 @@ fn excused(phones_stood: Duration, slips: u64) -> usize {
     10 + (away.as_millis() / 100) as usize
 }
 
-/// The recording of a record holds the caller's tone, for as long as it was sent but for some tenths, and the agent.
-fn judge(record: &CallRecord, excused: usize) -> Result<(), String> {
+/// The recording of a record holds the caller's tone, for as long as it was sent but for some tenths, and the agent. No
+/// packet was lost but those that the phone of this number could not send.
+fn judge(record: &CallRecord, excused: usize, unsent: &[u64]) -> Result<(), String> {
     let from =
         record.caller.split_once("sip:phone").and_then(|(_, rest)| rest.split('@').next()?.parse().ok());
     let number: usize = from.ok_or_else(|| format!("caller {}", record.caller))?;
     let [tape] = record.recorder.as_slice() else { return Err(format!("{} tapes", record.recorder.len())) };
+    // What the tenths excuse is late, and not lost. Of the last packets some may come after the end.
+    let quality = record.quality.as_ref().ok_or_else(|| format!("phone {number}: no quality"))?;
+    let unsent = unsent.get(number).copied().unwrap_or_default();
+    if quality.lost > unsent || quality.packets + unsent + LAST < u64::from(PACKETS) {
+        return Err(format!("phone {number}, which has kept {unsent} packets: {quality:?}"));
+    }
     let path = std::path::Path::new(&tape.path);
     let (left, right) = (sound::channel(path, 0), sound::channel(path, 1));
     // In tenths of a second, since a buffer that adapts may leave a packet out between two of them.
@@ -177,8 +188,10 @@ async fn a_hundred_calls_at_once_are_all_heard_recorded_and_accounted_for() {
     let all = |rig: &Rig| Some(rig.records()).filter(|records| records.len() >= CALLS);
     let records = rig.until("a record of each call", all).await;
     assert_eq!(records.len(), CALLS);
+    let unsent: Vec<u64> = phones.iter().map(|phone| phone.unsent).collect();
+    let excused = excused(stood, slips);
     let wrong: Vec<String> =
-        records.iter().filter_map(|record| judge(record, excused(stood, slips)).err()).collect();
+        records.iter().filter_map(|record| judge(record, excused, &unsent).err()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     sip.stop().await;
     driver.await.unwrap();

@@ -12,7 +12,7 @@ use active_call::explain;
 
 use crate::command::Running;
 use crate::inbound_sip::hook;
-use crate::rig::{Client, PATIENCE, until};
+use crate::rig::{Client, PATIENCE, records_under, until};
 
 /// What a terminal would take for an order, and what would begin a line.
 const BAD: &str = "\x1b[2J\x1b[31mred\x07\x08\x7f\u{9b}31m";
@@ -75,8 +75,21 @@ async fn header_lines_write_nothing_into_log_webhook_ladder_and_record() {
     })
     .await;
     is_clean("the time line", &shown);
-    for entry in files(&recordings) {
+    for entry in files(&recordings, "jsonl") {
         is_clean("a file of the call", &std::fs::read_to_string(entry).unwrap());
+    }
+    let records = folder.path().join("config/cdr");
+    until("the record", || records_under(&records).pop()).await;
+    let days = std::fs::read_dir(&records).unwrap().flatten().map(|day| day.path());
+    let written: Vec<_> = days.flat_map(|day| files(&day, "json")).collect();
+    assert_eq!(written.len(), 1, "{written:?}");
+    let written = std::fs::read_to_string(&written[0]).unwrap();
+    is_clean("the file of the record", &written);
+    let mut said = Vec::new();
+    texts(&serde_json::from_str(&written).unwrap(), &mut said);
+    assert!(said.iter().any(|text| text.contains("red")), "the caller's name and lines are told: {said:?}");
+    for text in said {
+        is_clean("the record", &text.replace("\r\n", "\n"));
     }
     loop {
         let line =
@@ -89,7 +102,8 @@ async fn header_lines_write_nothing_into_log_webhook_ladder_and_record() {
     }
 }
 
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+/// The files of a folder whose names end so.
+fn files(folder: &Path, end: &str) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect()
+    entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == end)).collect()
 }

@@ -13,6 +13,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
+use crate::between::hear_each_other;
 use crate::inbound_sip::{hook, webhooks};
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
@@ -137,7 +138,7 @@ async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
     }
     let mut call = caller.connect("/call/sip?id=forked").await;
     let to = format!("sip:agent@127.0.0.1:{port}");
-    call.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    call.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
     let mut clients = Vec::new();
     for (rig, told) in &mut callees {
         let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
@@ -146,11 +147,12 @@ async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
         clients.push(client);
     }
     call.event("ringing").await;
-    clients[1].send(json!({"command": "accept", "option": {}})).await;
+    clients[1].send(json!({"command": "accept", "option": {"recorder": {}}})).await;
     call.event("answer").await;
+    clients[1].event("answer").await;
     assert_eq!(clients[0].event("hangup").await["reason"], "canceled");
-    call.send(json!({"command": "hangup"})).await;
-    assert_eq!(clients[1].event("hangup").await["reason"], "caller");
+    let hangup = hear_each_other([(&callees[1].0, &mut clients[1]), (&caller, &mut call)]).await;
+    assert_eq!(hangup["reason"], "caller");
     for (rig, _) in callees {
         rig.server.stop().await;
     }

@@ -4,6 +4,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
 use crate::inbound_sip::{PLAYBOOK, playbooks};
+use crate::programs;
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{PATIENCE, Rig};
 
@@ -74,6 +75,38 @@ async fn the_call_above_max_calls_gets_503_with_retry_after_and_the_others_go_on
     let metrics = rig.get("/metrics").await.1;
     assert!(metrics.lines().any(|line| line == "active_call_calls 2"), "{metrics}");
     rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_too_many_in_a_second_and_one_without_a_port_get_503_with_retry_after() {
+    let [port] = programs::free_ports();
+    for paced in [true, false] {
+        let rig = Rig::start_with(|config| {
+            playbooks(config, Vec::new(), Some("hello.md"));
+            if paced {
+                config.sip.calls_per_second = 1;
+            } else {
+                (config.rtp_start_port, config.rtp_end_port) = (port, Some(port + 1));
+            }
+        })
+        .await;
+        std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+        let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (first, second) = (
+            RawPhone::towards(rig.server.sip_addr(), "one").await,
+            RawPhone::towards(rig.server.sip_addr(), "two").await,
+        );
+        // Both at once: whether a second passes between them is not for a busy machine to say.
+        first.invite_with("", &sdp(sound.local_addr().unwrap())).await;
+        second.invite_with("", &sdp(sound.local_addr().unwrap())).await;
+        let answer = first.answered().await;
+        assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+        let refused = second.answered().await;
+        assert!(refused.starts_with("SIP/2.0 503 "), "paced: {paced}: {refused}");
+        assert!(value(&refused, "Retry-After").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{refused}");
+        first.hang_up(&answer).await;
+        rig.server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

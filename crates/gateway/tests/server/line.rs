@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::crowd::share;
 use crate::inbound_sip::{hook, webhooks};
 use crate::rig::{PATIENCE, Rig};
 use crate::sound;
@@ -40,7 +41,8 @@ async fn called(says: &str, beep: bool, enough: usize) -> Vec<Value> {
     let mut client = rig.connect("/call/sip?id=out").await;
     let callee = format!("sip:desk@{}", desk.server.sip_addr());
     let follow = json!({"enabled": true, "minBufferSecs": 4.0, "detectionIntervalSecs": 0.5});
-    let option = json!({"callee": callee, "ringbackDetection": follow, "tts": {"provider": "fake"}});
+    let option =
+        json!({"callee": callee, "ringbackDetection": follow, "tts": {"provider": "fake"}, "recorder": {}});
     client.send(json!({"command": "invite", "option": option})).await;
     let (_, body) = timeout(PATIENCE, announced.recv()).await.unwrap().unwrap();
     let mut agent = desk.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
@@ -57,9 +59,19 @@ async fn called(says: &str, beep: bool, enough: usize) -> Vec<Value> {
     }
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
+    let record = rig.until("a record", |rig| rig.records().pop()).await;
+    holds_the_ringing(&sound::channel(record.recorder[0].path.as_ref(), 0));
     rig.server.stop().await;
     desk.server.stop().await;
     client.events
+}
+
+/// The recording of a call of ours begins with the sound before the answer: two seconds of 425 Hz, three apart.
+fn holds_the_ringing(heard: &[i16]) {
+    let tenths: Vec<bool> = heard.chunks_exact(RATE / 10).map(|tenth| share(tenth, 425.0) > 0.7).collect();
+    let first = tenths.iter().position(|rings| *rings).expect("it rings in the recording");
+    let rings = |from: usize| tenths[from..from + 10].iter().filter(|rings| **rings).count();
+    assert!(first < 20 && rings(first) >= 8 && rings(first + 30) >= 8, "{tenths:?}");
 }
 
 fn of<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {

@@ -1,13 +1,18 @@
-//! SIP over TCP and TLS: with baresip in both directions, and a certificate that changes while the server runs.
+//! SIP over TCP and TLS: with baresip in both directions, and a certificate that changes while the server runs. Over
+//! WebSockets, which it does not speak, with another server.
 
 use std::path::{Path, PathBuf};
 
 use active_call::config::Config;
+use axum::http::StatusCode;
 use serde_json::json;
 
 use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
-use crate::programs;
-use crate::rig::{PATIENCE, Rig};
+use crate::between::hear_each_other;
+use crate::hold::taken;
+use crate::inbound_sip::{hook, webhooks};
+use crate::rig::{Client, PATIENCE, Rig};
+use crate::{programs, sound};
 
 /// Writes a certificate for loopback, by address and by name, and its key, and gives their paths.
 fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
@@ -52,49 +57,98 @@ async fn a_call_of_baresip_over_tls_is_heard_on_both_sides() {
     a_call_comes_in_by("tls").await;
 }
 
+/// A call of ours to baresip.
+struct Called {
+    rig: Rig,
+    phone: Baresip,
+    client: Client,
+    /// What baresip says.
+    callee: Vec<i16>,
+}
+
 /// Calls baresip at the URI that `uri` makes of its port; `believe`: its certificate is one of our roots.
-async fn called(believe: bool, uri: impl Fn(u16) -> String) -> (Rig, Baresip, crate::rig::Client) {
+async fn called(believe: bool, uri: impl Fn(u16) -> String) -> Called {
     let folder = tempfile::tempdir().unwrap();
     let (chain, key) = certificate(folder.path());
     let both = [std::fs::read(&key).unwrap(), std::fs::read(&chain).unwrap()].concat();
     std::fs::write(folder.path().join("phone.pem"), both).unwrap();
     let rig = Rig::start_with(|config| config.tls_ca_file = believe.then_some(chain)).await;
     let shows = format!("sip_certificate {}", folder.path().join("phone.pem").display());
-    let says = vec![0; 20 * 8000];
+    let callee = sound::speech(rig.folder.path(), "You have reached the front desk of the museum").await;
+    let says = [callee.as_slice(), &[0; 20 * 8000]].concat();
     let phone = Baresip::start_as(&rig.path("phone"), "audio_codecs=PCMU/8000/1", &says, &shows).await;
     let mut client = rig.connect("/call/sip").await;
-    client.send(json!({"command": "invite", "option": {"callee": uri(phone.sip)}})).await;
-    (rig, phone, client)
+    let option = json!({"callee": uri(phone.sip), "recorder": {}});
+    client.send(json!({"command": "invite", "option": option})).await;
+    Called { rig, phone, client, callee }
 }
 
-async fn is_answered(uri: impl Fn(u16) -> String) {
-    let (rig, mut phone, mut client) = called(true, uri).await;
+/// A call of ours to such a URI is heard on both sides, and our hang-up reaches the phone.
+async fn is_heard(uri: impl Fn(u16) -> String) {
+    let Called { rig, mut phone, mut client, callee } = called(true, uri).await;
     client.event("answer").await;
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    phone.told("type", "CALL_CLOSED").await;
+    let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your visit").await;
+    sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
+    client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    say_twice_and_hang_up(&mut client, &mut phone).await;
+    heard_each_other(&rig, &phone, [&callee, &agent]).await;
     rig.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_goes_by_the_transport_that_its_uri_says() {
-    is_answered(|port| format!("sip:phone@127.0.0.1:{port};transport=tcp")).await;
+    is_heard(|port| format!("sip:phone@127.0.0.1:{port};transport=tcp")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_over_tls_reaches_a_peer_whose_certificate_is_believed() {
-    is_answered(|port| format!("sip:phone@127.0.0.1:{};transport=tls", port + 1)).await;
+    is_heard(|port| format!("sip:phone@127.0.0.1:{};transport=tls", port + 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_whose_certificate_is_not_believed_is_not_called() {
-    let (rig, _phone, mut client) =
+    let Called { rig, phone: _phone, mut client, .. } =
         called(false, |port| format!("sip:phone@127.0.0.1:{};transport=tls", port + 1)).await;
     let reject = client.event("reject").await;
     assert_eq!(reject["code"], 503);
     let reason = reject["reason"].as_str().unwrap();
     assert!(reason.contains("certificate"), "{reason}");
     rig.server.stop().await;
+}
+
+/// A call between two servers over WebSockets, of which the one that calls has no door for them: whatever the other one
+/// sends comes back by the connection. Both are heard.
+async fn servers_hear_each_other_over(transport: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let desk = Rig::start_with(|config| {
+        webhooks(config, &[url]);
+        with_tls(config, folder.path());
+        (config.ws_port, config.wss_port) = (Some(0), Some(0));
+    })
+    .await;
+    let rig = Rig::start_with(|config| config.tls_ca_file = Some(folder.path().join("cert.pem"))).await;
+    let bound = desk.server.sip_streams();
+    let address = if transport == "wss" { bound.wss } else { bound.ws }.unwrap();
+    let callee = format!("sip:desk@{address};transport={transport}");
+    let mut client = rig.connect("/call/sip?id=out").await;
+    client.send(json!({"command": "invite", "option": {"callee": callee, "recorder": {}}})).await;
+    let mut there = taken(&desk, &mut told).await;
+    client.event("answer").await;
+    let hangup = hear_each_other([(&rig, &mut client), (&desk, &mut there)]).await;
+    assert_eq!(hangup["reason"], "callee", "{hangup}");
+    rig.server.stop().await;
+    desk.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_websockets_is_heard_on_both_sides() {
+    servers_hear_each_other_over("ws").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_websockets_and_tls_is_heard_on_both_sides() {
+    servers_hear_each_other_over("wss").await;
 }
 
 /// The certificate that the server shows to `openssl s_client`.

@@ -108,6 +108,43 @@ fn a_stranger_cannot_end_a_call() {
     assert_eq!(desk.story(), ["Invited", "Established", "Ended Bye"]);
 }
 
+/// As a BYE, so a re-INVITE, which would lead the sound elsewhere.
+#[test]
+fn a_stranger_cannot_change_a_call() {
+    let mut desk = Desk::new();
+    let (phone, dialog) = desk.call();
+    let elsewhere = SDP.replace("192.0.2.1", "203.0.113.9");
+    let wrong = |change: &dyn Fn(&mut Phone)| {
+        let mut phone = phone.clone();
+        change(&mut phone);
+        phone.request("INVITE", &elsewhere)
+    };
+    let nearly =
+        |p: &mut Phone| p.to_tag.replace_range(23.., if p.to_tag.ends_with('0') { "1" } else { "0" });
+    for (number, (forged, how)) in [
+        (wrong(&|p| p.to_tag = "guessed".into()), "another tag of ours"),
+        (wrong(&nearly), "nearly our tag"),
+        (wrong(&|p| p.call_id = "other".into()), "another Call-ID"),
+        (wrong(&|_| {}).replace(";tag=alice", ";tag=mallory"), "another tag of the peer"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for from in [crate::desk::PHONE, "203.0.113.9:5060"] {
+            // None is a copy of another one.
+            let sent = desk.give(from, forged.replace("z9hG4bK", &format!("z9hG4bK{number}{}", &from[..3])));
+            assert_eq!(status(&sent), 481, "{how} from {from}: {sent:?}");
+        }
+    }
+    assert_eq!(desk.story(), ["Invited", "Established"]);
+    desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+    let (to, bye) = desk.sent().remove(0);
+    assert!(
+        to.to_string() == crate::desk::PHONE && bye.starts_with("BYE sip:alice@192.0.2.1:5060 "),
+        "{to} {bye}"
+    );
+}
+
 #[test]
 fn an_old_request_in_the_dialog_is_refused() {
     let mut desk = Desk::new();

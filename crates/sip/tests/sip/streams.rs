@@ -38,8 +38,14 @@ pub(crate) async fn station(seed: u8, streams: Streams) -> Station {
 
 /// A certificate of its own making for this name, and it as a root.
 fn certificate(name: &str) -> (Identity, Vec<u8>) {
+    certificate_with(name, |_| {})
+}
+
+fn certificate_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (Identity, Vec<u8>) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    change(&mut params);
+    let certificate = params.self_signed(&key).unwrap();
     let pem = certificate.pem().into_bytes();
     (Identity::from_pem(&pem, key.serialize_pem().as_bytes()).unwrap(), pem)
 }
@@ -134,7 +140,16 @@ async fn a_certificate_is_verified_unless_told_otherwise_and_can_be_replaced() {
     let trusting = |trust| station(1, Streams { trust, ..Streams::default() });
     let (strange, other_root) = certificate("localhost");
     let to = hop(&bob, Transport::Tls);
+    let (past, past_root) =
+        certificate_with("localhost", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let (future, future_root) =
+        certificate_with("localhost", |params| params.not_before = rcgen::date_time_ymd(4000, 1, 1));
+    let local = Some(LOCAL.parse().unwrap());
+    let late = station(4, Streams { tls: local, identity: Some(past), ..Streams::default() }).await;
+    let early = station(5, Streams { tls: local, identity: Some(future), ..Streams::default() }).await;
     for (alice, to, obstacle) in [
+        (trusting(Trust::Roots(past_root)).await, hop(&late, Transport::Tls), "Expired"),
+        (trusting(Trust::Roots(future_root)).await, hop(&early, Transport::Tls), "Expired"),
         (trusting(Trust::System).await, to.clone(), "Stranger"),
         (trusting(Trust::Roots(other_root.clone())).await, to.clone(), "Stranger"),
         (trusting(Trust::Roots(root.clone())).await, Hop { name: None, ..to.clone() }, "WrongName"),
