@@ -33,19 +33,30 @@ const DIM: u8 = 1;
 /// Weight of neighbouring blocks that makes a digit: 40 ms of clear tone always fill two blocks, 65 ms of
 /// any tone four.
 const CERTAIN: u8 = 4;
-/// Blocks without it that end it: a pause of 40 ms always spoils three, a lost packet of 20 ms two.
-const MISSES: u8 = 3;
+/// Blocks without it that end it: a pause of 40 ms always spoils three, a hole of 20 ms two.
+const MISSES: usize = 3;
+/// A tone that goes on behind lost sound of this length is the same digit: three packets of 20 ms. In more there is room
+/// for the pause between two.
+const LONGEST_HOLE: Duration = Duration::from_millis(60);
+/// Behind lost sound what was made up is blended with what is real for 4 ms, and later by the delay of a resampler.
+const SETTLING: Duration = Duration::from_millis(6);
 
 /// Hears digits in a stream of mono sound.
 pub struct Detector {
     /// 2 cos of each tone's step per sample, rows before columns.
     steps: [f32; 8],
     bank: Bank,
+    rate: u32,
     /// Samples in a block.
     block: usize,
     /// The digit heard at present, which is reported already.
     digit: Option<char>,
-    misses: u8,
+    /// Blocks since it was heard last that are something else.
+    misses: usize,
+    /// Samples since then that were lost.
+    lost: usize,
+    /// Samples to come that are partly made up.
+    settling: usize,
     candidate: Option<char>,
     weight: u8,
 }
@@ -70,9 +81,12 @@ impl Detector {
         Detector {
             steps,
             bank: Bank::default(),
+            rate,
             block: rate as usize * BLOCK_US / 1_000_000,
             digit: None,
             misses: 0,
+            lost: 0,
+            settling: 0,
             candidate: None,
             weight: 0,
         }
@@ -80,7 +94,9 @@ impl Detector {
 
     /// Hears `pcm` and appends every digit that begins in it to `digits`, each once however long it lasts.
     pub fn push(&mut self, pcm: &[i16], digits: &mut String) {
-        let mut rest = pcm;
+        let settled = self.settling.min(pcm.len());
+        self.settling -= settled;
+        let mut rest = pcm.get(settled..).unwrap_or_default();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(self.block - self.bank.filled));
             self.bank.run(&self.steps, now);
@@ -93,6 +109,26 @@ impl Detector {
         }
     }
 
+    /// Passes over as many samples that were lost on their way: nobody knows what they were. Up to 60 ms in a row are
+    /// neither part of a tone nor a pause: what is heard on both sides of them counts together.
+    pub fn pass_over(&mut self, samples: usize) {
+        self.bank = Bank::default();
+        self.settling = samples_in(SETTLING, self.rate);
+        self.lost = self.lost.saturating_add(samples);
+        if self.lost > samples_in(LONGEST_HOLE, self.rate) {
+            self.digit = None;
+            self.candidate = None;
+        }
+        self.end_after_pause();
+    }
+
+    /// The digit is over when a pause was heard, which may have gone on, or begun, while sound was lost.
+    fn end_after_pause(&mut self) {
+        if self.misses > 0 && self.misses + self.lost.div_ceil(self.block) >= MISSES {
+            self.digit = None;
+        }
+    }
+
     /// Takes what was heard in one block and answers with the digit that now is certain.
     fn judge(&mut self, heard: Option<(char, u8)>) -> Option<char> {
         let (heard, weight) = heard.unzip();
@@ -100,16 +136,14 @@ impl Detector {
         self.weight = before.saturating_add(weight.unwrap_or(0));
         self.candidate = heard;
         if heard == self.digit {
-            self.misses = 0;
+            (self.misses, self.lost) = (0, 0);
             return None;
         }
         self.misses = self.misses.saturating_add(1);
-        if self.misses >= MISSES {
-            self.digit = None;
-        }
+        self.end_after_pause();
         let certain = heard.filter(|_| self.weight >= CERTAIN)?;
         self.digit = Some(certain);
-        self.misses = 0;
+        (self.misses, self.lost) = (0, 0);
         Some(certain)
     }
 }
@@ -158,6 +192,11 @@ const AMPLITUDE: f32 = 8000.0;
 /// A tone that starts or stops at once is heard as a click.
 const RAMP: Duration = Duration::from_millis(2);
 
+/// Samples in `time` at `rate` Hz.
+fn samples_in(time: Duration, rate: u32) -> usize {
+    (time.as_secs_f64() * f64::from(rate)) as usize
+}
+
 /// The sound of one digit, made piece by piece.
 #[derive(Clone, Debug)]
 pub struct Tone {
@@ -173,7 +212,7 @@ impl Tone {
     pub fn new(digit: char, rate: u32, duration: Duration) -> Option<Tone> {
         let digit = digit.to_ascii_uppercase();
         let (row, column) = (0..16).map(|n| (n / 4, n % 4)).find(|(r, c)| KEYS[*r][*c] == digit)?;
-        let samples = |time: Duration| (time.as_secs_f64() * f64::from(rate)) as usize;
+        let samples = |time: Duration| samples_in(time, rate);
         let step = |hz: f32| TAU * hz / rate.max(1) as f32;
         Some(Tone {
             steps: [step(ROWS[row]), step(COLUMNS[column])],

@@ -74,6 +74,47 @@ fn a_hole_of_20_ms_does_not_make_two_of_one() {
     }
 }
 
+/// Hears `pcm` in frames of 20 ms, of which those in `holes` were lost and filled up with the frame before them.
+fn heard_with_holes(rate: u32, pcm: &[i16], holes: impl Fn(usize) -> bool) -> String {
+    let (mut detector, mut digits) = (Detector::new(rate), String::new());
+    for (n, frame) in pcm.chunks(ms(rate, 20)).enumerate() {
+        match holes(n) {
+            true => detector.pass_over(frame.len()),
+            false => detector.push(frame, &mut digits),
+        }
+    }
+    digits
+}
+
+proptest! {
+    #[test]
+    fn a_tone_that_goes_on_behind_lost_sound_is_one_digit(
+        wide in any::<bool>(), shift in 0usize..20, on in 120usize..400, hole in 0usize..25, frames in 1usize..=3,
+    ) {
+        let rate = RATES[usize::from(wide)];
+        let mut pcm = vec![0; ms(rate, shift)];
+        // What is left of a tone on both sides has to be as long as any digit.
+        pcm.extend(dialled("7", rate, on + frames * 20, 200));
+        prop_assert_eq!(heard_with_holes(rate, &pcm, |n| (hole..hole + frames).contains(&n)), "7");
+    }
+
+    #[test]
+    fn a_pause_of_which_a_part_is_lost_still_parts_two_digits(
+        wide in any::<bool>(), shift in 0usize..20, off in 80usize..200, hole in 0usize..40, frames in 1usize..=2,
+    ) {
+        let rate = RATES[usize::from(wide)];
+        let mut pcm = vec![0; ms(rate, shift)];
+        pcm.extend(dialled("5555", rate, 120, off));
+        prop_assert_eq!(heard_with_holes(rate, &pcm, |n| (hole..hole + frames).contains(&n)), "5555");
+    }
+}
+
+#[test]
+fn sound_that_is_lost_for_longer_parts_two_digits() {
+    let pcm = dialled("55", 8000, 100, 100);
+    assert_eq!(heard_with_holes(8000, &pcm, |n| (5..10).contains(&n)), "55");
+}
+
 #[test]
 fn a_tone_of_20_ms_is_no_digit() {
     for digit in ALL.chars() {

@@ -24,6 +24,13 @@ pub(crate) enum LegSound {
     Raw(Box<RawLeg>),
 }
 
+impl LegSound {
+    /// Whether the frame that was heard last was lost on its way, as a whole or in part.
+    pub(crate) fn is_made_up(&self) -> bool {
+        matches!(self, LegSound::Rtp(rtp) if rtp.is_made_up())
+    }
+}
+
 impl Leg {
     /// A leg that begins `now`, in a call that computes at `rate` Hz.
     pub(crate) fn new(now: CallTime, sound: LegSound, rate: u32) -> Self {

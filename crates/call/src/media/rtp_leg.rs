@@ -52,6 +52,8 @@ pub(crate) struct RtpLeg {
     decoder: (u8, &'static Codec, Box<dyn Decoder>),
     /// Decoded sound at the media's rate that no tick has taken yet.
     heard: VecDeque<i16>,
+    /// What was lost is in the last frame, and is the last that was decoded.
+    made_up: [bool; 2],
     /// Decoded sound at the codec's rate, where that is another.
     decoded: Vec<i16>,
     resampler_in: Resampler,
@@ -123,6 +125,7 @@ impl RtpLeg {
             jitter: Jitter::new(codec.rtp_clock),
             decoder: (agreed(&media, media.payload_type, codec), codec, (codec.decoder)()),
             heard: VecDeque::new(),
+            made_up: [false; 2],
             decoded: Vec::new(),
             resampler_in: Resampler::new(codec.rate, rate),
             digits_in: Digits::new(digit_clock(&media)),
@@ -244,8 +247,17 @@ impl RtpLeg {
         self.pace.tick();
         frame.clear();
         frame.extend(self.heard.drain(..whole.min(self.heard.len())));
+        let [any, last] = &mut self.made_up;
+        *any = *last && !frame.is_empty();
         while frame.len() < whole {
-            match self.jitter.pop(now) {
+            let popped = self.jitter.pop(now);
+            let lost = match popped {
+                Popped::Lost { .. } => true,
+                Popped::Empty => self.silence.is_none(),
+                Popped::Packet(_) | Popped::Spare(_) => false,
+            };
+            self.made_up = [self.made_up[0] || lost, lost];
+            match popped {
                 Popped::Packet(packet) => self.decode(&packet, frame),
                 Popped::Spare(packet) => {
                     let before = frame.len();
@@ -272,6 +284,11 @@ impl RtpLeg {
         }
         frame.resize(whole, 0);
         self.jitter.set_quiet(is_quiet(frame));
+    }
+
+    /// Whether some of the frame that was heard last was lost on its way.
+    pub(crate) fn is_made_up(&self) -> bool {
+        self.made_up[0]
     }
 
     fn decode(&mut self, packet: &Packet, frame: &mut Vec<i16>) {

@@ -14,10 +14,38 @@ const HUNDRED: &str = concat!(
 );
 
 fn dial(pair: &mut Pair, digits: &str, manner: Manner) {
+    dial_from(0, pair, digits, (manner, 100));
+}
+
+/// Lets an end dial digits, each of so many milliseconds.
+fn dial_from(end: usize, pair: &mut Pair, digits: &str, (manner, length_ms): (Manner, u64)) {
     for part in digits.as_bytes().chunks(64) {
         let digits = String::from_utf8(part.to_vec()).unwrap();
-        let dialled = Dialled { digits, length: Duration::from_millis(100), manner };
-        pair.ends[0].handle(pair.now, ToMedia::Digits(LegId::MAIN, dialled));
+        let dialled = Dialled { digits, length: Duration::from_millis(length_ms), manner };
+        pair.ends[end].handle(pair.now, ToMedia::Digits(LegId::MAIN, dialled));
+    }
+}
+
+/// A wire that loses five packets of a hundred, but no more than two of any five of one end: what is lost beyond that
+/// is a whole tone, of which nobody can tell.
+struct Lossy<F> {
+    fates: F,
+    /// Of the last packets of each end, the last in the lowest bit: those that were lost.
+    lost: [u8; 2],
+    losses: usize,
+}
+
+impl<F: Iterator<Item = u8>> Lossy<F> {
+    fn new(fates: F) -> Self {
+        Lossy { fates, lost: [0; 2], losses: 0 }
+    }
+
+    fn carry(&mut self, from: usize, packet: Vec<u8>) -> Vec<Vec<u8>> {
+        let lost = &mut self.lost[from];
+        let loses = self.fates.next().is_some_and(|fate| fate < 5) && (*lost & 0xf).count_ones() < 2;
+        *lost = *lost << 1 | u8::from(loses);
+        self.losses += usize::from(loses);
+        if loses { Vec::new() } else { vec![packet] }
     }
 }
 
@@ -40,6 +68,30 @@ proptest! {
             });
         }
         prop_assert_eq!(pair.digits(1), HUNDRED);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Both ends dial at once. Tones of 100 ms begin with a packet, as ours do; those of other lengths anywhere in one.
+    #[test]
+    fn a_hundred_digits_as_tones_are_heard_once_each_at_5_percent_loss_both_ways(
+        fates in proptest::collection::vec(0u8..100, 5000),
+        length_ms in prop_oneof![Just(100u64), 120u64..160],
+        rate in prop_oneof![Just(8000u32), Just(16_000)],
+    ) {
+        let mut pair = Pair::new(rate, |media| rtp::sdp::Negotiated { telephone_event: None, ..media });
+        pair.run(10);
+        for end in [0, 1] {
+            dial_from(end, &mut pair, HUNDRED, (Manner::Tones, length_ms));
+        }
+        let mut wire = Lossy::new(fates.into_iter().cycle());
+        for _ in 0..1300 {
+            pair.tick(|from, packet| wire.carry(from, packet));
+        }
+        prop_assert!(wire.losses > 60, "{} packets were lost", wire.losses);
+        prop_assert_eq!([pair.digits(0), pair.digits(1)], [HUNDRED, HUNDRED]);
     }
 }
 
