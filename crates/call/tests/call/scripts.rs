@@ -144,6 +144,8 @@ scripts! {
     second_party_holds_and_renegotiates
     second_picked_up_while_it_rings
     second_s_wish_ends_with_it
+    music_none_of_which_is_there
+    music_that_is_not_there_is_replaced
     second_sends_us_on
     second_sends_us_on_in_vain
     sent_on_and_left_alone

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect, rig_with_agent};
 use crate::inbound_sip::{hook, webhooks};
+use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{PATIENCE, Rig, until};
 use crate::{programs, sound};
 
@@ -228,6 +229,36 @@ async fn a_second_party_and_the_caller_hear_each_other() {
     assert_eq!(record.refer_callrecord.unwrap().status_code, 200);
     rig.server.stop().await;
     desk.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_party_is_told_for_whom_it_is_called() {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let server = rig.server.sip_addr();
+    let (phone, desk) = (RawPhone::towards(server, "first").await, RawPhone::towards(server, "desk").await);
+    let [first, second] = [&phone, &desk].map(|phone| phone.socket.local_addr().unwrap());
+    phone.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    client.send(json!({"command": "accept", "option": {}})).await;
+    let answer = phone.answered().await;
+    client.event("answer").await;
+    let mut refer = json!({"command": "refer", "caller": "", "callee": format!("sip:desk@{second}")});
+    let called = [format!("sip:agent@{server}"), "sip:elsewhere@example.com".to_owned()];
+    for to in &called {
+        client.send(refer.clone()).await;
+        let invite = desk.asked("INVITE").await;
+        assert_eq!(value(&invite, "X-Referred-From"), format!("sip:raw@{first}"));
+        assert_eq!(value(&invite, "X-Referred-To"), to, "what the command says itself stays");
+        assert!(!value(&invite, "X-Referred-Id").is_empty());
+        desk.answer(&invite, "486 Busy Here", "").await;
+        assert_eq!(client.event("reject").await["code"], 486);
+        refer["options"] = json!({"sip": {"headers": {"X-Referred-To": called[1]}}});
+    }
+    phone.hang_up(&answer).await;
+    client.event("hangup").await;
+    rig.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
