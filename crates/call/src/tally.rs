@@ -4,12 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::{Event, HangupReason};
 use rtp::Quality;
+use rtp::quality::Dropped;
 
 /// Parts of a call that tell errors, as the `sender` of their events names them.
 const PARTS: [&str; 13] = [
     "accept", "asr", "command", "eou", "hangup", "invite", "llm", "media", "playbook", "realtime", "ringing",
     "sip", "tts",
 ];
+
+/// Causes for which datagrams are dropped, in the order of [`Dropped`].
+const DROPPED: [&str; 4] = ["foreign", "unauthentic", "replayed", "unreadable"];
 
 /// Things counted by name. The names are few and known: those of clients and peers are counted together, so that
 /// nobody fills memory with names.
@@ -46,6 +50,8 @@ pub struct Told {
     pub ends: Names,
     /// Times that a caller talked over the agent and it stopped.
     pub interruptions: AtomicU64,
+    /// Calls that an error inside their rules or their task has ended.
+    pub panics: AtomicU64,
     /// From the end of a caller's words to the first sound of the reply, in seconds.
     pub response_time: Histogram<8>,
 }
@@ -56,6 +62,7 @@ impl Default for Told {
             errors: Names::new(PARTS),
             ends: Names::new(HangupReason::words()),
             interruptions: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
             response_time: Histogram::new([0.3, 0.5, 0.8, 1.2, 2.0, 3.0, 5.0, 10.0]),
         }
     }
@@ -74,6 +81,11 @@ impl Told {
             }
             _ => {}
         }
+    }
+
+    /// Counts a call that an error inside it has ended.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a call that is over.
@@ -131,6 +143,8 @@ pub struct Tally {
     pub packets: AtomicU64,
     /// Packets that should have arrived and did not.
     pub lost: AtomicU64,
+    /// What came and was dropped, by cause.
+    pub dropped: [(&'static str, AtomicU64); 4],
     /// Mean opinion scores.
     pub mos: Histogram<6>,
     /// Jitter, in seconds.
@@ -144,6 +158,7 @@ impl Default for Tally {
         Tally {
             packets: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            dropped: DROPPED.map(|cause| (cause, AtomicU64::new(0))),
             mos: Histogram::new([2.0, 2.5, 3.0, 3.5, 4.0, 4.3]),
             jitter: Histogram::new([0.002, 0.005, 0.01, 0.03, 0.1]),
             round_trip: Histogram::new([0.02, 0.05, 0.15, 0.3, 1.0]),
@@ -154,7 +169,11 @@ impl Default for Tally {
 impl Tally {
     /// Counts legs that are over.
     pub fn note(&self, legs: impl IntoIterator<Item = Quality>) {
-        for Quality { heard, round_trip, mos, .. } in legs {
+        for Quality { heard, round_trip, mos, dropped, .. } in legs {
+            let Dropped { foreign, unauthentic, replayed, unreadable } = dropped;
+            for ((_, sum), count) in self.dropped.iter().zip([foreign, unauthentic, replayed, unreadable]) {
+                sum.fetch_add(count, Ordering::Relaxed);
+            }
             self.packets.fetch_add(heard.packets, Ordering::Relaxed);
             self.lost.fetch_add(heard.expected.saturating_sub(heard.packets), Ordering::Relaxed);
             if let Some(mos) = mos {
@@ -212,7 +231,8 @@ mod tests {
     fn legs_are_counted_up_to_each_limit() {
         let tally = Tally::default();
         let heard = Heard { packets: 90, expected: 100, jitter: Duration::from_millis(4) };
-        let leg = |mos| Quality { heard, told: None, round_trip: None, mos: Some(mos) };
+        let dropped = Dropped { foreign: 1, replayed: 3, ..Dropped::default() };
+        let leg = |mos| Quality { heard, told: None, round_trip: None, mos: Some(mos), dropped };
         tally.note([leg(3.2), leg(4.4), leg(4.4)]);
         let (counts, all) = tally.mos.counts();
         assert_eq!(counts[2..], [(3.0, 0), (3.5, 1), (4.0, 1), (4.3, 1)]);
@@ -220,6 +240,8 @@ mod tests {
         assert_eq!(tally.jitter.counts().0[1], (0.005, 3));
         assert_eq!(tally.round_trip.counts().1, 0);
         assert_eq!(tally.lost.load(Ordering::Relaxed), 30);
+        let counted = tally.dropped.each_ref().map(|(cause, count)| (*cause, count.load(Ordering::Relaxed)));
+        assert_eq!(counted, [("foreign", 3), ("unauthentic", 0), ("replayed", 9), ("unreadable", 0)]);
         assert!((tally.mos.sum() - 12.0).abs() < 1e-9);
     }
 }

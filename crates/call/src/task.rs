@@ -163,6 +163,7 @@ impl Task {
         tracing::info!(kind = self.kind.as_str(), "call begins");
         if AssertUnwindSafe(self.live()).catch_unwind().await.is_err() {
             tracing::error!("internal error: the call ends");
+            self.services.told.panicked();
             self.core.break_off(self.time());
             while let Some(effect) = self.core.poll() {
                 if matches!(

@@ -85,9 +85,26 @@ pub struct Quality {
     /// Mean opinion score of what is heard, 1 to 4.5, estimated from loss and delay; absent before the first packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mos: Option<f64>,
+    /// What came to its port and was dropped.
+    #[serde(default)]
+    pub dropped: Dropped,
     /// What the peer says that it hears; absent where it sends no reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<RemoteQuality>,
+}
+
+/// Packets of sound and reports that came to the port of a leg and were dropped, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Dropped {
+    /// From another address than the peer's; the first ones of a peer behind a NAT too, until its address is known.
+    pub foreign: u64,
+    /// Of an encrypted call: in clear, with another key, changed on the way, cut short.
+    pub unauthentic: u64,
+    /// Of an encrypted call: heard before, or too old to tell.
+    pub replayed: u64,
+    /// Neither a report nor sound that was agreed on.
+    pub unreadable: u64,
 }
 
 /// What a peer says that it hears of us, in its last report.

@@ -13,6 +13,21 @@ pub struct Quality {
     pub round_trip: Option<Duration>,
     /// Mean opinion score of what we hear, 1.0 to 4.5 (see [`mos`]); `None` before the first packet.
     pub mos: Option<f64>,
+    /// What came to the leg's port and was not heard. Whoever has reports alone does not know of it.
+    pub dropped: Dropped,
+}
+
+/// Datagrams that came and were dropped, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// From another address than the peer's; the first ones of a peer whose address had to be learned too.
+    pub foreign: u64,
+    /// Not protected with the key that was agreed on: in clear, with another one, changed on the way, cut short.
+    pub unauthentic: u64,
+    /// Protected, and heard before or too old to tell.
+    pub replayed: u64,
+    /// Neither sound that was agreed on nor a report.
+    pub unreadable: u64,
 }
 
 /// What has arrived.

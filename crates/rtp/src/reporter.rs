@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::CallTime;
 
 use crate::packet::Header;
-use crate::quality::{Heard, Quality, Told, mos};
+use crate::quality::{Dropped, Heard, Quality, Told, mos};
 use crate::rtcp::{Block, Reception, Report, Rtcp, Sent, middle, parse};
 use crate::stream::Outgoing;
 
@@ -128,7 +128,7 @@ impl Reporter {
         let way = self.round_trip.unwrap_or_default() / 2;
         let delay = way.saturating_add(heard.jitter.saturating_mul(BUFFER_JITTERS));
         let mos = (packets > 0).then(|| mos(heard.loss(), delay));
-        Quality { heard, told: self.told, round_trip: self.round_trip, mos }
+        Quality { heard, told: self.told, round_trip: self.round_trip, mos, dropped: Dropped::default() }
     }
 
     /// Whether `ssrc` is the stream that is heard; before the first packet it may be any.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::event::Event;
 use protocol::option::SipOption;
-use protocol::record::{Quality, RemoteQuality};
+use protocol::record::{Dropped, Quality, RemoteQuality};
 use protocol::{CallTime, HangupReason};
 use rtp::watch::{Missing, Patience};
 
@@ -71,6 +71,7 @@ impl Core {
 fn figures(quality: &rtp::Quality) -> Quality {
     let ms = |span: std::time::Duration| rounded(span.as_secs_f64() * 1000.0, 10.0);
     let heard = quality.heard;
+    let rtp::quality::Dropped { foreign, unauthentic, replayed, unreadable } = quality.dropped;
     Quality {
         packets: heard.packets,
         lost: heard.expected.saturating_sub(heard.packets),
@@ -78,6 +79,7 @@ fn figures(quality: &rtp::Quality) -> Quality {
         jitter_ms: ms(heard.jitter),
         round_trip_ms: quality.round_trip.map(ms),
         mos: quality.mos.map(|mos| rounded(mos, 100.0)),
+        dropped: Dropped { foreign, unauthentic, replayed, unreadable },
         remote: quality.told.map(|told| RemoteQuality {
             lost: told.lost,
             loss: rounded(told.recent_loss, 10_000.0),

@@ -1,5 +1,6 @@
 //! Encryption of one RTP leg: none, or SRTP with the keys agreed on last.
 
+use rtp::srtp::Refused;
 use rtp::{Keys, Srtp};
 
 /// Opens what comes in and protects what goes out. What has been agreed to be encrypted never passes in clear, in
@@ -41,6 +42,11 @@ impl Guard {
     /// Protects a report in place; `false` when it must not be sent.
     pub(crate) fn close_report(&mut self, report: &mut Vec<u8>) -> bool {
         self.pass(0, |srtp| srtp.protect_report(report).ok().map(|()| 0)).is_some()
+    }
+
+    /// What was not opened since the beginning.
+    pub(crate) fn refused(&self) -> Refused {
+        self.srtp.as_ref().map(Srtp::refused).unwrap_or_default()
     }
 
     /// Bytes by which a packet of sound grows.

@@ -20,6 +20,8 @@ use rtp::stream::{Outgoing, Source};
 use rtp::telephone_event::{Digits, EventPacket};
 use rtp::{Datagram, Reporter, Rtp};
 
+use reports::Unread;
+
 use crate::media::guard::Guard;
 use crate::media::keys::Tones;
 use crate::media::order::{Dialled, Manner, RtpPlan};
@@ -72,6 +74,7 @@ pub(crate) struct RtpLeg {
     tones: Tones,
     /// Where packets under our own identity have come from last.
     collided: Option<SocketAddr>,
+    unread: Unread,
     /// The report that ends the stream that we have sent up to now under another identity.
     parting: Option<Vec<u8>>,
     rate: u32,
@@ -141,6 +144,7 @@ impl RtpLeg {
             dialer: Dialer::default(),
             tones: Tones::default(),
             collided: None,
+            unread: Unread::default(),
             parting: None,
             media,
             rate,
@@ -188,17 +192,21 @@ impl RtpLeg {
         match Datagram::classify(datagram) {
             Datagram::Rtp => {}
             Datagram::Rtcp if self.read_report(now, from, datagram) => return Arrived::Sign,
-            _ => return Arrived::Foreign,
+            Datagram::Rtcp => return Arrived::Foreign,
+            _ => return self.unreadable(),
         }
         let Some(datagram) = self.guard.open(datagram).and_then(|length| datagram.get(..length)) else {
             return Arrived::Foreign;
         };
-        let Ok(Rtp { header, payload }) = Rtp::parse(datagram) else { return Arrived::Foreign };
+        let Ok(Rtp { header, payload }) = Rtp::parse(datagram) else { return self.unreadable() };
         let kind = match header.payload_type == self.decoder.0 {
             true => Payload::Voice(self.decoder.1),
             false => self.media.payload(header.payload_type),
         };
-        if matches!(kind, Payload::Unknown) || !self.source.accept(now, from, &header) {
+        if matches!(kind, Payload::Unknown) {
+            return self.unreadable();
+        }
+        if !self.source.accept(now, from, &header) {
             return Arrived::Foreign;
         }
         if header.ssrc == self.outgoing.ssrc() {

@@ -7,11 +7,12 @@ use call::legs::LegId;
 use call::media::order::{FromMedia, LegPlan, RtpPlan, Start, ToMedia};
 use proptest::prelude::*;
 use protocol::CallTime;
+use rtp::quality::Dropped;
 use rtp::sdp::Negotiated;
 use rtp::srtp::{AES_CM_128_HMAC_SHA1_80, Master};
 use rtp::stream::Learning;
 use rtp::watch::{Missing, Patience};
-use rtp::{Keys, Rtp, Srtp};
+use rtp::{Datagram, Keys, Rtp, Srtp};
 
 use crate::pair::{ENDS, Pair, agreed, likeness, pieces, plan, speech};
 
@@ -214,6 +215,8 @@ fn strangers_are_neither_heard_nor_answered() {
     });
     assert!(like > 0.99, "{like}");
     pair.only_each_other();
+    let dropped = pair.ends[1].quality().next().unwrap().1.dropped;
+    assert_eq!(dropped, Dropped { foreign: 2 * u64::from(sequence), ..Dropped::default() });
 }
 
 #[test]
@@ -288,6 +291,9 @@ fn clear_wrongly_encrypted_and_repeated_packets_leave_an_encrypted_call_as_it_is
             return vec![bytes];
         }
         opened += usize::from(Rtp::parse(&bytes).is_ok_and(|rtp| rtp.payload.len() == 160));
+        if !matches!(Datagram::classify(&bytes), Datagram::Rtp) {
+            return vec![bytes];
+        }
         let Ok(Rtp { header, .. }) = Rtp::parse(&bytes) else { return vec![bytes] };
         let mut forgeries =
             vec![forged(header.sequence, header.ssrc, 0), forged(header.sequence.wrapping_add(1), 77, 0)];
@@ -304,6 +310,11 @@ fn clear_wrongly_encrypted_and_repeated_packets_leave_an_encrypted_call_as_it_is
     assert!(clear > 200 && opened == 0, "the sound on the wire is encrypted");
     let stats = pair.ends[1].stats(LegId::MAIN).unwrap();
     assert_eq!((stats.lost, stats.duplicate, stats.resets), (0, 0, 0), "{stats:?}");
+    // Of each packet one came with another key beside those in clear, and each but the last twenty came again.
+    let dropped = pair.ends[1].quality().next().unwrap().1.dropped;
+    // The stream in clear that there was at first has said that it is over.
+    let (unauthentic, replayed) = (1 + clear as u64 / 2 * 3, (clear / 2 - 20) as u64);
+    assert_eq!(dropped, Dropped { unauthentic, replayed, ..Dropped::default() });
 }
 
 /// Datagrams of any kind: noise, and what begins like RTP and like reports.

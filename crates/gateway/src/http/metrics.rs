@@ -75,6 +75,8 @@ fn told(page: &mut Page, told: &Told) {
         &told.errors,
     );
     page.counters("active_call_calls_ended_total", "Calls that are over, by reason.", "reason", &told.ends);
+    let panics = told.panics.load(Ordering::Relaxed);
+    page.counter("active_call_call_panics_total", "Calls ended by an error in their rules.", panics);
     let interruptions = told.interruptions.load(Ordering::Relaxed);
     page.counter("active_call_interruptions_total", "Times a caller talked over the agent.", interruptions);
     page.histogram(
@@ -121,6 +123,11 @@ fn quality(page: &mut Page, tally: &Tally) {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     page.counter("active_call_rtp_packets_total", "RTP packets heard.", read(&tally.packets));
     page.counter("active_call_rtp_lost_total", "RTP packets that never came.", read(&tally.lost));
+    let name = "active_call_rtp_dropped_total";
+    page.head(name, "Packets that came to the ports of calls and were dropped, by cause.", "counter");
+    for (cause, count) in &tally.dropped {
+        page.line(&format!("{name}{{cause=\"{cause}\"}}"), read(count));
+    }
     page.histogram("active_call_rtp_mos", "Estimated mean opinion score, by leg.", &tally.mos);
     page.histogram("active_call_rtp_jitter_seconds", "Jitter, by leg.", &tally.jitter);
     page.histogram("active_call_rtp_round_trip_seconds", "Round trip, by leg.", &tally.round_trip);

@@ -22,6 +22,7 @@ mod database;
 mod demo;
 mod documentation;
 mod documented;
+mod dropped;
 mod egress;
 mod eou;
 mod event_log;

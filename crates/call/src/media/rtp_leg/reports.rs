@@ -6,8 +6,18 @@ use std::time::Duration;
 
 use protocol::CallTime;
 use rtp::Quality;
+use rtp::quality::Dropped;
 
-use super::{REPORT_BYTES, Report, RtpLeg};
+use super::{Arrived, REPORT_BYTES, Report, RtpLeg};
+
+/// Datagrams that were dropped and that neither source nor encryption counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Unread {
+    /// Reports from elsewhere.
+    foreign: u64,
+    /// Neither sound that was agreed on nor a report.
+    unreadable: u64,
+}
 
 impl RtpLeg {
     /// The far end sends under our own identity: ours becomes another one, and the old stream is said to be over (RFC
@@ -52,12 +62,26 @@ impl RtpLeg {
 
     /// The figures so far.
     pub(crate) fn quality(&self) -> Quality {
-        self.reporter.quality()
+        let refused = self.guard.refused();
+        let dropped = Dropped {
+            foreign: self.source.foreign() + self.unread.foreign,
+            unauthentic: refused.unauthentic + refused.malformed,
+            replayed: refused.replayed + refused.stale,
+            unreadable: self.unread.unreadable,
+        };
+        Quality { dropped, ..self.reporter.quality() }
+    }
+
+    /// Counts a datagram in which there is nothing for a call.
+    pub(super) fn unreadable(&mut self) -> Arrived {
+        self.unread.unreadable += 1;
+        Arrived::Foreign
     }
 
     /// Reads a report; `false` when it is none of the far end's.
     pub(super) fn read_report(&mut self, now: CallTime, from: SocketAddr, datagram: &mut [u8]) -> bool {
         if !self.source.accepts_report(from) && !self.is_told_reporter(from) {
+            self.unread.foreign += 1;
             return false;
         }
         let ntp = self.ntp(now);
@@ -66,7 +90,9 @@ impl RtpLeg {
         };
         // That its stream is over is told by its signalling too.
         self.reporter.receive(now, ntp, report);
-        rtp::rtcp::parse(report).next().is_some()
+        let told = rtp::rtcp::parse(report).next().is_some();
+        self.unread.unreadable += u64::from(!told);
+        told
     }
 
     /// Whether the description names this host for reports (RFC 3605), and has told the truth of the sound.
@@ -146,6 +172,23 @@ mod tests {
         let mut packet = sound(&mut Outgoing::new(5, 100, 0));
         assert!(matches!(leg.receive(CallTime::ZERO, stranger, &mut packet), Arrived::Foreign));
         assert_eq!(sent(&mut leg).0, 5);
+    }
+
+    #[test]
+    fn what_is_no_sound_that_was_agreed_on_and_reports_of_strangers_are_counted() {
+        let mut leg = leg(None, false);
+        let receiver_report = [0x81, 201, 0, 1, 0, 0, 0, 9];
+        let mut other_type = sound(&mut Outgoing::new(9, 0, 0));
+        other_type[1] = 77;
+        let mut garbage = vec![0x80, 0, 1];
+        let mut empty_report = [0x80, 255, 0, 0, 0, 0, 0, 0].to_vec();
+        for datagram in [&mut other_type, &mut garbage, &mut Vec::new(), &mut empty_report] {
+            assert!(matches!(leg.receive(CallTime::ZERO, PEER.parse().unwrap(), datagram), Arrived::Foreign));
+        }
+        let stranger = "203.0.113.9:4001".parse().unwrap();
+        leg.receive(CallTime::ZERO, stranger, &mut receiver_report.to_vec());
+        let dropped = leg.quality().dropped;
+        assert_eq!((dropped.unreadable, dropped.foreign), (4, 1), "{dropped:?}");
     }
 
     #[test]
