@@ -12,6 +12,8 @@ use crate::command::{CONF, Running, until_draining};
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{PATIENCE, Rig, records_under};
 
+/// Calls that are up when the server stops.
+const CALLS: usize = 20;
 /// Samples of a second of a phone's recording, of both sides.
 const SECOND: usize = 2 * 16_000;
 
@@ -19,22 +21,22 @@ const SECOND: usize = 2 * 16_000;
 async fn calls_that_do_not_end_are_said_goodbye_and_their_records_are_written() {
     let rig = Rig::start().await;
     let mut clients = Vec::new();
-    for index in 0..5 {
+    for index in 0..CALLS {
         let mut client = rig.connect(&format!("/call?id=up{index}")).await;
         client.send(json!({"command": "invite", "option": {"recorder": {}}})).await;
         client.event("answer").await;
         clients.push(client);
     }
     let Rig { server, folder } = rig;
-    assert_eq!(server.stop().await, 5);
+    assert_eq!(server.stop().await, CALLS);
     for mut client in clients {
         assert_eq!(client.event("hangup").await["reason"], "serverUnavailable");
         assert_eq!(client.closed().await, 1000);
     }
     let days: Vec<_> = std::fs::read_dir(folder.path().join("cdr")).unwrap().flatten().collect();
     let records = days.iter().filter(|day| day.file_name() != ".up");
-    assert_eq!(records.map(|day| std::fs::read_dir(day.path()).unwrap().count()).sum::<usize>(), 5);
-    for index in 0..5 {
+    assert_eq!(records.map(|day| std::fs::read_dir(day.path()).unwrap().count()).sum::<usize>(), CALLS);
+    for index in 0..CALLS {
         let wav = std::fs::read(folder.path().join(format!("recorders/up{index}.wav"))).unwrap();
         assert!(audio::wav::Wav::parse(&wav).is_ok());
     }

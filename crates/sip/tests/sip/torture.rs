@@ -10,7 +10,11 @@ const TABLE: &str = include_str!("rfc4475.tsv");
 
 fn folder() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/torture");
-    folder.join("wsinv.dat").is_file().then_some(folder)
+    let found = folder.join("wsinv.dat").is_file();
+    if !found {
+        eprintln!("left out: the messages of RFC 4475 are not in {}", folder.display());
+    }
+    found.then_some(folder)
 }
 
 /// Whether a status (0 for silence) is among the accepted ones: a comma list of codes with `x` for
