@@ -35,8 +35,8 @@ const DIM: u8 = 1;
 const CERTAIN: u8 = 4;
 /// Blocks without it that end it: a pause of 40 ms always spoils three, a hole of 20 ms two.
 const MISSES: usize = 3;
-/// A tone that goes on behind lost sound of this length is the same digit: three packets of 20 ms. In more there is room
-/// for the pause between two.
+/// A tone that goes on behind lost sound of this length is the same digit: three packets of 20 ms. The more is lost the
+/// likelier the pause between two was in it.
 const LONGEST_HOLE: Duration = Duration::from_millis(60);
 /// Behind lost sound what was made up is blended with what is real for 4 ms, and later by the delay of a resampler.
 const SETTLING: Duration = Duration::from_millis(6);
@@ -109,7 +109,7 @@ impl Detector {
         }
     }
 
-    /// Passes over as many samples that were lost on their way: nobody knows what they were. Up to 60 ms in a row are
+    /// Passes over as many samples that were lost on their way: nobody knows what they were. Up to 60 ms of a digit are
     /// neither part of a tone nor a pause: what is heard on both sides of them counts together.
     pub fn pass_over(&mut self, samples: usize) {
         self.bank = Bank::default();

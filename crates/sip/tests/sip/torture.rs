@@ -8,6 +8,10 @@ use crate::desk::{Desk, status};
 
 const TABLE: &str = include_str!("rfc4475.tsv");
 
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads the output of a test is to know what it has not looked at"
+)]
 fn folder() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/torture");
     let found = folder.join("wsinv.dat").is_file();
