@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{Client, PATIENCE, Rig};
 use crate::sound;
@@ -45,8 +45,7 @@ async fn accepted(change: impl FnOnce(&mut Config)) -> Accepted {
     let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let phone = RawPhone::towards(rig.server.sip_addr(), "told").await;
     phone.invite_with("", &sdp(sound.local_addr().unwrap())).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     let answer = phone.answered().await;
     client.event("answer").await;

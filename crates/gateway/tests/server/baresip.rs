@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
+use crate::inbound_sip::{Hook, PLAYBOOK, attach, hook, playbooks, webhooks};
 use crate::rig::{Client, PATIENCE, Rig, until};
 use crate::watch::Watch;
 use crate::{programs, sound};
@@ -144,8 +144,7 @@ pub(crate) async fn connect(rig: &Rig, told: &mut Hook, phone: &mut Baresip) -> 
 /// The same to this URI.
 pub(crate) async fn connect_to(rig: &Rig, told: &mut Hook, phone: &mut Baresip, uri: &str) -> Client {
     phone.command("dial", uri).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(rig, told).await;
     client.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
     client.event("answer").await;
     phone.told("type", "CALL_ESTABLISHED").await;
@@ -172,8 +171,6 @@ pub(crate) async fn heard_each_other(rig: &Rig, phone: &Baresip, [caller, agent]
     println!("the server hears {said:?}, baresip hears {heard:?}");
     assert!(phone.is_heard(&said) && heard.is_heard(), "{said:?} {heard:?}");
 }
-
-pub(crate) type Hook = tokio::sync::mpsc::Receiver<(axum::http::HeaderMap, Value)>;
 
 pub(crate) async fn rig_with_agent() -> (Rig, Hook, Vec<i16>, Vec<i16>) {
     rig_with_agent_and(|_| {}).await

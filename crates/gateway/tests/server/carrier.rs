@@ -10,10 +10,8 @@ use axum::http::StatusCode;
 use protocol::value::Seconds;
 use serde_json::json;
 use tokio::process::Child;
-use tokio::time::timeout;
 
-use crate::baresip::Hook;
-use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
+use crate::inbound_sip::{Hook, PLAYBOOK, attach, hook, playbooks, webhooks};
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{Client, PATIENCE, Rig};
 use crate::takeovers::{callee, caller, content};
@@ -36,8 +34,7 @@ async fn the_headers_of_a_hangup_are_in_the_bye_that_sipp_gets() {
 async fn accepted(rig: &Rig, told: &mut Hook, scenario: &str) -> (Child, Client) {
     // Longer than a session lasts.
     let party = caller(rig, scenario, &["-timeout", "150"]);
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(rig, told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     client.event("answer").await;
     (party, client)

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use axum::http::StatusCode;
 use serde_json::json;
 use testkit::likeness::Found;
-use tokio::time::timeout;
 
-use crate::baresip::{Baresip, Hook, rig_with_agent};
-use crate::inbound_sip::{hook, webhooks};
-use crate::rig::{Client, PATIENCE, Rig};
+use crate::baresip::{Baresip, rig_with_agent};
+use crate::inbound_sip::{Hook, attach, hook, webhooks};
+use crate::rig::{Client, Rig};
 use crate::{programs, sound};
 
 /// Bytes of a second of what `subscribe` brings: fifty messages of each side.
@@ -20,8 +19,7 @@ const LEAD: usize = 3 * 8_000;
 
 /// The next call, which is taken, recorded and listened to.
 pub(crate) async fn taken(rig: &Rig, told: &mut Hook) -> Client {
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(rig, told).await;
     let option = json!({"recorder": {}, "subscribe": true});
     client.send(json!({"command": "accept", "option": option})).await;
     client.event("answer").await;

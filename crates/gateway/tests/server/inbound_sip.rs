@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Client, PATIENCE, Rig};
 
 pub(crate) const PLAYBOOK: &str = "---\ntts: { provider: fake }\ngreeting: Good morning.\n---\n";
 
@@ -48,8 +48,17 @@ async fn refused(phone: &Phone, rig: &Rig, user: &str) -> u16 {
     }
 }
 
+/// Calls that were announced to a webhook.
+pub(crate) type Hook = mpsc::Receiver<(HeaderMap, Value)>;
+
+/// The client of the call that is announced next.
+pub(crate) async fn attach(rig: &Rig, told: &mut Hook) -> Client {
+    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await
+}
+
 /// A server that takes announcements and answers each with `status`.
-pub(crate) async fn hook(status: StatusCode) -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
+pub(crate) async fn hook(status: StatusCode) -> (String, Hook) {
     let (told_in, told) = mpsc::channel(16);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
 use crate::between::hear_each_other;
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
 
@@ -141,8 +141,7 @@ async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
     call.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
     let mut clients = Vec::new();
     for (rig, told) in &mut callees {
-        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        let mut client = attach(rig, told).await;
         client.send(json!({"command": "ringing"})).await;
         clients.push(client);
     }

@@ -6,12 +6,11 @@ use active_call::config::words::CodecName;
 use audio::dtmf::{Detector, Tone};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect, rig_with_agent_and};
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::programs;
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::Rig;
 
 /// The keys that baresip is told of, as many as `digits` has.
 async fn pressed(phone: &mut Baresip, digits: &str) -> String {
@@ -72,8 +71,7 @@ async fn keys_go_by_info_to_and_from_sipp_that_has_no_events() {
     arguments.extend([&rig.server.sip_addr().to_string(), "-s", "agent"].map(str::to_owned));
     let calling = programs::run("sipp", &arguments, rig.folder.path());
     let answering = async {
-        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        let mut client = attach(&rig, &mut told).await;
         client.send(json!({"command": "accept", "option": {}})).await;
         for digit in ["5", "#"] {
             assert_eq!(client.event("dtmf").await["digit"], digit);

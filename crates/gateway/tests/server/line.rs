@@ -2,11 +2,10 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::crowd::share;
-use crate::inbound_sip::{hook, webhooks};
-use crate::rig::{PATIENCE, Rig};
+use crate::inbound_sip::{attach, hook, webhooks};
+use crate::rig::Rig;
 use crate::sound;
 
 const RATE: usize = 8_000;
@@ -44,8 +43,7 @@ async fn called(says: &str, beep: bool, enough: usize) -> Vec<Value> {
     let option =
         json!({"callee": callee, "ringbackDetection": follow, "tts": {"provider": "fake"}, "recorder": {}});
     client.send(json!({"command": "invite", "option": option})).await;
-    let (_, body) = timeout(PATIENCE, announced.recv()).await.unwrap().unwrap();
-    let mut agent = desk.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut agent = attach(&desk, &mut announced).await;
     agent.send(json!({"command": "ringing", "ringtone": "ring.wav"})).await;
     agent.event("trackEnd").await;
     agent.send(json!({"command": "accept", "option": {}})).await;

@@ -30,8 +30,8 @@ const CODECS: [(&str, u32, u8); 9] = [
 /// How one is set up.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The codecs that it has.
-    pub(crate) codecs: Vec<&'static str>,
+    /// The codec that it has.
+    pub(crate) codec: &'static str,
     /// `udp`, `tcp` or `tls`.
     pub(crate) transport: &'static str,
     /// Further lines of its section `[sip]`.
@@ -46,7 +46,7 @@ impl Settings {
     /// One that has this codec alone, in clear over UDP.
     pub(crate) fn of(codec: &'static str) -> Settings {
         let (sip, rtp) = (String::new(), String::new());
-        Settings { codecs: vec![codec], transport: "udp", sip, rtp, answers: false }
+        Settings { codec, transport: "udp", sip, rtp, answers: false }
     }
 
     /// The same that answers by itself.
@@ -59,6 +59,7 @@ impl Settings {
 pub(crate) struct Linphone {
     /// Where it takes calls.
     pub(crate) sip: u16,
+    transport: &'static str,
     commands: ChildStdin,
     output: ChildStdout,
     unread: String,
@@ -86,8 +87,8 @@ impl Linphone {
         let mut child = programs::start_shell(PROGRAM, &["-c", "config", "-d", "5", "-l", "log"], folder);
         let (commands, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (unread, watch) = (String::new(), Watch::start());
-        let mut phone =
-            Linphone { sip, commands, output, unread, folder: folder.into(), watch, _child: child };
+        let (folder, transport) = (folder.into(), settings.transport);
+        let mut phone = Linphone { sip, transport, commands, output, unread, folder, watch, _child: child };
         phone.told("linphonec>").await;
         phone.command("soundcard use files").await;
         phone.plays("says.wav", says).await;
@@ -97,6 +98,11 @@ impl Linphone {
             phone.told("Auto answer enabled").await;
         }
         phone
+    }
+
+    /// Whom to call.
+    pub(crate) fn uri(&self) -> String {
+        format!("sip:phone@127.0.0.1:{};transport={}", self.sip, self.transport)
     }
 
     /// Types a command.
@@ -174,7 +180,7 @@ fn configuration(settings: &Settings, [sip, media]: [u16; 2]) -> String {
         settings.rtp.clone(),
     ];
     for (n, (mime, rate, channels)) in CODECS.iter().enumerate() {
-        let enabled = u8::from(settings.codecs.contains(mime));
+        let enabled = u8::from(settings.codec == *mime);
         lines.push(format!(
             "[audio_codec_{n}]\nmime={mime}\nrate={rate}\nchannels={channels}\nenabled={enabled}"
         ));

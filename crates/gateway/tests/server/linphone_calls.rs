@@ -8,28 +8,52 @@ use active_call::config::Config;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::baresip::{Hook, rig_with_agent_and};
+use crate::baresip::rig_with_agent_and;
 use crate::hold::{hold_and_say_more, longest_silence, music_and_more, taken};
+use crate::inbound_sip::{Hook, attach};
 use crate::linphone::{self, Linphone, Settings};
 use crate::rig::{Client, PATIENCE, Rig};
 use crate::sound;
 use crate::transports::with_tls;
 
-/// What is agreed on with the first party of the only call.
-async fn agreed(rig: &Rig) -> Value {
+/// What is shown of the only call's signalling.
+async fn ladder(rig: &Rig) -> Value {
     let calls: Value = serde_json::from_str(&rig.get("/api/v1/calls").await.1).unwrap();
     let id = calls["calls"][0]["id"].as_str().unwrap();
-    let ladder: Value = serde_json::from_str(&rig.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap();
-    ladder["media"][0].clone()
+    serde_json::from_str(&rig.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap()
 }
 
-/// Which messages of this method or status the only call had, whole.
+/// What is agreed on with its first party.
+async fn agreed(rig: &Rig) -> Value {
+    ladder(rig).await["media"][0].clone()
+}
+
+/// Which messages of this method or status it had, whole.
 async fn messages(rig: &Rig, begin: &str) -> Vec<String> {
-    let calls: Value = serde_json::from_str(&rig.get("/api/v1/calls").await.1).unwrap();
-    let id = calls["calls"][0]["id"].as_str().unwrap();
-    let ladder: Value = serde_json::from_str(&rig.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap();
+    let ladder = ladder(rig).await;
     let texts = ladder["messages"].as_array().unwrap().iter().filter_map(|message| message["text"].as_str());
     texts.filter(|text| text.starts_with(begin)).map(str::to_owned).collect()
+}
+
+/// What linphone is told to encrypt by this suite alone, if any.
+fn encrypted(suite: Option<&str>) -> String {
+    suite.map_or(String::new(), |suite| format!("media_encryption=srtp\nsrtp_crypto_suites={suite}"))
+}
+
+/// Calls linphone with this option.
+async fn call(rig: &Rig, phone: &Linphone, mut option: Value) -> Client {
+    let mut client = rig.connect("/call/sip").await;
+    option["callee"] = json!(phone.uri());
+    client.send(json!({"command": "invite", "option": option})).await;
+    client
+}
+
+/// Hangs up a call of ours, and sees who has heard what.
+async fn ends_well(rig: &Rig, phone: &mut Linphone, client: &mut Client, said: [&[i16]; 2]) {
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    phone.told("ended (No error)").await;
+    heard_each_other(rig, phone, said).await;
 }
 
 /// Has the agent speak its sentence so often.
@@ -102,9 +126,7 @@ async fn hangs_up(phone: &mut Linphone, client: &mut Client) {
 
 /// A call of linphone's that is encrypted under this suite, if any.
 async fn a_call_comes_in(codec: &'static str, transport: &'static str, suite: Option<&str>) {
-    let sip =
-        suite.map_or(String::new(), |suite| format!("media_encryption=srtp\nsrtp_crypto_suites={suite}"));
-    let settings = Settings { transport, sip, ..Settings::of(codec) };
+    let settings = Settings { transport, sip: encrypted(suite), ..Settings::of(codec) };
     let (rig, mut phone, mut client, _told, [caller, agent]) = called(&settings, |_| {}).await;
     speaks(&mut client, 2).await;
     let agreed = agreed(&rig).await;
@@ -138,23 +160,16 @@ async fn linphone_that_wants_keys_of_256_bits_and_the_agent_hear_each_other() {
 /// A call of ours to linphone that answers, over this transport and under this suite, if any.
 async fn a_call_goes_out(codec: &'static str, transport: &'static str, suite: Option<&str>) {
     let (rig, _told, caller, agent) = rig_with_agent_and(|_| {}).await;
-    let sip =
-        suite.map_or(String::new(), |suite| format!("media_encryption=srtp\nsrtp_crypto_suites={suite}"));
-    let settings = Settings { transport, sip, ..Settings::of(codec) }.answering();
+    let settings = Settings { transport, sip: encrypted(suite), ..Settings::of(codec) }.answering();
     let mut phone = Linphone::start(&rig.path("phone"), &settings, &caller).await;
-    let mut client = rig.connect("/call/sip").await;
-    let callee = format!("sip:phone@127.0.0.1:{};transport={transport}", phone.sip);
-    let option = json!({"callee": callee, "recorder": {}, "sip": {"enableSrtp": suite.is_some()}});
-    client.send(json!({"command": "invite", "option": option})).await;
+    let option = json!({"recorder": {}, "sip": {"enableSrtp": suite.is_some()}});
+    let mut client = call(&rig, &phone, option).await;
     client.event("answer").await;
     phone.talks().await;
     speaks(&mut client, 3).await;
     let agreed = agreed(&rig).await;
     assert_eq!((agreed["codec"].as_str(), agreed["encryption"].as_str()), (Some(codec), suite), "{agreed}");
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    phone.told("ended (No error)").await;
-    heard_each_other(&rig, &phone, [&caller, &agent]).await;
+    ends_well(&rig, &mut phone, &mut client, [&caller, &agent]).await;
     rig.server.stop().await;
 }
 
@@ -229,7 +244,7 @@ async fn linphone_holds_and_resumes_and_is_held_hears_the_music_and_is_taken_bac
     }
 }
 
-/// Keys both ways; `by` is how linphone sends its own, and `method` how we are told to send ours.
+/// Keys both ways; `sip` says how linphone sends its own, and `method` how we are told to send ours.
 async fn keys_go_both_ways(sip: &str, method: &str) {
     let settings = Settings { sip: sip.to_owned(), ..Settings::of("PCMU") };
     let (rig, mut phone, mut client, _told, _) = called(&settings, |_| {}).await;
@@ -260,8 +275,7 @@ async fn early_by_us() {
     let settings = Settings { sip: "100rel_support_level=2".into(), ..Settings::of("PCMU") };
     let mut phone = Linphone::start(&rig.path("phone"), &settings, &caller).await;
     phone.calls(&format!("sip:agent@{}", rig.server.sip_addr())).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "ringing", "ringtone": "agent.wav"})).await;
     phone.told("early media").await;
     phone.hears("hears.wav", 7).await;
@@ -282,19 +296,14 @@ async fn early_by_it() {
     let sip = "100rel_support_level=2\nincoming_calls_early_media=1".to_owned();
     let settings = Settings { sip, ..Settings::of("PCMA") };
     let mut phone = Linphone::start(&rig.path("phone"), &settings, &caller).await;
-    let mut client = rig.connect("/call/sip").await;
-    let callee = format!("sip:phone@127.0.0.1:{}", phone.sip);
-    client.send(json!({"command": "invite", "option": {"callee": callee, "recorder": {}}})).await;
+    let mut client = call(&rig, &phone, json!({"recorder": {}})).await;
     assert_eq!(client.event("ringing").await["earlyMedia"], true);
     phone.command("answer").await;
     client.event("answer").await;
     phone.talks().await;
     assert_eq!(messages(&rig, "PRACK").await.len(), 1);
     speaks(&mut client, 3).await;
-    client.send(json!({"command": "hangup"})).await;
-    client.event("hangup").await;
-    phone.told("ended (No error)").await;
-    heard_each_other(&rig, &phone, [&caller, &agent]).await;
+    ends_well(&rig, &mut phone, &mut client, [&caller, &agent]).await;
     rig.server.stop().await;
 }
 
@@ -384,9 +393,7 @@ async fn our_refresh(settings: &Settings) {
 async fn its_refresh(settings: &Settings) {
     let rig = Rig::start().await;
     let mut phone = Linphone::start(&rig.path("phone"), &settings.clone().answering(), &[0; 8_000]).await;
-    let mut client = rig.connect("/call/sip").await;
-    let callee = format!("sip:phone@127.0.0.1:{}", phone.sip);
-    client.send(json!({"command": "invite", "option": {"callee": callee}})).await;
+    let mut client = call(&rig, &phone, json!({})).await;
     client.event("answer").await;
     let refreshing = async {
         has(&rig, "UPDATE sip:active-call@").await;

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{PATIENCE, Rig};
 
@@ -299,8 +299,7 @@ async fn a_caller_may_name_the_host_of_its_sound_and_one_that_is_not_found_is_to
         let sound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let phone = RawPhone::towards(rig.server.sip_addr(), call).await;
         phone.invite_with("", &at_host(host, &sound)).await;
-        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        let mut client = attach(&rig, &mut told).await;
         client.send(json!({"command": "accept", "option": {}})).await;
         let answer = phone.answered().await;
         if host == "media.test" {
@@ -351,8 +350,7 @@ async fn an_offer_of_ipv6_to_sockets_of_ipv4_is_refused_with_a_warning() {
     let phone = RawPhone::towards(rig.server.sip_addr(), "six").await;
     let six = sdp("[2001:db8::9]:4000".parse().unwrap()).replace("IN IP4", "IN IP6");
     phone.invite_with("", &six).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     let answer = phone.answered().await;
     assert!(answer.starts_with("SIP/2.0 488 "), "{answer}");

@@ -1,28 +1,17 @@
 //! The order of the events of each kind of call, as its client sees them.
 
-use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 
-use crate::inbound_sip::{PLAYBOOK, hook, playbooks, webhooks};
-use crate::rig::{Client, PATIENCE, Rig};
-
-/// Calls that were announced to a webhook.
-type Announced = mpsc::Receiver<(HeaderMap, Value)>;
+use crate::inbound_sip::{Hook, PLAYBOOK, attach, hook, playbooks, webhooks};
+use crate::rig::{Client, Rig};
 
 /// A server whose calls wait for a client.
-async fn desk() -> (Rig, Announced) {
+async fn desk() -> (Rig, Hook) {
     let (url, announced) = hook(StatusCode::OK).await;
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     rig.tone("tone.wav");
     (rig, announced)
-}
-
-async fn attach(rig: &Rig, announced: &mut Announced) -> Client {
-    let (_, body) = timeout(PATIENCE, announced.recv()).await.unwrap().unwrap();
-    rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await
 }
 
 /// A call that `rig` places to `to`.

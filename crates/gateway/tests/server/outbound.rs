@@ -9,7 +9,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect, rig_with_agent};
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{PATIENCE, Rig, until};
 use crate::{programs, sound};
@@ -239,8 +239,7 @@ async fn a_second_party_is_told_for_whom_it_is_called() {
     let (phone, desk) = (RawPhone::towards(server, "first").await, RawPhone::towards(server, "desk").await);
     let [first, second] = [&phone, &desk].map(|phone| phone.socket.local_addr().unwrap());
     phone.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     let answer = phone.answered().await;
     client.event("answer").await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::programs;
 use crate::rig::{PATIENCE, Rig};
 
@@ -165,8 +165,7 @@ async fn a_caller_who_gives_up_while_it_is_answered_was_answered_for_nobody() {
     for round in 0..12 {
         let phone = RawPhone::new(&rig, &format!("race{round}")).await;
         phone.invite("").await;
-        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        let mut client = attach(&rig, &mut told).await;
         client.event("incoming").await;
         client.send(json!({"command": "accept", "option": {}})).await;
         phone.send("CANCEL", ("i", ""), "", "").await;
@@ -192,8 +191,7 @@ async fn a_port_of_a_call_that_was_refused_without_sound_is_free_at_once() {
     for round in 0..5 {
         let phone = RawPhone::new(&rig, &format!("busy{round}")).await;
         phone.invite("").await;
-        let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-        let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+        let mut client = attach(&rig, &mut told).await;
         client.send(json!({"command": "reject", "reason": "busy", "code": 486})).await;
         client.event("hangup").await;
         assert_eq!(phone.end().await, 486, "call {round} of a server with two ports");
@@ -241,8 +239,7 @@ async fn a_call_is_answered_for_its_client_when_the_200_has_gone_out_and_not_bef
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     let phone = RawPhone::new(&rig, "early").await;
     phone.invite("Supported: 100rel\r\n").await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "ringing", "earlyMedia": true})).await;
     let early = phone.heard(|text| status(text) == Some(183)).await;
     client.send(json!({"command": "accept", "option": {}})).await;
@@ -268,8 +265,7 @@ async fn an_offer_in_a_prack_that_does_not_fit_fails_neither_the_prack_nor_the_c
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     let phone = RawPhone::new(&rig, "fax").await;
     phone.invite("Supported: 100rel\r\n").await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "ringing", "earlyMedia": true})).await;
     let early = phone.heard(|text| status(text) == Some(183)).await;
     let lines = format!("RAck: {} 1 INVITE\r\nContent-Type: application/sdp\r\n", value(&early, "RSeq"));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{attach, hook, webhooks};
 use crate::programs;
 use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{Client, PATIENCE, Rig, until};
@@ -139,8 +139,7 @@ async fn a_party_that_has_taken_the_place_of_a_second_is_who_the_first_is_sent_t
     let server = rig.server.sip_addr();
     let first = RawPhone::towards(server, "first").await;
     first.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     first.answered().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -214,8 +213,7 @@ async fn a_cancel_that_crosses_our_answer_changes_nothing() {
     let (url, mut told) = hook(StatusCode::OK).await;
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     let bob = caller(&rig, "cancels_late.xml", &[]);
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     client.event("answer").await;
     let hangup = client.event("hangup").await;

@@ -3,14 +3,13 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use active_call::config::words::{Pattern, TransferPolicy};
 
 use crate::baresip::{Baresip, connect, rig_with_agent, rig_with_agent_and};
-use crate::inbound_sip::{hook, webhooks};
+use crate::inbound_sip::{Hook, attach, hook, webhooks};
 use crate::raw_phone::{RawPhone, sdp, value};
-use crate::rig::{Client, PATIENCE, Rig};
+use crate::rig::{Client, Rig};
 use crate::sound;
 
 /// The state of the next `transfer` event that is not merely on the way.
@@ -120,7 +119,7 @@ async fn baresip_is_told_that_nobody_goes_where_it_wants() {
 }
 
 /// A server whose calls a client takes, and that lets itself be sent on.
-async fn willing() -> (Rig, crate::baresip::Hook) {
+async fn willing() -> (Rig, Hook) {
     let (url, told) = hook(StatusCode::OK).await;
     let rig = Rig::start_with(|config| {
         webhooks(config, &[url]);
@@ -131,9 +130,8 @@ async fn willing() -> (Rig, crate::baresip::Hook) {
     (rig, told)
 }
 
-async fn accepted(rig: &Rig, told: &mut crate::baresip::Hook) -> Client {
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+async fn accepted(rig: &Rig, told: &mut Hook) -> Client {
+    let mut client = attach(rig, told).await;
     client.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
     client.event("answer").await;
     client
@@ -177,8 +175,7 @@ async fn the_credentials_of_a_refer_answer_for_it_in_a_call_that_came_in() {
     let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
     let phone = RawPhone::towards(rig.server.sip_addr(), "challenger").await;
     phone.invite_with("", &sdp(([127, 0, 0, 1], 4000).into())).await;
-    let (_, body) = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
-    let mut client = rig.connect(&format!("/call/sip?id={}", body["dialogId"].as_str().unwrap())).await;
+    let mut client = attach(&rig, &mut told).await;
     client.send(json!({"command": "accept", "option": {}})).await;
     let answer = phone.answered().await;
     client.event("answer").await;
