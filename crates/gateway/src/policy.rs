@@ -371,7 +371,7 @@ mod tests {
         let Screening::Refuse(Rejection { code: 401, headers, .. }) = &challenge else { panic!() };
         let [(_, value)] = headers.as_slice() else { panic!("{headers:?}") };
         assert!(value.ends_with(", algorithm=MD5"), "{value}");
-        assert_eq!(code(&policy.judge(AN_HOUR, &answering(&challenge, "x"))), 403, "that one is SHA-256");
+        assert_eq!(code(&policy.judge(AN_HOUR, &answering(&challenge, "x"))), 401, "that one is SHA-256");
     }
 
     #[test]

@@ -130,7 +130,8 @@ impl Authentication {
     }
 
     /// A request was taken, and its response may name the nonce for the next one (RFC 7616 section 3.5). It does not
-    /// say of which realm, so it counts where there is one only.
+    /// say of which realm, so it counts where there is one only. The key of a session is of its first nonce (RFC 7616
+    /// section 3.4.2), which stays in use until the server calls it stale.
     pub(crate) fn informed(&mut self, response: &Response) {
         for (name, from_proxy) in [("Authentication-Info", false), ("Proxy-Authentication-Info", true)] {
             let mut rows = response.headers.iter().filter(|header| is_named(header.name(), name));
@@ -141,6 +142,7 @@ impl Authentication {
             let mut spaces = self.spaces.iter_mut().filter(|space| space.challenge.from_proxy == from_proxy);
             if let (Some(next), Some(space), None) = (next, spaces.next(), spaces.next())
                 && space.challenge.nonce != next
+                && !space.challenge.algorithm.is_session()
             {
                 (space.challenge.nonce, space.count) = (next.to_owned(), 0);
             }
@@ -219,6 +221,10 @@ fn challenge(scheme: &Scheme, from_proxy: bool) -> Option<Challenge> {
     let offered = |qop: &str| qop.split(',').any(|option| option.trim().eq_ignore_ascii_case("auth"));
     // Only the integrity of the body is asked for: that is not understood.
     if scheme.name != "digest" || scheme.get("qop").is_some_and(|qop| !offered(qop)) {
+        return None;
+    }
+    // The key of a session has the client's part in it, which is not sent where no qop is asked for.
+    if algorithm.is_session() && scheme.get("qop").is_none() {
         return None;
     }
     Some(Challenge {

@@ -150,10 +150,12 @@ impl Guard {
         let Some(answer) = answers.find(|answer| answer.get("realm") == Some(&self.realm)) else {
             return self.challenge(now, false);
         };
+        // What was made otherwise than is asked for, as by who was asked before, is no proof and no wrong password.
+        let Some(algorithm) = self.offered(&answer) else { return self.challenge(now, false) };
         let user = answer.get("username").unwrap_or_default();
         let known = password(user);
         let secret = known.as_ref().map_or("", ExposeSecret::expose_secret);
-        let right = self.matches(&answer, claim.method, secret);
+        let right = self.matches((&answer, algorithm), claim.method, secret);
         let meant = same_user(answer.get("uri").unwrap_or_default(), claim.uri);
         if !right || !meant || known.is_none() {
             return Verdict::Wrong;
@@ -182,12 +184,14 @@ impl Guard {
         Verdict::Challenge { code: 401, headers: self.offered.iter().map(line).collect() }
     }
 
-    /// Whether an answer is what this password gives.
-    fn matches(&self, answer: &Scheme, method: &str, password: &str) -> bool {
+    /// The algorithm of an answer, if it is offered.
+    fn offered(&self, answer: &Scheme) -> Option<Algorithm> {
         let algorithm = answer.get("algorithm").map_or(Some(Algorithm::Md5), Algorithm::parse);
-        let Some(algorithm) = algorithm.filter(|algorithm| self.offered.contains(algorithm)) else {
-            return false;
-        };
+        algorithm.filter(|algorithm| self.offered.contains(algorithm))
+    }
+
+    /// Whether an answer is what this password gives.
+    fn matches(&self, (answer, algorithm): (&Scheme, Algorithm), method: &str, password: &str) -> bool {
         let text = |name: &str| answer.get(name).unwrap_or_default();
         // Without the client's own part and count nothing could be told from its copy.
         if answer.name != "digest" || !text("qop").eq_ignore_ascii_case("auth") || text("cnonce").is_empty() {

@@ -100,6 +100,18 @@ fn of_several_challenges_the_strongest_is_answered() {
     );
 }
 
+#[test]
+fn a_session_that_cannot_be_checked_is_not_begun() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let lines = format!(
+        "WWW-Authenticate: Digest realm=\"{REALM}\", nonce=\"n1\", algorithm=SHA-256-sess\r\n{}",
+        asks("n2")
+    );
+    let again = request(desk.hear(refuse(&first, 401, &lines))).unwrap();
+    assert_eq!(param(&again, "nonce"), "n2", "the other needs the client's nonce, and no qop has it sent");
+}
+
 /// RFC 7616 section 3.4.2: with the nonce `n-sess`, the client's `0a4f113b` and the password `secret` of `us` in
 /// `pbx.example`, A1 is `H(us:pbx.example:secret):n-sess:0a4f113b`, A2 is `INVITE:sip:bob@192.0.2.1`, and the response is
 /// `H(H(A1):n-sess:NC:0a4f113b:auth:H(A2))`. These are of Python's hashlib, for NC 00000001 and 00000002.
@@ -270,6 +282,19 @@ fn the_nonce_that_a_server_names_for_the_next_request_is_used() {
         ("n2".into(), "00000001".into()),
         "the ACK repeats the INVITE's"
     );
+}
+
+#[test]
+fn a_session_keeps_its_nonce() {
+    let mut desk = Desk::new();
+    let first = call(&mut desk, login());
+    let lines = format!("{}, algorithm=MD5-sess", asks("n1"));
+    let second = request(desk.hear(refuse(&first, 401, &lines))).unwrap();
+    desk.hear(refuse(&second, 200, "Authentication-Info: nextnonce=\"n2\", qop=auth"));
+    desk.endpoint.bye(desk.now, desk.dialog(), &[]).unwrap();
+    let bye = desk.sent().remove(0).1;
+    let told = (param(&bye, "nonce"), param(&bye, "nc"), param(&bye, "cnonce"));
+    assert_eq!(told, ("n1".into(), "00000002".into(), param(&second, "cnonce")));
 }
 
 #[test]
