@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use protocol::chat::Usage;
+use protocol::reason::Particulars;
 use protocol::record::{CallRecord, HangupMessage, Line, Quality, TalkRecord, TurnRecord};
 use protocol::{CallTime, redact};
 
 use crate::core::Core;
 use crate::end::End;
-use crate::legs::Particulars;
 
 /// Lines and turns that are kept; a call of a day has fewer.
 const MOST: usize = 10_000;
@@ -92,16 +92,12 @@ impl Draft {
 
 /// What was said about an end, and by a party that refused.
 pub(crate) fn said(end: &End, refused: Particulars) -> Option<HangupMessage> {
-    let Particulars { contacts, cause, warning, retry_after } = refused;
-    let contacts = contacts.iter().map(|uri| redact::text(uri).into_owned()).collect();
+    let contacts = refused.contacts.iter().map(|uri| redact::text(uri).into_owned()).collect();
     end.message.as_deref().map(|reason| HangupMessage {
         code: end.status,
         reason: Some(redact::text(reason).into_owned()),
         target: end.initiator.map(|who| who.as_str().to_owned()),
-        contacts,
-        cause,
-        warning,
-        retry_after,
+        particulars: Particulars { contacts, ..refused },
     })
 }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::reason::Particulars;
 use crate::value::Extra;
 
 /// An event, as sent in a WebSocket text message with its name in `event`.
@@ -325,18 +326,9 @@ pub struct RejectEvent {
     /// It was a second party who refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refer: Option<bool>,
-    /// Where a redirection (`code` 300 to 399) leads, best first: at most 8 URIs. It is not followed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub contacts: Vec<String>,
-    /// What the refusal says in `Reason` (RFC 3326), such as `Q.850;cause=17;text="User busy"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// What it says in `Warning` (RFC 3261), such as `370 pbx "Insufficient bandwidth"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-    /// After how many seconds it may be tried again (`Retry-After`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u32>,
+    /// What the refusal says beside it.
+    #[serde(flatten)]
+    pub particulars: Particulars,
 }
 
 /// Fields of `hangup`. Times are RFC 3339.

@@ -144,6 +144,24 @@ impl Initiator {
     }
 }
 
+/// What a refusal says beyond its status and its words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Particulars {
+    /// Where a redirection (`code` 300 to 399) leads, best first: at most 8 URIs. It is not followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<String>,
+    /// What a refusal says in `Reason` (RFC 3326), such as `Q.850;cause=17;text="User busy"`: at most 512 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What it says in `Warning` (RFC 3261), such as `370 pbx "Insufficient bandwidth"`: at most 512 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// After how many seconds it may be tried again (`Retry-After`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::option::CallOption;
-use crate::reason::HangupReason;
+use crate::reason::{HangupReason, Particulars};
 use crate::rest::CallKind;
 use crate::value::Extra;
 
@@ -154,18 +154,9 @@ pub struct HangupMessage {
     /// Who said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Where a redirection (`code` 300 to 399) leads: at most 8 URIs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub contacts: Vec<String>,
-    /// What a refusal says in `Reason` (RFC 3326), such as `Q.850;cause=17;text="User busy"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// What it says in `Warning` (RFC 3261).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-    /// After how many seconds it may be tried again (`Retry-After`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u32>,
+    /// What it says beside it, where it is a refusal.
+    #[serde(flatten)]
+    pub particulars: Particulars,
 }
 
 /// A recording of a call.

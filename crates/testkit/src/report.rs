@@ -128,8 +128,12 @@ fn event(event: &Event) -> Option<String> {
         Event::Incoming { caller, callee, .. } => format!("incoming from {caller} to {callee}"),
         Event::Answer { .. } => "answer".into(),
         Event::Reject(told) => {
-            let RejectEvent { reason, code, contacts, .. } = &**told;
-            let to = if contacts.is_empty() { String::new() } else { format!(" to {}", contacts.join(" ")) };
+            let RejectEvent { reason, code, particulars, .. } = &**told;
+            let to = if particulars.contacts.is_empty() {
+                String::new()
+            } else {
+                format!(" to {}", particulars.contacts.join(" "))
+            };
             format!("reject {} {reason}{to}", code.unwrap_or(0))
         }
         Event::TrackStart { track_id, play_id, .. } => format!("trackStart {track_id}{}", id(play_id)),

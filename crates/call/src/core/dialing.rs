@@ -190,7 +190,7 @@ impl Core {
 
     fn tell_refused(&mut self, now: CallTime, code: u16, reason: &str) {
         let particulars = self.draft.refused.clone();
-        self.tell_reject(now, (code, reason), (false, particulars));
+        self.tell_reject(now, (code, reason), particulars);
     }
 
     fn end_undialled(&mut self, now: CallTime, code: u16, reason: &str) {

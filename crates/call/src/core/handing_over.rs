@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use protocol::event::{Event, TransferState};
 use protocol::option::ReferOption;
-use protocol::reason::Initiator;
+use protocol::reason::{Initiator, Particulars};
 use protocol::{CallTime, HangupReason};
 
 use super::recording::Recording;
 use super::{Core, State};
 use crate::end::End;
-use crate::legs::{LegId, LegRequest, Login, Particulars, TransferOut};
+use crate::legs::{LegId, LegRequest, Login, TransferOut};
 use crate::media::order::ToMedia;
 
 /// A transfer that the far end was asked for.
@@ -84,7 +84,7 @@ impl Core {
             }
             TransferState::Failed => {
                 let afterwards = self.handover.take().and_then(|handover| handover.afterwards);
-                self.tell_reject(now, (code, reason), (true, Particulars::default()));
+                self.tell_second_reject(now, (code, reason), Particulars::default());
                 self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
                 match self.parted {
                     Some(_) => self.finish(now),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::event::{Attendee, Event, HangupEvent};
 use protocol::option::{ReferOption, SipOption};
-use protocol::reason::Initiator;
+use protocol::reason::{Initiator, Particulars};
 use protocol::record::CallRecord;
 use protocol::rest::CallKind;
 use protocol::{CallTime, Extra, HangupReason, redact};
@@ -21,7 +21,7 @@ use super::{Core, Due, Effect};
 use crate::end::End;
 use crate::failure::Failure;
 use crate::legs::sip_media::SipMedia;
-use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, Particulars, Unsendable};
+use crate::legs::{CallOut, Failed, LegEvent, LegId, LegRequest, Unsendable};
 use crate::media::order::{Start, ToMedia, UtteranceId, Way};
 use crate::record::said;
 use crate::setup::{Dial, Undialled};
@@ -233,7 +233,7 @@ impl Core {
                     Unsendable::CallId => "options.callId",
                     Unsendable::Header => "options.sip.headers",
                 };
-                self.refer_failed_by(now, field, (400, &why));
+                self.second_failed(now, field, (400, &why), None);
             }
             _ => self.error(now, "sip", why, 500),
         }
@@ -445,34 +445,30 @@ impl Core {
 
     /// The second party has answered with media that are of no use: it is told so, as by a refusal.
     fn second_unusable(&mut self, now: CallTime, reason: &str) {
-        let here = self.referred.as_ref().is_some_and(|referred| referred.failed.is_none());
-        if here {
-            self.let_go_of_second(Some((UNUSABLE, reason)));
-        }
-        self.second_failed(now, "", (UNUSABLE, reason));
+        let why = (UNUSABLE, reason);
+        self.second_failed(now, "", why, Some(why));
     }
 
     /// The transfer has failed; the caller is back with the agent.
     fn refer_failed(&mut self, now: CallTime, code: u16, reason: &str) {
-        self.refer_failed_by(now, "", (code, reason));
+        self.second_failed(now, "", (code, reason), None);
     }
 
-    /// The same, because of what the command has in `field`.
-    fn refer_failed_by(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
-        let here = self.referred.as_ref().is_some_and(|referred| referred.failed.is_none());
-        if here {
-            self.let_go_of_second(None);
-        }
-        self.second_failed(now, field, (code, reason));
-    }
-
-    /// Keeps how it has failed until the music is over, and tells it then. The second party is let go of.
-    fn second_failed(&mut self, now: CallTime, field: &str, (code, reason): (u16, &str)) {
+    /// Lets go of the second party, and tells it what `told` says. How the transfer has failed, because of what the command
+    /// has in `field` if that is not empty, is kept until the music is over and told then.
+    fn second_failed(
+        &mut self,
+        now: CallTime,
+        field: &str,
+        (code, reason): (u16, &str),
+        told: Option<(u16, &str)>,
+    ) {
         let particulars = std::mem::take(&mut self.draft.refused);
         let Some(referred) = self.referred.as_ref().filter(|referred| referred.failed.is_none()) else {
             return;
         };
         let why = format!("refer to {}: {code} {reason}", referred.callee);
+        self.let_go_of_second(told);
         self.stop_music(now);
         self.deadlines.drop_where(|due| matches!(due, Due::Refer));
         let failure = Failure { code, field: field.to_owned(), why };
@@ -488,7 +484,7 @@ impl Core {
         let Some(mut referred) = self.referred.take() else { return };
         let Some(Untold { failure, reason, particulars }) = referred.failed.take() else { return };
         let code = failure.code;
-        self.tell_reject(now, (code, &reason), (true, particulars.clone()));
+        self.tell_second_reject(now, (code, &reason), particulars.clone());
         self.fail(now, "command", &failure);
         self.keep_record(now, &referred, (&End::new(reason_of(code), code).because(reason), particulars));
         if referred.resume_asr {

@@ -5,10 +5,10 @@ use protocol::chat::{ModelOutput, TurnId};
 use protocol::command::{Hangup, Refer};
 use protocol::event::Event;
 use protocol::option::ExtractHeader;
+use protocol::reason::Particulars;
 use protocol::{CallTime, Command, Extra, Headers, redact};
 
 use super::{Core, Effect, ToolCall};
-use crate::legs::Particulars;
 use crate::legs::sip::sendable;
 use crate::setup::Afterwards;
 
@@ -76,8 +76,8 @@ impl Core {
         let Err(failure) = self.begin_refer(now, refer) else { return };
         self.fail(now, "command", &failure);
         let why = failure.to_string();
-        let event = self.reject_event(now, (failure.code, &why), (true, Particulars::default()));
-        self.tell(playbook::Input::Call(Event::Reject(Box::new(event))));
+        let event = self.second_reject(now, (failure.code, &why), Particulars::default());
+        self.tell(playbook::Input::Call(event));
     }
 
     /// The report that the playbook wants of the call.

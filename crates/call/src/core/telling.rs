@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use protocol::event::{Event, RejectEvent};
+use protocol::reason::Particulars;
 use protocol::{CallTime, Extra, redact};
 
 use super::Core;
 use crate::failure::Failure;
-use crate::legs::Particulars;
 
 /// Unknown keys that are told in one call.
 const MOST_COMPLAINTS: usize = 32;
@@ -37,37 +37,47 @@ impl Core {
         self.emit(event);
     }
 
-    /// Tells that a party has refused, or could not be called.
+    /// Tells that who was called has refused, or could not be called.
     pub(crate) fn tell_reject(
         &mut self,
         now: CallTime,
         (code, reason): (u16, &str),
-        (refer, particulars): (bool, Particulars),
+        particulars: Particulars,
     ) {
-        let event = self.reject_event(now, (code, reason), (refer, particulars));
-        self.emit(Event::Reject(Box::new(event)));
+        let timestamp = self.unix_ms(now);
+        let (track_id, reason, code) = (self.facts.id.clone(), reason.to_owned(), Some(code));
+        let refer = Some(false);
+        self.emit(Event::Reject(Box::new(RejectEvent {
+            track_id,
+            timestamp,
+            reason,
+            code,
+            refer,
+            particulars,
+        })));
     }
 
-    /// The event that tells it; `refer` where it is the second party.
-    pub(super) fn reject_event(
+    /// Tells the same of the second party.
+    pub(super) fn tell_second_reject(&mut self, now: CallTime, told: (u16, &str), particulars: Particulars) {
+        let event = self.second_reject(now, told, particulars);
+        self.emit(event);
+    }
+
+    /// The event that tells that the second party has refused.
+    pub(super) fn second_reject(
         &self,
         now: CallTime,
         (code, reason): (u16, &str),
-        (refer, particulars): (bool, Particulars),
-    ) -> RejectEvent {
-        let Particulars { contacts, cause, warning, retry_after } = particulars;
-        let track_id = if refer { &self.facts.rules.server_track } else { &self.facts.id };
-        RejectEvent {
-            track_id: track_id.clone(),
+        particulars: Particulars,
+    ) -> Event {
+        Event::Reject(Box::new(RejectEvent {
+            track_id: self.facts.rules.server_track.clone(),
             timestamp: self.unix_ms(now),
             reason: reason.to_owned(),
             code: Some(code),
-            refer: Some(refer),
-            contacts,
-            cause,
-            warning,
-            retry_after,
-        }
+            refer: Some(true),
+            particulars,
+        }))
     }
 
     /// A key of a client's command that nobody reads.

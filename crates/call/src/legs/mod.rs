@@ -12,9 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use protocol::event::TransferState;
 use protocol::option::SipOption;
+use protocol::reason::Particulars;
 use protocol::{Headers, Secret};
 use rtp::sdp::SdpError;
-pub use said::Particulars;
 
 /// Names a leg within its call. The main leg is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

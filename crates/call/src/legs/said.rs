@@ -1,31 +1,17 @@
 //! What a far end says of an end in header lines: why (RFC 3326), what is wrong with our description, and when to try
 //! again (RFC 3261 sections 20.33 and 20.43).
 
+use protocol::reason::Particulars;
 use protocol::redact;
 
 /// Longest text that is kept of all lines of one name, in characters.
 const MOST: usize = 512;
 
-/// What a refusal says beyond its status and its words. No secret of an address is in its texts, and no control
+/// What the header lines of a refusal say, and where it leads. No secret of an address is in the texts, and no control
 /// character.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Particulars {
-    /// Where a redirection (300 to 399) leads.
-    pub contacts: Vec<String>,
-    /// `Reason`, of at most 512 characters.
-    pub cause: Option<String>,
-    /// `Warning`, of at most 512 characters.
-    pub warning: Option<String>,
-    /// `Retry-After`, in seconds.
-    pub retry_after: Option<u32>,
-}
-
-impl Particulars {
-    /// What the header lines of a refusal say, and where it leads.
-    pub(super) fn of(headers: &[(String, String)], contacts: Vec<String>) -> Self {
-        let retry_after = lines(headers, "retry-after").next().and_then(seconds);
-        Self { contacts, cause: reason(headers), warning: joined(headers, "warning"), retry_after }
-    }
+pub(super) fn particulars(headers: &[(String, String)], contacts: Vec<String>) -> Particulars {
+    let retry_after = lines(headers, "retry-after").next().and_then(seconds);
+    Particulars { contacts, cause: reason(headers), warning: joined(headers, "warning"), retry_after }
 }
 
 /// Why the far end has ended a call: every `Reason`, in at most 512 characters.
@@ -90,9 +76,9 @@ mod tests {
             warning: Some("370 pbx \"Bandwidth\", 399 pbx \"See log\"".into()),
             retry_after: Some(120),
         };
-        assert_eq!(Particulars::of(&told, vec!["sip:carol@example.com".into()]), expected);
-        assert_eq!(Particulars::of(&rows(&[("Retry-After", "soon")]), Vec::new()), Particulars::default());
-        assert_eq!(Particulars::of(&rows(&[("Retry-After", "99999999999")]), Vec::new()).retry_after, None);
+        assert_eq!(particulars(&told, vec!["sip:carol@example.com".into()]), expected);
+        assert_eq!(particulars(&rows(&[("Retry-After", "soon")]), Vec::new()), Particulars::default());
+        assert_eq!(particulars(&rows(&[("Retry-After", "99999999999")]), Vec::new()).retry_after, None);
     }
 
     #[test]
@@ -100,7 +86,7 @@ mod tests {
         let long = rows(&[("Reason", &"a".repeat(10_000)), ("Reason", &"b".repeat(10_000))]);
         assert_eq!(reason(&long).unwrap().chars().count(), MOST);
         let many: Vec<_> = (0..10_000).map(|_| ("Warning".to_owned(), "x".to_owned())).collect();
-        assert_eq!(Particulars::of(&many, Vec::new()).warning.unwrap().len(), MOST);
+        assert_eq!(particulars(&many, Vec::new()).warning.unwrap().len(), MOST);
         let hostile = rows(&[("Reason", "a\u{1b}[2Jb sip:eve:hunter2@example.com")]);
         let told = reason(&hostile).unwrap();
         assert!(!told.chars().any(char::is_control) && !told.contains("hunter2"), "{told}");

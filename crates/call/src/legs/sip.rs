@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use protocol::Headers;
 use protocol::event::TransferState;
+use protocol::reason::Particulars;
 use sip::driver::SipHandle;
 use sip::{
     Answering, Credentials, DialogId, EndCause, Failure, Hop, InDialog, InDialogMethod, OfferMethod,
@@ -16,10 +17,10 @@ use sip::{
 use tokio::sync::mpsc;
 
 use super::hosts::{Hosts, Names};
-use super::said::reason;
+use super::said::{particulars, reason};
 use super::{
-    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, Objection, Particulars, TransferIn,
-    TransferOut, Unsendable, Warning,
+    Asked, CallOut, DigitBody, Leg, LegError, LegEvent, LegRequest, Objection, TransferIn, TransferOut,
+    Unsendable, Warning,
 };
 
 /// Retry-After of a 503, in seconds.
@@ -163,7 +164,7 @@ impl SipLeg {
                 Some(LegEvent::Answered { sdp: sdp.or_else(|| self.early.take(&fork)) })
             }
             SipEvent::Rejected { code, reason, contacts, headers, .. } => {
-                Some(LegEvent::Refused { code, reason, particulars: Particulars::of(&headers, contacts) })
+                Some(LegEvent::Refused { code, reason, particulars: particulars(&headers, contacts) })
             }
             SipEvent::Failed { why, .. } => {
                 let (code, reason) = (status_of(why), why.to_string());

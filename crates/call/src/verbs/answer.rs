@@ -5,11 +5,11 @@ use std::time::Duration;
 use protocol::CallTime;
 use protocol::command::{Invite, Reject, Ringing};
 use protocol::option::Over;
+use protocol::reason::Particulars;
 use protocol::rest::CallKind;
 
 use crate::core::{Core, State};
 use crate::end::End;
-use crate::legs::Particulars;
 
 /// Status of a `reject` without code.
 const DECLINE: u16 = 603;
@@ -45,7 +45,7 @@ impl Core {
                 409,
             );
         }
-        self.tell_reject(now, (486, "no pending call"), (false, Particulars::default()));
+        self.tell_reject(now, (486, "no pending call"), Particulars::default());
         self.error(now, "accept", "no pending call", 486);
         self.end(now, End::new(protocol::HangupReason::Failed, 486).because("no pending call"));
     }

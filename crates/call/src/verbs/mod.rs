@@ -17,17 +17,18 @@ use protocol::{CallTime, Command};
 use crate::core::{Core, State};
 use crate::failure::Failure;
 
-/// Commands that may wait for the far end's answer to our offer; those beyond are refused as before the answer.
+/// Commands that may wait for the far end's answer to our offer; those beyond are refused.
 const MOST_WAITING: usize = 64;
 
 impl Core {
-    /// Carries out a command. None waits for another: what takes long goes on beside the call.
+    /// Carries out a command. What takes long goes on beside the call; only before the far end has said what the sound is
+    /// do commands wait, in their order.
     pub(crate) fn command(&mut self, now: CallTime, command: Command) {
         if matches!(self.state, State::Ending(_) | State::Over) {
             return;
         }
         if self.waits_for_sound(&command) {
-            return self.waiting.push(command);
+            return self.wait(now, command);
         }
         match command {
             Command::Invite(invite) => self.invite(now, invite),
@@ -61,7 +62,17 @@ impl Core {
         let answered = self.sip.is_some() && matches!(self.state, State::Answering(_) | State::Up);
         let first = answered && self.rate.is_none() && wants;
         let behind = !self.waiting.is_empty() && !matches!(command, Hangup(_));
-        (first || behind) && self.waiting.len() < MOST_WAITING
+        first || behind
+    }
+
+    /// Keeps a command until there is sound.
+    fn wait(&mut self, now: CallTime, command: Command) {
+        if self.waiting.len() < MOST_WAITING {
+            return self.waiting.push(command);
+        }
+        let name = command.name();
+        let why = format!("{name}: {MOST_WAITING} commands wait for the far end to say what the sound is");
+        self.error(now, "command", why, 409);
     }
 
     /// What has waited for the sound is done, if it has begun.

@@ -1,8 +1,9 @@
 //! The far ends of a simulated call that it has dialled.
 
 use call::core::Input;
-use call::legs::{LegEvent, LegId, Particulars};
+use call::legs::{LegEvent, LegId};
 use call::media::order::{FromMedia, Way};
+use protocol::reason::Particulars;
 use providers::{Heard, Words};
 
 use super::{ACK, Act, From, What, World};
