@@ -34,6 +34,8 @@ pub(crate) struct Dialog {
     pub(crate) unacked: Option<Unacked>,
     /// What answers challenges to our requests in it; [`auth_at`](Self::auth_at) says where.
     pub(crate) auth: Option<Authentication>,
+    /// Whether another callee of the call may still answer and ask for credentials.
+    pub(crate) may_fork: bool,
     /// Whether our INVITE made no offer.
     pub(crate) offerless: bool,
     /// `CSeq` of the peer's 200 whose offer our ACK is to answer.
@@ -275,6 +277,7 @@ impl Dialog {
             reoffer: None,
             unacked: None,
             auth: None,
+            may_fork: false,
             offerless: false,
             owed_ack: None,
             shown: None,

@@ -29,6 +29,8 @@ pub(crate) enum Due {
     Registrar(RegistrationId, TxId),
     /// Nobody has said where the host leads that was asked for by this number.
     Name(u32),
+    /// Other callees of this call can no longer answer, nor ask for credentials.
+    Others(DialogId),
 }
 
 /// What a dialog wants to do later.

@@ -234,6 +234,7 @@ impl Endpoint {
         let tx = calling.tx;
         dialog.state = State::Up { bye: None };
         self.keep_shown(id, tx);
+        self.expect_others(now, id);
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         if dialog.offerless && !cancelled {
             dialog.owed_ack = crate::message::cseq(&response.headers);
@@ -375,8 +376,8 @@ impl Endpoint {
         self.send_away(now, (id, path), answer, &shown);
     }
 
-    /// ACK and BYE to an answer to this call that is not wanted, on its own way. The BYE answers challenges as long as the
-    /// call is there, whose credentials it shows.
+    /// ACK and BYE to an answer to this call that is not wanted, on its own way. The BYE answers challenges by the call's
+    /// credentials.
     fn send_away(
         &mut self,
         now: Time,

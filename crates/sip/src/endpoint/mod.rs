@@ -3,6 +3,7 @@
 //! This file holds what is common; `inbound` takes requests, `callee` and `caller` are the two sides
 //! of an INVITE, `reoffer` is new media inside a dialog.
 
+mod bygone;
 mod callee;
 mod caller;
 mod cancel;
@@ -19,6 +20,7 @@ mod reoffer;
 mod session;
 mod transfer;
 
+use bygone::Bygone;
 use bytes::Bytes;
 use failover::Avoided;
 use names::Names;
@@ -87,6 +89,7 @@ pub struct Endpoint {
     avoided: Avoided,
     names: Names,
     outstanding: Outstanding,
+    bygone: Bygone,
     /// Why the way was gone that was lost last.
     obstacle: Obstacle,
     /// What the last message asked.
@@ -131,6 +134,7 @@ impl Endpoint {
             avoided: Avoided::default(),
             names: Names::default(),
             outstanding: Outstanding::default(),
+            bygone: Bygone::default(),
             obstacle: Obstacle::NoWay,
             query: None,
             fault: None,
@@ -225,6 +229,7 @@ impl Endpoint {
                 Due::KeepAlive(id, alarm) => self.keep_alive(now, id, alarm),
                 Due::Registrar(id, tx) => self.registrar_silent(now, id, tx),
                 Due::Name(number) => self.not_located(now, number),
+                Due::Others(id) => self.no_others(id),
             }
         }
         self.sweep_schedule();
@@ -327,8 +332,9 @@ impl Endpoint {
 
     /// Forgets a dialog, and an offer of the peer in it that nobody will answer; whether there was one.
     fn forget_dialog(&mut self, dialog: DialogId) -> bool {
-        let Some(dialog) = self.dialogs.remove(dialog) else { return false };
+        let Some(mut dialog) = self.dialogs.remove(dialog) else { return false };
         self.outstanding.keep(&dialog);
+        self.bygone.keep(&mut dialog);
         if let Some(reoffer) = &dialog.reoffer {
             self.transactions.forget(reoffer.tx);
         }
@@ -454,6 +460,7 @@ impl Endpoint {
         if self.wire.schedule.len() > slack {
             let (transactions, dialogs) = (&self.transactions, &self.dialogs);
             let (registrations, names) = (&self.registrations, &self.names);
+            let others = |id| self.bygone.holds(id) || dialogs.by_id.get(&id).is_some_and(|d| d.may_fork);
             self.wire.schedule.retain(|due| match due {
                 Due::Transaction(tx, _) | Due::Registrar(_, tx) => transactions.contains(*tx),
                 Due::Dialog(dialog, chore) => dialogs.by_id.get(dialog).is_some_and(|d| d.awaits(*chore)),
@@ -461,6 +468,7 @@ impl Endpoint {
                     registrations.get(*id).is_some_and(|r| r.alarm == *alarm)
                 }
                 Due::Name(number) => names.awaits(*number),
+                Due::Others(id) => others(*id),
             });
         }
     }

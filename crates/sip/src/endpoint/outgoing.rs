@@ -175,7 +175,9 @@ impl Endpoint {
         match job.owner {
             Owner::Nobody => None,
             Owner::Dialog(id) => {
-                let dialog = self.dialogs.by_id.get_mut(&id)?;
+                let Some(dialog) = self.dialogs.by_id.get_mut(&id) else {
+                    return self.bygone.auth_at(id, to).filter(|_| job.errand == Errand::SendAway);
+                };
                 let refers = job.errand == Errand::Refer && dialog.refers_by_itself();
                 if refers { dialog.referral.as_mut()?.auth.as_mut() } else { dialog.auth_at(to) }
             }

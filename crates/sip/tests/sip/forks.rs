@@ -41,18 +41,7 @@ fn the_second_callee_that_answers_is_acknowledged_and_hung_up() {
 
 #[test]
 fn the_bye_of_a_callee_that_answers_too_late_shows_the_credentials_of_the_call_to_who_asks() {
-    let mut desk = Desk::new();
-    let target = PHONE.parse::<std::net::SocketAddr>().unwrap();
-    let call = sip::Outbound {
-        sdp: Some(SDP.into()),
-        credentials: Some(sip::Credentials::new("us", "secret")),
-        ..sip::Outbound::new("sip:bob@example.com", "sip:us@192.0.2.2", target)
-    };
-    let dialog = desk.endpoint.invite(desk.now, &call).unwrap();
-    let first = desk.sent().remove(0).1;
-    let asks =
-        |realm: &str| format!("Proxy-Authenticate: Digest realm=\"{realm}\", nonce=\"n\", qop=\"auth\"");
-    let invite = request(desk.hear(refuse(&first, 407, &asks("proxy")))).unwrap();
+    let (mut desk, dialog, invite) = calling_with_a_password();
     desk.hear(tagged(&invite, 200, "bob"));
     let bye = request(desk.hear(tagged(&invite, 200, "eve"))).unwrap();
     assert!(bye.starts_with("BYE sip:eve@") && header(&bye, "CSeq") == Some("3 BYE"), "{bye}");
@@ -70,6 +59,63 @@ fn the_bye_of_a_callee_that_answers_too_late_shows_the_credentials_of_the_call_t
     assert_eq!(desk.story(), ["Answered", "Ended LocalBye"]);
     desk.wait(Duration::from_secs(100));
     assert_eq!(desk.endpoint.counters().transactions, 0);
+}
+
+/// The desk calls with a password; its INVITE has answered the proxy's challenge.
+fn calling_with_a_password() -> (Desk, sip::DialogId, String) {
+    let mut desk = Desk::new();
+    let target = PHONE.parse::<std::net::SocketAddr>().unwrap();
+    let call = sip::Outbound {
+        sdp: Some(SDP.into()),
+        credentials: Some(sip::Credentials::new("us", "secret")),
+        ..sip::Outbound::new("sip:bob@example.com", "sip:us@192.0.2.2", target)
+    };
+    let dialog = desk.endpoint.invite(desk.now, &call).unwrap();
+    let first = desk.sent().remove(0).1;
+    let invite = request(desk.hear(refuse(&first, 407, &asks("proxy")))).unwrap();
+    (desk, dialog, invite)
+}
+
+fn asks(realm: &str) -> String {
+    format!("Proxy-Authenticate: Digest realm=\"{realm}\", nonce=\"n\", qop=\"auth\"")
+}
+
+#[test]
+fn the_bye_of_a_callee_that_answers_when_the_call_is_over_shows_its_credentials_too() {
+    let (mut desk, dialog, invite) = calling_with_a_password();
+    desk.hear(tagged(&invite, 200, "bob"));
+    // One BYE is challenged when the call is over, another callee answers only then.
+    let early = request(desk.hear(tagged(&invite, 200, "eve"))).unwrap();
+    desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+    let own = desk.sent().remove(0).1;
+    desk.hear(tagged(&own, 200, "bob"));
+    assert_eq!(desk.story(), ["Answered", "Ended LocalBye"]);
+    desk.wait(Duration::from_secs(30));
+    let late = request(desk.hear(tagged(&invite, 200, "mallory"))).unwrap();
+    for (bye, tag, count) in [(early, "eve", "nc=00000003"), (late, "mallory", "nc=00000004")] {
+        let again = request(desk.hear(refuse(&bye, 407, &asks("proxy")))).unwrap();
+        assert!(again.starts_with(&format!("BYE sip:{tag}@")), "{again}");
+        assert!(header(&again, "Proxy-Authorization").unwrap().contains(count), "{again}");
+        assert_eq!(request(desk.hear(refuse(&again, 407, &asks("stranger")))), None, "nobody else is told");
+    }
+    desk.wait(Duration::from_secs(100));
+    assert_eq!((desk.endpoint.counters().transactions, desk.endpoint.timeout()), (0, None));
+}
+
+#[test]
+fn the_credentials_of_a_call_are_kept_no_longer_than_others_may_answer() {
+    // A long call: when it ends nobody else can answer any more, and a short one, after twice 32 seconds.
+    for (talk, rest, kept) in [(70, 0, false), (1, 0, true), (1, 62, true), (1, 64, false)] {
+        let (mut desk, dialog, invite) = calling_with_a_password();
+        desk.hear(tagged(&invite, 200, "bob"));
+        desk.wait(Duration::from_secs(talk));
+        desk.endpoint.bye(desk.now, dialog, &[]).unwrap();
+        let own = desk.sent().remove(0).1;
+        desk.hear(tagged(&own, 200, "bob"));
+        desk.wait(Duration::from_secs(rest));
+        let shown = format!("{:?}", desk.endpoint).contains("Bygone({DialogId");
+        assert_eq!(shown, kept, "{talk} s of talk and {rest} s after it");
+    }
 }
 
 #[test]
