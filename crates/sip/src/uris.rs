@@ -36,6 +36,18 @@ pub fn aimed(uri: &str) -> Option<String> {
     Some(format!("{before}{goal}{}", rest.strip_prefix(own.as_str())?))
 }
 
+/// What `From` and `To` of a request outside a dialog have of a URI: whom it names, not by which way it is reached (table
+/// 1 of RFC 3261 section 19.1.1). The port, which that table does not let them have either, stays: who reads them ignores
+/// it, as that section asks, and a proxy on another port than 5060 may know its own domain only by host and port.
+pub(crate) fn without_way(uri: &[u8]) -> Bytes {
+    let bytes = Bytes::copy_from_slice(uri);
+    let Some(mut uri) = Uri::parse(bytes.clone()).ok().filter(is_sip) else { return bytes };
+    for parameter in ["transport", MADDR, "ttl", "lr", "method"] {
+        uri.remove_param(parameter);
+    }
+    uri.to_bytes()
+}
+
 /// A host as it stands in a URI.
 pub(crate) fn written(host: &Host) -> String {
     match host {
@@ -114,6 +126,19 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(aimed(uri).as_deref(), leads, "{uri}");
+        }
+    }
+
+    #[test]
+    fn who_is_meant_has_no_way() {
+        for (uri, named) in [
+            ("sip:b@h;transport=tcp;user=phone;lr", "sip:b@h;user=phone"),
+            ("sip:b;x=1:p@h:5070;MADDR=192.0.2.9;ttl=16;isup-oli=62;%6cr", "sip:b;x=1:p@h:5070;isup-oli=62"),
+            ("sips:[2001:db8::1];method=INVITE", "sips:[2001:db8::1]"),
+            ("sip:lr;transport=x@h", "sip:lr;transport=x@h"),
+            ("tel:+49;lr;phone-context=example.com", "tel:+49;lr;phone-context=example.com"),
+        ] {
+            assert_eq!(without_way(uri.as_bytes()), named.as_bytes(), "{uri}");
         }
     }
 

@@ -23,7 +23,7 @@ use crate::order::{Outbound, SipError};
 use crate::path::Path;
 use crate::schedule::Chore;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
-use crate::uris::{goal, has_maddr};
+use crate::uris::{goal, has_maddr, without_way};
 
 /// Most callees of one call that are told apart; the events of further ones still come.
 const MAX_FORKS: usize = 16;
@@ -84,8 +84,9 @@ impl Endpoint {
         }
         let name = call.display_name.as_deref().map(quoted).unwrap_or_default();
         let tag = self.random.word();
+        let (named, from) = (without_way(&to), without_way(&from));
         draft.line("From", [name.as_bytes(), b"<", &from[..], b">;tag=", tag.as_bytes()].concat());
-        draft.line("To", [b"<", &to[..], b">"].concat());
+        draft.line("To", [b"<", &named[..], b">"].concat());
         draft.line("Call-ID", call_id);
         draft.line("CSeq", "1 INVITE");
         draft.line("Contact", self.identity.contact(transport, sips));

@@ -240,6 +240,31 @@ fn each_callee_of_a_forked_call_is_told_apart_and_acknowledged_by_itself() {
     assert!(bye.starts_with("BYE sip:b@192.0.2.1:5060 "));
 }
 
+/// RFC 3261 section 19.1.1, table 1.
+#[test]
+fn from_and_to_name_the_parties_and_not_the_way_to_them() {
+    let mut desk = Desk::new();
+    let way = ";transport=tcp;maddr=192.0.2.9;ttl=16;lr";
+    let call = Outbound {
+        to: format!("sip:+4930@example.com:5070;user=phone{way}"),
+        from: format!("sip:us@192.0.2.2:5080{way};x=1"),
+        ..to(PHONE)
+    };
+    let (_, invite) = place(&mut desk, &call);
+    assert!(
+        invite.starts_with(&format!("INVITE sip:+4930@example.com:5070;user=phone{way} SIP/2.0\r\n")),
+        "{invite}"
+    );
+    assert_eq!(header(&invite, "To"), Some("<sip:+4930@example.com:5070;user=phone>"));
+    let from = header(&invite, "From").unwrap().to_owned();
+    assert!(from.starts_with("<sip:us@192.0.2.2:5080;x=1>;tag="), "{from}");
+    desk.hear(respond(&invite, 200));
+    desk.endpoint.bye(desk.now, desk.dialog(), &[]).unwrap();
+    let bye = desk.sent().remove(0).1;
+    assert_eq!(header(&bye, "From"), Some(from.as_str()));
+    assert!(header(&bye, "To").unwrap().starts_with("<sip:+4930@example.com:5070;user=phone>;tag="), "{bye}");
+}
+
 #[test]
 fn a_callee_that_rings_may_change_its_early_media() {
     let mut desk = Desk::new();
