@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use protocol::event::{Event, TransferState};
 use protocol::option::{Over, RealtimeOption};
+use protocol::reason::Particulars;
 use protocol::record::{CallRecord, Recording};
 use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason, redact};
@@ -430,7 +431,8 @@ impl Task {
             other.dialog()
         });
         let Undialled { code, reason } = self.services.dialer.permits(&transfer.to).err()?;
-        let event = LegEvent::Transferred { state: TransferState::Failed, code, reason };
+        let (state, particulars) = (TransferState::Failed, Particulars::default());
+        let event = LegEvent::Transferred { state, code, reason, particulars };
         Some(Input::Leg(LegId::MAIN, event))
     }
 

@@ -235,6 +235,9 @@ pub enum Event {
         /// Whether it is the second party's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refer: Option<bool>,
+        /// What the refusal says beside it that has failed it.
+        #[serde(flatten)]
+        particulars: Box<Particulars>,
     },
     /// What a `record` command has done to the recording.
     Recording { track_id: String, timestamp: u64, state: RecordingState },

@@ -226,6 +226,11 @@ pub enum SipEvent {
         dialog: DialogId,
         /// How far.
         progress: TransferProgress,
+        /// The header lines of what refused: of the response to our REFER, or, of the target's, those that the peer quotes
+        /// and that say why, what is wrong and when to try again.
+        headers: HeaderList,
+        /// Where a redirection leads (code 300 to 399).
+        contacts: Vec<String>,
     },
     /// The peer wants us to call someone else; answer with `answer_refer`.
     TransferRequested {

@@ -134,7 +134,8 @@ fn event(event: &Event) -> Option<String> {
             } else {
                 format!(" to {}", particulars.contacts.join(" "))
             };
-            format!("reject {} {reason}{to}", code.unwrap_or(0))
+            let cause = particulars.cause.as_ref().map_or(String::new(), |cause| format!(" because {cause}"));
+            format!("reject {} {reason}{to}{cause}", code.unwrap_or(0))
         }
         Event::TrackStart { track_id, play_id, .. } => format!("trackStart {track_id}{}", id(play_id)),
         Event::TrackEnd { track_id, play_id, duration, .. } => {

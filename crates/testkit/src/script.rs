@@ -33,7 +33,8 @@
 //!   5.0        caller sends us to sip:c@d      in place of another call; or: bob takes over (from the second; gives up while he
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, rings with broken sound, answers,
-//!                                           hangs up, refuses 486 Busy Here, answers without description,
+//!                                           hangs up, refuses 486 Busy Here (because Q.850;cause=17),
+//!                                           answers without description,
 //!                                           answers without sound,
 //!                                           says "hello", presses 5 by info, holds, resumes,
 //!                                           wants an offer, wants clear sound, sends us to sip:c@d;
@@ -55,6 +56,7 @@ use call::setup::{TransferRequests, Undialled};
 use playbook::Playbook;
 use protocol::CallTime;
 use protocol::option::{CallOption, Over};
+use protocol::reason::Particulars;
 
 use crate::cast::{Fault, Fetch, Reply};
 use crate::world::{Act, Doing, Opening, Party, World};
@@ -405,18 +407,19 @@ fn key_and_way(press: &str) -> Result<(char, Way), String> {
     key.chars().next().map(|key| (key, way)).ok_or_else(|| "which key?".to_owned())
 }
 
-/// `ringing 180`, `succeeded 200`, `failed 486 Busy Here`
+/// `ringing 180`, `succeeded 200`, `failed 486 Busy Here`, `failed 486 Busy Here because Q.850;cause=17`
 fn told_of_transfer(text: &str) -> Result<LegEvent, String> {
     let (state, rest) = text.split_once(' ').unwrap_or((text, ""));
     let state = serde_json::from_value(state.into()).map_err(|_| unknown(state))?;
-    let (code, reason) = refusal(rest)?;
-    Ok(LegEvent::Transferred { state, code, reason })
+    let (code, reason, cause) = reasoned(rest)?;
+    let particulars = Particulars { cause, ..Particulars::default() };
+    Ok(LegEvent::Transferred { state, code, reason, particulars })
 }
 
 fn party(what: &str) -> Result<Party, String> {
     if let Some(why) = what.strip_prefix("refuses ") {
-        let (code, reason) = refusal(why)?;
-        return Ok(Party::Refuses(code, reason));
+        let (code, reason, cause) = reasoned(why)?;
+        return Ok(Party::Refuses(code, reason, cause));
     }
     if let Some(to) = what.strip_prefix("sends us to ") {
         return Ok(Party::Says(sends_on("desk", to)));
@@ -452,6 +455,13 @@ fn undialled(text: &str) -> Result<Undialled, String> {
     let why = text.strip_prefix("refuses ").ok_or("dialer: expected refuses, a code and a reason")?;
     let (code, reason) = refusal(why)?;
     Ok(Undialled { code, reason })
+}
+
+/// `486 Busy Here`, or with what `Reason` says: `486 Busy Here because Q.850;cause=17`
+fn reasoned(text: &str) -> Result<(u16, String, Option<String>), String> {
+    let (status, cause) = text.split_once(" because ").map_or((text, None), |(a, b)| (a, Some(b.to_owned())));
+    let (code, reason) = refusal(status)?;
+    Ok((code, reason, cause))
 }
 
 /// `486 Busy Here`

@@ -34,7 +34,7 @@ pub(crate) enum Afterwards {
 }
 
 /// A step of a transfer, as clients are told of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Passage<'a> {
     /// Whose place it is about.
     pub(crate) party: LegId,
@@ -45,6 +45,15 @@ pub(crate) struct Passage<'a> {
     pub(crate) code: u16,
     /// In words; may be empty.
     pub(crate) reason: &'a str,
+    /// What else a refusal says.
+    pub(crate) particulars: Particulars,
+}
+
+impl<'a> Passage<'a> {
+    /// A step that is no refusal, or of which nothing more is said.
+    pub(crate) fn new(party: LegId, state: TransferState, target: &'a str, code: u16) -> Self {
+        Self { party, state, target, code, reason: "", particulars: Particulars::default() }
+    }
 }
 
 impl Core {
@@ -69,9 +78,16 @@ impl Core {
     }
 
     /// The far end tells how the transfer goes, or could not be asked for it.
-    pub(crate) fn handed_over(&mut self, now: CallTime, state: TransferState, code: u16, reason: &str) {
+    pub(crate) fn handed_over(
+        &mut self,
+        now: CallTime,
+        state: TransferState,
+        (code, reason): (u16, &str),
+        particulars: Particulars,
+    ) {
         let Some(target) = self.handover.as_ref().map(|handover| handover.target.clone()) else { return };
-        self.tell_transfer(now, Passage { party: LegId::MAIN, state, target: &target, code, reason });
+        let passage = Passage::new(LegId::MAIN, state, &target, code);
+        self.tell_transfer(now, Passage { reason, particulars: particulars.clone(), ..passage });
         match state {
             TransferState::Succeeded => {
                 let stays = self.handover.take().is_some_and(|handover| handover.stay);
@@ -84,7 +100,7 @@ impl Core {
             }
             TransferState::Failed => {
                 let afterwards = self.handover.take().and_then(|handover| handover.afterwards);
-                self.tell_second_reject(now, (code, reason), Particulars::default());
+                self.tell_second_reject(now, (code, reason), particulars);
                 self.error(now, "command", format!("refer to {target}: {code} {reason}"), code);
                 match self.parted {
                     Some(_) => self.finish(now),
@@ -114,9 +130,9 @@ impl Core {
     /// The call ends, and the far end has not told how its transfer ends.
     pub(super) fn handover_untold(&mut self, now: CallTime) {
         let Some(handover) = self.handover.take() else { return };
-        let (party, state, target) = (LegId::MAIN, TransferState::Failed, handover.target.as_str());
+        let passage = Passage::new(LegId::MAIN, TransferState::Failed, handover.target.as_str(), 487);
         let reason = "the call has ended before the far end has told how the transfer ends";
-        self.tell_transfer(now, Passage { party, state, target, code: 487, reason });
+        self.tell_transfer(now, Passage { reason, ..passage });
     }
 
     /// Does what comes of a second party that has left.
@@ -134,7 +150,7 @@ impl Core {
 
     /// Tells how a transfer goes.
     pub(crate) fn tell_transfer(&mut self, now: CallTime, passage: Passage<'_>) {
-        let Passage { party, state, target, code, reason } = passage;
+        let Passage { party, state, target, code, reason, particulars } = passage;
         let (track_id, refer) = self.track_of(party);
         let event = Event::Transfer {
             track_id,
@@ -144,6 +160,7 @@ impl Core {
             code: Some(code),
             reason: (!reason.is_empty()).then(|| reason.to_owned()),
             refer,
+            particulars: Box::new(particulars),
         };
         self.emit(event);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use audio::mix::Ducking;
 use protocol::event::{Event, TransferState};
 use protocol::option::{AudioCodec, CallOption, Over};
+use protocol::reason::Particulars;
 use protocol::rest::CallKind;
 use protocol::{CallTime, HangupReason};
 use rtp::sdp::redacted;
@@ -138,7 +139,9 @@ impl Core {
             LegEvent::Digit(digit) => self.digit(now, leg, digit, Way::Signalling),
             LegEvent::DigitAnswered { code } => self.digit_answered(now, code),
             LegEvent::TransferRequested(transfer) => self.sent_on(now, leg, transfer),
-            LegEvent::Transferred { state, code, reason } => self.handed_over(now, state, code, &reason),
+            LegEvent::Transferred { state, code, reason, particulars } => {
+                self.handed_over(now, state, (code, &reason), particulars);
+            }
             LegEvent::TakenOver { caller, offer, source } => {
                 self.taken_over(now, leg, (caller, offer), source);
             }
@@ -209,7 +212,9 @@ impl Core {
                 self.error(now, "sip", why, 500);
             }
             Failed::Offer => self.hold_refused(now, 500, &why),
-            Failed::Transfer => self.handed_over(now, TransferState::Failed, 500, &why),
+            Failed::Transfer => {
+                self.handed_over(now, TransferState::Failed, (500, &why), Particulars::default());
+            }
         }
     }
 

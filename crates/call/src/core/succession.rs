@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::event::{Event, TransferState};
 use protocol::option::SipOption;
+use protocol::reason::Particulars;
 use protocol::{CallTime, Headers};
 use rtp::sdp::KeyRing;
 
@@ -263,10 +264,13 @@ impl Core {
                 let progress = LegRequest::TransferProgress { code, reason: String::new() };
                 self.effect(Effect::Request(party, progress));
                 let state = TransferState::Ringing;
-                self.tell_transfer(now, Passage { party, state, target: &target, code, reason: "" });
+                self.tell_transfer(now, Passage::new(party, state, &target, code));
             }
             LegEvent::Answered { sdp } => self.target_answers(now, sdp.as_deref().unwrap_or_default()),
-            LegEvent::Refused { code, reason, .. } => self.not_succeeded(now, code, &reason),
+            LegEvent::Refused { code, reason, particulars } => {
+                let refusal = (code, reason.as_str(), particulars);
+                self.succession_failed(now, refusal, Headers::new());
+            }
             LegEvent::AnswerSent => self.answer_sent(now),
             LegEvent::Ended { .. } | LegEvent::Canceled { .. } | LegEvent::Unreached => {
                 self.not_succeeded(now, 487, "given up");
@@ -316,7 +320,7 @@ impl Core {
         self.effect(Effect::Request(leg, LegRequest::Hangup { headers }));
         self.effect(Effect::Drop(leg));
         let (state, target) = (TransferState::Succeeded, wish.to.as_str());
-        self.tell_transfer(now, Passage { party: place, state, target, code: 200, reason: "" });
+        self.tell_transfer(now, Passage::new(place, state, target, 200));
     }
 
     /// The leg of the party at `uri` takes the place of that of the party on `place`, which gets its name.
@@ -331,7 +335,8 @@ impl Core {
     /// The leg becomes the main one, and the main one becomes `leg`.
     fn step_in(&mut self, now: CallTime, leg: LegId, media: SipMedia) {
         // What was under way with the party that leaves is not the new one's.
-        self.handed_over(now, TransferState::Failed, 487, "another party has taken over");
+        let why = (487, "another party has taken over");
+        self.handed_over(now, TransferState::Failed, why, Particulars::default());
         self.forget_digits();
         self.keys = Keys::default();
         self.order(ToMedia::Renew(LegId::MAIN));
@@ -343,22 +348,29 @@ impl Core {
 
     /// The target has answered with media that are of no use: it is told so, as by a refusal.
     fn successor_unusable(&mut self, now: CallTime, code: u16, reason: &str) {
-        self.succession_failed(now, (code, reason), saying(Headers::new(), Some((code, reason))));
+        let farewell = saying(Headers::new(), Some((code, reason)));
+        self.succession_failed(now, (code, reason, Particulars::default()), farewell);
     }
 
     /// The target does not take the far end's place: the far end is told and stays.
     fn not_succeeded(&mut self, now: CallTime, code: u16, reason: &str) {
-        self.succession_failed(now, (code, reason), Headers::new());
+        self.succession_failed(now, (code, reason, Particulars::default()), Headers::new());
     }
 
     /// The same; `farewell` goes to the target.
-    fn succession_failed(&mut self, now: CallTime, (code, reason): (u16, &str), farewell: Headers) {
+    fn succession_failed(
+        &mut self,
+        now: CallTime,
+        (code, reason, particulars): (u16, &str, Particulars),
+        farewell: Headers,
+    ) {
         self.deadlines.drop_where(|due| *due == Due::Succession);
         match self.succession.take() {
             Some(Succession::Called(Called { leg, wish, left, .. })) => {
                 self.let_successor_go(leg, farewell);
                 let (party, state, target) = (wish.place, TransferState::Failed, wish.to.as_str());
-                self.tell_transfer(now, Passage { party, state, target, code, reason });
+                let passage = Passage::new(party, state, target, code);
+                self.tell_transfer(now, Passage { reason, particulars, ..passage });
                 let reason = reason.to_owned();
                 // Who has left is still told (RFC 5057 section 4.2).
                 let progress = LegRequest::TransferProgress { code, reason };
@@ -482,7 +494,7 @@ impl Core {
             self.agreed(now, place, plan);
         }
         let (state, target) = (TransferState::TakenOver, caller.as_str());
-        self.tell_transfer(now, Passage { party: place, state, target, code: 200, reason: "" });
+        self.tell_transfer(now, Passage::new(place, state, target, 200));
         self.picked_up(now, place, &offer.unwrap_or_default());
     }
 

@@ -115,6 +115,8 @@ pub enum LegEvent {
         code: u16,
         /// In words.
         reason: String,
+        /// What else a refusal says.
+        particulars: Particulars,
     },
     /// Somebody else calls to take the far end's place; [`Leg::successor`] gives the leg, which waits for an answer.
     TakenOver {

@@ -173,7 +173,9 @@ impl SipLeg {
             SipEvent::TransferRequested { to, referred_by, replaces, .. } => {
                 Some(LegEvent::TransferRequested(TransferIn { to, referred_by, replaces }))
             }
-            SipEvent::Transfer { progress, .. } => Some(transferred(progress)),
+            SipEvent::Transfer { progress, headers, contacts, .. } => {
+                Some(transferred(progress, particulars(&headers, contacts)))
+            }
             SipEvent::TakenOver { by, invite, .. } => {
                 self.successor = Some(by);
                 let source = invite.source.ip();
@@ -385,14 +387,14 @@ fn refer(transfer: TransferOut) -> Refer {
     Refer { to: transfer.to, replaces: transfer.dialog.map(DialogId), headers, credentials }
 }
 
-fn transferred(progress: TransferProgress) -> LegEvent {
+fn transferred(progress: TransferProgress, particulars: Particulars) -> LegEvent {
     let (state, code, reason) = match progress {
         TransferProgress::Accepted => (TransferState::Accepted, 202, String::new()),
         TransferProgress::Ringing { code, reason } => (TransferState::Ringing, code, reason),
         TransferProgress::Succeeded { code } => (TransferState::Succeeded, code, String::new()),
         TransferProgress::Failed { code, reason } => (TransferState::Failed, code, reason),
     };
-    LegEvent::Transferred { state, code, reason }
+    LegEvent::Transferred { state, code, reason, particulars }
 }
 
 /// Headers without those that no SIP message can carry, and why those cannot.

@@ -474,7 +474,7 @@ pub(super) fn drop_method(uri: &mut Uri) -> bool {
 }
 
 /// Where a redirection leads.
-fn redirections(headers: &Headers) -> Vec<String> {
+pub(super) fn redirections(headers: &Headers) -> Vec<String> {
     let contacts = headers.typed_all::<ContactValue>().filter_map(|contact| match contact {
         Ok(ContactValue::Address(address)) => Some(text(&address.uri.to_bytes())),
         _ => None,

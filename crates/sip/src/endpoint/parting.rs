@@ -78,8 +78,7 @@ impl Endpoint {
         }
         if dialog.referral.take().is_some() {
             let reason = "the peer has left and never told the end of the transfer".to_owned();
-            let progress = TransferProgress::Failed { code: 408, reason };
-            self.wire.tell(SipEvent::Transfer { dialog: id, progress });
+            self.tell_transfer(id, TransferProgress::Failed { code: 408, reason });
         }
         self.part(id);
     }

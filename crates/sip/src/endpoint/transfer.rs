@@ -2,17 +2,17 @@
 //! call (RFC 3891).
 
 use bytes::Bytes;
-use sipx_sip::{Address, HeaderName, Headers, TuEvent, Uri};
+use sipx_sip::{Address, HeaderName, Headers, Limits, Message, TuEvent, Uri, parse_datagram};
 
-use super::caller::{callable, drop_method};
+use super::caller::{callable, drop_method, redirections};
 use super::inbound::Arrival;
 use super::{Endpoint, wrong};
 use crate::config::Time;
 use crate::dialog::{Dialog, Referral, State};
 use crate::digest::Authentication;
-use crate::event::{DialogId, EndCause, SipEvent, TransferProgress};
+use crate::event::{DialogId, EndCause, HeaderList, SipEvent, TransferProgress};
 use crate::message::{
-    Refusal, came_by_sips, check_extra, content_type, cseq, reason_phrase, response, text, value,
+    Refusal, came_by_sips, check_extra, content_type, cseq, header_list, reason_phrase, response, text, value,
 };
 use crate::order::{Refer, SipError};
 use crate::schedule::Chore;
@@ -22,8 +22,8 @@ use crate::transactions::{Errand, Happening, Job};
 const TRANSFERRING: Time = Time::from_secs(180);
 /// How long our owner may think about a transfer that the peer wants; the peer waits 32 s.
 const THINKING: Time = Time::from_secs(10);
-/// Longest sipfrag that is looked at.
-const MAX_FRAGMENT: usize = 1_024;
+/// How much of a sipfrag is looked at, in bytes.
+const MAX_FRAGMENT: usize = 4_096;
 
 /// A request for a transfer that our owner has not answered.
 #[derive(Debug)]
@@ -32,6 +32,20 @@ pub(crate) struct Waiting {
     /// Whether the peer wants to hear nothing of it (RFC 4488).
     silent: bool,
     arrival: Arrival,
+}
+
+/// What a refusal says beyond its status.
+#[derive(Debug, Default)]
+struct Said {
+    headers: HeaderList,
+    contacts: Vec<String>,
+}
+
+impl Said {
+    fn of(code: u16, headers: &Headers) -> Self {
+        let contacts = if (300..400).contains(&code) { redirections(headers) } else { Vec::new() };
+        Self { headers: header_list(headers), contacts }
+    }
 }
 
 impl Endpoint {
@@ -93,11 +107,14 @@ impl Endpoint {
 
     /// Our REFER got a response, or none.
     pub(super) fn refer_happened(&mut self, now: Time, id: DialogId, happening: &Happening) {
-        let (code, reason) = match &happening.event {
+        let (code, reason, said) = match &happening.event {
             TuEvent::Response(response) if response.status.is_provisional() => return,
-            TuEvent::Response(response) => (response.status.code(), text(&response.reason)),
-            TuEvent::Timeout => (408, "no answer".to_owned()),
-            _ => (503, "the peer cannot be reached".to_owned()),
+            TuEvent::Response(response) => {
+                let code = response.status.code();
+                (code, text(&response.reason), Said::of(code, &response.headers))
+            }
+            TuEvent::Timeout => (408, "no answer".to_owned(), Said::default()),
+            _ => (503, "the peer cannot be reached".to_owned(), Said::default()),
         };
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         if dialog.referral.is_none() {
@@ -107,13 +124,18 @@ impl Endpoint {
             return self.tell_transfer(id, TransferProgress::Accepted);
         }
         dialog.referral = None;
-        self.tell_transfer(id, TransferProgress::Failed { code, reason });
+        self.tell_transfer_said(id, TransferProgress::Failed { code, reason }, said);
         self.part_if_settled(id);
         self.lost_if(now, id, matches!(code, 408 | 481));
     }
 
-    fn tell_transfer(&mut self, dialog: DialogId, progress: TransferProgress) {
-        self.wire.tell(SipEvent::Transfer { dialog, progress });
+    pub(super) fn tell_transfer(&mut self, dialog: DialogId, progress: TransferProgress) {
+        self.tell_transfer_said(dialog, progress, Said::default());
+    }
+
+    fn tell_transfer_said(&mut self, dialog: DialogId, progress: TransferProgress, said: Said) {
+        let Said { headers, contacts } = said;
+        self.wire.tell(SipEvent::Transfer { dialog, progress, headers, contacts });
     }
 
     /// The peer tells how far the transfer has got.
@@ -128,15 +150,19 @@ impl Endpoint {
         };
         let state = text(&value(headers, &HeaderName::SubscriptionState)).to_ascii_lowercase();
         let over = state.split(';').next().is_some_and(|state| state.trim() == "terminated");
-        let told = match content_type(headers).as_str() {
-            "message/sipfrag" => fragment(arrival.request.body()),
-            _ => None,
+        let quoted = match content_type(headers).as_str() {
+            "message/sipfrag" => &arrival.request.body()[..],
+            _ => &[],
         };
-        if let Some(progress) = progress(told, over) {
+        if let Some(progress) = progress(fragment(quoted), over) {
             if progress.is_last() {
                 dialog.referral = None;
             }
-            self.tell_transfer(id, progress);
+            let said = match &progress {
+                TransferProgress::Failed { code, .. } => quotation(*code, quoted),
+                _ => Said::default(),
+            };
+            self.tell_transfer_said(id, progress, said);
         }
         let bytes = response(&arrival.request, 200, "", &self.local_tag(id)).finish();
         self.accept(now, arrival, bytes);
@@ -332,6 +358,33 @@ fn fragment(body: &[u8]) -> Option<(u16, String)> {
     let (code, reason) = status.split_once(' ').unwrap_or((status, ""));
     let code = code.trim().parse().ok().filter(|code| (100..700).contains(code))?;
     Some((code, reason.to_owned()))
+}
+
+/// What the header lines of a sipfrag say of a refusal: the others are not the peer's to tell.
+fn quotation(code: u16, body: &[u8]) -> Said {
+    const TELLING: [&str; 5] = ["reason", "warning", "retry-after", "contact", "m"];
+    let head = String::from_utf8_lossy(body.get(..MAX_FRAGMENT.min(body.len())).unwrap_or_default());
+    let whole = body.len() <= MAX_FRAGMENT;
+    // The last line of what is cut off is not all there.
+    let end = if whole { head.len() } else { head.rfind('\n').map_or(0, |at| at.saturating_add(1)) };
+    let lines = head.get(..end).unwrap_or_default().lines().skip(1).take_while(|line| !line.is_empty());
+    let (mut quoted, mut taken) = (format!("SIP/2.0 {code} \r\n"), false);
+    for line in lines {
+        // A line that begins with a blank goes on with the one before (RFC 3261 section 7.3.1).
+        if !line.starts_with([' ', '\t']) {
+            let name = line.split(':').next().unwrap_or_default().trim();
+            taken = TELLING.iter().any(|telling| name.eq_ignore_ascii_case(telling));
+        }
+        if taken {
+            quoted.push_str(line);
+            quoted.push_str("\r\n");
+        }
+    }
+    quoted.push_str("\r\n");
+    match parse_datagram(Bytes::from(quoted), &Limits::datagram()) {
+        Ok(Message::Response(response)) => Said::of(code, &response.headers),
+        _ => Said::default(),
+    }
 }
 
 fn progress(told: Option<(u16, String)>, over: bool) -> Option<TransferProgress> {

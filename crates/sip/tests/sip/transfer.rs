@@ -92,6 +92,85 @@ fn a_transfer_that_fails_says_by_whom_and_why() {
     assert!(heard(&world, CALLEE).last().unwrap().starts_with("Failed { code: 408"), "never told");
 }
 
+/// The caller tells the callee by a NOTIFY how the target has answered; it is like its first one.
+fn notify(world: &mut World, fragment: &str) {
+    let first = world.log.iter().find(|(_, _, text)| text.starts_with("NOTIFY ")).unwrap().2.clone();
+    let head = first.split("\r\n\r\n").next().unwrap().replace("z9hG4bK", "z9hG4bKx");
+    let head = head.replace("CSeq: 2", "CSeq: 12").replace("CSeq: 3", "CSeq: 12");
+    let kept = head.lines().filter(|line| !line.starts_with("Content-Length"));
+    let notify = kept.collect::<Vec<_>>().join("\r\n");
+    let notify = format!("{notify}\r\nContent-Length: {}\r\n\r\n{fragment}", fragment.len());
+    world.ends[CALLEE].receive(world.now, address(CALLER), notify.as_bytes());
+    world.drain();
+    assert!(world.log.last().unwrap().2.starts_with("SIP/2.0 200 "), "{notify}");
+}
+
+/// What the last `Transfer` of the callee says beyond its status.
+fn said(world: &World) -> (Vec<(String, String)>, Vec<String>) {
+    let last = world.events[CALLEE].iter().rev().find_map(|event| match event {
+        SipEvent::Transfer { headers, contacts, .. } => Some((headers.clone(), contacts.clone())),
+        _ => None,
+    });
+    last.expect("a transfer was told")
+}
+
+fn lines(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+    rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// RFC 3515 section 2.4.5, RFC 3420: a sipfrag may quote header lines of the target's response.
+#[test]
+fn what_the_target_says_beside_its_refusal_is_told() {
+    for (quoted, headers, contacts) in [
+        (
+            "SIP/2.0 486 Busy Here\r\nVia: SIP/2.0/UDP x\r\nreason: Q.850;cause=17\r\n ;text=\"Busy\"\r\n\
+             Warning: 399 pbx \"See log\"\r\nRetry-After: 60\r\nContact: <sip:no@192.0.2.9>\r\n\
+             Content-Length: 400\r\n\r\nReason: of the body\r\n",
+            lines(&[
+                ("Reason", "Q.850;cause=17 ;text=\"Busy\""),
+                ("Warning", "399 pbx \"See log\""),
+                ("Retry-After", "60"),
+                ("Contact", "<sip:no@192.0.2.9>"),
+            ]),
+            vec![],
+        ),
+        (
+            "SIP/2.0 302 Moved\nm: <sip:carol@192.0.2.9>\n",
+            lines(&[("Contact", "<sip:carol@192.0.2.9>")]),
+            vec!["sip:carol@192.0.2.9".to_owned()],
+        ),
+        ("SIP/2.0 486 Busy Here", vec![], vec![]),
+        ("SIP/2.0 486 Busy Here\r\nReason\r\n: x\r\n\u{1}", vec![], vec![]),
+        ("SIP/2.0 180 Ringing\r\nReason: x\r\n", vec![], vec![]),
+    ] {
+        let (mut world, caller, _) = asked();
+        world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
+        world.run(Duration::from_millis(100));
+        notify(&mut world, quoted);
+        assert_eq!(said(&world), (headers, contacts), "{quoted}");
+    }
+    // As much of it as is looked at, and no line that is cut off.
+    let (mut world, caller, _) = asked();
+    world.ends[CALLER].answer_refer(world.now, caller, Ok(())).unwrap();
+    world.run(Duration::from_millis(100));
+    notify(&mut world, &format!("SIP/2.0 486 X\r\nReason: a\r\nReason: {}\r\n", "b".repeat(4_100)));
+    assert_eq!(said(&world).0, lines(&[("Reason", "a")]));
+}
+
+#[test]
+fn what_the_peer_says_beside_its_refusal_of_a_transfer_is_told() {
+    let mut world = World::new();
+    let (caller, callee) = world.answered_call();
+    world.alter = Box::new(|_, text| {
+        text.replace("SIP/2.0 403 Forbidden\r\n", "SIP/2.0 403 Forbidden\r\nReason: Q.850;cause=21\r\n")
+    });
+    world.ends[CALLEE].refer(world.now, callee, &to("sip:x@192.0.2.3")).unwrap();
+    world.run(Duration::from_millis(100));
+    world.ends[CALLER].answer_refer(world.now, caller, Err(403)).unwrap();
+    world.run(Duration::from_millis(100));
+    assert!(said(&world).0.contains(&("Reason".into(), "Q.850;cause=21".into())), "{:?}", said(&world));
+}
+
 #[test]
 fn a_peer_that_hangs_up_first_may_still_tell_how_its_transfer_ends() {
     for (code, expected) in [
@@ -104,7 +183,6 @@ fn a_peer_that_hangs_up_first_may_still_tell_how_its_transfer_ends() {
         world.run(Duration::from_millis(100));
         world.ends[CALLER].bye(world.now, caller, &[("Reason".into(), "SIP;cause=200".into())]).unwrap();
         // The transferee's own dialog ends with its BYE; its NOTIFY is written by hand.
-        let refer = world.log.iter().find(|(_, _, text)| text.starts_with("NOTIFY ")).unwrap().2.clone();
         world.run(Duration::from_secs(10));
         let Some(SipEvent::Left { headers, .. }) = world.events[CALLEE].last() else {
             panic!("{:?}", world.story(CALLEE))
@@ -112,15 +190,7 @@ fn a_peer_that_hangs_up_first_may_still_tell_how_its_transfer_ends() {
         assert!(headers.iter().any(|(name, value)| name == "Reason" && value == "SIP;cause=200"));
         assert!(world.ends[CALLEE].reoffer(world.now, callee, SDP).is_err());
         if let Some(code) = code {
-            let fragment = format!("SIP/2.0 {code} X");
-            let head = refer.split("\r\n\r\n").next().unwrap().replace("z9hG4bK", "z9hG4bKx");
-            let head = head.replace("CSeq: 2", "CSeq: 12").replace("CSeq: 3", "CSeq: 12");
-            let lines = head.lines().filter(|line| !line.starts_with("Content-Length"));
-            let notify = lines.collect::<Vec<_>>().join("\r\n");
-            let notify = format!("{notify}\r\nContent-Length: {}\r\n\r\n{fragment}", fragment.len());
-            world.ends[CALLEE].receive(world.now, address(CALLER), notify.as_bytes());
-            world.drain();
-            assert!(world.log.last().unwrap().2.starts_with("SIP/2.0 200 "), "{notify}");
+            notify(&mut world, &format!("SIP/2.0 {code} X"));
         } else {
             world.run(Duration::from_secs(20));
             assert_eq!(world.dialogs(), (0, 1), "32 s after the BYE");

@@ -16,7 +16,7 @@ pub enum Party {
     /// It answers.
     Answers,
     /// It refuses; a redirection leads to Carol.
-    Refuses(u16, String),
+    Refuses(u16, String, Option<String>),
     /// It answers without a description.
     AnswersBare,
     /// It says something, which its recognizer understands.
@@ -65,13 +65,13 @@ impl World {
                 LegEvent::Ringing { code: if early { 183 } else { 180 }, sdp: early.then(sdp) }
             }
             Party::Answers => LegEvent::Answered { sdp: Some(sdp()) },
-            Party::Refuses(code, reason) => {
+            Party::Refuses(code, reason, cause) => {
                 let leads = (300..400).contains(&code);
                 let contacts = leads.then(|| "sip:carol@example.com".to_owned()).into_iter().collect();
                 LegEvent::Refused {
                     code,
                     reason,
-                    particulars: Particulars { contacts, ..Particulars::default() },
+                    particulars: Particulars { contacts, cause, ..Particulars::default() },
                 }
             }
             Party::AnswersBare => LegEvent::Answered { sdp: None },
