@@ -175,6 +175,13 @@ impl Policy {
         (!room).then_some(span)
     }
 
+    /// For how long nothing new is to be heard of an address from which a scanner asks; `None` for one that is trusted.
+    pub fn scan(&self, from: IpAddr) -> Option<Duration> {
+        let from = from.to_canonical();
+        let span = if self.patience == 0 { Duration::ZERO } else { self.silence };
+        (!self.trusted.iter().any(|net| net.holds(from))).then_some(span)
+    }
+
     /// Judges a call that comes from no trusted network.
     fn stranger(&mut self, now: Duration, from: IpAddr, invite: &Invite) -> Result<(), No> {
         if !self.open {
@@ -515,6 +522,17 @@ mod tests {
         assert_eq!(after, Some((5, Duration::from_secs(2))));
         let mut never = policy(|sip| (sip.trusted, sip.silence_after) = (vec!["203.0.113.9".into()], 0));
         assert!((0..1_000).all(|_| never.ask(AN_HOUR, &asking("198.51.100.1", false)).is_none()));
+    }
+
+    #[test]
+    fn a_scanner_is_heard_where_it_is_trusted_and_else_silenced_unless_nobody_is() {
+        let at = |address: &str| address.parse::<IpAddr>().unwrap();
+        let mut closed = policy(|sip| sip.trusted = vec!["203.0.113.9".into()]);
+        assert_eq!(closed.scan(at("::ffff:203.0.113.9")), None);
+        assert_eq!(closed.scan(at("198.51.100.1")), Some(Duration::from_secs(60)));
+        closed.patience = 0;
+        assert_eq!(closed.scan(at("198.51.100.1")), Some(Duration::ZERO), "each is dropped alone");
+        assert_eq!(policy(|_| {}).scan(at("198.51.100.1")), Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -115,6 +115,12 @@ impl Judge for Porter {
         }
         Some(span)
     }
+
+    fn scan(&mut self, _: Duration, source: SocketAddr) -> Option<Duration> {
+        let span = self.policy.scan(source.ip())?;
+        tracing::warn!(from = %source, ?span, "a scanner, by its name; nothing new of this source is heard for a while");
+        Some(span)
+    }
 }
 
 /// Logs a call that is not admitted; of those that are refused again and again one line each time that they are

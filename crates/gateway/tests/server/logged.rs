@@ -171,3 +171,34 @@ async fn messages_of_no_use_are_told_with_their_first_fault_once_for_each_source
     assert!(told[0].contains("moon") && !text.contains('\u{1b}'), "{text}");
     server.stop().await;
 }
+
+/// Scanners, those that name themselves and those that do not, are told once each and not for each packet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scanner_is_one_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = "[sip]\ntrusted = [\"127.0.0.1\"]\n[handler]\ntype = \"playbook\"\ndefault = \"good.md\"\n";
+    let server = Logging::start(folder.path(), "", tables).await;
+    let scanners = [("127.0.0.31", "User-Agent: friendly-scanner\r\n"), ("127.0.0.32", "")];
+    for (host, agent) in scanners {
+        let socket = std::net::UdpSocket::bind((host, 0)).unwrap();
+        let at = socket.local_addr().unwrap();
+        for number in 0..200 {
+            let asks = format!(
+                "REGISTER sip:x SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bK{number}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:{number}@x>;tag=1\r\nTo: <sip:{number}@x>\r\n\
+                 Call-ID: {number}@{at}\r\nCSeq: 1 REGISTER\r\n{agent}Content-Length: 0\r\n\r\n"
+            );
+            socket.send_to(asks.as_bytes(), server.sip).unwrap();
+        }
+    }
+    for (host, _) in scanners {
+        line(&server.log, &format!("from={host}:")).await;
+    }
+    // A call that comes behind them all is in the log behind what they have left there.
+    assert!(server.call("good").await.starts_with("SIP/2.0 200 "));
+    for (host, _) in scanners {
+        let text = server.text();
+        let told: Vec<_> = text.lines().filter(|line| line.contains(host)).collect();
+        assert_eq!(told.len(), 1, "{told:#?}");
+    }
+}

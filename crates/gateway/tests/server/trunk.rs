@@ -263,6 +263,37 @@ async fn calls_that_a_far_end_is_asked_for_count_in_the_cap() {
     rig.server.stop().await;
 }
 
+/// What `svmap`, `svwar` and `svcrack` send: they find nobody, also where everyone may call.
+#[tokio::test(flavor = "multi_thread")]
+async fn scanners_that_say_so_get_no_answer() {
+    for open in [false, true] {
+        let rig = Rig::start_with(|config| {
+            answering(config);
+            config.sip.trusted = if open { Vec::new() } else { vec!["127.0.0.1".into()] };
+        })
+        .await;
+        std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
+        let server = rig.server.sip_addr();
+        for (host, method) in [(21, "OPTIONS"), (22, "REGISTER"), (23, "INVITE")] {
+            let scanner = UdpSocket::bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+            scanner.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            for number in 0..50 {
+                let asks = invite(number, &scanner).replace("INVITE", method);
+                let asks = asks.replace("Max-Forwards", "User-Agent: friendly-scanner\r\nMax-Forwards");
+                scanner.send_to(asks.as_bytes(), server).unwrap();
+            }
+            assert!(scanner.recv(&mut [0; 2048]).is_err(), "{method}, open: {open}");
+            scanner.send_to(invite(99, &scanner).as_bytes(), server).unwrap();
+            assert!(scanner.recv(&mut [0; 2048]).is_err(), "nor is anything else of it answered");
+        }
+        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        phone.set_read_timeout(Some(PATIENCE)).unwrap();
+        phone.send_to(invite(1, &phone).as_bytes(), server).unwrap();
+        assert!(phone.recv(&mut [0; 2048]).is_ok(), "others are heard");
+        rig.server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn scanners_that_ask_or_register_learn_nothing_and_are_silenced() {
     let rig = trusting_this_host().await;

@@ -286,7 +286,7 @@ impl Driver {
 
     /// A message. Of a source that is silenced only what belongs to something that stands.
     fn hear(&mut self, now: Time, from: Hop, message: &[u8]) {
-        if !self.silence.holds(now, from.address.ip()) {
+        if !self.is_unheard(now, &from, message) {
             self.show(false, &from, message);
             let connection = from.connection;
             let sensible = self.endpoint.receive(now, from, message);

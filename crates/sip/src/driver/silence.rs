@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::Driver;
 use crate::config::Time;
 use crate::event::{Invite, Query};
+use crate::hop::Hop;
 use crate::order::Rejection;
 
 /// Sources at once. When full a further one goes on being heard.
@@ -33,6 +35,43 @@ pub trait Judge: Send {
 
     /// Whether nothing new is to be heard for a while of who asks this, and for how long. It has been answered.
     fn query(&mut self, now: Time, query: &Query) -> Option<Duration>;
+
+    /// For how long nothing new is to be heard of who names itself as a scanner, which gets no answer at all; `None`
+    /// hears it as anyone.
+    fn scan(&mut self, now: Time, source: SocketAddr) -> Option<Duration>;
+}
+
+/// What scanners call themselves in `User-Agent`, in lower case.
+const SCANNERS: [&str; 5] = ["friendly-scanner", "sipvicious", "sipcli", "sip-scan", "pplsip"];
+
+impl Driver {
+    /// Whether of this message only what belongs to something that stands is to be heard.
+    pub(super) fn is_unheard(&mut self, now: Time, from: &Hop, message: &[u8]) -> bool {
+        let source = from.address.ip();
+        if self.silence.holds(now, source) {
+            return true;
+        }
+        let screen = self.screen.as_mut().filter(|_| is_of_scanner(message));
+        let Some(span) = screen.and_then(|screen| screen.0.scan(now, from.address)) else { return false };
+        if !self.endpoint.deals_with(now, source) {
+            self.silence.add(now, source, span);
+        }
+        true
+    }
+}
+
+/// Whether a request says that it comes from one of the usual scanners. It is looked at before it is read, since many of
+/// them are sent.
+fn is_of_scanner(message: &[u8]) -> bool {
+    let agent = |line: &[u8]| {
+        let (name, value) = line.split_at_checked(line.iter().position(|b| *b == b':')?)?;
+        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+        name.trim_ascii().eq_ignore_ascii_case(b"user-agent").then_some(value)
+    };
+    let mut lines = message.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end);
+    let request = lines.next().is_some_and(|start| !start.starts_with(b"SIP/"));
+    let agent = lines.take_while(|line| !line.is_empty()).find_map(agent);
+    request && agent.is_some_and(|agent| SCANNERS.iter().any(|scanner| agent.contains(scanner)))
 }
 
 pub(super) struct Screen(pub(super) Box<dyn Judge>);
@@ -83,6 +122,24 @@ pub(super) fn network(source: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scanners_are_known_by_what_they_call_themselves() {
+        let request = |lines: &str| format!("OPTIONS sip:100@x SIP/2.0\r\nVia: x\r\n{lines}\r\n\r\nbody");
+        for (message, scans) in [
+            (request("User-Agent: friendly-scanner"), true),
+            (request("USER-AGENT :\tSIPcli/v1.8"), true),
+            (request("User-Agent: sipvicious 0.3\r\nFrom: x"), true),
+            (request("User-Agent: a phone\r\nServer: sipcli"), false),
+            (request("Subject: friendly-scanner"), false),
+            (request("From: x\r\n\r\nUser-Agent: sipcli"), false),
+            (request("User-Agent"), false),
+            ("SIP/2.0 200 OK\r\nUser-Agent: sipcli\r\n\r\n".into(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_of_scanner(message.as_bytes()), scans, "{message}");
+        }
+    }
 
     #[test]
     fn a_source_is_heard_again_after_its_time_and_the_list_is_bounded() {
