@@ -114,6 +114,8 @@ pub(crate) struct Calling {
 #[derive(Debug)]
 pub(crate) struct Fork {
     pub(crate) path: Path,
+    /// `CSeq` of its last request to us.
+    pub(crate) remote_seq: Option<u32>,
     pub(crate) reliable: rel::Sequence,
     /// Whether our offer is answered and we have acknowledged that: either end may make another one.
     pub(crate) agreed: bool,

@@ -228,7 +228,10 @@ impl Endpoint {
         let (cancelled, late) = (calling.is_cancelled(), calling.late);
         let farewell = std::mem::take(&mut calling.farewell);
         let tag = to_tag(&response.headers);
-        if let Some(fork) = calling.fork(&tag) {
+        let fork = calling.fork(&tag);
+        // What the others have asked is nothing to this one (RFC 3261 section 12.2.2).
+        dialog.remote_seq = fork.as_ref().and_then(|fork| fork.remote_seq);
+        if let Some(fork) = fork {
             dialog.path.local_seq = dialog.path.local_seq.max(fork.path.local_seq);
         }
         dialog.path.adopt(response);
@@ -313,7 +316,8 @@ impl Endpoint {
         if calling.fork(&tag).is_none() && calling.forks.len() < MAX_FORKS {
             let mut path = Path::from_call(invite.0, dialog.path.peer.clone());
             path.adopt(response);
-            calling.forks.push(Fork { path, reliable: rel::Sequence::default(), agreed: false });
+            let reliable = rel::Sequence::default();
+            calling.forks.push(Fork { path, remote_seq: None, reliable, agreed: false });
         }
         self.confirm(now, id, response)
     }

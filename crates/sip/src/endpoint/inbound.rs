@@ -248,11 +248,20 @@ impl Endpoint {
             let stray = self.confirmed_late(now, arrival, tag);
             return stray.map_or((), |arrival| self.refuse(&arrival, &Refusal::plain(481)));
         };
-        if seq < dialog.remote_seq {
+        let fork = match &mut dialog.state {
+            State::Calling(calling) => calling.fork(&from_tag(headers)),
+            _ => None,
+        };
+        let ringing = fork.is_some();
+        let last = fork.map_or(&mut dialog.remote_seq, |fork| &mut fork.remote_seq);
+        if seq < *last {
             return self.refuse(&arrival, &Refusal::plain(500));
         }
-        dialog.remote_seq = seq;
-        dialog.path.peer = arrival.from.clone();
+        *last = seq;
+        // Where one of several callees is says nothing of the one that answers.
+        if !ringing {
+            dialog.path.peer = arrival.from.clone();
+        }
         let id = dialog.id;
         // Of a dialog whose end has been told nothing more is, though a BYE is answered.
         let told = matches!(dialog.state, State::Ending { cause: None });

@@ -9,7 +9,7 @@ use crate::dialog::State;
 use crate::digest::{Asked, Authentication};
 use crate::event::{DialogId, Obstacle};
 use crate::hop::{Hop, Transport, Way};
-use crate::message::{Draft, cseq, text};
+use crate::message::{Draft, cseq, text, to_tag};
 use crate::registration::Registration;
 use crate::transactions::{Errand, Happening, Job, Owner, TxId};
 
@@ -190,7 +190,21 @@ impl Endpoint {
         match job.errand {
             // Its dialog is not its owner's.
             Errand::SendAway => cseq(&request.headers).map_or(1, |seq| seq.saturating_add(1)),
+            // It is in that of one of the callees that ring.
+            Errand::Prack => self.next_early_seq(job, &to_tag(&request.headers)),
             _ => self.next_seq(job.owner),
+        }
+    }
+
+    /// The number of the next request to the callee with this tag.
+    fn next_early_seq(&mut self, job: Job, tag: &[u8]) -> u32 {
+        let fork = match self.owner(job).map(|dialog| &mut dialog.state) {
+            Some(State::Calling(calling)) => calling.fork(tag),
+            _ => None,
+        };
+        match fork {
+            Some(fork) => fork.path.next_seq(),
+            None => self.next_seq(job.owner),
         }
     }
 

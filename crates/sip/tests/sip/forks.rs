@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cancel::tagged;
-use crate::desk::{Desk, PHONE, SDP, header};
+use crate::desk::{Desk, PHONE, SDP, header, status};
 use crate::digest_client::{refuse, request};
 
 fn calling() -> (Desk, String) {
@@ -116,6 +116,64 @@ fn the_credentials_of_a_call_are_kept_no_longer_than_others_may_answer() {
         let shown = format!("{:?}", desk.endpoint).contains("Bygone({DialogId");
         assert_eq!(shown, kept, "{talk} s of talk and {rest} s after it");
     }
+}
+
+/// RFC 3261 section 22.2: the number rises with each try, and it is that of the dialog that the PRACK is in.
+#[test]
+fn a_prack_that_is_asked_for_a_password_goes_on_in_the_numbers_of_its_dialog() {
+    let (mut desk, _, invite) = calling_with_a_password();
+    let early = |number: u32| {
+        let lines = format!("Require: 100rel\r\nRSeq: {number}\r\nContent-Length");
+        tagged(&invite, 183, "bob").replace("Content-Length", &lines)
+    };
+    let seq = |request: &str| {
+        let value = header(request, "CSeq").unwrap();
+        value.split(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    let mut numbers = vec![seq(&invite)];
+    for response in [7, 8] {
+        let first = request(desk.hear(early(response))).unwrap();
+        let stale = format!("{}, stale=true", asks("proxy").replace("\"n\"", &format!("\"n{response}\"")));
+        let again = request(desk.hear(refuse(&first, 407, &stale))).unwrap();
+        assert!(again.starts_with("PRACK ") && header(&again, "RAck") == header(&first, "RAck"), "{again}");
+        desk.hear(tagged(&again, 200, "bob"));
+        numbers.extend([seq(&first), seq(&again)]);
+    }
+    desk.hear(tagged(&invite, 200, "bob"));
+    desk.endpoint.bye(desk.now, desk.dialog(), &[]).unwrap();
+    numbers.push(seq(&desk.sent().remove(0).1));
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+}
+
+/// RFC 3261 section 12.2.2: each dialog has its own remote sequence number.
+#[test]
+fn what_one_callee_asks_while_it_rings_counts_for_no_other() {
+    let (mut desk, invite) = calling();
+    let asks = |method: &str, tag: &str, number: u32| {
+        let value = |name| header(&invite, name).unwrap();
+        format!(
+            "{method} sip:us@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/UDP {PHONE};branch=z9hG4bK{tag}{number}\r\n\
+             Max-Forwards: 70\r\nFrom: {};tag={tag}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n\
+             Content-Length: 0\r\n\r\n",
+            value("To"),
+            value("From"),
+            value("Call-ID"),
+        )
+    };
+    desk.hear(tagged(&invite, 180, "eve"));
+    desk.hear(tagged(&invite, 180, "bob"));
+    // It comes from another place than the one that answers.
+    assert_eq!(status(&desk.give("192.0.2.99:5060", asks("INFO", "eve", 9_000))), 200);
+    assert_eq!(desk.status(asks("INFO", "bob", 5)), 200);
+    assert_eq!(desk.status(asks("INFO", "bob", 4)), 500, "of one dialog it never falls");
+    let behind_nat = tagged(&invite, 200, "bob").replace("bob@192.0.2.1:5060>", "bob@10.0.0.7:5060>");
+    assert!(desk.hear(behind_nat)[0].starts_with("ACK sip:bob@10.0.0.7:5060 "));
+    desk.endpoint.reoffer(desk.now, desk.dialog(), SDP).unwrap();
+    assert_eq!(desk.sent().remove(0).0.to_string(), PHONE, "nor does it lead the call away");
+    assert_eq!(desk.status(asks("INFO", "bob", 5)), 200, "a copy");
+    assert_eq!(desk.status(asks("OPTIONS", "bob", 4)), 500);
+    assert_eq!(status(&desk.hear(asks("BYE", "bob", 6))), 200);
+    assert_eq!(desk.story().last().unwrap(), "Ended Bye");
 }
 
 #[test]
