@@ -29,7 +29,7 @@
 //!                                           wants a fax, confirms and wants a fax (offers sound),
 //!                                           vanishes, returns, gives up while we answer,
 //!                                           lets our answer wait, lets our answer go,
-//!                                           never lets our answer go
+//!                                           never lets our answer go, acknowledges without an answer
 //!   5.0        caller sends us to sip:c@d      in place of another call; or: bob takes over (from the second; gives up while he
 //!                                           takes over); caller tells succeeded 200, failed 486 Busy Here
 //!   1.0        callee rings                 or: rings with sound, rings with broken sound, answers,
@@ -341,6 +341,7 @@ fn act(what: &str) -> Result<Act, String> {
         "caller lets our answer go" => Act::Leg(LegEvent::AnswerSent),
         "caller never lets our answer go" => Act::Leg(LegEvent::Unreached),
         "caller never acknowledges" => Act::Leg(LegEvent::Unconfirmed),
+        "caller acknowledges without an answer" => Act::Leg(LegEvent::Established { sdp: None }),
         "caller holds" => Act::Hold(true),
         "caller resumes" => Act::Hold(false),
         "caller refreshes" => Act::Refresh(false),

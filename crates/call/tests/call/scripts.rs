@@ -36,6 +36,7 @@ scripts! {
     answer_without_description_is_told
     answer_without_sound_is_told
     answer_waits_and_goes
+    acknowledged_without_an_answer
     another_takes_over
     another_takes_over_only_where_allowed
     another_takes_the_second_s_place
