@@ -16,14 +16,23 @@ const KEYS: [[char; 4]; 4] =
 const BLOCK_US: usize = 12_750;
 /// Each tone has at least this amplitude, 42 dB below full scale.
 const FAINTEST: f32 = 260.0;
-/// The high tone is at most 8 dB louder than the low one.
-const TWIST: f32 = 6.3;
-/// The low tone is at most 6 dB louder than the high one.
-const REVERSE_TWIST: f32 = 4.0;
-/// A tone has this many times the power of the others in its group.
-const PEAK: f32 = 6.3;
-/// Share of the block's power that the two tones make up. A voice spreads over its harmonics.
-const PURITY: f32 = 0.7;
+
+/// How a block with a digit looks.
+struct Looks {
+    /// How many times louder than the low tone the high one is at most, in power.
+    twist: f32,
+    /// The same the other way round.
+    reverse_twist: f32,
+    /// A tone has this many times the power of the others in its group.
+    peak: f32,
+    /// Share of the block's power that the two tones make up. A voice spreads over its harmonics.
+    purity: f32,
+}
+
+/// As it was said: 8 dB and 6 dB.
+const CLEAN: Looks = Looks { twist: 6.3, reverse_twist: 4.0, peak: 6.3, purity: 0.7 };
+/// Behind lost sound, where a decoder that has lost its way bends what goes through it: 16 dB.
+const SPOILED: Looks = Looks { twist: 40.0, reverse_twist: 40.0, peak: 2.0, purity: 0.35 };
 /// Share from which on a block counts as [`CLEAR`].
 const CLEAR_PURITY: f32 = 0.85;
 /// Weight of a block in which there is little but the two tones.
@@ -40,6 +49,10 @@ const MISSES: usize = 3;
 const LONGEST_HOLE: Duration = Duration::from_millis(60);
 /// Behind lost sound what was made up is blended with what is real for 4 ms, and later by the delay of a resampler.
 const SETTLING: Duration = Duration::from_millis(6);
+/// A decoder that predicts each sound from the last finds its way again within this time behind lost sound.
+const ASTRAY: Duration = Duration::from_millis(120);
+/// What is left of the power of a tone when it is over, at most.
+const REST_OF_POWER: f32 = 0.03;
 
 /// Hears digits in a stream of mono sound.
 pub struct Detector {
@@ -57,6 +70,10 @@ pub struct Detector {
     lost: usize,
     /// Samples to come that are partly made up.
     settling: usize,
+    /// Samples to come that a decoder which has lost its way may have spoiled.
+    astray: usize,
+    /// Power of the last block that a digit was heard in.
+    power: f32,
     candidate: Option<char>,
     weight: u8,
 }
@@ -87,6 +104,8 @@ impl Detector {
             misses: 0,
             lost: 0,
             settling: 0,
+            astray: 0,
+            power: 0.0,
             candidate: None,
             weight: 0,
         }
@@ -102,9 +121,20 @@ impl Detector {
             self.bank.run(&self.steps, now);
             rest = later;
             if self.bank.filled == self.block {
-                let heard = self.bank.digit(&self.steps);
-                self.bank = Bank::default();
-                digits.extend(self.judge(heard));
+                let bank = std::mem::take(&mut self.bank);
+                let heard = match self.astray {
+                    0 => bank.digit(&self.steps, &CLEAN),
+                    _ => self.digit_astray(&bank),
+                };
+                // What sounds like a tone that goes on may have been a clear one.
+                let is_spoiled = self.astray > 0 && heard.is_none() && self.goes_on(&bank);
+                self.astray = self.astray.saturating_sub(self.block);
+                if heard.is_some() {
+                    self.power = bank.energy;
+                }
+                if !is_spoiled {
+                    digits.extend(self.judge(heard));
+                }
             }
         }
     }
@@ -114,6 +144,7 @@ impl Detector {
     pub fn pass_over(&mut self, samples: usize) {
         self.bank = Bank::default();
         self.settling = samples_in(SETTLING, self.rate);
+        self.astray = samples_in(ASTRAY, self.rate);
         self.lost = self.lost.saturating_add(samples);
         if self.lost > samples_in(LONGEST_HOLE, self.rate) {
             self.digit = None;
@@ -127,6 +158,22 @@ impl Detector {
         if self.misses > 0 && self.misses + self.lost.div_ceil(self.block) >= MISSES {
             self.digit = None;
         }
+    }
+
+    /// The digit in a block behind lost sound, and its weight. What is not clear may be that which was heard before, and no
+    /// echo of it; but it makes no digit certain, since voices look like that too.
+    fn digit_astray(&self, bank: &Bank) -> Option<(char, u8)> {
+        let known = self.candidate.filter(|_| self.weight >= CLEAR).or(self.digit);
+        let like = |digit: &char| self.goes_on(bank) && known == Some(*digit);
+        let clean = bank.digit(&self.steps, &CLEAN);
+        let clean = clean.filter(|(digit, weight)| *weight == CLEAR || known.is_none() || like(digit));
+        let spoiled = || bank.digit(&self.steps, &SPOILED).filter(|(digit, _)| like(digit));
+        clean.or_else(|| spoiled().map(|(digit, _)| (digit, 0)))
+    }
+
+    /// Whether a block is about as loud as the last one with a digit.
+    fn goes_on(&self, bank: &Bank) -> bool {
+        bank.energy > self.power * REST_OF_POWER
     }
 
     /// Takes what was heard in one block and answers with the digit that now is certain.
@@ -163,27 +210,27 @@ impl Bank {
     }
 
     /// The digit that fills the block, if one does, and the weight of this judgement.
-    fn digit(&self, steps: &[f32; 8]) -> Option<(char, u8)> {
+    fn digit(&self, steps: &[f32; 8], looks: &Looks) -> Option<(char, u8)> {
         let power = |n: usize| {
             self.last[n] * self.last[n] + self.before[n] * self.before[n]
                 - steps[n] * self.last[n] * self.before[n]
         };
-        let (row, low) = peak([power(0), power(1), power(2), power(3)])?;
-        let (column, high) = peak([power(4), power(5), power(6), power(7)])?;
+        let (row, low) = peak([power(0), power(1), power(2), power(3)], looks.peak)?;
+        let (column, high) = peak([power(4), power(5), power(6), power(7)], looks.peak)?;
         // A tone of amplitude a over n samples has power (a n / 2)^2 here and energy n a^2 / 2.
         let samples = self.filled as f32;
         let faintest = (FAINTEST * samples / 2.0).powi(2);
         let purity = (low + high) * 2.0 / samples / self.energy.max(1.0);
         let weight = if purity >= CLEAR_PURITY { CLEAR } else { DIM };
-        let balanced = high <= low * TWIST && low <= high * REVERSE_TWIST;
-        (low.min(high) >= faintest && balanced && purity >= PURITY).then(|| (KEYS[row][column], weight))
+        let balanced = high <= low * looks.twist && low <= high * looks.reverse_twist;
+        (low.min(high) >= faintest && balanced && purity >= looks.purity).then(|| (KEYS[row][column], weight))
     }
 }
 
 /// The strongest of a group and its power, if it stands out.
-fn peak(powers: [f32; 4]) -> Option<(usize, f32)> {
+fn peak(powers: [f32; 4], times: f32) -> Option<(usize, f32)> {
     let (at, most) = powers.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    let alone = powers.iter().enumerate().all(|(n, p)| n == at || p * PEAK < most);
+    let alone = powers.iter().enumerate().all(|(n, p)| n == at || p * times < most);
     alone.then_some((at, most))
 }
 

@@ -48,9 +48,10 @@ pub trait Decoder: Send {
     /// Appends `samples` of sound that hide a lost packet. Called again and again it fades to silence.
     fn conceal(&mut self, samples: usize, out: &mut Vec<i16>);
     /// Appends `samples` of sound for a lost packet of which `next`, the payload after it, may carry a
-    /// copy (Opus in-band FEC). `next` itself is decoded afterwards as usual.
-    fn recover(&mut self, _next: &[u8], samples: usize, out: &mut Vec<i16>) {
+    /// copy (Opus in-band FEC), and answers whether they are that copy. `next` itself is decoded afterwards as usual.
+    fn recover(&mut self, _next: &[u8], samples: usize, out: &mut Vec<i16>) -> bool {
         self.conceal(samples, out);
+        false
     }
 }
 

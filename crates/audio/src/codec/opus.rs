@@ -34,6 +34,7 @@ pub static OPUS: Codec = Codec {
         Box::new(Expander {
             inner: opusic_c::Decoder::new(Channels::Mono, SampleRate::Hz48000).ok(),
             fallback: Concealer::new(RATE),
+            without_copies: true,
         })
     },
 };
@@ -64,6 +65,8 @@ impl Encoder for Compressor {
 struct Expander {
     inner: Option<opusic_c::Decoder>,
     fallback: Concealer,
+    /// The last payload was in a mode that has no copies; the state behind it is of no use to one.
+    without_copies: bool,
 }
 
 impl Expander {
@@ -83,6 +86,7 @@ impl Decoder for Expander {
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) {
         if !payload.is_empty() {
             self.run(payload, MAX_SAMPLES, false, out);
+            self.without_copies = Voiced::of(payload).is_none();
         }
     }
 
@@ -90,10 +94,42 @@ impl Decoder for Expander {
         self.recover(&[], samples, out);
     }
 
-    fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<i16>) {
+    fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<i16>) -> bool {
+        let copied =
+            Voiced::of(next).filter(|_| !self.without_copies).is_some_and(|next| next.copies(samples));
         // libopus hides and recovers in steps of 2.5 ms, at most one packet's length at a time.
         let room = samples.min(MAX_SAMPLES) / 120 * 120;
         let made = if room == 0 { 0 } else { self.run(next, room, !next.is_empty(), out) };
         self.fallback.conceal(samples - made.min(samples), out);
+        copied && made == samples
+    }
+}
+
+/// A payload whose sound, or the lower half of it, is coded as a voice (SILK): it may have a copy of the one before.
+struct Voiced {
+    /// Samples of one frame, at 48 kHz.
+    frame: usize,
+    /// Its frames begin with this byte: a bit for each 20 ms that has a voice, and one that tells of a copy.
+    first: u8,
+}
+
+impl Voiced {
+    /// Reads the first bytes of a payload (RFC 6716 sections 3.1, 3.2 and 4.2.3); none for one that is coded otherwise, or
+    /// holds several frames whose lengths stand before them.
+    fn of(payload: &[u8]) -> Option<Voiced> {
+        let [toc, first, ..] = *payload else { return None };
+        let mode = usize::from(toc >> 3);
+        let frame = match mode {
+            0..12 => [480, 960, 1920, 2880].get(mode % 4),
+            12..16 => [480, 960].get(mode % 2),
+            _ => None,
+        };
+        frame.filter(|_| toc & 3 == 0).map(|frame| Voiced { frame: *frame, first })
+    }
+
+    /// Whether it has a copy of `samples` before it.
+    fn copies(&self, samples: usize) -> bool {
+        let voices = (self.frame / 960).max(1);
+        self.frame == samples && self.first >> (7 - voices) & 1 == 1
     }
 }

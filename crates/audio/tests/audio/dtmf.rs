@@ -183,6 +183,18 @@ fn voices_are_no_digits() {
     }
 }
 
+/// The same where packets are lost, behind which less is wanted of a tone that goes on.
+#[test]
+fn voices_are_no_digits_where_packets_are_lost() {
+    let mut dice = Dice(99);
+    for n in 0..600 {
+        let pitch = 80.0 + 270.0 * dice.roll();
+        let pcm = vowel(8000, VOWELS[n % 5], pitch, dice.roll() - 0.5, 8000);
+        let lost: Vec<bool> = pcm.chunks(160).map(|_| dice.roll() < 0.1).collect();
+        assert_eq!(heard_with_holes(8000, &pcm, |n| lost[n]), "", "vowel {} at {pitch:.1} Hz", n % 5);
+    }
+}
+
 #[test]
 fn a_tone_is_made_piece_by_piece_and_ends() {
     let whole = dialled("8", 16000, 50, 0);

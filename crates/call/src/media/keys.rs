@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use audio::dtmf::{Detector, Tone};
 
+use crate::media::rtp_leg::Run;
+
 /// Tones that may wait; more are left out. A command holds 64.
 const MOST_WAITING: usize = 256;
 /// A comma among digits.
@@ -26,13 +28,19 @@ impl Ear {
         Ear { detector: Detector::new(rate), found: String::new() }
     }
 
-    /// Hears `frame`, unless it was lost and is made up; the digits that begin in it.
-    pub(crate) fn hear(&mut self, frame: &[i16], made_up: bool) -> impl Iterator<Item = char> {
+    /// Hears `frame` but for what of it is made up, and behind its `runs` to the end; the digits that begin in it.
+    pub(crate) fn hear(&mut self, frame: &[i16], runs: &[Run]) -> impl Iterator<Item = char> {
         self.found.clear();
-        match made_up {
-            true => self.detector.pass_over(frame.len()),
-            false => self.detector.push(frame, &mut self.found),
+        let mut rest = frame;
+        for run in runs {
+            let (sound, later) = rest.split_at(run.samples.min(rest.len()));
+            match run.made_up {
+                true => self.detector.pass_over(sound.len()),
+                false => self.detector.push(sound, &mut self.found),
+            }
+            rest = later;
         }
+        self.detector.push(rest, &mut self.found);
         self.found.chars()
     }
 }
@@ -103,7 +111,7 @@ mod tests {
             for _ in 0..100 {
                 let mut frame = vec![9_000; rate as usize / 50];
                 tones.cover(&mut frame, rate);
-                heard.extend(ear.hear(&frame, false));
+                heard.extend(ear.hear(&frame, &[]));
             }
             assert_eq!(heard, "1155#0AD");
             let mut frame = [9_000; 160];

@@ -5,7 +5,7 @@ use protocol::CallTime;
 
 use crate::media::keys::Ear;
 use crate::media::raw_leg::RawLeg;
-use crate::media::rtp_leg::RtpLeg;
+use crate::media::rtp_leg::{RtpLeg, Run};
 
 pub(crate) struct Leg {
     pub(crate) sound: LegSound,
@@ -25,9 +25,12 @@ pub(crate) enum LegSound {
 }
 
 impl LegSound {
-    /// Whether the frame that was heard last was lost on its way, as a whole or in part.
-    pub(crate) fn is_made_up(&self) -> bool {
-        matches!(self, LegSound::Rtp(rtp) if rtp.is_made_up())
+    /// Of which kinds the frame is that was heard last; what is not named was said.
+    pub(crate) fn runs(&self) -> &[Run] {
+        match self {
+            LegSound::Rtp(rtp) => rtp.runs(),
+            LegSound::Raw(_) => &[],
+        }
     }
 }
 

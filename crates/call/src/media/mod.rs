@@ -195,7 +195,7 @@ impl Media {
                 heard.fill(0);
             }
             if let Some(ear) = &mut leg.ear {
-                let tones = ear.hear(heard, leg.sound.is_made_up());
+                let tones = ear.hear(heard, leg.sound.runs());
                 self.events.extend(tones.map(|digit| FromMedia::Digit(*id, digit, Way::Tone)));
             }
             if main && self.mute_heard {

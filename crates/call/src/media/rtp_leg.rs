@@ -1,5 +1,7 @@
 //! The sound of a SIP leg: RTP packets to frames and back.
 
+mod decoding;
+mod origin;
 mod reports;
 #[cfg(test)]
 mod spare;
@@ -20,6 +22,9 @@ use rtp::stream::{Outgoing, Source};
 use rtp::telephone_event::{Digits, EventPacket};
 use rtp::{Datagram, Reporter, Rtp};
 
+pub(crate) use origin::Run;
+
+use origin::Origin;
 use reports::Unread;
 
 use crate::media::guard::Guard;
@@ -54,8 +59,7 @@ pub(crate) struct RtpLeg {
     decoder: (u8, &'static Codec, Box<dyn Decoder>),
     /// Decoded sound at the media's rate that no tick has taken yet.
     heard: VecDeque<i16>,
-    /// What was lost is in the last frame, and is the last that was decoded.
-    made_up: [bool; 2],
+    origin: Origin,
     /// Decoded sound at the codec's rate, where that is another.
     decoded: Vec<i16>,
     resampler_in: Resampler,
@@ -128,7 +132,7 @@ impl RtpLeg {
             jitter: Jitter::new(codec.rtp_clock),
             decoder: (agreed(&media, media.payload_type, codec), codec, (codec.decoder)()),
             heard: VecDeque::new(),
-            made_up: [false; 2],
+            origin: Origin::default(),
             decoded: Vec::new(),
             resampler_in: Resampler::new(codec.rate, rate),
             digits_in: Digits::new(digit_clock(&media)),
@@ -255,38 +259,34 @@ impl RtpLeg {
         self.pace.tick();
         frame.clear();
         frame.extend(self.heard.drain(..whole.min(self.heard.len())));
-        let [any, last] = &mut self.made_up;
-        *any = *last && !frame.is_empty();
-        while frame.len() < whole {
-            let popped = self.jitter.pop(now);
-            let lost = match popped {
-                Popped::Lost { .. } => true,
-                Popped::Empty => self.silence.is_none(),
-                Popped::Packet(_) | Popped::Spare(_) => false,
-            };
-            self.made_up = [self.made_up[0] || lost, lost];
-            match popped {
+        let mut empty = false;
+        while frame.len() < whole && !empty {
+            let before = frame.len();
+            let said = match self.jitter.pop(now) {
                 Popped::Packet(packet) => self.decode(&packet, frame),
                 Popped::Spare(packet) => {
-                    let before = frame.len();
                     self.decode(&packet, frame);
                     if is_quiet(frame.get(before..).unwrap_or_default()) {
                         frame.truncate(before);
                         self.jitter.leave_out(now);
                     }
+                    true
                 }
                 Popped::Lost { duration } => self.append(frame, |leg, sound| leg.conceal(duration, sound)),
                 Popped::Empty => {
                     let missing = whole - frame.len();
                     let samples = (missing * self.decoder.1.rate as usize / self.rate as usize).max(1);
+                    empty = true;
                     self.append(frame, |leg, sound| match leg.silence {
                         Some(silence) => leg.noise.make(silence.amplitude, samples, sound),
                         None => leg.decoder.2.conceal(samples, sound),
                     });
-                    break;
+                    self.silence.is_some()
                 }
-            }
+            };
+            self.origin.add(frame.len() - before, !said);
         }
+        self.origin.take(whole);
         if frame.len() > whole {
             self.heard.extend(frame.drain(whole..));
         }
@@ -294,14 +294,9 @@ impl RtpLeg {
         self.jitter.set_quiet(is_quiet(frame));
     }
 
-    /// Whether some of the frame that was heard last was lost on its way.
-    pub(crate) fn is_made_up(&self) -> bool {
-        self.made_up[0]
-    }
-
-    fn decode(&mut self, packet: &Packet, frame: &mut Vec<i16>) {
-        self.choose_decoder(packet.payload_type);
-        self.append(frame, |leg, sound| leg.decoder.2.decode(&packet.payload, sound));
+    /// Of which kinds the frame is that was heard last.
+    pub(crate) fn runs(&self) -> &[Run] {
+        self.origin.of_frame()
     }
 
     /// What the datagram was that has `arrived` last.
@@ -409,42 +404,6 @@ impl RtpLeg {
     /// What the jitter buffer has seen.
     pub(crate) fn stats(&self) -> audio::jitter::Stats {
         self.jitter.stats()
-    }
-
-    /// The decoder of a payload type that was agreed on.
-    fn choose_decoder(&mut self, payload_type: u8) {
-        if payload_type != self.decoder.0 {
-            let Payload::Voice(codec) = self.media.payload(payload_type) else { return };
-            self.decoder = (payload_type, codec, (codec.decoder)());
-            self.resampler_in = Resampler::new(codec.rate, self.rate);
-        }
-    }
-
-    fn conceal(&mut self, duration: Duration, sound: &mut Vec<i16>) {
-        let samples = (duration.as_micros() * u128::from(self.decoder.1.rate) / 1_000_000) as usize;
-        let before = sound.len();
-        match self.jitter.following() {
-            Some(next) if next.payload_type == self.decoder.0 => {
-                self.decoder.2.recover(&next.payload, samples, sound);
-            }
-            _ => self.decoder.2.conceal(samples, sound),
-        }
-        if sound.len() == before {
-            // A conceal that gives nothing must not keep the tick waiting.
-            sound.resize(before + samples.max(1), 0);
-        }
-    }
-
-    /// Appends what `make` gives, sound at the codec's rate, at the media's rate to `frame`.
-    fn append(&mut self, frame: &mut Vec<i16>, make: impl FnOnce(&mut Self, &mut Vec<i16>)) {
-        if self.resampler_in.copies() {
-            return make(self, frame);
-        }
-        let mut decoded = std::mem::take(&mut self.decoded);
-        decoded.clear();
-        make(self, &mut decoded);
-        self.resampler_in.process(&decoded, frame);
-        self.decoded = decoded;
     }
 }
 

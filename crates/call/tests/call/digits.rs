@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use audio::Codec;
+use audio::codec::g711::PCMU;
+use audio::codec::g722::G722;
+use audio::codec::opus::OPUS;
 use call::legs::LegId;
 use call::media::order::{Dialled, FromMedia, Manner, ToMedia, Way};
 use proptest::prelude::*;
+use rtp::sdp::Negotiated;
 
 use crate::pair::Pair;
 
@@ -26,24 +31,32 @@ fn dial_from(end: usize, pair: &mut Pair, digits: &str, (manner, length_ms): (Ma
     }
 }
 
-/// A wire that loses five packets of a hundred, but no more than two of any five of one end: what is lost beyond that
-/// is a whole tone, of which nobody can tell.
+/// What two ends have agreed on that send each other digits as tones in the sound of `codec` alone.
+fn by_tones(media: Negotiated, payload_type: u8, codec: &'static Codec) -> Negotiated {
+    Negotiated { codec, payload_type, voices: vec![(payload_type, codec)], telephone_event: None, ..media }
+}
+
+/// A wire that loses five packets of a hundred, but of any so many of one end no more than so many: what is lost beyond
+/// that is a whole tone, of which nobody can tell.
 struct Lossy<F> {
     fates: F,
+    most: u32,
+    of: u32,
     /// Of the last packets of each end, the last in the lowest bit: those that were lost.
-    lost: [u8; 2],
+    lost: [u32; 2],
     losses: usize,
 }
 
 impl<F: Iterator<Item = u8>> Lossy<F> {
-    fn new(fates: F) -> Self {
-        Lossy { fates, lost: [0; 2], losses: 0 }
+    fn new((most, of): (u32, u32), fates: F) -> Self {
+        Lossy { fates, most, of, lost: [0; 2], losses: 0 }
     }
 
     fn carry(&mut self, from: usize, packet: Vec<u8>) -> Vec<Vec<u8>> {
         let lost = &mut self.lost[from];
-        let loses = self.fates.next().is_some_and(|fate| fate < 5) && (*lost & 0xf).count_ones() < 2;
-        *lost = *lost << 1 | u8::from(loses);
+        let before = (*lost & ((1 << (self.of - 1)) - 1)).count_ones();
+        let loses = self.fates.next().is_some_and(|fate| fate < 5) && before < self.most;
+        *lost = *lost << 1 | u32::from(loses);
         self.losses += usize::from(loses);
         if loses { Vec::new() } else { vec![packet] }
     }
@@ -81,18 +94,48 @@ proptest! {
         length_ms in prop_oneof![Just(100u64), 120u64..160],
         rate in prop_oneof![Just(8000u32), Just(16_000)],
     ) {
-        let mut pair = Pair::new(rate, |media| rtp::sdp::Negotiated { telephone_event: None, ..media });
+        let mut pair = Pair::new(rate, |media| by_tones(media, 0, &PCMU));
         pair.run(10);
         for end in [0, 1] {
             dial_from(end, &mut pair, HUNDRED, (Manner::Tones, length_ms));
         }
-        let mut wire = Lossy::new(fates.into_iter().cycle());
+        let mut wire = Lossy::new((2, 5), fates.into_iter().cycle());
         for _ in 0..1300 {
             pair.tick(|from, packet| wire.carry(from, packet));
         }
         prop_assert!(wire.losses > 60, "{} packets were lost", wire.losses);
         prop_assert_eq!([pair.digits(0), pair.digits(1)], [HUNDRED, HUNDRED]);
     }
+}
+
+/// A key that is held for 200 ms, as a finger does. G.722 and Opus, which predict each sound from the last, are astray for
+/// a while behind each packet that is lost: of one key they may lose one.
+#[test]
+fn each_key_that_is_pressed_four_times_is_heard_four_times_through_every_codec_at_5_percent_loss() {
+    let keys: String = "123A456B789C*0#D".chars().flat_map(|key| [key; 4]).collect();
+    for (payload_type, codec, limit) in [(0, &PCMU, (2, 5)), (9, &G722, (1, 10)), (111, &OPUS, (1, 10))] {
+        for seed in 1..=5 {
+            let mut pair = Pair::new(16_000, |media| by_tones(media, payload_type, codec));
+            pair.run(10);
+            for end in [0, 1] {
+                dial_from(end, &mut pair, &keys, (Manner::Tones, 200));
+            }
+            let mut wire = Lossy::new(limit, fates(seed));
+            for _ in 0..1000 {
+                pair.tick(|from, packet| wire.carry(from, packet));
+            }
+            assert!(wire.losses > 40, "{} packets were lost", wire.losses);
+            assert_eq!([pair.digits(0), pair.digits(1)], [&*keys, &*keys], "{}, {seed}", codec.name);
+        }
+    }
+}
+
+/// Numbers from 0 to 99, the same for the same seed.
+fn fates(seed: u64) -> impl Iterator<Item = u8> {
+    let next = |state: &u64| {
+        Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+    };
+    std::iter::successors(Some(seed), next).skip(1).map(|state| ((state >> 33) % 100) as u8)
 }
 
 #[test]
