@@ -1,7 +1,8 @@
-//! What every file must withstand, whoever made it. Fuzzing runs this probe on what it invents, the tests on what is kept
-//! in `fuzz/seeds`.
+//! What every file must withstand, whoever made it. Fuzzing runs these probes on what it invents, the tests on what is
+//! kept in `fuzz/seeds`.
 
 use audio::ogg_opus::{self, OggOpus, RATE};
+use audio::wav::Wav;
 
 /// Sound of one byte of a file at most: the shortest packet of 120 ms has one byte and an entry of the page's table.
 const MOST_OF_A_BYTE: usize = RATE as usize / 1000 * 120;
@@ -38,6 +39,14 @@ fn sound(parts: &[&[u8]]) -> usize {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
     assert!(samples <= bytes * MOST_OF_A_BYTE, "{samples} samples of {bytes} bytes");
     samples
+}
+
+/// A WAV file: what is read of it has a shape that can be played, and no more sound than its bytes hold.
+pub(crate) fn wav(data: &[u8]) {
+    let Ok(wav) = Wav::parse(data) else { return };
+    assert!((1..=384_000).contains(&wav.rate) && (1..=32).contains(&wav.channels), "{wav:?}");
+    assert!(wav.samples.len() <= data.len() && wav.samples.len().is_multiple_of(usize::from(wav.channels)));
+    assert_eq!(wav.mono().len(), wav.samples.len() / usize::from(wav.channels));
 }
 
 /// Gives every page the checksum of what it holds now (RFC 3533 section 6).

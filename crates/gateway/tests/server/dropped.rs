@@ -98,7 +98,7 @@ impl Senders {
 }
 
 /// Waits for a line of the metrics; all of them.
-async fn metrics(rig: &Rig, line: &str) -> String {
+pub(crate) async fn metrics(rig: &Rig, line: &str) -> String {
     let waiting = async {
         let mut again = interval(Duration::from_millis(20));
         loop {
