@@ -10,6 +10,9 @@ use tokio::time::timeout;
 
 use crate::rig::{Client, PATIENCE, Rig};
 
+/// A call whose client is cut off is over within this time.
+const CUT: Duration = Duration::from_secs(2);
+
 fn invite() -> serde_json::Value {
     json!({"command": "invite", "option": {"codec": "pcm", "sampleRate": 16000}})
 }
@@ -229,9 +232,15 @@ async fn a_recording_is_on_disk_and_in_the_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_ends_its_call() {
     let rig = Rig::start().await;
-    let client = answered(&rig, "/call?id=left").await;
+    rig.tone("tone.wav");
+    let mut client = answered(&rig, "/call?id=left").await;
+    client.send(json!({"command": "play", "url": "tone.wav"})).await;
+    client.heard(3_200).await;
+    // Its connection is cut in the middle of a word, without a goodbye.
+    let cut = tokio::time::Instant::now();
     drop(client);
     let record = rig.until("a record", |rig| rig.records().pop()).await;
+    assert!(cut.elapsed() < CUT, "the call ends {:?} after its client", cut.elapsed());
     assert_eq!(record.call_id, "left");
     let never_invited = rig.connect("/call?id=nothing").await;
     drop(never_invited);

@@ -249,6 +249,9 @@ async fn a_command_that_is_wrong_is_told_with_its_field() {
         (large.status().as_u16(), &large.headers()["content-type"]),
         (413, &"application/problem+json".parse().unwrap())
     );
+    // What it was told before this has come then.
+    owner.send(json!({"command": "history", "speaker": "user", "text": "after all"})).await;
+    while owner.event("addHistory").await["text"] != "after all" {}
     assert!(owner.seen.iter().all(|event| event != "hangup"));
     rig.server.stop().await;
 }
