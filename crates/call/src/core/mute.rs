@@ -20,7 +20,7 @@ pub(crate) struct Muteness {
     attended: bool,
     /// Something of the agent's was heard.
     heard: bool,
-    /// Utterances in a row that failed before their first sound.
+    /// Utterances in a row of which nothing could be heard.
     failed: u32,
     /// Why the last of them did.
     why: String,
@@ -45,7 +45,7 @@ impl Core {
         self.deadlines.drop_where(|due| *due == Due::Mute);
     }
 
-    /// An utterance has failed before its first sound. A file that is not there makes nobody mute who has a voice.
+    /// Nothing can be heard of an utterance. A file that is not there makes nobody mute who has a voice.
     pub(crate) fn fail_to_speak(&mut self, now: CallTime, file: bool, failure: &Failure) {
         let voiced = self.option.tts.as_ref().is_some_and(|tts| tts.provider.is_some());
         let other = self.conversation.is_none() || self.option.realtime.is_some();

@@ -82,6 +82,12 @@ impl Utterance {
         sounded.map(|piece| piece.within(piece.length)).collect()
     }
 
+    /// Whether anything can be heard of it. What is no text is taken as sound.
+    pub(super) fn is_audible(&self) -> bool {
+        let mut spoken = self.pieces.iter().filter(|piece| !piece.length.is_zero()).peekable();
+        spoken.peek().is_none() || spoken.any(|piece| piece.loud.is_some())
+    }
+
     /// The number of the piece that sounds at `at`.
     pub(super) fn current_piece(&self, at: Duration) -> usize {
         self.pieces.iter().rposition(|piece| piece.from.is_some_and(|from| from < at)).unwrap_or(0)

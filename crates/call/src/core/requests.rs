@@ -207,12 +207,17 @@ impl Core {
                 inaudible = Some((piece.length, piece.text.chars().count()));
             }
         }
+        let voiceless = !utterance.is_audible();
         if let Some((length, characters)) = inaudible.filter(|_| !file) {
             let (ms, provider) = (length.as_millis(), shown(&running.provider));
             let why = format!(
                 "{provider} made {ms} ms of silence of {characters} characters; does the voice speak their language?"
             );
-            self.fail(now, "tts", &Failure::new(500, why).at("tts.speaker"));
+            let failure = Failure::new(500, why).at("tts.speaker");
+            if voiceless {
+                self.fail_to_speak(now, file, &failure);
+            }
+            self.fail(now, "tts", &failure);
         }
         match result {
             Ok(()) if !file => {

@@ -269,15 +269,19 @@ impl Core {
         match spoken {
             Spoken::Audio { piece, samples } => {
                 let number = piece as usize;
-                let mut first = false;
+                let (mut first, before) = (false, utterance.is_audible());
                 if let Some(piece) = utterance.pieces.get_mut(number) {
                     first = piece.from.replace(piece.from.unwrap_or(given)).is_none();
                     piece.take_sound(&samples, rate);
                 }
+                let begins = !before && utterance.is_audible() && utterance.started.is_some();
                 if let Some(running) = utterance.running.as_mut().filter(|r| r.first_sound.is_none()) {
                     running.first_sound = Some(now);
                 }
                 self.give(id, rate, samples);
+                if begins {
+                    self.be_heard();
+                }
                 if first {
                     self.tell_word_ends(id, number);
                 }
@@ -382,7 +386,9 @@ impl Core {
                 let Some(utterance) = self.voice.utterance(id) else { return };
                 let answers = utterance.answers_turn && utterance.started.is_none();
                 utterance.started = Some(at.back(utterance.earlier));
-                self.be_heard();
+                if utterance.is_audible() {
+                    self.be_heard();
+                }
                 self.tell_progress(now);
                 if answers {
                     self.replied(now, at);
