@@ -29,7 +29,7 @@ use crate::setup::TapePiece;
 use crate::tally::Tally;
 use reports::Reports;
 pub(crate) use seat::Seat;
-use seat::{record, tell, transmit};
+use seat::{prefetch_all, record, tell, transmit};
 pub use wire::Wire;
 use wire::{exchange, read};
 
@@ -279,6 +279,7 @@ impl Wheel {
 
     /// Computes the sound of some calls of a slot.
     fn prepare_group(&mut self, seats: &mut [Box<Seat>], now: Instant) {
+        prefetch_all(seats);
         // A call without a window to score is done in one go, as long as its state is in the processor's memory.
         for seat in &mut *seats {
             seat.waits = false;

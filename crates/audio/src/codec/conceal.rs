@@ -2,6 +2,7 @@
 //! and fades out.
 
 use crate::lanes::dot;
+use crate::prefetch;
 
 /// Sound older than this is not needed to find a pitch period.
 const HISTORY_MS: usize = 40;
@@ -31,6 +32,12 @@ pub(super) struct Concealer {
 impl Concealer {
     pub(super) fn new(rate: u32) -> Self {
         Concealer { rate: rate as usize, history: Vec::new(), oldest: 0, period: Vec::new(), made: 0 }
+    }
+
+    /// Asks for the memory that 20 ms of good sound are written to.
+    pub(super) fn prefetch(&self) {
+        let (_, oldest) = self.history.split_at(self.oldest.min(self.history.len()));
+        prefetch(&oldest[..oldest.len().min(self.rate / 50)]);
     }
 
     /// Takes note of good sound that was just decoded and smooths its beginning after a loss.

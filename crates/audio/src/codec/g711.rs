@@ -132,6 +132,10 @@ impl Decoder for Expander {
         self.concealer.heard(&mut out[start..]);
     }
 
+    fn prefetch(&self) {
+        self.concealer.prefetch();
+    }
+
     fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) {
         self.concealer.conceal(samples, out);
     }

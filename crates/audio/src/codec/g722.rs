@@ -48,6 +48,10 @@ impl Decoder for Expander {
         out.append(&mut pcm);
     }
 
+    fn prefetch(&self) {
+        self.concealer.prefetch();
+    }
+
     fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) {
         self.concealer.conceal(samples, out);
     }

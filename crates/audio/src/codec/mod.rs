@@ -45,6 +45,8 @@ pub trait Decoder: Send {
     /// Appends the sound of one payload to `out`. A damaged payload gives whatever the codec can make of
     /// it, at worst nothing.
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>);
+    /// Asks for the memory that [`decode`](Self::decode) wants of a payload of 20 ms, beside its own.
+    fn prefetch(&self) {}
     /// Appends `samples` of sound that hide a lost packet. Called again and again it fades to silence.
     fn conceal(&mut self, samples: usize, out: &mut Vec<i16>);
     /// Appends `samples` of sound for a lost packet of which `next`, the payload after it, may carry a

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use protocol::CallTime;
 
+use crate::prefetch;
 use delay::{Delay, Room, Spare};
 use order::{Order, Place, Placed};
 
@@ -171,6 +172,15 @@ impl Jitter {
             shortening: false,
             stats: Stats::default(),
             jitter_us: 0.0,
+        }
+    }
+
+    /// Asks for the memory of what is held: `depth` 0 of its places, 1 of the payload that is next.
+    pub fn prefetch(&self, depth: usize) {
+        match (depth, self.held.front()) {
+            (0, Some(front)) => prefetch(front),
+            (1, Some(front)) => prefetch(&*front.packet.payload),
+            _ => {}
         }
     }
 

@@ -30,6 +30,8 @@ pub mod silero;
 pub use decision::{Vad, VadEvent, VadSettings};
 pub use silero::{Stream, score_batch};
 
+use crate::prefetch;
+
 /// Makes a fresh detector for samples at a rate in Hz, as [`Scorer::new`] says.
 pub type MakeScorer = fn(u32) -> Scorer;
 
@@ -89,6 +91,15 @@ impl Scorer {
             Scorer::Silero(stream) => stream.rate(),
             Scorer::Light(stream) => stream.rate(),
             Scorer::Nop(stream) => stream.rate(),
+        }
+    }
+
+    /// Asks for the memory that is wanted when samples come.
+    pub fn prefetch(&self) {
+        match self {
+            Scorer::Silero(stream) => prefetch(&**stream),
+            Scorer::Light(stream) => prefetch(&**stream),
+            Scorer::Nop(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use audio::frame::FRAME_MS;
 use audio::level;
 use audio::vad::{Scorer, Vad, VadEvent, VadSettings};
-use audio::{Cleaner, Cleaning, Resampler};
+use audio::{Cleaner, Cleaning, Resampler, prefetch};
 use protocol::CallTime;
 use providers::Hearing;
 
@@ -135,6 +135,18 @@ impl Listeners {
 
     pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Listening> {
         self.all.iter_mut()
+    }
+
+    /// Asks for the memory of the next tick: `depth` 0 of who listens, 1 of the detectors' state.
+    pub(crate) fn prefetch(&self, depth: usize) {
+        match depth {
+            0 => prefetch(&self.all[..]),
+            1 => {
+                let detectors = self.all.iter().flat_map(|listening| &listening.detector);
+                detectors.for_each(|detector| detector.scorer.prefetch());
+            }
+            _ => {}
+        }
     }
 
     /// Nobody listens to this party any more.

@@ -9,6 +9,7 @@ mod guard;
 mod keys;
 mod leg;
 mod listening;
+mod mixing;
 pub mod order;
 mod pace;
 pub(crate) mod raw_leg;
@@ -21,10 +22,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use audio::Frame;
-use audio::mix::{self, Ducker};
+use audio::mix::Ducker;
 use audio::progress::Progress;
 use audio::vad::{Scorer, VadEvent};
+use audio::{Frame, prefetch};
 use protocol::CallTime;
 use providers::Hearing;
 use rtp::Quality;
@@ -48,6 +49,9 @@ use tap::Tap;
 /// Events that may wait for a call's rules; a call that does not take them for long is ended by its thread.
 /// Speech and positions are few, digits are bounded by their length, so this is never reached in health.
 const MOST_EVENTS: usize = 256;
+
+/// Steps of [`Media::prefetch`].
+pub(crate) const DEPTHS: usize = 4;
 
 /// Longest hold: a call whose far end holds it and has died must not keep its place for ever.
 const LONGEST_HOLD: Duration = Duration::from_secs(30 * 60);
@@ -176,6 +180,24 @@ impl Media {
             self.sign = now;
             if let Some(watch) = &mut self.watch {
                 watch.heard(now);
+            }
+        }
+    }
+
+    /// Asks for the memory of the next tick: `depth` 0 of what the call points to, up to [`DEPTHS`] of what lies behind.
+    pub(crate) fn prefetch(&self, depth: usize) {
+        self.speaking.prefetch(depth);
+        self.listeners.prefetch(depth);
+        if depth == 0 {
+            prefetch(&self.legs[..]);
+            prefetch(&self.heard[..]);
+        }
+        for (_, leg) in self.legs.iter().filter(|_| depth > 0) {
+            match (&leg.sound, depth) {
+                (LegSound::Rtp(rtp), 1) => prefetch(&**rtp),
+                (LegSound::Raw(raw), 1) => prefetch(&**raw),
+                (LegSound::Rtp(rtp), _) => rtp.prefetch(depth - 2),
+                (LegSound::Raw(_), _) => {}
             }
         }
     }
@@ -517,59 +539,6 @@ impl Media {
     fn tell_speech(&mut self, event: VadEvent) {
         self.barging.heard(&event);
         self.events.push_back(FromMedia::Speech(event));
-    }
-
-    /// Mixes for each leg what it is to hear, and encodes it. What the main leg gets goes to `sent` where that is kept.
-    fn send(&mut self, now: CallTime, any: bool, said: &mut [i16], sent: &mut [i16]) {
-        let mut mixed = [0; LONGEST_FRAME];
-        let bridged = self.legs.len() > 1;
-        let kept = self.recording.is_some() || self.tap.is_some();
-        for at in 0..self.legs.len() {
-            // A party that is alone hears what is said and nothing else.
-            let mixed = &mut mixed[..said.len()];
-            let mut any = any || bridged;
-            let held = self.held.as_mut().filter(|_| self.legs[at].0 == LegId::MAIN);
-            let mixed = match held {
-                Some(held) => {
-                    any = held.fill(mixed) && !self.mute_server;
-                    if self.mute_server {
-                        mixed.fill(0);
-                    }
-                    mixed
-                }
-                None if bridged => {
-                    mixed.copy_from_slice(said);
-                    for (_, (_, leg)) in self.legs.iter().enumerate().filter(|(other, _)| *other != at) {
-                        mix::add(mixed, &leg.heard);
-                    }
-                    mixed
-                }
-                None => &mut *said,
-            };
-            let (id, leg) = &mut self.legs[at];
-            match &mut leg.sound {
-                LegSound::Rtp(rtp) => {
-                    let mut datagrams = Vec::with_capacity(1);
-                    rtp.send(mixed, &mut datagrams);
-                    self.out
-                        .extend(datagrams.into_iter().map(|(to, bytes)| Transmit::Datagram(*id, to, bytes)));
-                    self.out.extend(rtp.report(now).map(|report| Transmit::report(*id, report)));
-                }
-                LegSound::Raw(raw) if any => {
-                    let mut messages = Vec::with_capacity(1);
-                    raw.send(mixed, &mut messages);
-                    self.out.extend(messages.into_iter().map(|bytes| Transmit::Message(*id, bytes)));
-                }
-                // The client of `/call` gets sound only while there is some.
-                LegSound::Raw(_) => {}
-            }
-            if let Some(listening) = self.listeners.known(*id) {
-                listening.played(mixed);
-            }
-            if kept && *id == LegId::MAIN {
-                sent.copy_from_slice(mixed);
-            }
-        }
     }
 
     /// Tells once that nothing comes. A far end that holds us is silent by right, but not for ever.

@@ -166,13 +166,13 @@ impl RawLeg {
         }
     }
 
-    /// Appends the message for 20 ms of sound to `out`.
-    pub(crate) fn send(&mut self, frame: &[i16], out: &mut Vec<Vec<u8>>) {
+    /// The message for 20 ms of sound.
+    pub(crate) fn send(&mut self, frame: &[i16]) -> Vec<u8> {
         self.scratch.clear();
         self.resampler_out.process(frame, &mut self.scratch);
         let mut message = Vec::with_capacity(self.scratch.len() * 2);
         self.encoder.encode(&self.scratch, &mut message);
-        out.push(message);
+        message
     }
 }
 

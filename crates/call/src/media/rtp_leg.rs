@@ -3,6 +3,7 @@
 mod decoding;
 mod origin;
 mod reports;
+mod sending;
 #[cfg(test)]
 mod spare;
 
@@ -14,12 +15,12 @@ use audio::frame::FRAME_MS;
 use audio::jitter::{Jitter, Packet, Popped};
 use audio::level;
 use audio::noise::Noise;
-use audio::{Codec, Decoder, Encoder, Resampler};
+use audio::{Codec, Decoder, Encoder, Resampler, prefetch};
 use protocol::CallTime;
-use rtp::dialer::{Dialer, Tick};
+use rtp::dialer::Dialer;
 use rtp::sdp::{Negotiated, Payload};
 use rtp::stream::{Outgoing, Source};
-use rtp::telephone_event::{Digits, EventPacket};
+use rtp::telephone_event::Digits;
 use rtp::{Datagram, Reporter, Rtp};
 
 pub(crate) use origin::Run;
@@ -29,11 +30,9 @@ use reports::Unread;
 
 use crate::media::guard::Guard;
 use crate::media::keys::Tones;
-use crate::media::order::{Dialled, Manner, RtpPlan};
+use crate::media::order::RtpPlan;
 use crate::media::pace::{Pace, Took};
 
-/// Pause between two digits, so that the far end hears two.
-const DIGIT_GAP: Duration = Duration::from_millis(80);
 /// Sound whose peak is below this is silence, in which the jitter buffer may shorten its delay unheard.
 const QUIET_PEAK: u16 = 200;
 
@@ -45,8 +44,6 @@ const HEADER_BYTES: usize = 12;
 const REPORT_BYTES: usize = 128;
 /// The payload type of no packet: the numbers of RTP have seven bits.
 const NO_TYPE: u8 = 255;
-/// A packet of a digit.
-const EVENT_BYTES: usize = HEADER_BYTES + 4;
 
 /// One RTP leg.
 pub(crate) struct RtpLeg {
@@ -152,6 +149,18 @@ impl RtpLeg {
             parting: None,
             media,
             rate,
+        }
+    }
+
+    /// Asks for the memory of the next tick: `depth` 0 of what its parts point to, 1 of what lies behind.
+    pub(crate) fn prefetch(&self, depth: usize) {
+        self.jitter.prefetch(depth);
+        match depth {
+            0 => {
+                prefetch(&*self.decoder.2);
+                prefetch(&*self.encoder);
+            }
+            _ => self.decoder.2.prefetch(),
         }
     }
 
@@ -308,79 +317,6 @@ impl RtpLeg {
         }
     }
 
-    /// Appends datagrams for 20 ms of sound to `out`; digits that are tones are written over it. While held, or without
-    /// an address, time passes silently.
-    pub(crate) fn send(&mut self, frame: &mut [i16], out: &mut Vec<(SocketAddr, Vec<u8>)>) {
-        let clock_step = self.media.codec.rtp_clock / 1000 * FRAME_MS;
-        let Some(remote) = self.source.remote().filter(|_| self.media.direction.sends()) else {
-            self.drop_unsent();
-            self.outgoing.skip(clock_step);
-            return;
-        };
-        if let Some(kind) = self.media.telephone_event
-            && !self.dialer.is_idle()
-        {
-            self.drop_unsent();
-            match self.dialer.tick(kind.clock, self.outgoing.timestamp()) {
-                Tick::Event(packet) => {
-                    out.extend(self.event(kind.payload_type, &packet).map(|bytes| (remote, bytes)));
-                }
-                // The pause behind the last digit is over with this tick.
-                Tick::Quiet | Tick::Sound => {}
-            }
-            self.outgoing.skip(clock_step);
-            return;
-        }
-        self.tones.cover(frame, self.rate);
-        let length = (self.media.codec.rate / 1000 * self.media.ptime_ms) as usize;
-        if frame.len() == length && self.unsent.is_empty() && self.resampler_out.copies() {
-            out.extend(self.packet(frame).map(|bytes| (remote, bytes)));
-            return;
-        }
-        let mut unsent = std::mem::take(&mut self.unsent);
-        self.resampler_out.process(frame, &mut unsent);
-        let whole = unsent.chunks_exact(length);
-        let left = whole.remainder().len();
-        for sound in whole {
-            out.extend(self.packet(sound).map(|bytes| (remote, bytes)));
-        }
-        unsent.drain(..unsent.len() - left);
-        self.unsent = unsent;
-    }
-
-    /// A packet of sound at the codec's rate, unless it cannot be protected.
-    fn packet(&mut self, sound: &[i16]) -> Option<Vec<u8>> {
-        let mut datagram = Vec::with_capacity(sound.len() + HEADER_BYTES + self.guard.growth());
-        let ticks = self.media.codec.rtp_clock / 1000 * self.media.ptime_ms;
-        let encode = |out: &mut Vec<u8>| self.encoder.encode(sound, out);
-        self.outgoing.encoded(self.media.payload_type, ticks, &mut datagram, encode);
-        self.guard.close(&mut datagram).then_some(datagram)
-    }
-
-    /// Sound that fills no packet yet is not sent any more; its time passes.
-    fn drop_unsent(&mut self) {
-        let Codec { rate, rtp_clock, .. } = *self.media.codec;
-        if !self.unsent.is_empty() {
-            self.outgoing.skip((self.unsent.len() as u64 * u64::from(rtp_clock) / u64::from(rate)) as u32);
-            self.unsent.clear();
-        }
-    }
-
-    fn event(&mut self, payload_type: u8, event: &EventPacket) -> Option<Vec<u8>> {
-        let mut datagram = Vec::with_capacity(EVENT_BYTES + self.guard.growth());
-        self.outgoing.event(payload_type, event, &mut datagram);
-        self.guard.close(&mut datagram).then_some(datagram)
-    }
-
-    /// Sends digits, after those that still wait; those for which there is no room are left out as a whole.
-    pub(crate) fn dial(&mut self, dialled: &Dialled) {
-        let Dialled { digits, length, manner } = dialled;
-        match manner {
-            Manner::Events if self.has_events() => drop(self.dialer.dial(digits, *length, DIGIT_GAP)),
-            Manner::Events | Manner::Tones => self.tones.dial(digits, *length),
-        }
-    }
-
     /// Whether telephone-events are agreed on.
     pub(crate) fn has_events(&self) -> bool {
         self.media.telephone_event.is_some()
@@ -485,7 +421,7 @@ mod tests {
                 srtp.protect(&mut packet).unwrap();
             }
             assert!(matches!(leg.receive(now, PEER.parse().unwrap(), &mut packet), Arrived::Sound));
-            leg.send(&mut [100; 160], &mut Vec::new());
+            leg.send(&mut [100; 160], |_, _| {});
             reports.extend(leg.report(now));
         }
         reports
@@ -516,9 +452,9 @@ mod tests {
             Arrived::Foreign
         ));
         let mut sent = Vec::new();
-        leg.send(&mut [100; 160], &mut sent);
+        leg.send(&mut [100; 160], |_, packet| sent.push(packet));
         let mut peer = Srtp::new(&theirs).unwrap();
-        let packet = &mut sent[0].1;
+        let packet = &mut sent[0];
         assert_eq!(packet.len(), 12 + 160 + 10);
         assert_eq!(peer.unprotect(packet), Ok(172));
         let reports = talk(&mut leg, &mut stream, 5, Srtp::new(&theirs).ok());

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use audio::prefetch;
 use bytes::Bytes;
 use protocol::CallTime;
 use providers::Hearing;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{SeatId, Wire};
 use crate::legs::LegId;
 use crate::media::order::{DoorId, FromMedia};
-use crate::media::{Media, Transmit};
+use crate::media::{DEPTHS, Media, Transmit};
 use crate::setup::{TAPE_PIECES, TapePiece};
 
 /// Ticks whose messages are handed to a WebSocket at once: its task is woken 25 times a second and not 50, for a frame
@@ -69,6 +70,19 @@ impl Seat {
             waits: false,
             ready: false,
             gone: false,
+        }
+    }
+}
+
+/// Asks for the memory that the calls' next tick wants, for all of them together: each step waits for the one before.
+pub(super) fn prefetch_all(seats: &[Box<Seat>]) {
+    seats.iter().for_each(|seat| prefetch(&**seat));
+    for depth in 0..DEPTHS {
+        for seat in seats {
+            if depth == 0 {
+                prefetch(&seat.wires[..]);
+            }
+            seat.media.prefetch(depth);
         }
     }
 }

@@ -137,8 +137,8 @@ mod tests {
     /// The identity of the next packet of ours.
     fn sent(leg: &mut RtpLeg) -> (u32, Vec<u8>) {
         let mut out = Vec::new();
-        leg.send(&mut [100; 160], &mut out);
-        (ssrc_of(&out[0].1), out.remove(0).1)
+        leg.send(&mut [100; 160], |_, packet| out.push(packet));
+        (ssrc_of(&out[0]), out.remove(0))
     }
 
     #[test]
