@@ -9,7 +9,6 @@ mod spare;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use audio::frame::FRAME_MS;
 use audio::jitter::{Jitter, Packet, Popped};
@@ -56,7 +55,8 @@ pub(crate) struct RtpLeg {
     decoder: (u8, &'static Codec, Box<dyn Decoder>),
     /// Decoded sound at the media's rate that no tick has taken yet.
     heard: VecDeque<i16>,
-    origin: Origin,
+    /// Which of it was said, where keys come as tones.
+    origin: Option<Origin>,
     /// Decoded sound at the codec's rate, where that is another.
     decoded: Vec<i16>,
     resampler_in: Resampler,
@@ -129,7 +129,7 @@ impl RtpLeg {
             jitter: Jitter::new(codec.rtp_clock),
             decoder: (agreed(&media, media.payload_type, codec), codec, (codec.decoder)()),
             heard: VecDeque::new(),
-            origin: Origin::default(),
+            origin: media.telephone_event.is_none().then(Origin::default),
             decoded: Vec::new(),
             resampler_in: Resampler::new(codec.rate, rate),
             digits_in: Digits::new(digit_clock(&media)),
@@ -179,6 +179,10 @@ impl RtpLeg {
         if digit_clock(&media) != digit_clock(&self.media) {
             self.digits_in = Digits::new(digit_clock(&media));
         }
+        self.origin = match media.telephone_event {
+            Some(_) => None,
+            None => Some(self.origin.take().unwrap_or_default()),
+        };
         if media.telephone_event.is_none() {
             self.dialer = Dialer::default();
         }
@@ -293,9 +297,13 @@ impl RtpLeg {
                     self.silence.is_some()
                 }
             };
-            self.origin.add(frame.len() - before, !said);
+            if let Some(origin) = &mut self.origin {
+                origin.add(frame.len() - before, !said);
+            }
         }
-        self.origin.take(whole);
+        if let Some(origin) = &mut self.origin {
+            origin.take(whole);
+        }
         if frame.len() > whole {
             self.heard.extend(frame.drain(whole..));
         }
@@ -303,15 +311,17 @@ impl RtpLeg {
         self.jitter.set_quiet(is_quiet(frame));
     }
 
-    /// Of which kinds the frame is that was heard last.
+    /// Of which kinds the frame is that was heard last; known where keys come as tones.
     pub(crate) fn runs(&self) -> &[Run] {
-        self.origin.of_frame()
+        self.origin.as_ref().map_or(&[], Origin::of_frame)
     }
 
     /// What the datagram was that has `arrived` last.
     pub(crate) fn took(&self, arrived: &Arrived) -> Took {
         match arrived {
             Arrived::Foreign => Took::Foreign,
+            // A report may be behind it, and what that waits would count as part of the round trip.
+            _ if self.media.rtcp_mux => Took::Own,
             _ if self.pace.is_served() => Took::Last,
             _ => Took::Own,
         }
@@ -361,6 +371,8 @@ fn digit_clock(media: &Negotiated) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use audio::codec::g711::{PCMA, PCMU};
     use rtp::rtcp::{Rtcp, parse};
     use rtp::sdp::Direction;
@@ -475,6 +487,21 @@ mod tests {
             Negotiated { voices: vec![(8, &PCMA)], codec: &PCMA, payload_type: 8, ..leg.media.clone() };
         leg.retarget(RtpPlan { media, learning: Learning::Off, signalling: None, start: Start::default() });
         assert_eq!([0, 8].map(|payload_type| heard(&mut leg, payload_type)), [false, true]);
+    }
+
+    #[test]
+    fn a_port_that_reports_share_is_read_to_its_end_in_each_tick() {
+        for (shared, spared) in [(false, true), (true, false)] {
+            let (mut leg, mut stream) = (leg(None, shared), Outgoing::new(9, 0, 0));
+            let last = (0..20).filter(|tick| {
+                let now = CallTime::ms(20 * tick);
+                let arrived = leg.receive(now, PEER.parse().unwrap(), &mut sound(&mut stream));
+                let took = leg.took(&arrived);
+                leg.hear(now, &mut vec![0; 160]);
+                took == Took::Last
+            });
+            assert_eq!(last.count() > 10, spared);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl Origin {
     /// Sound has been decoded, or made up.
     pub(super) fn add(&mut self, samples: usize, made_up: bool) {
         match self.waiting.back_mut() {
+            _ if samples == 0 => {}
             Some(last) if last.made_up == made_up => last.samples += samples,
             _ => self.waiting.push_back(Run { samples, made_up }),
         }
