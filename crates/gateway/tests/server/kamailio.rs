@@ -14,9 +14,11 @@ use tokio::time::timeout;
 
 use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
 use crate::between::hear_each_other;
-use crate::inbound_sip::{attach, hook, webhooks};
+use crate::inbound_sip::{Hook, attach, hook, webhooks};
 use crate::programs;
+use crate::recordings::{amplitude, sides};
 use crate::rig::{PATIENCE, Rig};
+use crate::sound;
 
 const PROGRAM: &str = "/usr/sbin/kamailio";
 
@@ -120,11 +122,8 @@ async fn a_call_comes_through_a_dispatcher_that_finds_us_alive_by_options() {
     heard_through("trunk").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
-    let [port] = programs::free_ports::<1>();
-    let caller = Rig::start().await;
-    let _kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
+/// Two at one account: who calls it rings at both.
+async fn two_at(port: u16) -> Vec<(Rig, Hook)> {
     let mut callees = Vec::new();
     for _ in 0..2 {
         let (url, told) = hook(StatusCode::OK).await;
@@ -136,6 +135,15 @@ async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
         is_registered(&rig).await;
         callees.push((rig, told));
     }
+    callees
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
+    let [port] = programs::free_ports::<1>();
+    let caller = Rig::start().await;
+    let _kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
+    let mut callees = two_at(port).await;
     let mut call = caller.connect("/call/sip?id=forked").await;
     let to = format!("sip:agent@127.0.0.1:{port}");
     call.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
@@ -152,6 +160,80 @@ async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
     assert_eq!(clients[0].event("hangup").await["reason"], "canceled");
     let hangup = hear_each_other([(&callees[1].0, &mut clients[1]), (&caller, &mut call)]).await;
     assert_eq!(hangup["reason"], "caller");
+    for (rig, _) in callees {
+        rig.server.stop().await;
+    }
+    caller.server.stop().await;
+}
+
+/// How loud a tone is in this sound.
+fn level((sound, rate): (&[i16], u32), hz: u32) -> f64 {
+    amplitude(sound, rate, hz) * f64::from(rate) / sound.len() as f64
+}
+
+/// Below this a tone is not heard; those of the test have several thousand.
+const FAINT: f64 = 500.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_sound_before_the_answer_one_is_heard_at_a_time_and_then_who_answers() {
+    let [port] = programs::free_ports::<1>();
+    let caller = Rig::start().await;
+    let _kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
+    let mut callees = two_at(port).await;
+    let tones = [500, 1100, 1700];
+    for (name, hz) in ["first.wav", "second.wav", "answer.wav"].into_iter().zip(tones) {
+        let tone = testkit::cast::tone(hz, Duration::from_secs(60));
+        callees.iter().for_each(|(rig, _)| sound::write_wav(&rig.path("sounds").join(name), 16_000, &tone));
+    }
+    let recording = caller.path("recorders/forked.wav");
+    let heard = |hz: u32| {
+        let there = recording.exists().then(|| sides(&recording));
+        there.filter(|(rate, sides)| {
+            let tail = sides[0].len().saturating_sub(*rate as usize / 2);
+            level((&sides[0][tail..], *rate), hz) > FAINT
+        })
+    };
+    let mut call = caller.connect("/call/sip?id=forked").await;
+    let to = format!("sip:agent@127.0.0.1:{port}");
+    call.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
+    let mut clients = Vec::new();
+    for ((rig, told), (name, hz)) in
+        callees.iter_mut().zip(["first.wav", "second.wav"].into_iter().zip(tones))
+    {
+        let mut client = attach(rig, told).await;
+        client.send(json!({"command": "ringing", "ringtone": name})).await;
+        assert_eq!(call.event("ringing").await["earlyMedia"], true);
+        caller.until(name, |_| heard(hz)).await;
+        clients.push(client);
+    }
+    clients[1].send(json!({"command": "accept", "option": {}})).await;
+    call.event("answer").await;
+    clients[1].event("answer").await;
+    clients[1].send(json!({"command": "play", "url": "answer.wav"})).await;
+    assert_eq!(clients[0].event("hangup").await["reason"], "canceled");
+    caller.until("the answer's sound", |_| heard(tones[2])).await;
+    call.send(json!({"command": "hangup"})).await;
+    call.event("hangup").await;
+    let record = caller.until("a record", |rig| rig.records().pop()).await;
+    let (rate, sides) = sides(record.recorder[0].path.as_ref());
+    // Windows of 100 ms, in each of which the tones keep apart.
+    let windows = sides[0]
+        .chunks_exact(rate as usize / 10)
+        .map(|window| tones.map(|hz| level((window, rate), hz) > FAINT));
+    let mut order = Vec::new();
+    let mut mixed = 0;
+    for window in windows {
+        let sounding: Vec<usize> = (0..3).filter(|tone| window[*tone]).collect();
+        match sounding[..] {
+            [] => {}
+            [one] if order.last() == Some(&one) => {}
+            [one] => order.push(one),
+            _ => mixed += 1,
+        }
+    }
+    println!("heard {order:?}, {mixed} windows with two");
+    assert_eq!(order, [0, 1, 2], "one after the other, and never back");
+    assert!(mixed <= 2, "{mixed} windows hold two: more than where one takes over from another");
     for (rig, _) in callees {
         rig.server.stop().await;
     }
