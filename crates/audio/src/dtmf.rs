@@ -51,6 +51,8 @@ const LONGEST_HOLE: Duration = Duration::from_millis(60);
 const SETTLING: Duration = Duration::from_millis(6);
 /// A decoder that predicts each sound from the last finds its way again within this time behind lost sound.
 const ASTRAY: Duration = Duration::from_millis(120);
+/// So many blocks in a row may be spoiled and stand for the tone that goes on; further ones are a voice.
+const MOST_SPOILED: u8 = 3;
 /// What is left of the power of a tone when it is over, at most.
 const REST_OF_POWER: f32 = 0.03;
 
@@ -72,6 +74,8 @@ pub struct Detector {
     settling: usize,
     /// Samples to come that a decoder which has lost its way may have spoiled.
     astray: usize,
+    /// Blocks in a row that a lost decoder may have spoiled.
+    spoiled: u8,
     /// Power of the last block that a digit was heard in.
     power: f32,
     candidate: Option<char>,
@@ -105,6 +109,7 @@ impl Detector {
             lost: 0,
             settling: 0,
             astray: 0,
+            spoiled: 0,
             power: 0.0,
             candidate: None,
             weight: 0,
@@ -126,8 +131,10 @@ impl Detector {
                     0 => bank.digit(&self.steps, &CLEAN),
                     _ => self.digit_astray(&bank),
                 };
-                // What sounds like a tone that goes on may have been a clear one.
-                let is_spoiled = self.astray > 0 && heard.is_none() && self.goes_on(&bank);
+                // What sounds like a tone that goes on may have been a clear one, but not for long.
+                let may_be = self.astray > 0 && heard.is_none() && self.spoiled < MOST_SPOILED;
+                let is_spoiled = may_be && self.goes_on(&bank);
+                self.spoiled = if is_spoiled { self.spoiled + 1 } else { 0 };
                 self.astray = self.astray.saturating_sub(self.block);
                 if heard.is_some() {
                     self.power = bank.energy;
@@ -173,7 +180,7 @@ impl Detector {
 
     /// Whether a block is about as loud as the last one with a digit.
     fn goes_on(&self, bank: &Bank) -> bool {
-        bank.energy > self.power * REST_OF_POWER
+        self.power > 0.0 && bank.energy > self.power * REST_OF_POWER
     }
 
     /// Takes what was heard in one block and answers with the digit that now is certain.

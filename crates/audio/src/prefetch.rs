@@ -17,7 +17,9 @@ pub fn prefetch<T: ?Sized>(value: &T) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
         let start = std::ptr::from_ref(value).cast::<i8>();
-        for line in (0..size_of_val(value).min(MOST)).step_by(LINE) {
+        let length = size_of_val(value).min(MOST);
+        // Where it does not begin with a line its last bytes are in one more.
+        for line in (0..length).step_by(LINE).chain(length.checked_sub(1)) {
             // SAFETY: the instruction reads nothing that a program could see and faults at no address; the offset is
             // inside of the value.
             #[allow(unsafe_code)]

@@ -116,10 +116,8 @@ impl Judge for Porter {
         Some(span)
     }
 
-    fn scan(&mut self, _: Duration, source: SocketAddr) -> Option<Duration> {
-        let span = self.policy.scan(source.ip())?;
-        tracing::warn!(from = %source, ?span, "a scanner, by its name; nothing new of this source is heard for a while");
-        Some(span)
+    fn hears_scanner(&self, source: SocketAddr) -> bool {
+        self.policy.trusts(source.ip())
     }
 }
 

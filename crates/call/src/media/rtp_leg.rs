@@ -181,7 +181,7 @@ impl RtpLeg {
         }
         self.origin = match media.telephone_event {
             Some(_) => None,
-            None => Some(self.origin.take().unwrap_or_default()),
+            None => Some(self.origin.take().unwrap_or_else(|| Origin::of_said(self.heard.len()))),
         };
         if media.telephone_event.is_none() {
             self.dialer = Dialer::default();

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::inbound_sip::{PLAYBOOK, playbooks};
 use crate::programs;
-use crate::raw_phone::{RawPhone, sdp};
+use crate::raw_phone::{RawPhone, sdp, value};
 use crate::rig::{PATIENCE, Rig, until};
 
 const REGISTRAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/registrar.xml");
@@ -276,20 +276,21 @@ async fn scanners_that_say_so_get_no_answer() {
         let server = rig.server.sip_addr();
         for (host, method) in [(21, "OPTIONS"), (22, "REGISTER"), (23, "INVITE")] {
             let scanner = UdpSocket::bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
-            scanner.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            scanner.set_read_timeout(Some(PATIENCE)).unwrap();
             for number in 0..50 {
                 let asks = invite(number, &scanner).replace("INVITE", method);
                 let asks = asks.replace("Max-Forwards", "User-Agent: friendly-scanner\r\nMax-Forwards");
                 scanner.send_to(asks.as_bytes(), server).unwrap();
             }
-            assert!(scanner.recv(&mut [0; 2048]).is_err(), "{method}, open: {open}");
-            scanner.send_to(invite(99, &scanner).as_bytes(), server).unwrap();
-            assert!(scanner.recv(&mut [0; 2048]).is_err(), "nor is anything else of it answered");
+            // Behind them all comes one who does not say so, as others behind the same proxy.
+            let honest = invite(99, &scanner);
+            scanner.send_to(honest.as_bytes(), server).unwrap();
+            let mut answer = [0; 2048];
+            let length = scanner.recv(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]);
+            let call = value(&honest, "Call-ID");
+            assert_eq!(value(&answer, "Call-ID"), call, "{method}, open: {open}: {answer}");
         }
-        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
-        phone.set_read_timeout(Some(PATIENCE)).unwrap();
-        phone.send_to(invite(1, &phone).as_bytes(), server).unwrap();
-        assert!(phone.recv(&mut [0; 2048]).is_ok(), "others are heard");
         rig.server.stop().await;
     }
 }

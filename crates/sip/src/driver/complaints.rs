@@ -1,7 +1,7 @@
 //! Messages that nobody can do anything with are told in the log: one line for each source and minute.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::silence::network;
@@ -24,6 +24,13 @@ impl Complaints {
         if self.may_tell(now, fault.source.ip()) {
             let Fault { source: from, code, why } = fault;
             tracing::warn!(%from, ?code, ?why, "a SIP message of no use; no more of its source is told for a minute");
+        }
+    }
+
+    /// Tells that a scanner asks, unless something of its source has just been told.
+    pub(super) fn tell_scanner(&mut self, now: Time, from: SocketAddr) {
+        if self.may_tell(now, from.ip()) {
+            tracing::warn!(%from, "a scanner, by its name, gets no answer; no more of its source is told for a minute");
         }
     }
 

@@ -36,9 +36,8 @@ pub trait Judge: Send {
     /// Whether nothing new is to be heard for a while of who asks this, and for how long. It has been answered.
     fn query(&mut self, now: Time, query: &Query) -> Option<Duration>;
 
-    /// For how long nothing new is to be heard of who names itself as a scanner, which gets no answer at all; `None`
-    /// hears it as anyone.
-    fn scan(&mut self, now: Time, source: SocketAddr) -> Option<Duration>;
+    /// Whether who names itself as a scanner is heard as anyone; else what it sends gets no answer.
+    fn hears_scanner(&self, source: SocketAddr) -> bool;
 }
 
 /// What scanners call themselves in `User-Agent`, in lower case.
@@ -47,31 +46,43 @@ const SCANNERS: [&str; 5] = ["friendly-scanner", "sipvicious", "sipcli", "sip-sc
 impl Driver {
     /// Whether of this message only what belongs to something that stands is to be heard.
     pub(super) fn is_unheard(&mut self, now: Time, from: &Hop, message: &[u8]) -> bool {
-        let source = from.address.ip();
-        if self.silence.holds(now, source) {
+        if self.silence.holds(now, from.address.ip()) {
             return true;
         }
-        let screen = self.screen.as_mut().filter(|_| is_of_scanner(message));
-        let Some(span) = screen.and_then(|screen| screen.0.scan(now, from.address)) else { return false };
-        if !self.endpoint.deals_with(now, source) {
-            self.silence.add(now, source, span);
+        let screen = self.screen.as_ref().filter(|_| is_of_scanner(message));
+        // Only this message: a proxy passes on what its own callers call themselves, and anyone can write another's address.
+        let unheard = screen.is_some_and(|screen| !screen.0.hears_scanner(from.address));
+        if unheard {
+            self.complaints.tell_scanner(now, from.address);
         }
-        true
+        unheard
     }
 }
 
 /// Whether a request says that it comes from one of the usual scanners. It is looked at before it is read, since many of
 /// them are sent.
 fn is_of_scanner(message: &[u8]) -> bool {
-    let agent = |line: &[u8]| {
+    if message.starts_with(b"SIP/") {
+        return false;
+    }
+    let value = |line: &[u8]| {
         let (name, value) = line.split_at_checked(line.iter().position(|b| *b == b':')?)?;
-        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
-        name.trim_ascii().eq_ignore_ascii_case(b"user-agent").then_some(value)
+        let named = name.trim_ascii().eq_ignore_ascii_case(b"user-agent");
+        named.then(|| String::from_utf8_lossy(value).to_ascii_lowercase())
     };
-    let mut lines = message.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end);
-    let request = lines.next().is_some_and(|start| !start.starts_with(b"SIP/"));
-    let agent = lines.take_while(|line| !line.is_empty()).find_map(agent);
-    request && agent.is_some_and(|agent| SCANNERS.iter().any(|scanner| agent.contains(scanner)))
+    let lines = message.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end);
+    let agent = lines.skip(1).take_while(|line| !line.is_empty()).find_map(value);
+    agent.is_some_and(|agent| SCANNERS.iter().any(|scanner| names(&agent, scanner)))
+}
+
+/// Whether `agent` has this name as a word: `sipcli/v1.8` has `sipcli`, and `sipclient` has not.
+fn names(agent: &str, name: &str) -> bool {
+    let ends = |part: Option<char>| part.is_none_or(|c| !c.is_ascii_alphanumeric());
+    agent.match_indices(name).any(|(at, found)| {
+        let (before, behind) = (agent.get(..at), agent.get(at + found.len()..));
+        ends(before.and_then(|text| text.chars().next_back()))
+            && ends(behind.and_then(|text| text.chars().next()))
+    })
 }
 
 pub(super) struct Screen(pub(super) Box<dyn Judge>);
@@ -129,6 +140,8 @@ mod tests {
         for (message, scans) in [
             (request("User-Agent: friendly-scanner"), true),
             (request("USER-AGENT :\tSIPcli/v1.8"), true),
+            (request("User-Agent: SIPClient/1.0"), false),
+            (request("User-Agent: mysipcli"), false),
             (request("User-Agent: sipvicious 0.3\r\nFrom: x"), true),
             (request("User-Agent: a phone\r\nServer: sipcli"), false),
             (request("Subject: friendly-scanner"), false),

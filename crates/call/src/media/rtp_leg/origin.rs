@@ -20,6 +20,13 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// Of so many samples that were said.
+    pub(super) fn of_said(samples: usize) -> Self {
+        let mut origin = Origin::default();
+        origin.add(samples, false);
+        origin
+    }
+
     /// Sound has been decoded, or made up.
     pub(super) fn add(&mut self, samples: usize, made_up: bool) {
         match self.waiting.back_mut() {
