@@ -15,6 +15,9 @@ macro_rules! scripts {
 
 scripts! {
     a_recognizer_that_hangs_is_replaced
+    callee_refuses_403
+    callee_refuses_404
+    callee_refuses_488
     keys_only_menu_goes_on_over_noise
     lost_words_are_asked_for_again
     noise_is_not_asked_about
