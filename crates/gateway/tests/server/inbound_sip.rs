@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::programs;
 use crate::rig::{Client, PATIENCE, Rig};
 
 pub(crate) const PLAYBOOK: &str = "---\ntts: { provider: fake }\ngreeting: Good morning.\n---\n";
@@ -278,10 +279,10 @@ async fn a_webhook_that_never_answers_costs_its_time_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_and_one_without_ports_refuse_with_503() {
+    let [port] = programs::free_ports();
     let rig = Rig::start_with(|config| {
         playbooks(config, Vec::new(), Some("hello.md"));
-        config.rtp_start_port = 43_210;
-        config.rtp_end_port = Some(43_211);
+        (config.rtp_start_port, config.rtp_end_port) = (port, Some(port + 1));
     })
     .await;
     std::fs::write(rig.path("playbook/hello.md"), PLAYBOOK).unwrap();
