@@ -38,23 +38,9 @@ impl Core {
     }
 
     /// Tells that who was called has refused, or could not be called.
-    pub(crate) fn tell_reject(
-        &mut self,
-        now: CallTime,
-        (code, reason): (u16, &str),
-        particulars: Particulars,
-    ) {
-        let timestamp = self.unix_ms(now);
-        let (track_id, reason, code) = (self.facts.id.clone(), reason.to_owned(), Some(code));
-        let refer = Some(false);
-        self.emit(Event::Reject(Box::new(RejectEvent {
-            track_id,
-            timestamp,
-            reason,
-            code,
-            refer,
-            particulars,
-        })));
+    pub(crate) fn tell_reject(&mut self, now: CallTime, told: (u16, &str), particulars: Particulars) {
+        let event = self.refusal(now, told, particulars);
+        self.emit(Event::Reject(Box::new(event)));
     }
 
     /// Tells the same of the second party.
@@ -64,20 +50,22 @@ impl Core {
     }
 
     /// The event that tells that the second party has refused.
-    pub(super) fn second_reject(
-        &self,
-        now: CallTime,
-        (code, reason): (u16, &str),
-        particulars: Particulars,
-    ) -> Event {
-        Event::Reject(Box::new(RejectEvent {
-            track_id: self.facts.rules.server_track.clone(),
+    pub(super) fn second_reject(&self, now: CallTime, told: (u16, &str), particulars: Particulars) -> Event {
+        let track_id = self.facts.rules.server_track.clone();
+        let first = self.refusal(now, told, particulars);
+        Event::Reject(Box::new(RejectEvent { track_id, refer: Some(true), ..first }))
+    }
+
+    /// A refusal of the first party.
+    fn refusal(&self, now: CallTime, (code, reason): (u16, &str), particulars: Particulars) -> RejectEvent {
+        RejectEvent {
+            track_id: self.facts.id.clone(),
             timestamp: self.unix_ms(now),
             reason: reason.to_owned(),
             code: Some(code),
-            refer: Some(true),
+            refer: Some(false),
             particulars,
-        }))
+        }
     }
 
     /// A key of a client's command that nobody reads.

@@ -276,7 +276,10 @@ impl RtpLeg {
         while frame.len() < whole && !empty {
             let before = frame.len();
             let said = match self.jitter.pop(now) {
-                Popped::Packet(packet) => self.decode(&packet, frame),
+                Popped::Packet(packet) => {
+                    self.decode(&packet, frame);
+                    true
+                }
                 Popped::Spare(packet) => {
                     self.decode(&packet, frame);
                     if is_quiet(frame.get(before..).unwrap_or_default()) {

@@ -71,18 +71,6 @@ struct Utterance {
 }
 
 impl Speaking {
-    /// Asks for the memory of the next tick: `depth` 0 of the utterances, 1 of the sound of the first.
-    pub(crate) fn prefetch(&self, depth: usize) {
-        match (depth, self.queue.front()) {
-            (0, Some(front)) => prefetch(front),
-            (1, Some(front)) => {
-                let (sound, _) = front.sound.as_slices();
-                prefetch(&sound[..sound.len().min(Frame::len_at(self.rate))]);
-            }
-            _ => {}
-        }
-    }
-
     pub(crate) fn new(rate: u32) -> Self {
         Speaking {
             rate,
@@ -93,6 +81,18 @@ impl Speaking {
             gain: Gain::new(1.0),
             stopping: None,
             events: Vec::new(),
+        }
+    }
+
+    /// Asks for the memory of the next tick: `depth` 0 of the utterances, 1 of the sound of the first.
+    pub(crate) fn prefetch(&self, depth: usize) {
+        match (depth, self.queue.front()) {
+            (0, Some(front)) => prefetch(front),
+            (1, Some(front)) => {
+                let (sound, _) = front.sound.as_slices();
+                prefetch(&sound[..sound.len().min(Frame::len_at(self.rate))]);
+            }
+            _ => {}
         }
     }
 

@@ -122,8 +122,11 @@ async fn a_call_comes_through_a_dispatcher_that_finds_us_alive_by_options() {
     heard_through("trunk").await;
 }
 
-/// Two at one account: who calls it rings at both.
-async fn two_at(port: u16) -> Vec<(Rig, Hook)> {
+/// Kamailio at a port, with who calls by it, and two at one account: who calls it rings at both.
+async fn two_at_one_account() -> (u16, Kamailio, Rig, Vec<(Rig, Hook)>) {
+    let [port] = programs::free_ports::<1>();
+    let caller = Rig::start().await;
+    let kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
     let mut callees = Vec::new();
     for _ in 0..2 {
         let (url, told) = hook(StatusCode::OK).await;
@@ -135,15 +138,12 @@ async fn two_at(port: u16) -> Vec<(Rig, Hook)> {
         is_registered(&rig).await;
         callees.push((rig, told));
     }
-    callees
+    (port, kamailio, caller, callees)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_ring_at_once_one_answers_and_the_other_is_cancelled() {
-    let [port] = programs::free_ports::<1>();
-    let caller = Rig::start().await;
-    let _kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
-    let mut callees = two_at(port).await;
+    let (port, _kamailio, caller, mut callees) = two_at_one_account().await;
     let mut call = caller.connect("/call/sip?id=forked").await;
     let to = format!("sip:agent@127.0.0.1:{port}");
     call.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
@@ -176,10 +176,7 @@ const FAINT: f64 = 500.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_sound_before_the_answer_one_is_heard_at_a_time_and_then_who_answers() {
-    let [port] = programs::free_ports::<1>();
-    let caller = Rig::start().await;
-    let _kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
-    let mut callees = two_at(port).await;
+    let (port, _kamailio, caller, mut callees) = two_at_one_account().await;
     let tones = [500, 1100, 1700];
     for (name, hz) in ["first.wav", "second.wav", "answer.wav"].into_iter().zip(tones) {
         let tone = testkit::cast::tone(hz, Duration::from_secs(60));

@@ -8,11 +8,10 @@ use rtp::sdp::Payload;
 use super::RtpLeg;
 
 impl RtpLeg {
-    /// Appends what a packet says, and is true.
-    pub(super) fn decode(&mut self, packet: &Packet, frame: &mut Vec<i16>) -> bool {
+    /// Appends what a packet says.
+    pub(super) fn decode(&mut self, packet: &Packet, frame: &mut Vec<i16>) {
         self.choose_decoder(packet.payload_type);
         self.append(frame, |leg, sound| leg.decoder.2.decode(&packet.payload, sound));
-        true
     }
 
     /// The decoder of a payload type that was agreed on.
