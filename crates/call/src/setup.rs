@@ -10,7 +10,8 @@ use protocol::Extra;
 use protocol::chat::ToolSpec;
 use protocol::command::DtmfMethod;
 use protocol::option::{
-    CallOption, LlmOption, RealtimeOption, RecorderOption, SipOption, SynthesisOption, TranscriptionOption,
+    CallOption, Encryption, LlmOption, RealtimeOption, RecorderOption, SipOption, SynthesisOption,
+    TranscriptionOption,
 };
 use protocol::record::{CallRecord, LogLine, Recording};
 use protocol::rest::CallKind;
@@ -77,8 +78,8 @@ pub struct Rules {
     pub ws_pcm_out_rate: u32,
     /// Record every call from its first sound.
     pub auto_record: bool,
-    /// Where no option says otherwise, sound of SIP legs never goes in clear.
-    pub encrypt: bool,
+    /// Whether sound of SIP legs is encrypted, where no option says it.
+    pub encryption: Encryption,
     /// Without a packet for so long in mid-call a call ends; zero never. `inactivityTimeout` goes before.
     pub media_timeout: Duration,
     /// The same for the first packet after the answer of a SIP call.
@@ -120,7 +121,7 @@ impl Default for Rules {
             accept_timeout: Duration::from_secs(50),
             ws_pcm_out_rate: 16_000,
             auto_record: false,
-            encrypt: false,
+            encryption: Encryption::default(),
             media_timeout: Duration::from_secs(50),
             first_media_timeout: Duration::from_secs(30),
             dtmf: DtmfMethod::Auto,

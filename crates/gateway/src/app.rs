@@ -138,7 +138,7 @@ impl App {
             ws_pcm_out_rate: self.config.ws_pcm_out_rate,
             accounts: accounts::own_addresses(&self.config),
             auto_record: self.config.recording.enabled && self.config.recording.auto_start,
-            encrypt: self.config.enable_srtp,
+            encryption: self.config.enable_srtp,
             dtmf: self.config.dtmf,
             media_timeout: self.config.rtp_timeout.0,
             first_media_timeout: self.config.rtp_first_timeout.0,

@@ -33,6 +33,7 @@ leaf!(
     Rendering,
     VadType,
     AudioCodec,
+    Encryption,
     RecorderFormat
 );
 leaf!(Vec<String>, serde_json::Value, Vec<serde_json::Value>, ExtractHeaders);
@@ -366,9 +367,9 @@ option_object! {
         /// Headers of the INVITE that become variables.
         #[serde(rename = "extract_headers", alias = "extractHeaders")]
         extract_headers: ExtractHeaders,
-        /// Encrypt media with SDES-SRTP.
+        /// Encrypt media with SDES-SRTP: `true` always, `"optional"` where the peer can, `false` where it offers that.
         #[serde(rename = "enable_srtp", alias = "enableSrtp")]
-        enable_srtp: bool,
+        enable_srtp: Encryption,
     }
 }
 
@@ -513,9 +514,11 @@ option_object! {
     }
 }
 
+mod encryption;
 mod headers;
 mod llm;
 
+pub use encryption::Encryption;
 use headers::header_map;
 pub use headers::{ExtractHeader, ExtractHeaders};
 pub use llm::{LlmOption, Rule};

@@ -118,7 +118,11 @@ fn media(sdp: &str) -> String {
     let directions = ["sendrecv", "sendonly", "recvonly", "inactive"];
     let direction = directions.into_iter().find(|word| sdp.contains(&format!("a={word}")));
     let codec = sdp.lines().find_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
-    let keys = if sdp.contains("a=crypto:") { " encrypted" } else { "" };
+    let keys = match (sdp.contains("a=crypto:"), sdp.contains(" RTP/SAVP ")) {
+        (true, true) => " encrypted",
+        (true, false) => " with keys",
+        (false, _) => "",
+    };
     format!("{} {}{keys}", codec.map_or("nothing", |(_, name)| name), direction.unwrap_or("sendrecv"))
 }
 

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! leg          websocket                    or: sip pcmu; dials pcmu, a call that we place; behind the codec:
-//!                                           encrypted, for a far end that speaks SRTP; immovable, for one that
-//!                                           refuses our offers once the call is up; offerless, for one that
-//!                                           leaves the first offer to us
+//!                                           encrypted, for a far end that speaks SRTP alone; willing, for one that
+//!                                           speaks it where that is offered; immovable, for one that refuses our
+//!                                           offers once the call is up; offerless, for one that leaves the first
+//!                                           offer to us
 //! dialer       refuses 403 Not allowed      nobody can be dialled
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
@@ -295,6 +296,7 @@ fn leg(words: &str, opening: &mut Opening) -> Result<(), String> {
     for word in words {
         match word {
             "encrypted" => opening.manner.encrypted = true,
+            "willing" => opening.manner.willing = true,
             "eventless" => opening.manner.eventless = true,
             "immovable" => opening.manner.immovable = true,
             "offerless" => opening.manner.offerless = true,

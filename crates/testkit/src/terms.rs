@@ -14,6 +14,8 @@ use crate::caller::{ADDRESS, DIGIT_PAYLOAD, codec_named};
 pub struct Manner {
     /// It speaks SRTP, and nothing in clear.
     pub encrypted: bool,
+    /// It speaks SRTP where that is offered, and offers clear sound.
+    pub willing: bool,
     /// It has no telephone-events.
     pub eventless: bool,
     /// It refuses digits by INFO.
@@ -66,7 +68,7 @@ impl Terms {
     /// The answer to an offer of ours.
     pub(crate) fn answer(&self, ours: &str) -> String {
         match sdp::answer(ours, &self.local()) {
-            Ok(answer) if self.manner.encrypted => answer.sdp,
+            Ok(answer) if answer.media.keys.is_some() => answer.sdp,
             _ => self.offer(reversed(ours, self.holds), 1),
         }
     }
@@ -88,7 +90,11 @@ impl Terms {
             telephone_event: !self.manner.eventless,
             comfort_noise: false,
             rtcp_mux: false,
-            security: if self.manner.encrypted { Security::Required(&self.ring) } else { Security::Off },
+            security: match (self.manner.encrypted, self.manner.willing) {
+                (true, _) => Security::Required(&self.ring),
+                (false, true) => Security::Answered(&self.ring),
+                (false, false) => Security::Off,
+            },
             direction: Direction::SendRecv,
             ptime_ms: 20,
             name: "-",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::event::Event;
-use protocol::option::SipOption;
+use protocol::option::{Encryption, SipOption};
 use protocol::record::{Dropped, Quality, RemoteQuality};
 use protocol::{CallTime, HangupReason};
 use rtp::watch::{Missing, Patience};
@@ -11,7 +11,6 @@ use rtp::watch::{Missing, Patience};
 use super::Core;
 use crate::end::End;
 use crate::legs::LegId;
-use crate::legs::sip_media::Encryption;
 use crate::media::order::Start;
 
 impl Core {
@@ -21,10 +20,10 @@ impl Core {
         Start { ssrc, sequence, timestamp, began_unix_ms: self.facts.clock.began_unix_ms }
     }
 
-    /// Whether a leg's sound may go in clear: by the leg's own option, else the call's, else the configuration.
+    /// Whether a leg's sound is encrypted: by the leg's own option, else the call's, else the configuration.
     pub(crate) fn encryption(&self, own: Option<&SipOption>) -> Encryption {
         let said = [own, self.option.sip.as_ref()].into_iter().flatten().find_map(|sip| sip.enable_srtp);
-        if said.unwrap_or(self.facts.rules.encrypt) { Encryption::Required } else { Encryption::Answered }
+        said.unwrap_or(self.facts.rules.encryption)
     }
 
     /// How good a leg's sound has been so far.

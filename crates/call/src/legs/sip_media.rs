@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use audio::Codec;
+use protocol::option::Encryption;
 use rtp::sdp::{self, Direction, KeyRing, Local, Negotiated, SdpError, Security};
 use rtp::stream::Learning;
 
@@ -33,16 +34,6 @@ pub struct LocalMedia {
     pub keys: KeyRing,
 }
 
-/// Whether sound may go in clear.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encryption {
-    /// It is encrypted where the peer offers that; our own offers are in clear.
-    #[default]
-    Answered,
-    /// Never: keys are offered alone, and descriptions in clear refused with 488.
-    Required,
-}
-
 /// Media of one SIP leg through its life.
 #[derive(Clone, Debug)]
 pub struct SipMedia {
@@ -59,6 +50,8 @@ pub struct SipMedia {
     held: bool,
     /// What was agreed on last.
     codec: Option<&'static Codec>,
+    /// What was agreed on last goes in clear.
+    clear: bool,
     /// What the far end has said of its media last.
     heard: Option<String>,
     /// The offer that was met last at a candidate of the far end, whose address is of another kind than ours.
@@ -85,6 +78,7 @@ impl SipMedia {
             direction: Direction::SendRecv,
             held: false,
             codec: None,
+            clear: false,
             heard: None,
             candidates: None,
         }
@@ -103,7 +97,7 @@ impl SipMedia {
         SipMedia { unasked: false, ..SipMedia::inbound(None, local) }
     }
 
-    /// Says whether sound may go in clear, before the first description is made.
+    /// Says whether sound is encrypted, before the first description is made.
     pub(crate) fn encrypt(&mut self, encryption: Encryption) {
         self.encryption = encryption;
     }
@@ -246,6 +240,7 @@ impl SipMedia {
             rtcp_mux: true,
             security: match self.encryption {
                 Encryption::Answered => Security::Answered(&self.local.keys),
+                Encryption::Offered => Security::Offered(&self.local.keys),
                 Encryption::Required => Security::Required(&self.local.keys),
             },
             direction: self.direction,
@@ -254,11 +249,12 @@ impl SipMedia {
         }
     }
 
-    /// Another direction, and nothing else: a hold is no occasion to change the codec.
+    /// Another direction, and nothing else: a hold is no occasion to change the codec, nor to begin to encrypt.
     fn directed(&self, direction: Direction) -> Local<'_> {
         let usual = self.described();
         let codecs = if self.codec.is_some() { self.codec.as_slice() } else { usual.codecs };
-        Local { direction, codecs, ..usual }
+        let security = if self.clear { Security::Off } else { usual.security };
+        Local { direction, codecs, security, ..usual }
     }
 
     fn plan(&mut self, mut media: sdp::Negotiated, start: Start) -> RtpPlan {
@@ -268,6 +264,7 @@ impl SipMedia {
         }
         media.held = self.held;
         self.codec = Some(media.codec);
+        self.clear = media.keys.is_none();
         let learning = if self.local.latching { Learning::On } else { Learning::Off };
         RtpPlan { media, learning, signalling: self.local.signalling, start }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap like tests")]
 
 mod digits;
+mod encryption;
 mod fence;
 mod field;
 mod heard;

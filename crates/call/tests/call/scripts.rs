@@ -112,6 +112,12 @@ scripts! {
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled
+    optional_encryption_answers_in_kind
+    optional_encryption_answers_keys
+    optional_encryption_offered_to_who_offers_nothing
+    optional_encryption_refused
+    optional_encryption_with_who_does_not
+    optional_encryption_with_who_knows_it
     outbound_call_is_encrypted
     outbound_call_is_given_up
     outbound_call_is_redirected

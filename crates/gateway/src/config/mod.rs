@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::command::DtmfMethod;
-use protocol::option::AmbianceOption;
+use protocol::option::{AmbianceOption, Encryption};
 use protocol::value::Seconds;
 use serde::Deserialize;
 
@@ -76,8 +76,8 @@ table! {
         tls_ca_file: Option<PathBuf> = None,
         /// URI of the proxy that calls of ours and accounts go through.
         outbound_proxy: Option<String> = None,
-        /// Encrypt media with SDES-SRTP.
-        enable_srtp: bool = false,
+        /// Encrypt media with SDES-SRTP: `true` always, `"optional"` where the peer can, `false` where it offers that.
+        enable_srtp: Encryption = Encryption::default(),
         /// What is logged: `trace`, `debug`, `info`, `warn`, `error`, `off`, or directives such as `info,sip=debug`. Of the
         /// libraries nothing below `debug`. Absent: the environment variable `RUST_LOG`, else `info`.
         log_level: Option<String> = None,

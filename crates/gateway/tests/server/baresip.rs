@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use active_call::config::Config;
 use axum::http::StatusCode;
+use protocol::option::Encryption;
 use serde_json::{Value, json};
 use testkit::likeness::Found;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -253,7 +254,7 @@ async fn baresip_that_offers_srtp_and_the_agent_hear_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_baresip_in_clear_is_refused_where_encryption_is_configured() {
     let rig = Rig::start_with(|config| {
-        config.enable_srtp = true;
+        config.enable_srtp = Encryption::Required;
         playbooks(config, Vec::new(), Some("hello.md"));
     })
     .await;

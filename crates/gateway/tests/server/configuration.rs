@@ -8,6 +8,7 @@ use active_call::config::read::{self, Loaded};
 use active_call::config::words::{AuthMode, CodecName, HandlerKind, RecordSink};
 use active_call::config::{Config, RecordTable};
 use active_call::playbooks::Folder;
+use protocol::option::Encryption;
 
 fn environment(name: &str) -> Option<String> {
     (name == "KEY").then(|| "hunter2".to_owned())
@@ -123,6 +124,14 @@ fn is_of_keys(why: &str) -> bool {
 }
 
 #[test]
+fn encryption_is_on_or_off_or_optional() {
+    let said = |text: &str| good(text).config.enable_srtp;
+    assert_eq!((said(""), said("enable_srtp = false")), (Encryption::Answered, Encryption::Answered));
+    assert_eq!(said("enable_srtp = true"), Encryption::Required);
+    assert_eq!(said("enable_srtp = \"optional\""), Encryption::Offered);
+}
+
+#[test]
 fn older_layouts_and_spellings_are_read() {
     let config = good(
         "[ua]\nudp_port = 13050\naddr = \"127.0.0.1\"\n[ua.handler]\ntype = \"playbook\"\ndefault = \"a.md\"",
@@ -145,6 +154,8 @@ fn a_wrong_value_is_told_with_its_line_and_column() {
     wrong("a = [1, 2", "1:10", "]");
     wrong("accept_timeout = \"soon\"", "1:18", "soon");
     wrong("[handler]\ntype = \"play\"", "2:8", "playbook");
+    wrong("enable_srtp = \"true\"", "1:15", "true, false or \"optional\"");
+    wrong("enable_srtp = 1", "1:15", "true, false or \"optional\"");
     wrong("[[handler.rules]]\ncaller = \"(\"\nplaybook = \"a.md\"", "2:10", "no regular expression");
 }
 

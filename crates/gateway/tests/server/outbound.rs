@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -16,20 +16,45 @@ use crate::{programs, sound};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_to_baresip_is_heard_on_both_sides() {
-    heard_on_both_sides("audio_codecs=PCMU/8000/1", None).await;
+    heard_on_both_sides("audio_codecs=PCMU/8000/1", &json!(false), None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encrypted_call_of_ours_to_baresip_is_heard_on_both_sides() {
     let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp-mand";
-    heard_on_both_sides(account, Some("AES_CM_128_HMAC_SHA1_80")).await;
+    heard_on_both_sides(account, &json!(true), Some("AES_CM_128_HMAC_SHA1_80")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_ours_whose_encryption_is_optional_is_heard_by_a_phone_that_knows_it() {
+    let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp";
+    heard_on_both_sides(account, &json!("optional"), Some("AES_CM_128_HMAC_SHA1_80")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_ours_whose_encryption_is_optional_is_heard_by_a_phone_that_does_not_know_it() {
+    heard_on_both_sides("audio_codecs=PCMU/8000/1", &json!("optional"), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_insists_on_encryption_refuses_an_offer_in_which_it_is_optional() {
+    let rig = Rig::start().await;
+    let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp-mand";
+    let phone = Baresip::start_with(&rig.path("phone"), account, &[0; 8000]).await;
+    let mut client = rig.connect("/call/sip").await;
+    let to = format!("sip:phone@127.0.0.1:{}", phone.sip);
+    let sip = json!({"enableSrtp": "optional"});
+    client.send(json!({"command": "invite", "option": {"callee": to, "sip": sip}})).await;
+    assert_eq!(client.event("reject").await["code"], 488);
+    assert_eq!(client.event("hangup").await["reason"], "notAcceptable");
+    rig.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_ours_to_baresip_under_each_other_suite_is_heard_on_both_sides() {
     let account = "audio_codecs=PCMU/8000/1;mediaenc=srtp-mand";
     for suite in ["AEAD_AES_256_GCM", "AEAD_AES_128_GCM", "AES_CM_128_HMAC_SHA1_32"] {
-        heard_on_both_sides(account, Some(suite)).await;
+        heard_on_both_sides(account, &json!(true), Some(suite)).await;
     }
 }
 
@@ -66,7 +91,7 @@ async fn offering_only(suite: &'static str, phone: u16) -> u16 {
     port
 }
 
-async fn heard_on_both_sides(account: &str, suite: Option<&'static str>) {
+async fn heard_on_both_sides(account: &str, srtp: &Value, suite: Option<&'static str>) {
     let rig = Rig::start().await;
     let callee = sound::speech(rig.folder.path(), "You have reached the front desk of the museum").await;
     let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your reservation").await;
@@ -80,13 +105,16 @@ async fn heard_on_both_sides(account: &str, suite: Option<&'static str>) {
         None => phone.sip,
     };
     let to = format!("sip:phone@127.0.0.1:{port}");
-    let sip = json!({"enableSrtp": suite.is_some()});
+    let sip = json!({"enableSrtp": srtp});
     client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}, "sip": sip}})).await;
     assert_eq!(client.event("trackStart").await["trackId"], "out1");
     let answer = client.event("answer").await["sdp"].as_str().unwrap().to_owned();
     assert!(answer.contains("m=audio"));
     if let Some(suite) = suite {
-        assert!(answer.contains("RTP/SAVP") && answer.contains(&format!(" {suite} inline:***")), "{answer}");
+        let savp = answer.contains("RTP/SAVP") || srtp == "optional";
+        assert!(savp && answer.contains(&format!(" {suite} inline:***")), "{answer}");
+    } else {
+        assert!(!answer.contains("RTP/SAVP") && !answer.contains("a=crypto"), "{answer}");
     }
     for _ in 0..2 {
         client.send(json!({"command": "play", "url": "agent.wav"})).await;

@@ -46,6 +46,8 @@ fn keys_of_options_read_in_every_spelling() {
         (json!({"sip": {"hangup_headers": {"X": "1"}}}), json!({"sip": {"bye_headers": [["X", "1"]]}})),
         (json!({"sip": {"extract_headers": ["X"]}}), json!({"sip": {"extractHeaders": ["X"]}})),
         (json!({"sip": {"enable_srtp": true}}), json!({"sip": {"enableSrtp": true}})),
+        (json!({"sip": {"enable_srtp": false}}), json!({"sip": {"enableSrtp": false}})),
+        (json!({"sip": {"enable_srtp": "optional"}}), json!({"sip": {"enableSrtp": "Optional"}})),
         (json!({"mediaPass": {"packetSize": 320}}), json!({"media_pass": {"packet_size": 320}})),
         (
             json!({"realtime": {"secretKey": "***", "turnDetection": {}}}),

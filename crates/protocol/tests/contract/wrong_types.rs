@@ -210,6 +210,14 @@ fn what_is_expected_and_what_came_are_told() {
             "sip.extract_headers[1].pattern: missing",
         ),
         (
+            json!({"sip": {"enableSrtp": "sometimes"}}),
+            "sip.enableSrtp: expected true, false or \"optional\", got a string",
+        ),
+        (
+            json!({"sip": {"enable_srtp": 1}}),
+            "sip.enable_srtp: expected true, false or \"optional\", got a number",
+        ),
+        (
             json!({"codec": "mp3"}),
             "codec: unknown word `mp3`, expected one of `pcmu`, `pcma`, `g722`, `pcm`, `opus`",
         ),
