@@ -23,6 +23,10 @@ const HEARD_MS: f64 = 40.0;
 const FELT_MS: f64 = 10.0;
 /// What speaks has several threads and what hears it has more, which wait one after the other.
 const STALLS: f64 = 3.0;
+/// Share of the pieces that a listener is to hear as they were said.
+const MOST: f64 = 0.95;
+/// The pieces that went through a codec which keeps the form of the wave are so much like what was said, on average.
+const SAME_FORM: f64 = 0.95;
 /// Share of the pieces that holes may tear.
 const MOST_TORN: f64 = 0.2;
 /// No louder is what a jitter buffer takes for silence.
@@ -43,7 +47,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether a listener hears it as it was said: all but a tenth of it, and in one piece.
+    /// Whether a listener hears it as it was said: all but a twentieth of it, and in one piece.
     pub fn is_heard(&self) -> bool {
         self.is_heard_but_for(Duration::ZERO)
     }
@@ -52,12 +56,32 @@ impl Found {
     /// what waits for it has a hole of some stalls, which tears two pieces; but nothing is missing.
     pub fn is_heard_but_for(&self, stall: Duration) -> bool {
         let stall_ms = stall.as_secs_f64() * 1000.0;
-        let late = |slip: &&f64| **slip > 0.0 && stall_ms >= FELT_MS;
-        let holes = self.slips.iter().filter(late).count();
         let widest = if stall_ms >= FELT_MS { HEARD_MS + STALLS * stall_ms } else { HEARD_MS };
-        let excused = (2 * holes) as f64 / self.likes.len() as f64;
-        self.pieces + excused.min(MOST_TORN) >= 0.9
+        let excused = self.torn(stall) as f64 / self.likes.len() as f64;
+        self.pieces + excused.min(MOST_TORN) >= MOST
             && self.slips.iter().all(|slip| *slip > -HEARD_MS && *slip < widest)
+    }
+
+    /// Whether it is heard, and went through nothing but codecs that keep the form of the wave (G.711 and G.722, not
+    /// Opus): what was said and what is heard correlate. Piece by piece, since a jitter buffer slips between them.
+    pub fn is_same(&self) -> bool {
+        self.is_same_but_for(Duration::ZERO)
+    }
+
+    /// The same where the machine has kept threads waiting for as long as `stall`.
+    pub fn is_same_but_for(&self, stall: Duration) -> bool {
+        let mut likes = self.likes.clone();
+        likes.sort_by(f64::total_cmp);
+        let most = (MOST_TORN * likes.len() as f64) as usize;
+        let whole = &likes[self.torn(stall).min(most)..];
+        let mean = whole.iter().sum::<f64>() / whole.len() as f64;
+        mean >= SAME_FORM && self.is_heard_but_for(stall)
+    }
+
+    /// How many pieces are torn by the holes that such a stall explains.
+    fn torn(&self, stall: Duration) -> usize {
+        let felt = stall.as_secs_f64() * 1000.0 >= FELT_MS;
+        2 * self.slips.iter().filter(|slip| **slip > 0.0 && felt).count()
     }
 }
 
@@ -74,7 +98,9 @@ pub fn find(said: &[i16], heard: &[i16]) -> Found {
     let (offset, whole) = best(6 * FRAME, heard.alike(&voice, from));
     let pieces = places(&voice, &heard, from + offset);
     let good = pieces.iter().filter(|piece| piece.like >= ALIKE).count();
-    let sure: Vec<&Piece> = pieces.iter().filter(|piece| piece.like >= SURE).collect();
+    let mut sure: Vec<&Piece> = pieces.iter().filter(|piece| piece.like >= SURE).collect();
+    // It fades. Where a jitter buffer has left out some of that, the rest is like several places.
+    sure.pop_if(|last| last.like < EXACT && pieces.last().is_some_and(|end| end.said == last.said));
     let slips = sure.windows(2).map(|pair| slip(said, pair[0], pair[1])).filter(|slip| *slip != 0.0);
     Found {
         whole,
@@ -205,9 +231,10 @@ mod tests {
             ("twice a packet late", [&hole(5_000, 20)[..inside], &hole(inside, 20)[inside - 160..]].concat()),
             ("a shorter pause", cut(pause, 120)),
             ("a longer pause", hole(pause + 400, 150)),
+            ("an end that fades earlier", cut(said.len() - 400, 45)),
         ] {
             let (heard, found) = is_heard(&heard);
-            assert!(heard, "{what}: {found:?}");
+            assert!(heard && found.is_same(), "{what}: {found:?}");
         }
         let backwards: Vec<i16> = said.iter().rev().copied().collect();
         let torn =
@@ -225,6 +252,16 @@ mod tests {
             let (heard, found) = is_heard(&heard);
             assert!(!heard, "{what}: {found:?}");
         }
+    }
+
+    #[test]
+    fn speech_that_is_like_what_was_said_and_not_of_its_form_is_heard_and_is_not_the_same() {
+        let said = babble();
+        // Another one talks in the background, at half the loudness.
+        let other = said.iter().rev().map(|sample| sample / 2);
+        let mixed: Vec<i16> = said.iter().zip(other).map(|(sample, other)| sample + other).collect();
+        let found = find(&said, &mixed);
+        assert!(found.is_heard() && !found.is_same(), "{found:?}");
     }
 
     #[test]

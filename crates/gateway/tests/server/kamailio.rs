@@ -4,15 +4,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use active_call::config::{Config, RegisterUser};
+use active_call::config::{Config, RegisterUser, UserCredential};
 use axum::http::StatusCode;
+use protocol::Secret;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::UdpSocket;
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
+use crate::baresip::{Baresip, connect_to, hear_out_and_hang_up, heard_each_other, rig_with_agent_and};
 use crate::between::hear_each_other;
 use crate::inbound_sip::{Hook, attach, hook, webhooks};
 use crate::programs;
@@ -37,16 +38,19 @@ impl Drop for Kamailio {
     }
 }
 
-/// Starts Kamailio at `port`, with `trunk` to be reached there.
-async fn start(folder: &Path, port: u16, trunk: &str) -> Kamailio {
+/// Starts Kamailio at `port`, with `trunk` to be reached there. It asks everyone for a password by this algorithm of
+/// digests, if any.
+async fn start(folder: &Path, port: u16, trunk: &str, algorithm: Option<&str>) -> Kamailio {
     std::fs::create_dir_all(folder).unwrap();
     let config = include_str!("../tools/kamailio.cfg");
     let config = config.replace("PORT", &port.to_string()).replace("FOLDER", folder.to_str().unwrap());
+    let config = config.replace("ALGORITHM", algorithm.unwrap_or_default());
     let path = folder.join("kamailio.cfg");
     std::fs::write(&path, config).unwrap();
     std::fs::write(folder.join("dispatcher.list"), format!("1 sip:{trunk}\n")).unwrap();
     let run = folder.to_str().unwrap();
-    let arguments = ["-DD", "-E", "-m", "32", "-M", "4", "-Y", run, "-f", path.to_str().unwrap()];
+    let mut arguments = vec!["-DD", "-E", "-m", "32", "-M", "4", "-Y", run, "-f", path.to_str().unwrap()];
+    arguments.extend(algorithm.iter().flat_map(|_| ["-A", "ASKS"]));
     let mut kamailio = Kamailio(programs::start(PROGRAM, &arguments, folder));
     answers(&mut kamailio, port).await;
     kamailio
@@ -84,30 +88,49 @@ fn registered(config: &mut Config, port: u16) {
         vec![RegisterUser { server, username: "agent".into(), ..RegisterUser::default() }];
 }
 
+/// The same with this password.
+fn registered_with(config: &mut Config, port: u16, password: &str) {
+    registered(config, port);
+    let credential = UserCredential { password: Secret::new(password), ..UserCredential::default() };
+    config.register_users[0].credential = Some(credential);
+}
+
 async fn is_registered(rig: &Rig) {
+    stands(rig, "registered").await;
+}
+
+/// Waits until the account stands so; what is told of it.
+async fn stands(rig: &Rig, state: &str) -> String {
     let until = tokio::time::Instant::now() + PATIENCE;
-    while !rig.get("/api/v1/registrations").await.1.contains("\"registered\"") {
-        assert!(tokio::time::Instant::now() < until, "the account is not registered");
+    loop {
+        let told = rig.get("/api/v1/registrations").await.1;
+        if told.contains(&format!("\"{state}\"")) {
+            return told;
+        }
+        assert!(tokio::time::Instant::now() < until, "the account is not {state}: {told}");
     }
 }
 
-/// A call of baresip through Kamailio to `user` is heard on both sides, and the hang-up of the agent passes too.
+/// A call of baresip through Kamailio to `user` is heard on both sides, and the hang-up of the agent passes too. Who
+/// registers has to give a password, and so has who calls.
 async fn heard_through(user: &str) {
     let [port] = programs::free_ports::<1>();
     let (rig, mut told, caller, agent) = rig_with_agent_and(|config| {
         if user == "agent" {
-            registered(config, port);
+            registered_with(config, port, "secret");
         }
     })
     .await;
-    let _kamailio = start(&rig.path("kamailio"), port, &rig.server.sip_addr().to_string()).await;
+    let trunk = rig.server.sip_addr().to_string();
+    let _kamailio = start(&rig.path("kamailio"), port, &trunk, Some("MD5")).await;
     if user == "agent" {
         is_registered(&rig).await;
     }
     let says = [caller.as_slice(), &[0; 20 * 8000]].concat();
-    let mut phone = Baresip::start(&rig.path("phone"), "PCMU/8000/1", &says).await;
+    let account = "audio_codecs=PCMU/8000/1;auth_user=phone;auth_pass=secret";
+    let mut phone = Baresip::start_with(&rig.path("phone"), account, &says).await;
     let mut client = connect_to(&rig, &mut told, &mut phone, &format!("sip:{user}@127.0.0.1:{port}")).await;
-    say_twice_and_hang_up(&mut client, &mut phone).await;
+    hear_out_and_hang_up(&rig, &mut client, &mut phone).await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
 }
@@ -122,11 +145,49 @@ async fn a_call_comes_through_a_dispatcher_that_finds_us_alive_by_options() {
     heard_through("trunk").await;
 }
 
+/// A call of ours by an account at Kamailio, which asks for its password by this algorithm, reaches a phone behind it, is
+/// heard on both sides, and its hang-up passes too. With another password there is no account and no call.
+async fn heard_with_password(algorithm: &str) {
+    let [port] = programs::free_ports::<1>();
+    let folder = tempfile::tempdir().unwrap();
+    let callee = sound::speech(folder.path(), "You have reached the front desk of the museum").await;
+    let says = [callee.as_slice(), &[0; 20 * 8000]].concat();
+    let mut phone = Baresip::start(&folder.path().join("phone"), "PCMA/8000/1", &says).await;
+    let trunk = format!("127.0.0.1:{}", phone.sip);
+    let _kamailio = start(&folder.path().join("kamailio"), port, &trunk, Some(algorithm)).await;
+    let rig = Rig::start_with(|config| registered_with(config, port, "secret")).await;
+    let stranger = Rig::start_with(|config| registered_with(config, port, "guess")).await;
+    let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your order").await;
+    sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
+    is_registered(&rig).await;
+    let failed = stands(&stranger, "failed").await;
+    assert!(failed.contains("\"code\":401"), "{failed}");
+    let to = json!(format!("sip:trunk@127.0.0.1:{port}"));
+    let mut refused = stranger.connect("/call/sip").await;
+    refused.send(json!({"command": "invite", "option": {"callee": to}})).await;
+    assert_eq!(refused.event("reject").await["code"], 407);
+    let mut client = rig.connect("/call/sip").await;
+    client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
+    client.event("answer").await;
+    let asked = rig.messages("SIP/2.0 407 ").await;
+    assert!(asked[0].contains(&format!("algorithm={algorithm}")), "{asked:?}");
+    client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    hear_out_and_hang_up(&rig, &mut client, &mut phone).await;
+    heard_each_other(&rig, &phone, [&callee, &agent]).await;
+    rig.server.stop().await;
+    stranger.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_a_password_calls_through_the_registrar_that_asks_for_it_by_md5_and_by_sha_256() {
+    tokio::join!(heard_with_password("MD5"), heard_with_password("SHA-256"));
+}
+
 /// Kamailio at a port, with who calls by it, and two at one account: who calls it rings at both.
 async fn two_at_one_account() -> (u16, Kamailio, Rig, Vec<(Rig, Hook)>) {
     let [port] = programs::free_ports::<1>();
     let caller = Rig::start().await;
-    let kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9").await;
+    let kamailio = start(&caller.path("kamailio"), port, "127.0.0.1:9", None).await;
     let mut callees = Vec::new();
     for _ in 0..2 {
         let (url, told) = hook(StatusCode::OK).await;

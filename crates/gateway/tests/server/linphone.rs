@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use testkit::likeness::Found;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -64,6 +65,8 @@ pub(crate) struct Linphone {
     output: ChildStdout,
     unread: String,
     folder: PathBuf,
+    /// Whether its codec keeps the form of a wave.
+    keeps_form: bool,
     watch: Watch,
     _child: Child,
 }
@@ -88,7 +91,9 @@ impl Linphone {
         let (commands, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (unread, watch) = (String::new(), Watch::start());
         let (folder, transport) = (folder.into(), settings.transport);
-        let mut phone = Linphone { sip, transport, commands, output, unread, folder, watch, _child: child };
+        let keeps_form = settings.codec != "opus";
+        let mut phone =
+            Linphone { sip, transport, commands, output, unread, folder, keeps_form, watch, _child: child };
         phone.told("linphonec>").await;
         phone.command("soundcard use files").await;
         phone.plays("says.wav", says).await;
@@ -150,8 +155,14 @@ impl Linphone {
     }
 
     /// Whether sound of this phone was heard as it was said. Its threads ask for a priority that they may not have.
-    pub(crate) fn is_heard(&self, said: &testkit::likeness::Found) -> bool {
-        said.is_heard_but_for(self.watch.stall())
+    pub(crate) fn is_heard(&self, said: &Found) -> bool {
+        let stall = self.watch.stall();
+        if self.keeps_form { said.is_same_but_for(stall) } else { said.is_heard_but_for(stall) }
+    }
+
+    /// Whether this phone has heard sound of ours as it was said.
+    pub(crate) fn has_heard(&self, said: &Found) -> bool {
+        if self.keeps_form { said.is_same() } else { said.is_heard() }
     }
 
     /// Waits until it has heard so many more seconds, at 8 kHz.

@@ -2,11 +2,9 @@
 //! media, and the extensions that it offers.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use active_call::config::Config;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::baresip::rig_with_agent_and;
 use crate::hold::{hold_and_say_more, longest_silence, music_and_more, taken};
@@ -15,25 +13,6 @@ use crate::linphone::{self, Linphone, Settings};
 use crate::rig::{Client, PATIENCE, Rig};
 use crate::sound;
 use crate::transports::with_tls;
-
-/// What is shown of the only call's signalling.
-async fn ladder(rig: &Rig) -> Value {
-    let calls: Value = serde_json::from_str(&rig.get("/api/v1/calls").await.1).unwrap();
-    let id = calls["calls"][0]["id"].as_str().unwrap();
-    serde_json::from_str(&rig.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap()
-}
-
-/// What is agreed on with its first party.
-async fn agreed(rig: &Rig) -> Value {
-    ladder(rig).await["media"][0].clone()
-}
-
-/// Which messages of this method or status it had, whole.
-async fn messages(rig: &Rig, begin: &str) -> Vec<String> {
-    let ladder = ladder(rig).await;
-    let texts = ladder["messages"].as_array().unwrap().iter().filter_map(|message| message["text"].as_str());
-    texts.filter(|text| text.starts_with(begin)).map(str::to_owned).collect()
-}
 
 /// What linphone is told to encrypt by this suite alone, if any.
 fn encrypted(suite: Option<&str>) -> String {
@@ -85,7 +64,7 @@ async fn heard_each_other(rig: &Rig, phone: &Linphone, [caller, agent]: [&[i16];
     let said = sound::find(caller, &sound::channel(&recording(rig).await, 0));
     let heard = sound::find(agent, &phone.heard("hears.wav"));
     println!("the server hears {said:?}, linphone hears {heard:?}");
-    assert!(phone.is_heard(&said) && heard.is_heard(), "{said:?} {heard:?}");
+    assert!(phone.is_heard(&said) && phone.has_heard(&heard), "{said:?} {heard:?}");
 }
 
 /// A call of linphone that is up, and who is at our end of it.
@@ -129,8 +108,7 @@ async fn a_call_comes_in(codec: &'static str, transport: &'static str, suite: Op
     let settings = Settings { transport, sip: encrypted(suite), ..Settings::of(codec) };
     let (rig, mut phone, mut client, _told, [caller, agent]) = called(&settings, |_| {}).await;
     speaks(&mut client, 2).await;
-    let agreed = agreed(&rig).await;
-    assert_eq!((agreed["codec"].as_str(), agreed["encryption"].as_str()), (Some(codec), suite), "{agreed}");
+    rig.has_agreed_on(codec, suite).await;
     hangs_up(&mut phone, &mut client).await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
@@ -167,8 +145,7 @@ async fn a_call_goes_out(codec: &'static str, transport: &'static str, suite: Op
     client.event("answer").await;
     phone.talks().await;
     speaks(&mut client, 3).await;
-    let agreed = agreed(&rig).await;
-    assert_eq!((agreed["codec"].as_str(), agreed["encryption"].as_str()), (Some(codec), suite), "{agreed}");
+    rig.has_agreed_on(codec, suite).await;
     ends_well(&rig, &mut phone, &mut client, [&caller, &agent]).await;
     rig.server.stop().await;
 }
@@ -282,7 +259,7 @@ async fn early_by_us() {
     client.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
     client.event("answer").await;
     phone.told("connected").await;
-    assert_eq!(messages(&rig, "PRACK").await.len(), 1);
+    assert_eq!(rig.messages("PRACK").await.len(), 1);
     client.send(json!({"command": "play", "url": "agent.wav"})).await;
     client.event("trackEnd").await;
     hangs_up(&mut phone, &mut client).await;
@@ -301,7 +278,7 @@ async fn early_by_it() {
     phone.command("answer").await;
     client.event("answer").await;
     phone.talks().await;
-    assert_eq!(messages(&rig, "PRACK").await.len(), 1);
+    assert_eq!(rig.messages("PRACK").await.len(), 1);
     speaks(&mut client, 3).await;
     ends_well(&rig, &mut phone, &mut client, [&caller, &agent]).await;
     rig.server.stop().await;
@@ -330,7 +307,7 @@ async fn linphone_that_leaves_every_offer_to_us_holds_and_is_heard_again() {
     phone.talks().await;
     phone.keeps("hears.wav").await;
     speaks(&mut client, 2).await;
-    let invites = messages(&rig, "INVITE").await;
+    let invites = rig.messages("INVITE").await;
     assert!(!invites[0].contains("m=audio"), "{invites:?}");
     hangs_up(&mut phone, &mut client).await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
@@ -341,7 +318,7 @@ async fn linphone_that_leaves_every_offer_to_us_holds_and_is_heard_again() {
 async fn offers(settings: Settings, parts: &[&str]) {
     let (rig, mut phone, mut client, _told, [caller, agent]) = called(&settings, |_| {}).await;
     speaks(&mut client, 2).await;
-    let invite = messages(&rig, "INVITE").await.remove(0);
+    let invite = rig.messages("INVITE").await.remove(0);
     assert!(parts.iter().all(|part| invite.contains(part)), "{parts:?} in {invite}");
     hangs_up(&mut phone, &mut client).await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
@@ -365,22 +342,11 @@ async fn linphone_is_heard_with_feedback_ports_shared_with_reports_capabilities_
     );
 }
 
-/// Waits until the only call has a message that begins so.
-async fn has(rig: &Rig, begin: &str) {
-    let looking = async {
-        let mut again = tokio::time::interval(Duration::from_millis(200));
-        while messages(rig, begin).await.is_empty() {
-            again.tick().await;
-        }
-    };
-    timeout(PATIENCE * 3, looking).await.unwrap_or_else(|_| panic!("no {begin}"));
-}
-
 /// The session of a call of linphone's is refreshed, after half of the shortest time that there is.
 async fn our_refresh(settings: &Settings) {
     let (rig, mut phone, mut client, _told, _) = called(settings, |_| {}).await;
     let refreshing = async {
-        has(&rig, "UPDATE sip:127.0.0.1:").await;
+        rig.has_messages("UPDATE sip:127.0.0.1:", 1).await;
         phone.command("terminate").await;
     };
     let ending = client.event_within("hangup", PATIENCE * 4);
@@ -396,7 +362,7 @@ async fn its_refresh(settings: &Settings) {
     let mut client = call(&rig, &phone, json!({})).await;
     client.event("answer").await;
     let refreshing = async {
-        has(&rig, "UPDATE sip:active-call@").await;
+        rig.has_messages("UPDATE sip:active-call@", 1).await;
         phone.command("terminate").await;
     };
     let ending = client.event_within("hangup", PATIENCE * 4);

@@ -6,7 +6,7 @@ use active_call::config::{Config, SipUser};
 use protocol::Secret;
 use tokio::time::timeout;
 
-use crate::baresip::{Baresip, connect, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
+use crate::baresip::{Baresip, connect, hear_out_and_hang_up, heard_each_other, rig_with_agent_and};
 use crate::inbound_sip::{PLAYBOOK, playbooks};
 use crate::programs;
 use crate::raw_phone::{RawPhone, sdp};
@@ -66,7 +66,7 @@ async fn baresip_with_the_password_is_heard_and_with_another_one_it_is_refused()
     assert!(closed["param"].as_str().unwrap_or_default().contains("403"), "{closed}");
     let mut phone = Baresip::start_with(&rig.path("phone"), &account("secret"), &says).await;
     let mut client = connect(&rig, &mut told, &mut phone).await;
-    say_twice_and_hang_up(&mut client, &mut phone).await;
+    hear_out_and_hang_up(&rig, &mut client, &mut phone).await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
 }

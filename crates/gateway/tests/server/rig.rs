@@ -121,6 +121,42 @@ impl Rig {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// What is shown of the only call's signalling.
+    pub(crate) async fn ladder(&self) -> Value {
+        let calls: Value = serde_json::from_str(&self.get("/api/v1/calls").await.1).unwrap();
+        let id = calls["calls"][0]["id"].as_str().unwrap();
+        serde_json::from_str(&self.get(&format!("/api/v1/calls/{id}/sip")).await.1).unwrap()
+    }
+
+    /// Which messages of the only call begin so, whole.
+    pub(crate) async fn messages(&self, begin: &str) -> Vec<String> {
+        let ladder = self.ladder().await;
+        let messages = ladder["messages"].as_array().unwrap().iter();
+        let texts = messages.filter_map(|message| message["text"].as_str());
+        texts.filter(|text| text.starts_with(begin)).map(str::to_owned).collect()
+    }
+
+    /// Waits until so many messages of the only call begin so.
+    pub(crate) async fn has_messages(&self, begin: &str, count: usize) {
+        let looking = async {
+            let mut again = tokio::time::interval(Duration::from_millis(100));
+            while self.messages(begin).await.len() < count {
+                again.tick().await;
+            }
+        };
+        timeout(PATIENCE * 3, looking).await.unwrap_or_else(|_| panic!("no {count} of {begin}"));
+    }
+
+    /// Sees what the only call has agreed on with its first party: this codec, and this suite or none.
+    pub(crate) async fn has_agreed_on(&self, codec: &str, suite: Option<&str>) {
+        let agreed = self.ladder().await["media"][0].clone();
+        assert_eq!(
+            (agreed["codec"].as_str(), agreed["encryption"].as_str()),
+            (Some(codec), suite),
+            "{agreed}"
+        );
+    }
+
     pub(crate) async fn connect(&self, path: &str) -> Client {
         self.try_connect(path).await.unwrap()
     }

@@ -40,11 +40,15 @@ pub(crate) fn channel(path: &Path, index: usize) -> Vec<i16> {
 }
 
 pub(crate) fn at_8k(samples: &[i16], rate: u32) -> Vec<i16> {
-    if rate == RATE {
+    resampled(samples, rate, RATE)
+}
+
+pub(crate) fn resampled(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
+    if from == to {
         return samples.to_vec();
     }
     let mut out = Vec::new();
-    Resampler::new(rate, RATE).process(samples, &mut out);
+    Resampler::new(from, to).process(samples, &mut out);
     out
 }
 

@@ -7,7 +7,7 @@ use active_call::config::Config;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::baresip::{Baresip, connect_to, heard_each_other, rig_with_agent_and, say_twice_and_hang_up};
+use crate::baresip::{Baresip, connect_to, hear_out_and_hang_up, heard_each_other, rig_with_agent_and};
 use crate::between::hear_each_other;
 use crate::hold::taken;
 use crate::inbound_sip::{hook, webhooks};
@@ -42,7 +42,7 @@ async fn a_call_comes_in_by(transport: &str) {
     let address = if transport == "tls" { bound.tls } else { bound.tcp }.unwrap();
     let uri = format!("sip:agent@{address};transport={transport}");
     let mut client = connect_to(&rig, &mut told, &mut phone, &uri).await;
-    say_twice_and_hang_up(&mut client, &mut phone).await;
+    hear_out_and_hang_up(&rig, &mut client, &mut phone).await;
     heard_each_other(&rig, &phone, [&caller, &agent]).await;
     rig.server.stop().await;
 }
@@ -90,7 +90,7 @@ async fn is_heard(uri: impl Fn(u16) -> String) {
     let agent = sound::speech(rig.folder.path(), "Good morning, this is a call about your visit").await;
     sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &agent);
     client.send(json!({"command": "play", "url": "agent.wav"})).await;
-    say_twice_and_hang_up(&mut client, &mut phone).await;
+    hear_out_and_hang_up(&rig, &mut client, &mut phone).await;
     heard_each_other(&rig, &phone, [&callee, &agent]).await;
     rig.server.stop().await;
 }
