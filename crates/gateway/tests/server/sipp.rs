@@ -1,5 +1,6 @@
-//! SIPp as the caller: real speech, and digits as packets.
+//! SIPp as the caller: real speech, and digits as packets; and as caller and callee that sends back what it hears.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use axum::http::StatusCode;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::inbound_sip::{hook, webhooks};
-use crate::rig::{PATIENCE, Rig};
+use crate::inbound_sip::{attach, hook, webhooks};
+use crate::rig::{PATIENCE, Rig, until};
+use crate::takeovers::content;
+use crate::watch::Watch;
 use crate::{programs, sound};
 
 const DIGITS: &str = "42#77*";
@@ -108,6 +111,110 @@ async fn what_sipp_says_and_hears_is_in_the_recording_and_its_digits_come_once()
     } else {
         eprintln!("SIPp sends captured packets through a raw socket, which takes CAP_NET_RAW: not tested");
     }
+}
+
+/// A codec that SIPp describes, and the number that it gives it. It need not know it to send back what it hears.
+#[derive(Clone, Copy)]
+struct Described(&'static str, u8);
+
+impl Described {
+    fn name(self) -> &'static str {
+        self.0.split('/').next().unwrap()
+    }
+
+    /// What SIPp is told to play `scenario` with this codec alone, and to send back what it hears.
+    fn echoes(self, rig: &Rig, scenario: &str, text: &str, ports: [u16; 2]) -> Vec<String> {
+        let Described(map, number) = self;
+        let own = format!("RTP/AVP {number}\na=rtpmap:{number} {map}\n");
+        let begin = text.find("RTP/AVP ").unwrap();
+        let rest =
+            text[begin..].lines().skip(1).find(|line| !line.contains("map:") && !line.contains("fmtp:"));
+        let end = begin + text[begin..].find(rest.unwrap()).unwrap();
+        let playing = text.lines().find(|line| line.contains("play_pcap_audio")).unwrap_or_default();
+        let text = format!("{}{own}{}", &text[..begin], &text[end..]).replace(playing, "");
+        std::fs::write(rig.path("echoes.xml"), text).unwrap();
+        let mut arguments = programs::sipp(scenario, ports);
+        let file = arguments.iter_mut().find(|argument| argument.ends_with(scenario)).unwrap();
+        "echoes.xml".clone_into(file);
+        arguments.push("-rtp_echo".into());
+        arguments
+    }
+
+    /// Sees that what the agent has said came back as it was.
+    async fn is_heard(self, rig: &Rig, agent: &[i16], watch: &Watch) {
+        let record = rig.until("a record", |rig| rig.records().pop()).await;
+        let back = sound::find(agent, &sound::channel(record.recorder[0].path.as_ref(), 0));
+        let stall = watch.stall();
+        println!("{} {}: {back:?}", record.callee, self.0);
+        let same = self.name() != "opus";
+        let heard = if same { back.is_same_but_for(stall) } else { back.is_heard_but_for(stall) };
+        assert!(heard, "{} {}: {back:?}", record.callee, self.0);
+    }
+}
+
+/// What the agent says, in a file with room for it to come back.
+async fn agent_of(rig: &Rig) -> Vec<i16> {
+    let agent = sound::speech(rig.folder.path(), "The next train leaves at a quarter past nine").await;
+    sound::write_wav(&rig.path("sounds/agent.wav"), 8000, &[agent.as_slice(), &[0; 8000]].concat());
+    agent
+}
+
+async fn sipp_calls(codec: Described) {
+    let (url, mut told) = hook(StatusCode::OK).await;
+    let rig = Rig::start_with(|config| webhooks(config, &[url])).await;
+    let (agent, watch) = (agent_of(&rig).await, Watch::start());
+    let text = include_str!("../tools/caller.xml");
+    let mut arguments = codec.echoes(&rig, "caller.xml", text, programs::free_ports());
+    let (server, stay) = (rig.server.sip_addr().to_string(), (agent.len() / 8 + 2000).to_string());
+    arguments.extend([&server, "-s", "agent", "-d", &stay].map(str::to_owned));
+    let calling = programs::run("sipp", &arguments, rig.folder.path());
+    let answering = async {
+        let mut client = attach(&rig, &mut told).await;
+        client.send(json!({"command": "accept", "option": {"recorder": {}}})).await;
+        client.event("answer").await;
+        client.send(json!({"command": "play", "url": "agent.wav"})).await;
+        client.event("trackEnd").await;
+        rig.has_agreed_on(codec.name(), None).await;
+        client.event("hangup").await;
+    };
+    tokio::join!(calling, answering);
+    codec.is_heard(&rig, &agent, &watch).await;
+    rig.server.stop().await;
+}
+
+async fn sipp_is_called(codec: Described) {
+    let rig = Rig::start().await;
+    let (agent, watch) = (agent_of(&rig).await, Watch::start());
+    let ports = programs::free_ports();
+    let arguments = codec.echoes(&rig, "answers.xml", include_str!("../tools/answers.xml"), ports);
+    let callee = programs::start("sipp", &arguments, rig.folder.path());
+    until("SIPp listens", || UdpSocket::bind(("127.0.0.1", ports[0])).is_err().then_some(())).await;
+    let mut client = rig.connect("/call/sip").await;
+    let to = format!("sip:phone@127.0.0.1:{}", ports[0]);
+    client.send(json!({"command": "invite", "option": {"callee": to, "recorder": {}}})).await;
+    client.event("answer").await;
+    client.send(json!({"command": "play", "url": "agent.wav"})).await;
+    client.event("trackEnd").await;
+    rig.has_agreed_on(codec.name(), None).await;
+    client.send(json!({"command": "hangup"})).await;
+    client.event("hangup").await;
+    content(callee, "the callee").await;
+    codec.is_heard(&rig, &agent, &watch).await;
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sipp_hears_of_us_in_each_codec_is_what_we_say_when_it_calls_and_when_it_is_called() {
+    tokio::join!(
+        sipp_calls(Described("PCMU/8000", 0)),
+        sipp_calls(Described("PCMA/8000", 8)),
+        sipp_calls(Described("G722/8000", 9)),
+        sipp_calls(Described("opus/48000/2", 96)),
+        sipp_is_called(Described("PCMU/8000", 0)),
+        sipp_is_called(Described("PCMA/8000", 8)),
+        sipp_is_called(Described("G722/8000", 9)),
+        sipp_is_called(Described("opus/48000/2", 111)),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
