@@ -68,9 +68,9 @@ pub struct Serve {
     /// Fetch offline models: sensevoice, supertonic or all.
     #[arg(long, value_name = "NAME")]
     pub download_models: Option<String>,
-    /// Folder of offline models.
-    #[arg(long, value_name = "DIR", default_value = "./models")]
-    pub models_dir: PathBuf,
+    /// Folder of offline models, ./models when not given.
+    #[arg(long, value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
     /// Stop after --download-models.
     #[arg(long)]
     pub exit_after_download: bool,
@@ -257,6 +257,13 @@ impl Serve {
         }
     }
 
+    /// The flag among those given that changes nothing, and why.
+    pub fn without_effect(&self) -> Option<&'static str> {
+        let why = "--models-dir has no effect: offline models are not built into this version; the providers espeak, \
+                   flite and pocketsphinx need none";
+        self.models_dir.as_ref().map(|_| why)
+    }
+
     /// The flag among those given whose feature is not there, and what to do without it.
     pub fn not_built(&self) -> Option<&'static str> {
         if self.download_models.is_some() || self.exit_after_download {
@@ -337,6 +344,9 @@ mod tests {
     fn what_is_not_built_says_so() {
         assert!(serve(&["--download-models", "all"]).not_built().unwrap().contains("models"));
         assert_eq!(serve(&[]).not_built(), None);
+        let folder = serve(&["--models-dir", "models"]);
+        assert!(folder.not_built().is_none() && folder.without_effect().unwrap().contains("--models-dir"));
+        assert_eq!(serve(&[]).without_effect(), None);
     }
 
     #[test]

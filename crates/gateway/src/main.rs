@@ -117,6 +117,9 @@ fn serve(flags: &Serve) -> Result<(), String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(warning) = flags.without_effect() {
+        tracing::warn!("{warning}");
+    }
     let runtime = runtime()?;
     runtime.block_on(run(loaded, flags.call.clone()))
 }

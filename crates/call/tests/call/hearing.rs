@@ -6,6 +6,7 @@ use std::time::Duration;
 use audio::Cleaning;
 use audio::codec::pcm::PCM_16000;
 use audio::vad::{VadEvent, VadSettings};
+use call::core::Effect;
 use call::legs::LegId;
 use call::media::order::{DoorId, FromMedia, LegPlan, ToMedia, UtteranceId};
 use call::media::{Media, Transmit};
@@ -13,6 +14,7 @@ use protocol::CallTime;
 use providers::Hearing;
 
 use crate::pair::speech;
+use crate::realtime::Rig;
 
 const RATE: u32 = 16_000;
 const FRAME: usize = 320;
@@ -122,4 +124,60 @@ fn a_second_party_has_its_own_detector_and_recognizer_until_it_is_gone() {
         media.tick(now + Duration::from_millis(20 * tick));
     }
     assert!(media.poll_hearing().is_none(), "nobody is left to be heard");
+}
+
+/// What the recognizer of a call is given, which the call's own rules have set up as its option says.
+fn given_to_the_recognizer(option: &str, said: &[i16]) -> Vec<i16> {
+    let invite = format!(r#"{{"command":"invite","option":{{"asr":{{"provider":"x"}}{option}}}}}"#);
+    let (_, effects) = Rig::invited(&invite, None);
+    let mut media = Media::new(RATE);
+    media.handle(CallTime::ZERO, ToMedia::Leg(LegId::MAIN, raw()));
+    for effect in effects {
+        match effect {
+            Effect::Media(order) => media.handle(CallTime::ZERO, order),
+            Effect::Listen { leg, door, .. } => {
+                media.handle(CallTime::ZERO, ToMedia::Listen(leg, door, RATE));
+            }
+            _ => {}
+        }
+    }
+    let mut given = Vec::new();
+    for (tick, frame) in said.chunks_exact(FRAME).enumerate() {
+        let now = CallTime::ms(20 * (tick as u64 + 1));
+        media.message(now, LegId::MAIN, &bytes(frame));
+        media.tick(now);
+        while media.transmit().is_some() {}
+        for (_, hearing) in std::iter::from_fn(|| media.poll_hearing()) {
+            if let Hearing::Audio { samples, .. } = hearing {
+                given.extend(samples);
+            }
+        }
+    }
+    given
+}
+
+fn loudness(sound: &[i16]) -> f64 {
+    (sound.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / sound.len() as f64).sqrt()
+}
+
+#[test]
+fn with_denoise_the_recognizer_is_given_the_voice_and_little_of_a_noise() {
+    // Three seconds of a noise alone, then a voice over it.
+    let mut random = 7_u32;
+    let mut said: Vec<i16> = vec![0; 3 * RATE as usize];
+    said.extend(speech(6));
+    for sample in &mut said {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *sample = sample.saturating_add((random >> 16) as i16 / 40);
+    }
+    let (plain, cleaned) =
+        (given_to_the_recognizer("", &said), given_to_the_recognizer(r#","denoise":true"#, &said));
+    assert!(plain.len().min(cleaned.len()) > 8 * RATE as usize);
+    let (alone, spoken) = (2 * RATE as usize..3 * RATE as usize, 4 * RATE as usize..8 * RATE as usize);
+    let change = |part: std::ops::Range<usize>| {
+        20.0 * (loudness(&cleaned[part.clone()]) / loudness(&plain[part])).log10()
+    };
+    let (noise, voice) = (change(alone), change(spoken));
+    assert!(noise < -10.0, "the noise is {noise:.1} dB louder");
+    assert!(voice.abs() < 3.0, "the voice is {voice:.1} dB louder");
 }

@@ -9,6 +9,7 @@ pub mod check;
 pub(crate) mod ephemeral;
 mod keys;
 mod machine;
+mod mistyped;
 mod openness;
 pub mod problem;
 pub mod read;

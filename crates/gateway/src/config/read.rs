@@ -12,7 +12,7 @@ use super::problem::{ConfigError, Problem, Source};
 use super::words::nearest;
 use super::{
     ApiKey, Auth, Config, EgressTable, HandlerTable, IceServerTable, RecordTable, Recording, RegisterUser,
-    Rewrite, Rule, SipTable, SipUser, UserCredential, check, machine,
+    Rewrite, Rule, SipTable, SipUser, UserCredential, check, machine, mistyped,
 };
 
 /// Largest file that is read.
@@ -86,8 +86,8 @@ fn parsed(
     findings: fn(&Config) -> Vec<check::Finding>,
 ) -> Result<Loaded, Box<ConfigError>> {
     let fail = |problem| Box::new(ConfigError::new(source, problem));
-    let toml_problem = |e: &toml::de::Error| Problem::at(source, e.span(), e.message());
-    let mut tree = DeTable::parse(&source.text).map_err(|e| fail(toml_problem(&e)))?;
+    let mut tree =
+        DeTable::parse(&source.text).map_err(|e| fail(Problem::at(source, e.span(), e.message())))?;
     let mut reading = Reading { source, environment, warnings: Vec::new() };
     reading.prepare(tree.get_mut(), "").map_err(fail)?;
     reading.lift_ua(tree.get_mut());
@@ -95,7 +95,10 @@ fn parsed(
     let mut unknown = Vec::new();
     let mut note = |path: KeyPath<'_>| unknown.push(steps(&path));
     let ignored = serde_ignored::Deserializer::new(Deserializer::from(tree), &mut note);
-    let config = Config::deserialize(ignored).map_err(|e| fail(toml_problem(&e)))?;
+    let config = Config::deserialize(ignored).map_err(|e| {
+        let key = e.span().and_then(|span| mistyped::key_of(places.get_ref(), &span));
+        fail(Problem::at(source, e.span(), mistyped::told(e.message(), key)))
+    })?;
     for path in &unknown {
         let warning = reading.unknown(&places, path);
         reading.warnings.push(warning);

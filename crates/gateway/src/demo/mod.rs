@@ -91,6 +91,7 @@ pub async fn run(args: &cli::Demo) -> Result<(), DemoError> {
     if !config.playbook_path.join(PLAYBOOK).is_file() {
         move_out(&mut config).map_err(DemoError::Folder)?;
     }
+    let key = config.auth.key_file.clone();
     let cdr = config.callrecord.as_ref().map(|table| table.root.clone()).unwrap_or_default();
     let mut printer = Printer::new();
     let server = start(config, args).await?;
@@ -102,7 +103,7 @@ pub async fn run(args: &cli::Demo) -> Result<(), DemoError> {
         if let Err(wrong) = &judged {
             printer.title(&wrong.to_string())?;
         }
-        printer.addresses(server.sip_addr(), server.http_addr())?;
+        printer.addresses(server.sip_addr(), server.http_addr(), &key)?;
         crate::stopped().await;
         printer.title("stopping")?;
     }

@@ -79,13 +79,13 @@ impl Printer {
         self.line(&format!("  call record  {} ({lines} lines of transcript)", path.display()), "0")
     }
 
-    /// Where the server can be reached.
-    pub(super) fn addresses(&mut self, sip: SocketAddr, http: SocketAddr) -> io::Result<()> {
-        let http = SocketAddr::new(near(http.ip()), http.port());
+    /// Where the server can be reached, from other machines with the key in a file.
+    pub(super) fn addresses(&mut self, sip: SocketAddr, listen: SocketAddr, key: &Path) -> io::Result<()> {
+        let http = SocketAddr::new(near(listen.ip()), listen.port());
         self.title("the server goes on; Ctrl-C stops it")?;
         for line in [
             format!("  SIP phone        {} (UDP)", phoned(sip, far(sip.ip()))),
-            format!("  WebSocket audio  ws://{http}/call"),
+            format!("  WebSocket audio  ws://{http}/call{}", elsewhere(listen, far(listen.ip()), key)),
             format!("  calls            http://{http}/call/lists"),
             format!("  health, metrics  http://{http}/health  http://{http}/metrics"),
         ] {
@@ -139,6 +139,15 @@ fn phoned(listen: SocketAddr, far: IpAddr) -> String {
     if near == far { uri(far) } else { format!("{}, on this machine {}", uri(far), uri(near)) }
 }
 
+/// What a client on another machine needs, where the server listens for it.
+fn elsewhere(listen: SocketAddr, far: IpAddr, key: &Path) -> String {
+    if listen.ip().is_loopback() {
+        return String::new();
+    }
+    let host = SocketAddr::new(far, listen.port());
+    format!(", from other machines ws://{host}/call with the key in {}", key.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +164,14 @@ mod tests {
             phoned("127.0.0.1:5070".parse().unwrap(), near(everywhere.ip())),
             "sip:demo@127.0.0.1:5070"
         );
+    }
+    #[test]
+    fn a_client_elsewhere_is_told_the_address_and_the_key_where_it_may_come() {
+        let (far, key) = ("198.51.100.7".parse().unwrap(), Path::new("config/active-call.key"));
+        assert_eq!(
+            elsewhere("0.0.0.0:8080".parse().unwrap(), far, key),
+            ", from other machines ws://198.51.100.7:8080/call with the key in config/active-call.key"
+        );
+        assert_eq!(elsewhere("127.0.0.1:8080".parse().unwrap(), far, key), "");
     }
 }

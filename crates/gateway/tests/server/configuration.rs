@@ -32,6 +32,30 @@ fn wrong(text: &str, place: &str, part: &str) {
 }
 
 #[test]
+fn a_value_of_another_kind_is_told_with_its_key_and_what_to_write() {
+    for (text, place, told) in [
+        ("\nudp_port = \"x\"", "2:12", "\"udp_port\" is a text; write a whole number from 0 to 65535"),
+        ("udp_port = 70000", "1:12", "\"udp_port\" is 70000; write a whole number from 0 to 65535"),
+        ("max_calls = -1", "1:13", "\"max_calls\" is -1; write a whole number from 0"),
+        ("max_calls = 1.5", "1:13", "\"max_calls\" is 1.5; write a whole number from 0"),
+        ("http_addr = 5", "1:13", "\"http_addr\" is a number; write an address with a port, such as"),
+        ("graceful_shutdown = \"no\"", "1:21", "\"graceful_shutdown\" is a text; write true or false"),
+        ("register_users = true", "1:18", "\"register_users\" is true; write a list in [ ]"),
+        (
+            "[sip]\nusers = [{ username = \"a\", password = 5 }]",
+            "2:39",
+            "\"password\" is a number; write a text in quotes",
+        ),
+        ("codecs = [\"pcmu\", 7]", "1:19", "\"codecs\" is a number; write a text in quotes"),
+        ("[recording]\nenabled = []", "2:11", "\"enabled\" is a list; write true or false"),
+        ("recording = 3", "1:13", "\"recording\" is a number; write a table"),
+    ] {
+        wrong(text, place, told);
+    }
+    assert!(!read("udp_port = \"hunter2\"").map(|_| ()).expect_err("a text").contains("hunter2"));
+}
+
+#[test]
 fn an_empty_file_gives_the_defaults() {
     let config = good("").config;
     assert_eq!(config.http_addr.to_string(), "0.0.0.0:8080");
@@ -147,10 +171,8 @@ fn older_layouts_and_spellings_are_read() {
 
 #[test]
 fn a_wrong_value_is_told_with_its_line_and_column() {
-    wrong("\nudp_port = \"x\"", "2:12", "u16");
-    wrong("udp_port = 70000", "1:12", "70000");
     wrong("addr = \"here\"", "1:8", "no IP address");
-    wrong("http_addr = \"here\"", "1:13", "socket address");
+    wrong("http_addr = \"here\"", "1:13", "\"http_addr\" is no address with a port; write an address");
     wrong("a = [1, 2", "1:10", "]");
     wrong("accept_timeout = \"soon\"", "1:18", "soon");
     wrong("[handler]\ntype = \"play\"", "2:8", "playbook");
