@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sip::{Claim, DigestAlgorithm, Guard, Invite, Query, Rejection, Screening, Verdict};
 
-use crate::config::words::Digest;
+use crate::config::words::{Digest, TransferPolicy};
 use crate::config::{Config, SipTable, SipUser};
 use crate::egress::guard::Allowed;
 
@@ -255,7 +255,7 @@ pub fn trusted(table: &SipTable) -> Vec<Allowed> {
 
 /// What is open, for the log of the start.
 pub fn openness(config: &Config) -> String {
-    let SipTable { trusted, users, open, destinations, .. } = &config.sip;
+    let SipTable { trusted, users, open, destinations, transfer_requests, .. } = &config.sip;
     let inbound = match (open.unwrap_or(trusted.is_empty() && users.is_empty()), users.is_empty()) {
         (true, _) => "from everyone".to_owned(),
         (false, true) => format!("from {} only", trusted.join(", ")),
@@ -267,7 +267,12 @@ pub fn openness(config: &Config) -> String {
             .to_owned(),
         count => format!("to what {count} patterns allow"),
     };
-    format!("calls are taken {inbound}; calls of ours go {outbound}")
+    let transfers = match transfer_requests {
+        TransferPolicy::Ask => "as playbook or client decide",
+        TransferPolicy::Accept => "to what those patterns allow",
+        TransferPolicy::Refuse => "nowhere",
+    };
+    format!("calls are taken {inbound}; calls of ours go {outbound}; far ends may send us on {transfers}")
 }
 
 fn overload() -> Rejection {
@@ -510,6 +515,14 @@ mod tests {
     }
 
     #[test]
+    fn with_a_patience_of_one_a_stranger_is_answered_once() {
+        let mut policy = policy(|sip| (sip.trusted, sip.silence_after) = (vec!["203.0.113.9".into()], 1));
+        assert!(matches!(policy.judge(AN_HOUR, &from("198.51.100.1")), Screening::Silence(_, _)));
+        assert!(policy.ask(AN_HOUR, &asking("198.51.100.2", false)).is_none());
+        assert!(policy.ask(AN_HOUR, &asking("198.51.100.2", false)).is_some());
+    }
+
+    #[test]
     fn requests_gone_astray_cost_a_moment_only_and_where_all_may_call_all_may_ask() {
         let mut closed = policy(|sip| sip.trusted = vec!["203.0.113.9".into()]);
         let after = (0..1_000).find_map(|n| Some((n, closed.ask(AN_HOUR, &asking("198.51.100.1", true))?)));
@@ -566,5 +579,9 @@ mod tests {
         );
         config.sip.trusted = vec!["10.0.0.0/8".into()];
         assert!(openness(&config).contains("from 10.0.0.0/8 only"));
+        assert!(openness(&config).ends_with("; far ends may send us on as playbook or client decide"));
+        config.sip.transfer_requests = TransferPolicy::Accept;
+        config.sip.destinations = vec![Pattern(".".parse().unwrap())];
+        assert!(openness(&config).ends_with("far ends may send us on to what those patterns allow"));
     }
 }

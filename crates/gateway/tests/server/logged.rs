@@ -114,6 +114,21 @@ async fn playbooks_that_are_bad_or_missing_are_told_at_the_start_and_the_others_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_the_start_says_what_is_open() {
+    let who = "calls are taken from everyone; calls of ours go to every destination that a client names, and from a playbook \
+               to those that it names itself; far ends may send us on";
+    for (tables, whither) in
+        [("", "as playbook or client decide"), ("[sip]\ntransfer_requests = \"refuse\"\n", "nowhere")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Logging::start(folder.path(), "", tables).await;
+        let text = server.text();
+        assert_eq!(text.matches(&format!("{who} {whither}\n")).count(), 1, "{text}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_in_its_file_and_leaves_out_requests_for_the_paths_that_it_is_told_to() {
     for (keys, left_out, written) in [
         ("", ["/health", "/metrics"], "/iceservers"),
