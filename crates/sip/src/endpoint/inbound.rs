@@ -248,18 +248,17 @@ impl Endpoint {
             let stray = self.confirmed_late(now, arrival, tag);
             return stray.map_or((), |arrival| self.refuse(&arrival, &Refusal::plain(481)));
         };
-        let fork = match &mut dialog.state {
-            State::Calling(calling) => calling.fork(&from_tag(headers)),
-            _ => None,
+        let (calling, fork) = match &mut dialog.state {
+            State::Calling(calling) => (true, calling.fork(&from_tag(headers))),
+            _ => (false, None),
         };
-        let ringing = fork.is_some();
         let last = fork.map_or(&mut dialog.remote_seq, |fork| &mut fork.remote_seq);
         if seq < *last {
             return self.refuse(&arrival, &Refusal::plain(500));
         }
         *last = seq;
-        // Where one of several callees is says nothing of the one that answers.
-        if !ringing {
+        // Where one who is called is says nothing of the one that answers.
+        if !calling {
             dialog.path.peer = arrival.from.clone();
         }
         let id = dialog.id;

@@ -177,6 +177,24 @@ fn what_one_callee_asks_while_it_rings_counts_for_no_other() {
 }
 
 #[test]
+fn who_asks_before_anyone_rings_is_not_where_the_callee_is() {
+    let (mut desk, invite) = calling();
+    let value = |name| header(&invite, name).unwrap();
+    let info = format!(
+        "INFO sip:us@192.0.2.2 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.9;branch=z9hG4bKi\r\nMax-Forwards: 70\r\n\
+         From: {};tag=eve\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 INFO\r\nContent-Length: 0\r\n\r\n",
+        value("To"),
+        value("From"),
+        value("Call-ID"),
+    );
+    let elsewhere = sip::Hop::new(sip::Transport::Tcp, "192.0.2.9:5060".parse().unwrap());
+    desk.endpoint.receive(desk.now, elsewhere, info.as_bytes());
+    desk.sent();
+    let ack = desk.hear(tagged(&invite, 200, "bob")).remove(0);
+    assert!(header(&ack, "Via").unwrap().starts_with("SIP/2.0/UDP "), "{ack}");
+}
+
+#[test]
 fn a_copy_of_the_200_is_acknowledged_even_after_its_transaction() {
     let (mut desk, invite) = calling();
     let answer = tagged(&invite, 200, "bob");
