@@ -14,3 +14,4 @@ mod pair;
 mod realtime;
 mod scripts;
 mod sound;
+mod waiting;
