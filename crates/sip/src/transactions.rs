@@ -63,9 +63,11 @@ pub(crate) enum Errand {
     Register,
     /// A re-INVITE.
     Reoffer,
+    /// An UPDATE with an offer, before the answer.
+    Update,
     Refer,
     Notify,
-    /// An UPDATE without offer.
+    /// An UPDATE without offer, in an answered call.
     Refresh,
     /// One whose answer is told to the dialog's owner.
     Request,

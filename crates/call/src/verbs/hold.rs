@@ -18,9 +18,9 @@ impl Core {
         }
     }
 
-    /// A call that only rings, be it with sound, has nobody to be held yet.
+    /// A call that only rings has nobody to be held; where it rings with sound the far end may take the offer.
     fn can_hold(&mut self, now: CallTime, verb: &str) -> bool {
-        if self.is_up() {
+        if self.is_up() || self.sounds_early() {
             return self.audible(now, verb);
         }
         self.error(now, "command", format!("{verb}: the call is not answered yet"), 409);

@@ -47,3 +47,4 @@ mod torture;
 mod transfer;
 #[cfg(feature = "tokio")]
 mod undelivered;
+mod update;
