@@ -148,6 +148,16 @@ impl Core {
         self.effect(Effect::Emit(Event::Hold { track_id, timestamp, on_hold, by }));
     }
 
+    /// The hold that a conversation finds as it begins: what was told of it was told before.
+    pub(super) fn hold_so_far(&self, now: CallTime) -> Option<Event> {
+        if !self.held && !self.holding.is_on() {
+            return None;
+        }
+        let by = if self.held { Holder::Remote } else { Holder::System };
+        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
+        Some(Event::Hold { track_id, timestamp, on_hold: true, by: Some(by) })
+    }
+
     /// Tells that the first party's call is on hold or not. The conversation goes on only when nobody holds it any more.
     pub(super) fn emit_hold(&mut self, now: CallTime, on_hold: bool, by: Holder) {
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));

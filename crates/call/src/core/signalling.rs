@@ -226,7 +226,7 @@ impl Core {
         if !self.is_up() || self.ears_open() {
             return;
         }
-        self.begin_conversation();
+        self.begin_conversation(now);
         self.listen(now);
         self.judge_answer();
         self.start_pass(now);

@@ -17,13 +17,16 @@ const BACKGROUND: u64 = 1 << 62;
 
 impl Core {
     /// Begins the conversation, when the call has a playbook.
-    pub(crate) fn begin_conversation(&mut self) {
+    pub(crate) fn begin_conversation(&mut self, now: CallTime) {
         if self.conversation.is_some() {
             return;
         }
         let Some(playbook) = self.playbook.clone() else { return };
         let vars = self.vars();
         self.conversation = Some(Conversation::new(playbook, vars));
+        if let Some(event) = self.hold_so_far(now) {
+            self.tell(playbook::Input::Call(event));
+        }
         self.tell(playbook::Input::Answered);
     }
 

@@ -114,6 +114,7 @@ scripts! {
     outbound_call_cannot_be_dialled
     hold_before_the_callee_answers
     hold_before_we_answer
+    hold_from_before_the_conversation
     no_hold_before_the_answer
     optional_encryption_answers_in_kind
     optional_encryption_answers_keys
