@@ -114,7 +114,7 @@ impl Baresip {
         }
     }
 
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             if let Some(colon) = self.unread.iter().position(|byte| *byte == b':') {
                 let length: usize = std::str::from_utf8(&self.unread[..colon]).unwrap().parse().unwrap();

@@ -41,6 +41,7 @@ mod linphone;
 mod linphone_calls;
 mod linphone_transfers;
 mod logged;
+mod lossy;
 mod mcp;
 mod media_pass;
 mod missing_programs;
