@@ -141,7 +141,8 @@ fn phoned(listen: SocketAddr, far: IpAddr) -> String {
 
 /// What a client on another machine needs, where the server listens for it.
 fn elsewhere(listen: SocketAddr, far: IpAddr, key: &Path) -> String {
-    if listen.ip().is_loopback() {
+    // A machine without a way to others is reached by loopback alone.
+    if listen.ip().is_loopback() || far.is_loopback() {
         return String::new();
     }
     let host = SocketAddr::new(far, listen.port());
@@ -173,5 +174,6 @@ mod tests {
             ", from other machines ws://198.51.100.7:8080/call with the key in config/active-call.key"
         );
         assert_eq!(elsewhere("127.0.0.1:8080".parse().unwrap(), far, key), "");
+        assert_eq!(elsewhere("0.0.0.0:8080".parse().unwrap(), "127.0.0.1".parse().unwrap(), key), "");
     }
 }

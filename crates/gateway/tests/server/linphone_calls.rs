@@ -166,7 +166,8 @@ async fn a_call_of_ours_to_linphone_in_each_codec_is_heard_on_both_sides() {
 async fn linphone_holds() {
     let (rig, mut phone, mut client, _told, [caller, agent]) = called(&Settings::of("PCMU"), |_| {}).await;
     let later = sound::speech(rig.folder.path(), "I have found my ticket, it was in my other coat").await;
-    speaks(&mut client, 1).await;
+    // Long enough for the phone too to say all that it has to say before the hold.
+    speaks(&mut client, 2).await;
     for _ in 0..2 {
         phone.command("pause").await;
         assert_eq!(client.event("hold").await["onHold"], true);
