@@ -106,8 +106,6 @@ pub(crate) struct Calling {
     pub(crate) farewell: HeaderList,
     /// The callees that have shown themselves, by tag.
     pub(crate) forks: Vec<Fork>,
-    /// The tag of the one that has described its media last.
-    pub(crate) heard: Option<Vec<u8>>,
     /// Where the INVITE goes if this target fails.
     pub(crate) targets: VecDeque<Hop>,
 }
@@ -121,14 +119,12 @@ pub(crate) struct Fork {
     pub(crate) reliable: rel::Sequence,
     /// Whether our offer is answered and we have acknowledged that: either end may make another one.
     pub(crate) agreed: bool,
-    /// Whether it takes UPDATE, by what it has said last of what it takes.
-    pub(crate) updates: bool,
 }
 
 impl Calling {
     pub(crate) fn new(tx: TxId, targets: VecDeque<Hop>) -> Self {
         let (cancel, farewell, forks) = (Cancel::No, Vec::new(), Vec::new());
-        Self { tx, responded: false, cancel, late: false, farewell, forks, heard: None, targets }
+        Self { tx, responded: false, cancel, late: false, farewell, forks, targets }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -177,7 +173,7 @@ pub(crate) struct Referral {
     pub(crate) auth: Option<Authentication>,
 }
 
-/// What a re-INVITE or UPDATE of ours brings.
+/// What a re-INVITE of ours brings.
 #[derive(Debug, Clone)]
 pub(crate) enum Offering {
     /// Our offer.
@@ -197,15 +193,6 @@ pub(crate) struct OwnOffer {
     pub(crate) waits: Option<u32>,
     /// `CSeq` under which it was made first: after a challenge it has a later one.
     pub(crate) seq: u32,
-    /// The tag of the far end to which it was made by UPDATE, before the answer; absent for a re-INVITE.
-    pub(crate) early: Option<Vec<u8>>,
-}
-
-impl OwnOffer {
-    /// One that has yet to be made.
-    pub(crate) fn new(what: Offering, told: bool) -> Self {
-        Self { what, told, collisions: 0, waits: None, seq: 0, early: None }
-    }
 }
 
 /// Provisional responses that the caller acknowledges (RFC 3262).
@@ -216,8 +203,6 @@ pub(crate) struct Early {
     pub(crate) numbering: rel::Numbering,
     /// Whether the caller has acknowledged our answer to its offer: either end may make another one.
     pub(crate) agreed: bool,
-    /// Whether the caller takes UPDATE.
-    pub(crate) updates: bool,
     pub(crate) waiting: Option<Reliably>,
     /// Once the call is answered: until when the PRACK of what waited then may come.
     pub(crate) late_until: Option<Time>,

@@ -198,7 +198,7 @@ pub enum SipEvent {
     OfferRefused {
         /// The dialog.
         dialog: DialogId,
-        /// 300 to 699; 408 if it did not answer, and then an answered call ends; 503 if it could not be sent.
+        /// 300 to 699; 408 if it did not answer, and then the call ends.
         code: u16,
         /// Its reason phrase.
         reason: String,

@@ -63,11 +63,9 @@ pub(crate) enum Errand {
     Register,
     /// A re-INVITE.
     Reoffer,
-    /// An UPDATE with an offer, before the answer.
-    Update,
     Refer,
     Notify,
-    /// An UPDATE without offer, in an answered call.
+    /// An UPDATE without offer.
     Refresh,
     /// One whose answer is told to the dialog's owner.
     Request,

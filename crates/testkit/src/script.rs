@@ -8,7 +8,7 @@
 //!                                           encrypted, for a far end that speaks SRTP alone; willing, for one that
 //!                                           speaks it where that is offered; immovable, for one that refuses our
 //!                                           offers once the call is up; offerless, for one that leaves the first
-//!                                           offer to us; updates, for one that takes our offers before the answer
+//!                                           offer to us
 //! dialer       refuses 403 Not allowed      nobody can be dialled
 //! phase        7ms                          of the call's tick against the caller's packets
 //! option       {"vad":{"silencePadding":200}}
@@ -297,7 +297,6 @@ fn leg(words: &str, opening: &mut Opening) -> Result<(), String> {
         match word {
             "encrypted" => opening.manner.encrypted = true,
             "willing" => opening.manner.willing = true,
-            "updates" => opening.manner.updates = true,
             "eventless" => opening.manner.eventless = true,
             "immovable" => opening.manner.immovable = true,
             "offerless" => opening.manner.offerless = true,

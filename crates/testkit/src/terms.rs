@@ -22,8 +22,6 @@ pub struct Manner {
     pub infoless: bool,
     /// It refuses every offer of ours once the call is up.
     pub immovable: bool,
-    /// It takes offers of ours before the call is answered.
-    pub updates: bool,
     /// Its INVITE has no offer: it answers ours in its ACK.
     pub offerless: bool,
 }

@@ -32,8 +32,8 @@ use crate::caller::{ADDRESS, Caller, DIGIT_PAYLOAD, Line as Wire, Said, codec_na
 use crate::cast::{Cast, RATE};
 use crate::report;
 use crate::terms::{Manner, Terms};
+use parties::Fate;
 pub use parties::Party;
-use parties::{Fate, described};
 use players::Ears;
 pub use speech_model::Doing;
 use speech_model::SpeechModel;
@@ -127,8 +127,6 @@ pub struct World {
     silent_ack: bool,
     /// What becomes of our next answer.
     fate: Fate,
-    /// Somebody has answered: from then on every far end takes offers of ours.
-    up: bool,
     undialled: Option<Undialled>,
     asked: usize,
     fetched: usize,
@@ -223,7 +221,6 @@ impl World {
             cast,
             silent_ack,
             fate: Fate::Taken,
-            up: false,
             undialled,
             asked: 0,
             fetched: 0,
@@ -510,10 +507,6 @@ impl World {
     }
 
     fn request(&mut self, leg: LegId, request: &LegRequest) -> Option<Input> {
-        if matches!(request, LegRequest::Offer { .. }) && !self.up && !self.terms.manner.updates {
-            self.note("leg takes no offer yet".into());
-            return Some(Input::LegFailed(leg, Failed::Offer, "it is not answered yet".into()));
-        }
         if let Some(sdp) = described(request) {
             self.ours = sdp.to_owned();
             if let Some(keys) = self.terms.keys(sdp).filter(|_| leg == LegId::MAIN) {
@@ -528,7 +521,6 @@ impl World {
             self.offered(sdp);
         }
         let answers = matches!(request, LegRequest::Answer { .. });
-        self.up |= answers;
         if answers && self.fate == Fate::GivenUp {
             return Some(Input::LegFailed(leg, Failed::Gone, "the leg is over".into()));
         }
@@ -562,6 +554,24 @@ impl World {
 fn pressed(keys: &mut rtp::Digits, packet: &[u8]) -> Option<char> {
     let rtp = rtp::Rtp::parse(packet).ok().filter(|rtp| rtp.header.payload_type == DIGIT_PAYLOAD)?;
     keys.push(&rtp.header, rtp.payload)
+}
+
+/// The description that a request carries.
+fn described(request: &LegRequest) -> Option<&str> {
+    match request {
+        LegRequest::Invite(call) => Some(&call.sdp),
+        LegRequest::Ring { sdp } => sdp.as_deref(),
+        LegRequest::Answer { sdp } | LegRequest::AnswerReoffer(Ok(sdp)) | LegRequest::Offer { sdp } => {
+            Some(sdp)
+        }
+        LegRequest::Reject { .. }
+        | LegRequest::AnswerReoffer(Err(_))
+        | LegRequest::Digit { .. }
+        | LegRequest::Transfer(_)
+        | LegRequest::AnswerTransfer(_)
+        | LegRequest::TransferProgress { .. }
+        | LegRequest::Hangup { .. } => None,
+    }
 }
 
 /// The first of a row of times, 20 ms apart, that is not before `now`.

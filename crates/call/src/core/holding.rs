@@ -5,7 +5,7 @@ use protocol::CallTime;
 use protocol::event::Holder;
 use rtp::sdp::Direction;
 
-use super::{Background, Core, Effect, State};
+use super::{Background, Core, Effect};
 use crate::failure::Failure;
 use crate::legs::{LegId, LegRequest};
 use crate::media::order::ToMedia;
@@ -80,17 +80,11 @@ impl Core {
         self.holding.stale = true;
     }
 
-    /// Offers again what was agreed on, if that was turned down.
+    /// Offers again what was agreed on, if that was turned down and the call is up.
     pub(super) fn renew_media(&mut self, now: CallTime) {
-        if self.holding.stale && (self.is_up() || self.sounds_early()) {
+        if self.holding.stale && self.is_up() {
             self.settle_hold(now);
         }
-    }
-
-    /// Whether the call rings with sound that was agreed on with a SIP party: its leg may take an offer.
-    pub(crate) fn sounds_early(&self) -> bool {
-        let rings = matches!(self.state, State::Pending | State::Dialing);
-        rings && self.sip.is_some() && self.rate.is_some()
     }
 
     /// The far end makes an offer while ours waits: ours comes after what is answered now, and says so by its version.
@@ -124,27 +118,8 @@ impl Core {
         }
     }
 
-    /// Our offer cannot be made before the call is answered.
-    pub(super) fn hold_too_early(&mut self, now: CallTime) {
-        if self.holding.offered.take().is_none() {
-            return;
-        }
-        if let Some(media) = &mut self.sip {
-            media.take_back();
-        }
-        if self.holding.wanted == self.holding.agreed {
-            self.holding.stale = true;
-            return;
-        }
-        let verb = if self.holding.wanted.receives() { "unhold" } else { "hold" };
-        self.holding.wanted = self.holding.agreed;
-        let why = "the call is not answered yet, and its far end takes no other media before that";
-        self.error(now, "command", format!("{verb}: {why}"), 409);
-    }
-
-    /// All stays as it was, whatever was wanted. What has to be offered again is, once the call is up.
+    /// All stays as it was, whatever was wanted.
     fn hold_failed(&mut self, now: CallTime, code: u16, reason: &str) {
-        self.holding.stale |= !self.is_up() && self.holding.wanted == self.holding.agreed;
         let what = match (self.holding.wanted == self.holding.agreed, self.holding.is_on()) {
             (true, _) => "renewed media",
             (false, true) => "unhold",

@@ -46,8 +46,8 @@ impl Core {
     }
 
     /// The caller makes another offer as it confirms early media. One that cannot be met cannot be refused, and is turned
-    /// down by its answer (RFC 6337 section 2.3): what was agreed on before is offered again, at once where the caller takes
-    /// UPDATE, else when the call is up. A first offer leaves nothing to offer again, and gets its refusal.
+    /// down by its answer (RFC 6337 section 2.3): what was agreed on before is offered again once the call is up. A first
+    /// offer leaves nothing to offer again, and gets its refusal.
     pub(crate) fn offered_early(&mut self, now: CallTime, offer: &str) {
         let start = self.start();
         let Some(media) = self.sip.as_mut() else { return self.reoffered(now, LegId::MAIN, Some(offer)) };
@@ -56,9 +56,8 @@ impl Core {
             return self.reoffered(now, LegId::MAIN, Some(offer));
         };
         self.request(LegRequest::AnswerReoffer(Ok(answer)));
-        self.error(now, "sip", error.to_string(), error.status());
         self.media_turned_down();
-        self.renew_media(now);
+        self.error(now, "sip", error.to_string(), error.status());
     }
 
     /// A party's answer to the offer that it had asked for. Where it is of no use, or was forgotten, what was agreed on

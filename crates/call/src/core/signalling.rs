@@ -211,7 +211,6 @@ impl Core {
                 self.forget_digits();
                 self.error(now, "sip", why, 500);
             }
-            Failed::Offer if !self.is_up() => self.hold_too_early(now),
             Failed::Offer => self.hold_refused(now, 500, &why),
             Failed::Transfer => {
                 self.handed_over(now, TransferState::Failed, (500, &why), Particulars::default());

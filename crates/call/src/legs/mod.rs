@@ -284,8 +284,7 @@ pub enum LegRequest {
     /// Answer other media, or refuse it; the call goes on as before.
     AnswerReoffer(Result<String, Objection>),
     /// Offer other media; [`LegEvent::OfferAnswered`] or [`LegEvent::OfferRefused`] tells what came of it. It takes the
-    /// place of an offer that waits for one of the far end's to be over. Before the call is answered it fails
-    /// ([`Failed::Offer`]) where the far end takes none.
+    /// place of an offer that waits for one of the far end's to be over.
     Offer {
         /// Our offer.
         sdp: String,

@@ -143,10 +143,7 @@ impl SipLeg {
                 Some(LegEvent::Reoffered { sdp, refusable: method != OfferMethod::Prack })
             }
             SipEvent::ReofferAnswered { sdp, .. } => Some(LegEvent::ReofferAnswered { sdp }),
-            SipEvent::OfferAnswered { sdp, .. } => {
-                self.early.renew(sdp.as_ref());
-                Some(LegEvent::OfferAnswered { sdp })
-            }
+            SipEvent::OfferAnswered { sdp, .. } => Some(LegEvent::OfferAnswered { sdp }),
             SipEvent::Refreshed { sdp, .. } => Some(LegEvent::Refreshed { sdp }),
             SipEvent::OfferRefused { code, reason, .. } => Some(LegEvent::OfferRefused { code, reason }),
             SipEvent::Info { content_type, body, .. } => {
@@ -239,13 +236,6 @@ impl EarlyAnswers {
             self.0.remove(0);
         }
         self.0.push((fork, sdp.clone()));
-    }
-
-    /// Another offer was answered before the 200, by the callee that has described its media last.
-    fn renew(&mut self, sdp: Option<&String>) {
-        if let (Some((_, said)), Some(sdp)) = (self.0.last_mut(), sdp) {
-            said.clone_from(sdp);
-        }
     }
 
     /// What the callee that answers has said before; the others have nothing more to say.
@@ -455,14 +445,8 @@ mod tests {
         keep(&mut early, "b", "other");
         keep(&mut early, "a", "second");
         early.keep("b".into(), None);
-        early.renew(None);
         assert_eq!(early.take("a").as_deref(), Some("second"));
         assert_eq!(early.take("b"), None);
-        early.renew(Some(&"late".into()));
-        keep(&mut early, "a", "first");
-        keep(&mut early, "b", "other");
-        early.renew(Some(&"renewed".into()));
-        assert_eq!(early.take("b").as_deref(), Some("renewed"));
         for n in 0..100 {
             keep(&mut early, &n.to_string(), "x");
         }

@@ -44,8 +44,6 @@ pub struct SipMedia {
     unasked: bool,
     /// What we sent last in this dialog.
     sent: Option<String>,
-    /// What we had sent before our last offer of a direction.
-    sent_before: Option<String>,
     /// Which way sound is to flow as far as we are concerned; less than both ways holds the far end.
     direction: Direction,
     /// Whether the far end holds us, by what it said last.
@@ -54,9 +52,6 @@ pub struct SipMedia {
     codec: Option<&'static Codec>,
     /// What was agreed on last goes in clear.
     clear: bool,
-    /// What an offer of ours came to last, where the far end has made none since: before the call is answered, what its
-    /// answer says.
-    renewed: Option<Negotiated>,
     /// What the far end has said of its media last.
     heard: Option<String>,
     /// The offer that was met last at a candidate of the far end, whose address is of another kind than ours.
@@ -80,12 +75,10 @@ impl SipMedia {
             unasked: offer.is_none(),
             offer,
             sent: None,
-            sent_before: None,
             direction: Direction::SendRecv,
             held: false,
             codec: None,
             clear: false,
-            renewed: None,
             heard: None,
             candidates: None,
         }
@@ -121,9 +114,6 @@ impl SipMedia {
 
     /// Answers the offer, or makes one when there was none. Asked again, says the same.
     pub(crate) fn answer(&mut self, start: Start) -> Result<Agreed, SdpError> {
-        if let (Some(media), Some(sdp)) = (self.renewed.clone(), self.sent.clone()) {
-            return Ok(Agreed { sdp, plan: Some(self.plan(media, start)) });
-        }
         match self.offer.clone() {
             Some(offer) => self.answer_to(&offer, start),
             None => Ok(self.offer_ours()),
@@ -183,13 +173,8 @@ impl SipMedia {
     /// An offer inside the dialog that lets sound flow this way from its answer on.
     pub(crate) fn offer_direction(&mut self, direction: Direction) -> String {
         let sdp = sdp::offer(&self.directed(direction));
-        self.sent_before = self.sent.replace(sdp.clone());
+        self.sent = Some(sdp.clone());
         sdp
-    }
-
-    /// The last offer of a direction was never sent.
-    pub(crate) fn take_back(&mut self) {
-        self.sent = self.sent_before.take();
     }
 
     /// Takes in the answer to the offer of this direction; without one that is of use all stays as it was.
@@ -202,7 +187,6 @@ impl SipMedia {
         let media = self.read(&self.directed(direction), answer)?;
         self.direction = direction;
         self.heard = Some(answer.to_owned());
-        self.renewed = Some(media.clone());
         Ok(self.plan(media, start))
     }
 
@@ -233,7 +217,6 @@ impl SipMedia {
         };
         self.sent = Some(answer.sdp.clone());
         self.heard = Some(offer.to_owned());
-        self.renewed = None;
         // An offer says by itself whether it holds us.
         self.held = answer.media.held;
         Ok(Agreed { sdp: answer.sdp, plan: Some(self.plan(answer.media, start)) })
@@ -270,7 +253,8 @@ impl SipMedia {
     fn directed(&self, direction: Direction) -> Local<'_> {
         let usual = self.described();
         let codecs = if self.codec.is_some() { self.codec.as_slice() } else { usual.codecs };
-        let security = if self.clear { Security::Off } else { usual.security };
+        let clear = self.clear && self.encryption != Encryption::Required;
+        let security = if clear { Security::Off } else { usual.security };
         Local { direction, codecs, security, ..usual }
     }
 
@@ -373,27 +357,6 @@ mod tests {
         assert!(media.refreshed(&answer(4004, 5), start).unwrap().is_none(), "what was agreed on stands");
         media.reoffer(Some(&answer(4006, 6)), start).unwrap();
         assert!(media.refreshed(&answer(4006, 7), start).unwrap().is_none(), "an offer says as much");
-    }
-
-    #[test]
-    fn an_offer_that_was_never_sent_leaves_our_answer_as_it_was_and_one_that_was_taken_is_what_it_says() {
-        let start = Start::default();
-        let mut media = media(None);
-        media.offer = Some(offer("IP4", "192.0.2.9"));
-        let said = media.answer(start).unwrap().sdp;
-        media.offer_direction(Direction::Inactive);
-        media.take_back();
-        assert_eq!(media.answer(start).unwrap().sdp, said);
-        let held = media.offer_direction(Direction::Inactive);
-        let moved = offer("IP4", "192.0.2.10") + "a=inactive\r\n";
-        media.direction_answered(Direction::Inactive, &moved, start).unwrap();
-        let answer = media.answer(start).unwrap();
-        assert_eq!(answer.sdp, held);
-        assert_eq!(answer.plan.unwrap().media.remote.unwrap().to_string(), "192.0.2.10:4000");
-        let later = offer("IP4", "192.0.2.11");
-        media.reoffer(Some(&later), start).unwrap();
-        let answer = media.answer(start).unwrap().plan.unwrap();
-        assert_eq!(answer.media.remote.unwrap().to_string(), "192.0.2.11:4000", "its own later offer counts");
     }
 
     #[test]

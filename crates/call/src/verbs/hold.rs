@@ -18,9 +18,9 @@ impl Core {
         }
     }
 
-    /// A call that only rings has nobody to be held; where it rings with sound the far end may take the offer.
+    /// A call that only rings, be it with sound, has nobody to be held yet.
     fn can_hold(&mut self, now: CallTime, verb: &str) -> bool {
-        if self.is_up() || self.sounds_early() {
+        if self.is_up() {
             return self.audible(now, verb);
         }
         self.error(now, "command", format!("{verb}: the call is not answered yet"), 409);

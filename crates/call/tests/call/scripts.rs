@@ -112,10 +112,7 @@ scripts! {
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled
-    hold_before_the_callee_answers
-    hold_before_we_answer
     hold_from_before_the_conversation
-    no_hold_before_the_answer
     optional_encryption_answers_in_kind
     optional_encryption_answers_keys
     optional_encryption_offered_to_who_offers_nothing
@@ -152,7 +149,6 @@ scripts! {
     refer_times_out_and_the_cancel_is_obeyed
     refer_to_a_silent_party
     early_offer_that_does_not_fit
-    early_offer_that_does_not_fit_is_made_good_at_once
     referred_party_never_falls_back_to_clear
     required_encryption_refuses_a_clear_offer
     second_answers_without_description

@@ -100,11 +100,7 @@ impl Endpoint {
         check_extra(headers)?;
         let (tx, offered) = self.unanswered(dialog, "answer")?;
         let found = self.dialog(dialog)?;
-        // An offer of ours that has collided goes by a re-INVITE.
-        if let Some(own) = found.own.take_if(|own| own.waits.is_some()) {
-            found.wanted.get_or_insert(own.what);
-        }
-        let open = found.reoffer.is_some() || found.own.is_some();
+        let open = found.reoffer.is_some();
         if let Some(early) = found.early.as_mut()
             && (open || early.waiting.as_ref().is_some_and(|waiting| waiting.answers))
         {

@@ -11,7 +11,7 @@ use sipx_sip::{
 use super::outgoing::Again;
 use super::{Endpoint, wrong};
 use crate::config::Time;
-use crate::dialog::{Calling, Dialog, Fork, OwnOffer, Shown, State};
+use crate::dialog::{Calling, Dialog, Fork, Shown, State};
 use crate::digest::Authentication;
 use crate::event::{DialogId, EndCause, Failure, SipEvent};
 use crate::hop::{Hop, Transport};
@@ -255,18 +255,6 @@ impl Endpoint {
         let headers = header_list(&response.headers);
         let sdp = sdp(&response.headers, response.body());
         self.wire.tell(SipEvent::Answered { dialog: id, fork: text(&tag), sdp, headers });
-        self.offer_to_who_answered(now, id);
-    }
-
-    /// An offer that was made to another callee than the one that answers, or had to wait, is made to that one.
-    fn offer_to_who_answered(&mut self, now: Time, id: DialogId) {
-        let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
-        let there = Some(&dialog.path.remote_tag);
-        let open = |own: &OwnOffer| own.waits.is_none() && own.early.as_ref() == there;
-        if let Some(own) = dialog.own.take_if(|own| !open(own)) {
-            dialog.wanted.get_or_insert(own.what);
-        }
-        self.offer_wanted(now, id);
     }
 
     /// The callee has answered when its time was over and the CANCEL on its way: it is hung up, and nobody has answered.
@@ -312,11 +300,6 @@ impl Endpoint {
         if code > 100 && self.note_fork(now, id, response) {
             let (reason, sdp) = (text(&response.reason), sdp(&response.headers, response.body()));
             let (fork, headers) = (text(&to_tag(&response.headers)), header_list(&response.headers));
-            if sdp.is_some()
-                && let Some(Dialog { state: State::Calling(calling), .. }) = self.dialogs.by_id.get_mut(&id)
-            {
-                calling.heard = Some(to_tag(&response.headers));
-            }
             self.wire.tell(SipEvent::Provisional { dialog: id, fork, code, reason, sdp, headers });
         }
         self.send_cancel(now, id);
@@ -334,7 +317,7 @@ impl Endpoint {
             let mut path = Path::from_call(invite.0, dialog.path.peer.clone());
             path.adopt(response);
             let reliable = rel::Sequence::default();
-            calling.forks.push(Fork { path, remote_seq: None, reliable, agreed: false, updates: false });
+            calling.forks.push(Fork { path, remote_seq: None, reliable, agreed: false });
         }
         self.confirm(now, id, response)
     }

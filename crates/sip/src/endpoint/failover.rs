@@ -83,7 +83,6 @@ impl Endpoint {
     fn elsewhere(&self, now: Time, job: Job, failed: &Hop) -> Option<Hop> {
         use Errand::{
             Ack, Bye, Cancel, Invite, Notify, Prack, Refer, Refresh, Register, Reoffer, Request, SendAway,
-            Update,
         };
         let Owner::Dialog(id) = job.owner else { return None };
         let dialog = self.dialogs.by_id.get(&id)?;
@@ -91,7 +90,7 @@ impl Endpoint {
             Bye | Notify | Refer | Refresh | Reoffer | Request => {}
             // The targets of a call that is not answered are known otherwise, and so are those of an account; another
             // callee is not where the dialog's peer is.
-            Ack(_) | Cancel | Invite | Prack | Register | SendAway | Update => return None,
+            Ack(_) | Cancel | Invite | Prack | Register | SendAway => return None,
         }
         if matches!(dialog.state, State::Calling(_)) {
             return None;

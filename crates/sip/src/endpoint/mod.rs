@@ -19,7 +19,6 @@ mod reliable;
 mod reoffer;
 mod session;
 mod transfer;
-mod update;
 
 use bygone::Bygone;
 use bytes::Bytes;
@@ -424,7 +423,6 @@ impl Endpoint {
             Errand::Invite => self.invite_happened(now, happening),
             Errand::Request => self.request_happened(now, happening),
             Errand::Reoffer => self.offer_happened(now, id, happening),
-            Errand::Update => self.update_happened(now, id, happening),
             Errand::Refresh => self.refresh_happened(now, id, happening),
             Errand::Refer => self.refer_happened(now, id, happening),
             Errand::Bye if over => self.bye_over(id),

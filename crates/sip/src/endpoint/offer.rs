@@ -1,5 +1,5 @@
 //! New offers of ours inside an answered call: re-INVITE, and what happens when both ends make one
-//! at the same time (RFC 3261 section 14.1). Before the answer `update` makes them.
+//! at the same time (RFC 3261 section 14.1).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sipx_sip::{HeaderName, Response, TuEvent};
 
 use super::{Endpoint, RINGING, wrong};
 use crate::config::Time;
-use crate::dialog::{Dialog, Offering, OwnOffer, State};
+use crate::dialog::{Offering, OwnOffer, State};
 use crate::event::{DialogId, SipEvent};
 use crate::hop::Way;
 use crate::message::{ALLOW, Draft, SUPPORTED, cseq, sdp, text, value};
@@ -20,13 +20,12 @@ use crate::transactions::{Errand, Happening, Job};
 const MAX_COLLISIONS: u8 = 5;
 
 impl Endpoint {
-    /// Offers other media: hold, resume, other codecs. An answered call gets a re-INVITE, one that rings an UPDATE, if
-    /// its media are agreed on reliably and the far end takes UPDATE. `OfferAnswered` or `OfferRefused` follows. While
-    /// another offer is open in either direction it waits; of several that wait only the last is made. One that the
-    /// answer to the call overtakes goes by a re-INVITE.
+    /// Offers other media by a re-INVITE: hold, resume, other codecs. `OfferAnswered` or
+    /// `OfferRefused` follows. While another offer is open in either direction it waits; of several
+    /// that wait only the last is made.
     ///
     /// # Errors
-    /// [`SipError::WrongState`] before media can be agreed on anew and after the end; [`SipError::TooLarge`].
+    /// [`SipError::WrongState`] before the answer and after the end; [`SipError::TooLarge`].
     pub fn reoffer(&mut self, now: Time, dialog: DialogId, sdp: &str) -> Result<(), SipError> {
         if sdp.len() > crate::message::MAX_MESSAGE {
             return Err(SipError::TooLarge(sdp.len()));
@@ -45,8 +44,7 @@ impl Endpoint {
 
     fn want(&mut self, now: Time, dialog: DialogId, what: Offering) -> Result<(), SipError> {
         let found = self.dialog(dialog)?;
-        let early = matches!(what, Offering::Ours(_)) && found.updatable().is_some();
-        if !early && !matches!(found.state, State::Up { bye: None }) {
+        if !matches!(found.state, State::Up { bye: None }) {
             return Err(wrong(found, "offer other media"));
         }
         found.wanted = Some(what);
@@ -57,11 +55,11 @@ impl Endpoint {
     /// Makes the offer that waits, if nothing stands in its way.
     pub(super) fn offer_wanted(&mut self, now: Time, id: DialogId) {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
-        if !dialog.is_quiet() && !dialog.is_quiet_early() {
+        if !dialog.is_quiet() {
             return;
         }
         if let Some(what) = dialog.wanted.take() {
-            self.send_offer(now, id, OwnOffer::new(what, true));
+            self.send_offer(now, id, OwnOffer { what, told: true, collisions: 0, waits: None, seq: 0 });
         }
     }
 
@@ -69,15 +67,12 @@ impl Endpoint {
     pub(super) fn repeat_offer(&mut self, now: Time, id: DialogId) {
         let Some(dialog) = self.dialogs.by_id.get(&id).filter(|dialog| dialog.is_quiet()) else { return };
         if let Some(sdp) = dialog.local_sdp.clone() {
-            self.send_offer(now, id, OwnOffer::new(Offering::Ours(sdp), false));
+            let what = Offering::Ours(sdp);
+            self.send_offer(now, id, OwnOffer { what, told: false, collisions: 0, waits: None, seq: 0 });
         }
     }
 
     fn send_offer(&mut self, now: Time, id: DialogId, mut offer: OwnOffer) {
-        if self.dialogs.by_id.get(&id).is_some_and(Dialog::is_quiet_early) {
-            return self.send_update(now, id, offer);
-        }
-        offer.early = None;
         let Some((mut draft, way)) = self.inside_draft(id, "INVITE") else { return };
         draft.line("Contact", self.contact_in(id, &way));
         draft.line("Allow", ALLOW);
@@ -183,7 +178,7 @@ impl Endpoint {
 
     /// The peer makes an offer as well: ours waits, as long as whose call it is says, and is made
     /// again. Whether it waits.
-    pub(super) fn collided(&mut self, now: Time, id: DialogId, response: &Response) -> bool {
+    fn collided(&mut self, now: Time, id: DialogId, response: &Response) -> bool {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return false };
         let Some(offer) = dialog.own.as_mut() else { return false };
         offer.collisions += 1;
@@ -201,7 +196,7 @@ impl Endpoint {
         if offer.collisions > MAX_COLLISIONS {
             return false;
         }
-        let number = offer.seq;
+        let number = dialog.path.local_seq;
         offer.waits = Some(number);
         self.wire.remind(now.saturating_add(wait), id, Chore::OfferAgain(number));
         true
@@ -214,7 +209,7 @@ impl Endpoint {
             return;
         }
         let Some(mut offer) = dialog.own.take() else { return };
-        if !dialog.is_quiet() && !dialog.is_quiet_early() {
+        if !dialog.is_quiet() {
             // Another offer of the peer came meanwhile: ours goes when that is over.
             if offer.told {
                 dialog.wanted.get_or_insert(offer.what);

@@ -191,7 +191,7 @@ impl Endpoint {
             // Its dialog is not its owner's.
             Errand::SendAway => cseq(&request.headers).map_or(1, |seq| seq.saturating_add(1)),
             // It is in that of one of the callees that ring.
-            Errand::Prack | Errand::Update => self.next_early_seq(job, &to_tag(&request.headers)),
+            Errand::Prack => self.next_early_seq(job, &to_tag(&request.headers)),
             _ => self.next_seq(job.owner),
         }
     }

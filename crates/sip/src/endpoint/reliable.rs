@@ -7,7 +7,6 @@ use sipx_sip::{HeaderName, Headers, Method, Response};
 
 use super::Endpoint;
 use super::inbound::Arrival;
-use super::session::allows_update;
 use crate::config::Time;
 use crate::dialog::{Dialog, Early, Next, Reliably, State};
 use crate::event::{DialogId, EndCause, OfferMethod, SipEvent};
@@ -98,7 +97,6 @@ impl Endpoint {
         if fork.reliable.accept(number) != Received::Acknowledge {
             return false;
         }
-        fork.updates = allows_update(&response.headers).unwrap_or(fork.updates);
         fork.agreed |= !dialog.offerless && sdp(&response.headers, response.body()).is_some();
         let (mut draft, way) = fork.path.request("PRACK", &self.identity, &branch);
         let invited = cseq(&response.headers).unwrap_or(1);
@@ -124,7 +122,6 @@ impl Endpoint {
                     required: mode == Reliability::Required,
                     numbering,
                     agreed: false,
-                    updates: allows_update(&request.headers).unwrap_or_default(),
                     waiting: None,
                     late_until: None,
                     next: None,
@@ -206,7 +203,7 @@ impl Endpoint {
             State::Invited { offered, .. } => early.agreed || !offered,
             _ => false,
         };
-        let takes = waits && dialog.reoffer.is_none() && !dialog.offers();
+        let takes = waits && dialog.reoffer.is_none();
         let offer = sdp(&arrival.request.headers, arrival.request.body());
         if offer.is_some() && takes {
             return self.take_offer(now, id, arrival, (OfferMethod::Prack, offer));
@@ -222,7 +219,7 @@ impl Endpoint {
     pub(super) fn send_next(&mut self, now: Time, id: DialogId) {
         let Some(dialog) = self.dialogs.by_id.get_mut(&id) else { return };
         let Some(early) = dialog.early.as_mut() else { return };
-        if dialog.reoffer.is_some() || dialog.own.is_some() || early.waiting.is_some() {
+        if dialog.reoffer.is_some() || early.waiting.is_some() {
             return;
         }
         // It was looked at when it was ordered.

@@ -130,7 +130,6 @@ impl Endpoint {
             OfferMethod::Update | OfferMethod::Prack if early => {
                 self.send_final(now, tx, bytes);
                 self.send_next(now, dialog);
-                self.offer_wanted(now, dialog);
             }
             OfferMethod::Update | OfferMethod::Prack => {
                 let headers = self.transactions.request(tx).map(|(request, _)| request.headers.clone());
@@ -216,7 +215,6 @@ impl Endpoint {
 fn obstacle(dialog: &Dialog, method: OfferMethod, from_tag: &[u8]) -> Option<u16> {
     let update = method == OfferMethod::Update && dialog.reoffer.is_none();
     match &dialog.state {
-        State::Invited { .. } | State::Calling(_) if update && dialog.offers() => Some(491),
         State::Invited { .. } if update && dialog.early.as_ref().is_some_and(|early| early.agreed) => None,
         State::Invited { .. } => Some(500),
         State::Calling(calling) if update && calling.agreed_with(from_tag) => None,

@@ -216,6 +216,6 @@ pub(super) fn terms_lines(draft: &mut Draft, terms: &Accepted) {
 }
 
 /// Whether the sender takes UPDATE; `None` if it does not say what it takes.
-pub(super) fn allows_update(headers: &Headers) -> Option<bool> {
+fn allows_update(headers: &Headers) -> Option<bool> {
     headers.get(&HeaderName::Allow).map(|_| names(headers, &HeaderName::Allow, "UPDATE"))
 }

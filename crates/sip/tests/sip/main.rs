@@ -47,4 +47,3 @@ mod torture;
 mod transfer;
 #[cfg(feature = "tokio")]
 mod undelivered;
-mod update;

@@ -1,7 +1,7 @@
 //! The far ends of a simulated call that it has dialled.
 
 use call::core::Input;
-use call::legs::{LegEvent, LegId, LegRequest};
+use call::legs::{LegEvent, LegId};
 use call::media::order::{FromMedia, Way};
 use protocol::reason::Particulars;
 use providers::{Heard, Words};
@@ -64,10 +64,7 @@ impl World {
             Party::Rings(early) => {
                 LegEvent::Ringing { code: if early { 183 } else { 180 }, sdp: early.then(sdp) }
             }
-            Party::Answers => {
-                self.up |= leg == LegId::MAIN;
-                LegEvent::Answered { sdp: Some(self.terms.answer(&self.ours)) }
-            }
+            Party::Answers => LegEvent::Answered { sdp: Some(sdp()) },
             Party::Refuses(code, reason, cause) => {
                 let leads = (300..400).contains(&code);
                 let contacts = leads.then(|| "sip:carol@example.com".to_owned()).into_iter().collect();
@@ -103,23 +100,5 @@ impl World {
             Party::HangsUp => LegEvent::Ended { remote: true, message: None },
         };
         self.feed(Input::Leg(leg, event));
-    }
-}
-
-/// The description that a request carries.
-pub(super) fn described(request: &LegRequest) -> Option<&str> {
-    match request {
-        LegRequest::Invite(call) => Some(&call.sdp),
-        LegRequest::Ring { sdp } => sdp.as_deref(),
-        LegRequest::Answer { sdp } | LegRequest::AnswerReoffer(Ok(sdp)) | LegRequest::Offer { sdp } => {
-            Some(sdp)
-        }
-        LegRequest::Reject { .. }
-        | LegRequest::AnswerReoffer(Err(_))
-        | LegRequest::Digit { .. }
-        | LegRequest::Transfer(_)
-        | LegRequest::AnswerTransfer(_)
-        | LegRequest::TransferProgress { .. }
-        | LegRequest::Hangup { .. } => None,
     }
 }
