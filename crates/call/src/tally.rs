@@ -101,20 +101,20 @@ pub struct Histogram<const N: usize> {
     pub limits: [f64; N],
     classes: [AtomicU64; N],
     above: AtomicU64,
-    /// Sum of the figures, in thousandths.
-    thousandths: AtomicU64,
+    /// Sum of the figures, in millionths.
+    millionths: AtomicU64,
 }
 
 impl<const N: usize> Histogram<N> {
     fn new(limits: [f64; N]) -> Self {
         let classes = std::array::from_fn(|_| AtomicU64::new(0));
-        Histogram { limits, classes, above: AtomicU64::new(0), thousandths: AtomicU64::new(0) }
+        Histogram { limits, classes, above: AtomicU64::new(0), millionths: AtomicU64::new(0) }
     }
 
     fn note(&self, value: f64) {
         let class = self.limits.iter().zip(&self.classes).find(|(limit, _)| value <= **limit);
         class.map_or(&self.above, |(_, class)| class).fetch_add(1, Ordering::Relaxed);
-        self.thousandths.fetch_add((value * 1000.0) as u64, Ordering::Relaxed);
+        self.millionths.fetch_add((value * 1e6).round() as u64, Ordering::Relaxed);
     }
 
     /// Each limit with the legs up to it; last, all legs.
@@ -132,7 +132,7 @@ impl<const N: usize> Histogram<N> {
 
     /// Sum of the figures.
     pub fn sum(&self) -> f64 {
-        self.thousandths.load(Ordering::Relaxed) as f64 / 1000.0
+        self.millionths.load(Ordering::Relaxed) as f64 / 1e6
     }
 }
 
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn legs_are_counted_up_to_each_limit() {
         let tally = Tally::default();
-        let heard = Heard { packets: 90, expected: 100, jitter: Duration::from_millis(4) };
+        let heard = Heard { packets: 90, expected: 100, jitter: Duration::from_micros(4_900) };
         let dropped = Dropped { foreign: 1, replayed: 3, ..Dropped::default() };
         let leg = |mos| Quality { heard, told: None, round_trip: None, mos: Some(mos), dropped };
         tally.note([leg(3.2), leg(4.4), leg(4.4)]);
@@ -243,5 +243,6 @@ mod tests {
         let counted = tally.dropped.each_ref().map(|(cause, count)| (*cause, count.load(Ordering::Relaxed)));
         assert_eq!(counted, [("foreign", 3), ("unauthentic", 0), ("replayed", 9), ("unreadable", 0)]);
         assert!((tally.mos.sum() - 12.0).abs() < 1e-9);
+        assert!((tally.jitter.sum() - 0.0147).abs() < 1e-9, "nothing of a figure is left out");
     }
 }
