@@ -153,14 +153,17 @@ impl Core {
             return None;
         }
         let by = if self.held { Holder::Remote } else { Holder::System };
+        Some(self.hold_of_the_first(now, true, by))
+    }
+
+    fn hold_of_the_first(&self, now: CallTime, on_hold: bool, by: Holder) -> Event {
         let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
-        Some(Event::Hold { track_id, timestamp, on_hold: true, by: Some(by) })
+        Event::Hold { track_id, timestamp, on_hold, by: Some(by) }
     }
 
     /// Tells that the first party's call is on hold or not. The conversation goes on only when nobody holds it any more.
     pub(super) fn emit_hold(&mut self, now: CallTime, on_hold: bool, by: Holder) {
-        let (track_id, timestamp) = (self.facts.id.clone(), self.unix_ms(now));
-        let event = Event::Hold { track_id, timestamp, on_hold, by: Some(by) };
+        let event = self.hold_of_the_first(now, on_hold, by);
         if on_hold == (self.held || self.holding.is_on()) {
             self.emit(event);
         } else {

@@ -15,6 +15,7 @@ use providers::Hearing;
 
 use crate::pair::speech;
 use crate::realtime::Rig;
+use crate::sound::loudness;
 
 const RATE: u32 = 16_000;
 const FRAME: usize = 320;
@@ -154,10 +155,6 @@ fn given_to_the_recognizer(option: &str, said: &[i16]) -> Vec<i16> {
         }
     }
     given
-}
-
-fn loudness(sound: &[i16]) -> f64 {
-    (sound.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / sound.len() as f64).sqrt()
 }
 
 #[test]

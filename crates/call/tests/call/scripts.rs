@@ -93,6 +93,7 @@ scripts! {
     refresh_tells_other_media
     hangup_while_referring
     hold_and_resume
+    hold_from_before_the_conversation
     hold_by_command
     hold_by_command_crosses_the_caller_s
     hold_by_command_is_refused
@@ -112,7 +113,6 @@ scripts! {
     offer_without_codec_is_488
     outbound_call_answers
     outbound_call_cannot_be_dialled
-    hold_from_before_the_conversation
     optional_encryption_answers_in_kind
     optional_encryption_answers_keys
     optional_encryption_offered_to_who_offers_nothing

@@ -65,7 +65,7 @@ fn packets_of_10_to_60_ms_are_agreed_on_and_understood_both_ways() {
 }
 
 /// The root mean square.
-fn loudness(sound: &[i16]) -> f64 {
+pub(crate) fn loudness(sound: &[i16]) -> f64 {
     (sound.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / sound.len().max(1) as f64).sqrt()
 }
 

@@ -1,5 +1,5 @@
-//! Values of another kind than their key takes, told in the words of who writes the file: never a Rust type, and never the
-//! value, which may be a secret that stands at the wrong key.
+//! Values of another kind than their key takes, told in the words of who writes the file: never a Rust type, and of values
+//! only numbers where numbers belong, since any other may be a secret that stands at the wrong key.
 
 use std::ops::Range;
 

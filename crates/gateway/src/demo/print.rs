@@ -166,6 +166,7 @@ mod tests {
             "sip:demo@127.0.0.1:5070"
         );
     }
+
     #[test]
     fn a_client_elsewhere_is_told_the_address_and_the_key_where_it_may_come() {
         let (far, key) = ("198.51.100.7".parse().unwrap(), Path::new("config/active-call.key"));

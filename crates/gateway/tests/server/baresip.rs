@@ -190,12 +190,17 @@ pub(crate) async fn connect_to(rig: &Rig, told: &mut Hook, phone: &mut Baresip, 
     client
 }
 
-/// The agent, who speaks already, hangs up two seconds after that, when the phone has said its own as well.
-pub(crate) async fn hear_out_and_hang_up(rig: &Rig, client: &mut Client, phone: &mut Baresip) {
+/// Waits until the agent, who speaks already, has spoken, and two seconds more, when the phone has said its own as well.
+async fn hear_out(rig: &Rig, client: &mut Client) {
     sound::write_wav(&rig.path("sounds/pause.wav"), 8000, &[0; 2 * 8000]);
     client.event("trackEnd").await;
     client.send(json!({"command": "play", "url": "pause.wav"})).await;
     client.event("trackEnd").await;
+}
+
+/// Both say what they have to say, and the agent hangs up.
+pub(crate) async fn hear_out_and_hang_up(rig: &Rig, client: &mut Client, phone: &mut Baresip) {
+    hear_out(rig, client).await;
     client.send(json!({"command": "hangup"})).await;
     client.event("hangup").await;
     phone.told("type", "CALL_CLOSED").await;
@@ -235,11 +240,8 @@ async fn both_are_heard(codec: &str, further: &str, suite: Option<&str>) {
     // The phone hangs up when its file ends.
     let says = [caller.as_slice(), &[0; 20 * 8000]].concat();
     let mut phone = Baresip::start_with(&rig.path("phone"), account, &says).await;
-    sound::write_wav(&rig.path("sounds/pause.wav"), 8000, &[0; 2 * 8000]);
     let mut client = connect(&rig, &mut told, &mut phone).await;
-    client.event("trackEnd").await;
-    client.send(json!({"command": "play", "url": "pause.wav"})).await;
-    client.event("trackEnd").await;
+    hear_out(&rig, &mut client).await;
     rig.has_agreed_on(codec.split('/').next().unwrap(), suite).await;
     phone.command("hangup", "").await;
     let hangup = client.event("hangup").await;
